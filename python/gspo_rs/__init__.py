@@ -1,0 +1,1 @@
+"""Group-based reinforcement learning of language models."""

@@ -1,0 +1,4 @@
+//! Every binding: convert, detach, call, convert back.
+
+#[pyo3::pymodule]
+mod _core {}
