@@ -1,0 +1,267 @@
+"""Config: everything a training run is told, as one flat frozen dataclass."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gspo_rs.presets import CLIPS, PRESETS, Loss, Reduction
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message names the key and the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to train, on what, and how.
+
+    Names are those of TRL, verl and Hugging Face where they mean the same. A run is *online* when
+    `prompts` and `reward` are given, *offline* when `rollouts` is.
+
+    Attributes
+    ----------
+    model : str
+        Directory or hub name of a causal language model with its tokenizer.
+    output_dir : str
+        Receives `metrics.jsonl`, `checkpoint-<step>/` and `final/`.
+    prompts : str, optional
+        Parquet, JSONL or CSV of prompts (a path or glob) to sample completions for.
+    reward : str, optional
+        Reward function with TRL's signature, as `module:function` or `file.py:function`.
+    rollouts : str or tuple of str, optional
+        Parquet of scored completions: paths or globs.
+    prompt, completion, reward_column : str
+        Columns of the prompt's text, the completion's text and its reward.
+    by : str or tuple of str
+        Columns of `rollouts` that name the group of a row.
+    old_logprobs_column : str, optional
+        Column of `rollouts` with the sampling policy's log-probability of every completion
+        token, a list per row; without it the starting policy is the old policy.
+    shuffle : bool
+        Visit the groups in a random order, another one every epoch.
+    spill_directory : str, optional
+        Where groups scattered over `rollouts` are sorted; a folder of the system by default.
+    max_prompt_length : int, optional
+        Longest prompt in tokens; by default what the model's context leaves.
+    max_completion_length : int
+        Longest completion in tokens; also the budget of the `constant` reduction.
+    on_long : {"error", "drop"}
+        What a prompt or offline completion beyond these gets. A dropped one is counted.
+    num_generations : int
+        Completions per prompt, the group size.
+    prompts_per_step : int
+        Prompts (groups) per optimizer step.
+    steps_per_generation : int
+        Optimizer steps that share one batch of rollouts, each on its own groups. Unlike TRL's
+        these are optimizer steps, not micro-batches.
+    num_iterations : int
+        Times that each batch of rollouts is passed through.
+    temperature, top_p, top_k : float, float, int
+        Sampling; log-probabilities are taken at the same temperature. 0 turns `top_k` off.
+    old_logprobs : {"auto", "recompute", "sampler"}
+        Source of the old log-probabilities online: a pass of the training engine or the sampler's
+        own. "auto" is the sampler's in float32 (the same to rounding), else a pass.
+    algorithm : str
+        Preset of the next five: gspo, gspo_token, grpo, dapo, dr_grpo or rloo.
+    advantage, loss, clip_low, clip_high, reduction : optional
+        Each replaces what the preset says.
+    advantage_options : dict
+        Options of the advantage estimator.
+    renormalise : bool
+        Leave groups without signal out of the reduction's denominator. Off, they count as
+        sequences with zero loss and the step size does not depend on how many there are.
+    beta : float
+        Weight of the KL penalty towards the starting policy; 0 needs no reference.
+    kl_estimator : str
+        Estimator of `gspo_rs.losses.kl_penalty`.
+    learning_rate, weight_decay, adam_beta1, adam_beta2, adam_epsilon : float
+        AdamW.
+    lr_scheduler_type : {"constant", "linear", "cosine"}
+        Course of the learning rate after the warm-up; the last two end at 0.
+    warmup_steps : int
+        Steps in which the learning rate rises linearly from 0.
+    max_grad_norm : float
+        The gradient's norm is clipped to this; 0 turns clipping off.
+    max_steps : int, optional
+        Optimizer steps in all; by default `num_train_epochs` passes over the data.
+    num_train_epochs : int
+        Passes over the data when `max_steps` is not given.
+    lora_r : int
+        Rank of LoRA adapters; 0 trains every weight.
+    lora_alpha : int
+        Scale of the adapters: they are multiplied by `lora_alpha / lora_r`.
+    lora_target_modules : tuple of str
+        Modules that get an adapter.
+    dtype : {"auto", "float32", "bfloat16"}
+        Precision of the computation; "auto" is bfloat16 on a GPU that has it. Weights and optimizer
+        state stay float32: an update of 1e-6 does not exist in bfloat16.
+    device : str
+        "auto", "cpu", "cuda" or "cuda:<n>".
+    attn_implementation : str, optional
+        Attention kernel by its transformers name; the model's own choice by default.
+    layout : {"auto", "packed", "padded"}
+        Micro-batches as one row without padding, or as right-padded rows of like length. "auto"
+        packs for attention kernels that skip what lies outside a sequence.
+    micro_batch_tokens : int, optional
+        Token budget of a micro-batch, padding included; by default 2048 on CPU, 16384 on GPU. A
+        longer sequence makes a micro-batch by itself.
+    seed : int
+        Order of the data, sampling and new weights follow from it.
+    save_steps : int
+        Steps between checkpoints, each written at the next end of a batch of rollouts; 0 for none.
+    save_total_limit : int
+        Checkpoints kept.
+    logging_steps : int
+        Steps between lines on the terminal; `metrics.jsonl` has every step.
+    eval_prompts : str, optional
+        Held-out prompts in the format of `prompts`; by default the first ones of `prompts`.
+    eval_size : int
+        Prompts on which the policy is compared with the starting one; 0 for no comparison.
+    eval_steps : int
+        Steps between comparisons, besides those before and after; 0 for only these.
+
+    Examples
+    --------
+    >>> config = Config(model="gpt2", prompts="p.jsonl", reward="r.py:score", algorithm="dapo")
+    >>> resolve(config).clip_high
+    0.28
+    """
+
+    model: str
+    output_dir: str = "runs/gspo"
+    prompts: str | None = None
+    reward: str | None = None
+    rollouts: str | tuple[str, ...] | None = None
+    prompt: str = "prompt"
+    completion: str = "completion"
+    reward_column: str = "reward"
+    by: str | tuple[str, ...] = "prompt_id"
+    old_logprobs_column: str | None = None
+    shuffle: bool = True
+    spill_directory: str | None = None
+    max_prompt_length: int | None = None
+    max_completion_length: int = 256
+    on_long: Literal["error", "drop"] = "error"
+    num_generations: int = 8
+    prompts_per_step: int = 8
+    steps_per_generation: int = 4
+    num_iterations: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    old_logprobs: Literal["auto", "recompute", "sampler"] = "auto"
+    algorithm: Literal["gspo", "gspo_token", "grpo", "dapo", "dr_grpo", "rloo"] = "gspo"
+    advantage: str | None = None
+    advantage_options: dict[str, Any] = field(default_factory=dict)
+    loss: Loss | None = None
+    clip_low: float | None = None
+    clip_high: float | None = None
+    reduction: Reduction | None = None
+    renormalise: bool = False
+    beta: float = 0.0
+    kl_estimator: str = "k3_is"
+    learning_rate: float = 1e-6
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = 0
+    max_grad_norm: float = 1.0
+    max_steps: int | None = None
+    num_train_epochs: int = 1
+    lora_r: int = 0
+    lora_alpha: int = 32
+    lora_target_modules: tuple[str, ...] = ("all-linear",)
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: str = "auto"
+    attn_implementation: str | None = None
+    layout: Literal["auto", "packed", "padded"] = "auto"
+    micro_batch_tokens: int | None = None
+    seed: int = 0
+    save_steps: int = 50
+    save_total_limit: int = 2
+    logging_steps: int = 1
+    eval_prompts: str | None = None
+    eval_size: int = 16
+    eval_steps: int = 20
+
+    def __post_init__(self) -> None:
+        for names, holds, rule in _RULES:
+            for name in names.split():
+                value = getattr(self, name)
+                if value is not None and not holds(value):
+                    raise ConfigError(f"{name} = {value!r}: must be {rule}")
+        if self.algorithm not in PRESETS:
+            raise ConfigError(f"algorithm = {self.algorithm!r}: must be one of {list(PRESETS)}")
+
+    @property
+    def online(self) -> bool:
+        """Whether completions are sampled during training."""
+        return self.rollouts is None
+
+    @property
+    def inner_steps(self) -> int:
+        """Optimizer steps on one batch of rollouts."""
+        return self.steps_per_generation * self.num_iterations
+
+
+_RULES: list[tuple[str, Any, str]] = [
+    ("num_generations", lambda v: v >= 2, "at least 2: a group of one has no signal"),
+    (
+        "prompts_per_step steps_per_generation num_iterations num_train_epochs max_steps"
+        " max_completion_length max_prompt_length micro_batch_tokens logging_steps"
+        " save_total_limit",
+        lambda v: v >= 1,
+        "at least 1",
+    ),
+    ("temperature adam_epsilon", lambda v: v > 0, "above 0"),
+    ("top_p", lambda v: 0 < v <= 1, "in (0, 1]"),
+    ("adam_beta1 adam_beta2 clip_low", lambda v: 0 <= v < 1, "in [0, 1)"),
+    (
+        "top_k beta clip_high learning_rate weight_decay max_grad_norm warmup_steps lora_r"
+        " save_steps eval_size eval_steps seed",
+        lambda v: 0 <= v < float("inf"),
+        "finite and not negative",
+    ),
+]
+
+
+def resolve(config: Config) -> Config:
+    """Fill what the preset decides and check that the run is one thing: online or offline.
+
+    Parameters
+    ----------
+    config : Config
+        As a person wrote it.
+
+    Returns
+    -------
+    Config
+        With `advantage`, `loss`, `clip_low`, `clip_high` and `reduction` set.
+
+    Raises
+    ------
+    ConfigError
+        If neither or both of `prompts` and `rollouts` are given, or one lacks its partner.
+
+    Examples
+    --------
+    >>> config = resolve(Config(model="gpt2", rollouts="scored.parquet", algorithm="gspo"))
+    >>> config.advantage, config.clip_low, config.reduction
+    ('percentile', 0.0003, 'seq_mean')
+    """
+    if (config.prompts is None) == (config.rollouts is None):
+        raise ConfigError("give either `prompts` (online) or `rollouts` (offline)")
+    if config.online and config.old_logprobs_column is not None:
+        raise ConfigError("old_logprobs_column is a column of `rollouts`; see old_logprobs")
+    if not config.online and config.reward is not None:
+        raise ConfigError("reward is a function for online runs; offline see reward_column")
+    preset = dataclasses.asdict(PRESETS[config.algorithm])
+    if config.loss not in (None, preset["loss"]):
+        # A token's clip on a sequence ratio never clips, and the reverse always does.
+        preset["clip_low"], preset["clip_high"] = CLIPS[config.loss]
+    chosen = {name: getattr(config, name) for name in preset}
+    return dataclasses.replace(
+        config, **{name: preset[name] if chosen[name] is None else chosen[name] for name in preset}
+    )

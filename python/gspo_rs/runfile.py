@@ -1,0 +1,200 @@
+"""Run files: the TOML that `gspo-rs train` reads, turned into a `Config`."""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from gspo_rs.config import Config, ConfigError
+
+# Fields that hold a path or glob of their own.
+_PATHS = ("output_dir", "prompts", "rollouts", "spill_directory", "eval_prompts")
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    r"""Read a configuration from a TOML file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A flat TOML file whose keys are the fields of `Config`. Relative paths in it, those of a
+        reward ``file.py:function`` and of a `model` directory that exists included, are taken from
+        the folder of the file.
+    overrides : sequence of str
+        ``key=value`` pairs that replace keys of the file. A value is TOML, or else a plain string;
+        its relative paths are taken from the current folder.
+
+    Returns
+    -------
+    Config
+        Not yet resolved.
+
+    Raises
+    ------
+    ConfigError
+        For a file that is not there or not TOML, an unknown key (with the nearest right one), a
+        value of another type or out of range, and an override without ``=``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "run.toml"
+    ...     _ = file.write_text('model = "gpt2"\nlearning_rate = 1e-5\n')
+    ...     load(file, ["seed=7"]).seed
+    7
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    values = {key: _checked(key, value, str(path)) for key, value in table.items()}
+    values = _placed(values, path.parent)
+    replaced = dict(_override(item) for item in overrides)
+    values |= _placed(replaced, Path())
+    if "model" not in values:
+        raise ConfigError(f"{path}: the key `model` is missing")
+    try:
+        return Config(**values)
+    except ConfigError as error:
+        key = str(error).split(" ", 1)[0]
+        raise ConfigError(f"{'--set' if key in replaced else path}: {error}") from error
+
+
+def from_dict(values: Mapping[str, Any], place: str) -> Config:
+    """Build a `Config` from plain values, such as JSON gives back.
+
+    Parameters
+    ----------
+    values : mapping
+        Fields of `Config`; lists stand for tuples.
+    place : str
+        Named in errors.
+
+    Returns
+    -------
+    Config
+        Equal to the one whose `dataclasses.asdict` the values are.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key or a value of another type.
+
+    Examples
+    --------
+    >>> from_dict({"model": "gpt2", "by": ["task", "item"]}, "state.json").by
+    ('task', 'item')
+    """
+    return Config(**{key: _checked(key, value, place) for key, value in values.items()})
+
+
+def _override(item: str) -> tuple[str, Any]:
+    key, equals, text = item.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {item}: write key=value")
+    key, text = key.strip(), text.strip()
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    return key, _checked(key, value, "--set")
+
+
+def _checked(key: str, value: object, place: str) -> Any:
+    """Return `value` in the type of the field `key`, or say what is wrong and where."""
+    hints = get_type_hints(Config)
+    if key not in hints:
+        near = difflib.get_close_matches(key, hints, n=1, cutoff=0.5)
+        hint = f"did you mean `{near[0]}`?" if near else f"the keys are {', '.join(hints)}"
+        raise ConfigError(f"{place}: unknown key `{key}`; {hint}")
+    for hint in _choices(hints[key]):
+        fitted = _fitted(value, hint)
+        if fitted is not None:
+            return fitted
+    if value is None and type(None) in _choices(hints[key]):
+        return None
+    expected = " or ".join(_named(h) for h in _choices(hints[key]) if h is not type(None))
+    raise ConfigError(f"{place}: {key} = {value!r}: expected {expected}")
+
+
+def _choices(hint: object) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _fitted(value: Any, hint: Any) -> Any:
+    """Return `value` as `hint` has it, or None where it does not fit (None never does)."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        return value if isinstance(value, str) and value in get_args(hint) else None
+    if origin is tuple:
+        strings = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+        return tuple(value) if strings else None
+    if origin is dict:
+        return dict(value) if isinstance(value, Mapping) else None
+    if hint is float and type(value) is int:
+        return float(value)
+    return value if type(value) is hint else None
+
+
+def _named(hint: Any) -> str:
+    origin = get_origin(hint)
+    if origin is Literal:
+        return f"one of {', '.join(map(repr, get_args(hint)))}"
+    if origin is tuple:
+        return "a list of strings"
+    if origin is dict:
+        return "a table"
+    return {str: "a string", int: "an integer", float: "a number", bool: "true or false"}[hint]
+
+
+def _placed(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Take the relative paths among `values` from `folder`."""
+
+    def place(path: str) -> str:
+        return str(folder / path)
+
+    placed = dict(values)
+    for key in _PATHS:
+        value = values.get(key)
+        if isinstance(value, tuple):
+            placed[key] = tuple(map(place, value))
+        elif value is not None:
+            placed[key] = place(value)
+    source, colon, function = str(values.get("reward", "")).rpartition(":")
+    if colon and source.endswith(".py"):
+        placed["reward"] = f"{place(source)}:{function}"
+    # A hub name looks like a relative path; only a folder that is there is one.
+    if "model" in values and (folder / values["model"]).is_dir():
+        placed["model"] = place(values["model"])
+    return placed
+
+
+def changed(config: Config, other: Config, free: frozenset[str]) -> list[str]:
+    """Name the fields in which two configurations differ, but for the `free` ones.
+
+    Parameters
+    ----------
+    config, other : Config
+        Both resolved, or both not.
+    free : frozenset of str
+        Fields that may differ.
+
+    Returns
+    -------
+    list of str
+        In the order of the fields.
+
+    Examples
+    --------
+    >>> changed(Config(model="a", seed=1), Config(model="a", seed=2), frozenset())
+    ['seed']
+    """
+    names = [field.name for field in dataclasses.fields(Config) if field.name not in free]
+    return [name for name in names if getattr(config, name) != getattr(other, name)]

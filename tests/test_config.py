@@ -1,0 +1,146 @@
+"""The configuration: presets, rules and the TOML that people write."""
+
+import dataclasses
+import json
+
+import pytest
+
+from gspo_rs.config import Config, ConfigError, resolve
+from gspo_rs.presets import PRESETS
+from gspo_rs.runfile import from_dict, load
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    def write(text, name="run.toml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def online(**fields):
+    return Config(model="m", prompts="p.jsonl", reward="r.py:f", **fields)
+
+
+def test_every_preset_is_a_choice_of_algorithm_and_the_reverse():
+    for name in PRESETS:
+        assert resolve(online(algorithm=name)).loss == PRESETS[name].loss
+    with pytest.raises(ConfigError, match="algorithm = 'ppo'"):
+        online(algorithm="ppo")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "expected"),
+    [
+        ("gspo", ("percentile", "gspo", 3e-4, 4e-4, "seq_mean")),
+        ("dapo", ("zscore", "grpo", 0.2, 0.28, "token_mean")),
+        ("dr_grpo", ("mean", "grpo", 0.2, 0.2, "constant")),
+    ],
+)
+def test_a_preset_sets_what_its_paper_says(algorithm, expected):
+    config = resolve(online(algorithm=algorithm))
+    found = config.advantage, config.loss, config.clip_low, config.clip_high, config.reduction
+    assert found == expected
+
+
+def test_a_field_of_a_preset_can_be_set_by_itself():
+    config = resolve(online(algorithm="gspo", advantage="rloo", clip_high=0.1))
+    assert (config.advantage, config.clip_low, config.clip_high) == ("rloo", 3e-4, 0.1)
+
+
+def test_another_loss_brings_the_clip_of_its_ratio_level():
+    config = resolve(online(algorithm="grpo", loss="gspo"))
+    assert (config.clip_low, config.clip_high) == (3e-4, 4e-4)
+
+
+@pytest.mark.parametrize("fields", [{}, {"prompts": "p", "reward": "r:f", "rollouts": "x"}])
+def test_a_run_is_online_or_offline_and_never_both(fields):
+    with pytest.raises(ConfigError, match="either `prompts`"):
+        resolve(Config(model="m", **fields))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_generations", 1),
+        ("temperature", 0.0),
+        ("top_p", 1.5),
+        ("learning_rate", float("nan")),
+        ("clip_low", -0.1),
+        ("max_steps", 0),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_its_rule(field, value):
+    with pytest.raises(ConfigError, match=rf"{field} = .*must be"):
+        online(**{field: value})
+
+
+def test_an_unknown_key_names_the_file_the_key_and_the_nearest_right_one(run_file):
+    path = run_file('model = "m"\nlearning_rates = 1e-5\n')
+    with pytest.raises(
+        ConfigError, match=r"run\.toml: unknown key `learning_rates`.*`learning_rate`"
+    ):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('seed = "3"', "an integer"),
+        ("seed = 3.5", "an integer"),
+        ("seed = true", "an integer"),
+        ("shuffle = 1", "true or false"),
+        ('learning_rate = "1e-5"', "a number"),
+        ('loss = "gspso"', "one of 'gspo', 'gspo_token', 'grpo'"),
+        ("by = [1, 2]", "a string or a list of strings"),
+        ("advantage_options = 3", "a table"),
+    ],
+)
+def test_a_value_of_another_type_is_named_with_what_was_expected(run_file, line, expected):
+    path = run_file(f'model = "m"\n{line}\n')
+    with pytest.raises(ConfigError, match=rf"run\.toml: {line.split()[0]} = .*expected {expected}"):
+        load(path)
+
+
+def test_a_file_that_is_absent_or_broken_is_named(run_file, tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.toml: No such file"):
+        load(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match=r"run\.toml: not TOML: .*line 1"):
+        load(run_file("model = \n"))
+    with pytest.raises(ConfigError, match="`model` is missing"):
+        load(run_file("seed = 1\n"))
+
+
+def test_paths_are_taken_from_the_folder_of_the_file(run_file, tmp_path):
+    (tmp_path / "tiny").mkdir()
+    text = 'model = "tiny"\nprompts = "data/p.jsonl"\nreward = "r.py:score"\noutput_dir = "/abs"\n'
+    config = load(run_file(text))
+    assert config.model == str(tmp_path / "tiny")
+    assert config.prompts == str(tmp_path / "data/p.jsonl")
+    assert config.reward == f"{tmp_path / 'r.py'}:score"
+    assert config.output_dir == "/abs"
+
+
+def test_a_hub_name_and_an_importable_reward_are_left_as_they_are(run_file):
+    config = load(run_file('model = "org/tiny"\nreward = "rewards.code:score"\n'))
+    assert (config.model, config.reward) == ("org/tiny", "rewards.code:score")
+
+
+def test_set_replaces_a_key_and_is_checked_like_one(run_file):
+    path = run_file('model = "m"\nseed = 1\n')
+    config = load(path, ["seed=9", "algorithm=dapo", "by=['a', 'b']", "prompts=p.jsonl"])
+    assert (config.seed, config.algorithm, config.by) == (9, "dapo", ("a", "b"))
+    assert config.prompts == "p.jsonl"
+    with pytest.raises(ConfigError, match="--set: unknown key `sed`; did you mean `seed`"):
+        load(path, ["sed=9"])
+    with pytest.raises(ConfigError, match=r"--set: top_p = 2\.0: must be"):
+        load(path, ["top_p=2.0"])
+    with pytest.raises(ConfigError, match="write key=value"):
+        load(path, ["seed"])
+
+
+def test_a_config_comes_back_equal_from_json():
+    config = resolve(online(by=("a", "b"), advantage_options={"scale": "none"}))
+    assert from_dict(json.loads(json.dumps(dataclasses.asdict(config))), "state.json") == config
