@@ -1,0 +1,167 @@
+"""How tokens belong to sequences: rows of a padded matrix, or runs of a flat vector.
+
+Letters: ``B`` sequences, ``T`` columns of a padded batch, ``n_tokens`` tokens of a flat one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["LOG_RATIO_BOUND", "Layout", "bounded_exp"]
+
+LOG_RATIO_BOUND = 20.0
+"""Log-ratios are clamped to plus or minus this before ``exp``: an overflow is NaN in the gradient
+even of a branch that is not selected."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A checked assignment of tokens to `B` sequences.
+
+    Attributes
+    ----------
+    mask : Tensor of bool, shape (B, T), or None
+        True where the policy sampled the token; None in the flat layout, where every token counts.
+    lengths : Tensor of int64, shape (B,)
+        Sampled tokens of each sequence; 0 is allowed.
+    n_tokens : int
+        Entries of a token tensor, those outside the mask included.
+
+    Examples
+    --------
+    >>> flat = Layout.of(torch.zeros(3), None, torch.tensor([2, 1]))
+    >>> flat.total(torch.tensor([1.0, 2.0, 5.0]))
+    tensor([3., 5.])
+    >>> flat.spread(torch.tensor([7.0, 8.0]))
+    tensor([7., 7., 8.])
+    """
+
+    mask: Tensor | None
+    lengths: Tensor
+    n_tokens: int
+
+    @classmethod
+    def of(cls, tokens: Tensor, mask: Tensor | None, lengths: Tensor | None) -> Layout:
+        """Read the layout of `tokens` from its mask (padded) or its lengths (flat).
+
+        Raises
+        ------
+        ValueError
+            If not exactly one of `mask` and `lengths` is given, or it does not fit `tokens`.
+        TypeError
+            If `mask` is not bool.
+        """
+        if (mask is None) == (lengths is None):
+            raise ValueError(
+                "give mask (B, T) for the padded layout or lengths (B,) for the flat one, "
+                f"not {'neither' if mask is None else 'both'}"
+            )
+        if mask is not None:
+            return cls._padded(tokens, mask)
+        assert lengths is not None
+        return cls._flat(tokens, lengths)
+
+    @classmethod
+    def _padded(cls, tokens: Tensor, mask: Tensor) -> Layout:
+        if mask.dtype != torch.bool:
+            raise TypeError(f"mask is {mask.dtype}; make it bool, for instance by mask != 0")
+        if tokens.dim() != 2 or mask.shape != tokens.shape:
+            raise ValueError(
+                f"mask {tuple(mask.shape)} and logprobs {tuple(tokens.shape)} should both be (B, T)"
+            )
+        return cls(mask, mask.sum(dim=1), tokens.numel())
+
+    @classmethod
+    def _flat(cls, tokens: Tensor, lengths: Tensor) -> Layout:
+        if tokens.dim() != 1 or lengths.dim() != 1:
+            raise ValueError(
+                "the flat layout has logprobs (n_tokens,) and lengths (B,), not "
+                f"{tuple(tokens.shape)} and {tuple(lengths.shape)}"
+            )
+        if lengths.dtype != torch.int64:
+            raise TypeError(f"lengths is {lengths.dtype}; make it int64")
+        n_tokens = tokens.shape[0]
+        if lengths.device.type == "cpu" and not torch.compiler.is_compiling():
+            if int(lengths.sum()) != n_tokens or bool((lengths < 0).any()):
+                raise ValueError(
+                    f"lengths sum to {int(lengths.sum())} with minimum {int(lengths.min())}; they "
+                    f"should be at least 0 and sum to the {n_tokens} log-probabilities"
+                )
+        elif lengths.device.type == "cuda":
+            # The kernels below would read and write out of bounds; this does not wait for the GPU.
+            fits = (lengths.sum() == n_tokens) & (lengths >= 0).all()
+            torch._assert_async(fits, "lengths do not sum to the number of logprobs")
+        return cls(None, lengths.to(tokens.device), n_tokens)
+
+    def select(self, values: Tensor) -> Tensor:
+        """Zero what lies outside the mask, by selection: NaN there reaches no value or gradient."""
+        return values if self.mask is None else torch.where(self.mask, values, 0.0)
+
+    def log_ratio(self, logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
+        """Return ``logprobs - old_logprobs``, 0 outside the mask, in float32 at least."""
+        if logprobs.shape != old_logprobs.shape:
+            raise ValueError(
+                f"logprobs {tuple(logprobs.shape)} and the log-probabilities it is compared with, "
+                f"{tuple(old_logprobs.shape)}, should have one shape"
+            )
+        return self.select(_exact(logprobs) - _exact(old_logprobs.detach()))
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum the tokens of each sequence, (B,); `values` are already 0 outside the mask."""
+        if self.mask is not None:
+            return values.sum(dim=1)
+        if self.n_tokens == 0:
+            return values.sum() + values.new_zeros(self.lengths.shape)
+        # In order within each sequence, unlike index_add: the same bits on every run on a GPU.
+        return torch.segment_reduce(values, "sum", lengths=self.lengths, initial=0, unsafe=True)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Average the tokens of each sequence, (B,); 0 for a sequence without tokens."""
+        return self.total(values) / self.lengths.clamp(min=1)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Give each token the value of its sequence: (B, 1), which broadcasts, or (n_tokens,)."""
+        if self.mask is not None:
+            return values.unsqueeze(1)
+        return values.repeat_interleave(self.lengths, output_size=self.n_tokens)
+
+    def sequence_values(self, values: Tensor, name: str, like: Tensor) -> Tensor:
+        """Check and detach one value per sequence; 0 for a sequence without tokens."""
+        if values.shape != self.lengths.shape:
+            raise ValueError(
+                f"{name} has shape {tuple(values.shape)}; expected one value for each of the "
+                f"{self.lengths.shape[0]} sequences"
+            )
+        values = values.detach().to(like.device, like.dtype)
+        return torch.where(self.lengths > 0, values, 0.0)
+
+    def token_values(self, values: Tensor, name: str, like: Tensor) -> Tensor:
+        """Check, detach and broadcast values given per sequence (B,) or per token."""
+        if values.shape == self.lengths.shape:
+            return self.spread(self.sequence_values(values, name, like))
+        if values.shape != like.shape:
+            raise ValueError(
+                f"{name} has shape {tuple(values.shape)}; expected one value per sequence, "
+                f"{tuple(self.lengths.shape)}, or one per token, {tuple(like.shape)}"
+            )
+        return self.select(values.detach().to(like.device, like.dtype))
+
+    def weights(self, weights: Tensor | None, like: Tensor) -> Tensor:
+        """Check the token weight of each sequence; by default ``seq_mean`` over this batch."""
+        if weights is not None:
+            return self.sequence_values(weights, "weights", like)
+        live = (self.lengths > 0).to(like.dtype)
+        return live / (live.sum().clamp(min=1) * self.lengths.clamp(min=1))
+
+
+def bounded_exp(log_ratio: Tensor) -> Tensor:
+    """Exponentiate log-ratios within the bound; beyond it the value is the bound's, the slope 0."""
+    return log_ratio.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
+
+
+def _exact(values: Tensor) -> Tensor:
+    """Return `values` in float32 at least: 1 + 3e-4 does not exist in bfloat16."""
+    return values if values.dtype == torch.float64 else values.float()
