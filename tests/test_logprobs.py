@@ -185,7 +185,7 @@ def test_a_model_whose_logits_are_not_those_of_its_head_is_refused():
 
 def test_a_temperature_that_is_not_positive_is_refused():
     place = torch.tensor([0])
-    with pytest.raises(ValueError, match="temperature is 0.0"):
+    with pytest.raises(ValueError, match=r"temperature is 0\.0"):
         model_logprobs(
             made("gpt2"), torch.tensor([[1, 2]]), positions=place, targets=place, temperature=0.0
         )

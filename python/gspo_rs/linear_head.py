@@ -202,14 +202,13 @@ class _LinearLogprobs(torch.autograd.Function):
             residual[torch.arange(residual.shape[0], device=grad.device), targets[rows]] -= 1
             # Scaling the D columns of hidden is cheaper than scaling the V columns of logits.
             scale = grad[rows, None] / -ctx.temperature
-            narrow = residual.to(hidden.dtype)
             if grad_hidden is not None:
-                grad_hidden[rows] = _product(narrow, weight) * scale
+                grad_hidden[rows] = _product(residual, weight, hidden.dtype) * scale
             if grad_weight is not None:
-                grad_weight += _product(narrow.T, (hidden[rows] * scale).to(hidden.dtype))
+                grad_weight += _product(residual.T, hidden[rows] * scale, hidden.dtype)
             if grad_bias is not None:
-                grad_bias += residual.T @ scale[:, 0]
-            del residual, narrow
+                grad_bias += _product(residual.T, scale, grad.dtype)[:, 0]
+            del residual
         cast = [
             None if x is None else x.to(like.dtype)
             for x, like in ((grad_hidden, hidden), (grad_weight, weight), (grad_bias, bias))
@@ -219,7 +218,7 @@ class _LinearLogprobs(torch.autograd.Function):
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
     """Return the (chunk, V) logits in float32 at least, fresh memory that may be written to."""
-    logits = _product(hidden, weight.T)
+    logits = _product(hidden, weight.T, hidden.dtype)
     if bias is not None:
         logits += bias
     if temperature != 1.0:
@@ -227,9 +226,11 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, temperature: fl
     return logits
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Multiply matrices into float32 at least, without rounding to the model's dtype on a GPU."""
-    if a.dtype in (torch.bfloat16, torch.float16) and a.device.type == "cuda":
-        return torch.mm(a, b, out_dtype=torch.float32)
-    product = a @ b
-    return product if product.dtype == torch.float64 else product.float()
+def _product(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """Multiply matrices of a model in `dtype` into float32 at least, rounding no sum to `dtype`."""
+    with torch.autocast(a.device.type, enabled=False):
+        if dtype == torch.float64:
+            return a @ b
+        if dtype == torch.float32 or a.device.type != "cuda":
+            return a.float() @ b.float()
+        return torch.mm(a.to(dtype), b.to(dtype), out_dtype=torch.float32)
