@@ -83,7 +83,7 @@ def sequence_weights(
     if tokens.dim() != 1 or bool((tokens < 0).any()):
         raise ValueError(f"lengths should be (B,) counts of at least 0, got {lengths!r}")
     live = tokens > 0
-    n_sequences = live.sum().clamp(min=1)
+    n_sequences = live.sum().clamp(min=1).to(tokens.dtype)
     if reduction == "seq_mean":
         denominator = n_sequences * tokens
     elif reduction == "token_mean":
