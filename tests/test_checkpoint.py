@@ -1,0 +1,143 @@
+"""Checkpoints: whole or absent, read back exactly, and named when they are broken."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from gspo_rs import atomic, checkpoint
+from gspo_rs.config import Config, resolve
+
+CONFIG = resolve(Config(model="m", rollouts="r.parquet", by=("a", "b"), save_total_limit=2))
+
+
+def save_model(folder):
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+
+
+def write(folder, step=3, tensors=None):
+    return checkpoint.write(
+        folder, save_model, tensors or {}, step=step, batches=step * 2, config=CONFIG
+    )
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    path = write(tmp_path, tensors={"x": torch.arange(3)})
+    found = checkpoint.read(path)
+    assert (found.step, found.batches, found.config) == (3, 6, CONFIG)
+    assert torch.equal(found.tensors["x"], torch.arange(3))
+
+
+def test_the_random_generators_go_on_where_the_checkpoint_found_them(tmp_path):
+    np.random.normal()  # leaves a second gaussian cached
+    path = write(tmp_path)
+    draws = [random.random(), np.random.normal(), np.random.rand(), torch.rand(()).item()]
+    checkpoint.restore_random(checkpoint.read(path))
+    assert draws == [random.random(), np.random.normal(), np.random.rand(), torch.rand(()).item()]
+
+
+def test_an_optimizer_goes_on_where_the_checkpoint_found_it(tmp_path):
+    def make():
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(3, 2)
+        return layer, torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
+
+    def learn(layer, optimizer):
+        layer(torch.ones(1, 3)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    names = ["weight", "bias"]
+    layer, optimizer = make()
+    learn(layer, optimizer)
+    path = write(tmp_path, tensors=checkpoint.optimizer_tensors(optimizer, names))
+    again, restored = make()
+    again.load_state_dict(layer.state_dict())
+    checkpoint.restore_optimizer(restored, names, checkpoint.read(path).tensors)
+    learn(layer, optimizer)
+    learn(again, restored)
+    assert torch.equal(layer.weight, again.weight)
+    with pytest.raises(checkpoint.CheckpointError, match="optimizer state of bias"):
+        checkpoint.restore_optimizer(restored, ["weight", "other"], checkpoint.read(path).tensors)
+
+
+def test_only_the_newest_checkpoints_are_kept_in_the_order_of_their_steps(tmp_path):
+    for step in (5, 9, 10, 100):
+        write(tmp_path, step)
+    assert [path.name for path in checkpoint.steps(tmp_path)] == ["checkpoint-10", "checkpoint-100"]
+
+
+@pytest.mark.parametrize("file", ["state.safetensors", "model/config.json"])
+def test_a_file_that_was_cut_short_or_lost_is_named(tmp_path, file):
+    path = write(tmp_path, tensors={"x": torch.ones(4)})
+    with (path / file).open("r+b") as handle:
+        handle.truncate(1)
+    with pytest.raises(checkpoint.CheckpointError, match=rf"{file} is changed or cut short"):
+        checkpoint.read(path)
+    (path / file).unlink()
+    with pytest.raises(checkpoint.CheckpointError, match=rf"{file} is missing"):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}'])
+def test_a_folder_that_is_no_checkpoint_is_named(tmp_path, text):
+    path = tmp_path / "checkpoint-1"
+    path.mkdir()
+    (path / "state.json").write_text(text)
+    with pytest.raises(checkpoint.CheckpointError, match="checkpoint-1 is not a checkpoint"):
+        checkpoint.read(path)
+
+
+def test_a_failure_on_the_way_leaves_what_was_there(tmp_path):
+    target = tmp_path / "out"
+    with atomic.directory(target) as partial:
+        (partial / "a").write_text("old")
+
+    def fail():
+        with atomic.directory(target) as partial:
+            (partial / "a").write_text("new")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
+    assert (target / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+WRITER = """
+import sys, torch
+from pathlib import Path
+from gspo_rs import checkpoint
+from gspo_rs.config import Config, resolve
+config = resolve(Config(model="m", rollouts="r", save_total_limit=2))
+def save(folder):
+    folder.mkdir()
+    for i in range(20):
+        (folder / f"{i}.bin").write_bytes(bytes(20_000))
+for step in range(1, 100_000):
+    tensors = {"x": torch.full((1000,), step)}
+    checkpoint.write(Path(sys.argv[1]), save, tensors, step=step, batches=0, config=config)
+"""
+
+
+@pytest.mark.parametrize("wait", [0.05, 0.13, 0.21])
+def test_a_kill_at_any_moment_leaves_only_whole_checkpoints(tmp_path, wait):
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)])
+    deadline = time.monotonic() + 60
+    while not checkpoint.steps(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(wait)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    newest = checkpoint.steps(tmp_path)[-1]
+    found = checkpoint.read(newest)
+    assert found.tensors["x"].tolist() == [found.step] * 1000
+    atomic.sweep(tmp_path)
+    assert all(path.name.startswith("checkpoint-") for path in tmp_path.iterdir())
