@@ -1,0 +1,121 @@
+"""Minibatch: the groups of one optimizer step, their advantages, and what of them is trained on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gspo_rs.advantages import advantage
+from gspo_rs.groups import Groups
+from gspo_rs.rollouts import Ragged, Rollouts
+from gspo_rs.statistics import informative
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """Whole groups of tokenised rollouts with what they teach.
+
+    Letters: ``n`` rollouts, ``m`` of them trained on.
+
+    Attributes
+    ----------
+    rollouts : Rollouts
+        All ``n``, with tokens.
+    groups : Groups
+        Which rollouts belong together.
+    advantages : ndarray of float64, shape (n,)
+        0 where the reward is unscorable or the group has no signal.
+    lengths : ndarray of int64, shape (n,)
+        Sampled tokens of each completion.
+    informative : ndarray of bool, shape (n_groups,)
+        Whether the rewards of a group differ.
+    counted : ndarray of bool, shape (n,)
+        What the reduction's denominator counts.
+    trained : ndarray of int64, shape (m,)
+        Rows that go through the model; a subset of the counted ones.
+    dropped : mapping of str to int
+        ``dropped_groups`` without signal; rows ``dropped_unscorable``, ``dropped_long`` and
+        ``dropped_empty``.
+    """
+
+    rollouts: Rollouts
+    groups: Groups
+    advantages: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    informative: NDArray[np.bool_]
+    counted: NDArray[np.bool_]
+    trained: NDArray[np.int64]
+    dropped: Mapping[str, int]
+
+    @property
+    def prompt_tokens(self) -> Ragged:
+        """Prompts of the rows trained on."""
+        assert self.rollouts.prompt_tokens is not None
+        return self.rollouts.prompt_tokens.rows(self.trained)
+
+    @property
+    def completion_tokens(self) -> Ragged:
+        """Completions of the rows trained on."""
+        assert self.rollouts.completion_tokens is not None
+        return self.rollouts.completion_tokens.rows(self.trained)
+
+
+def prepare(
+    rollouts: Rollouts,
+    estimator: str,
+    options: Mapping[str, Any],
+    *,
+    too_long: NDArray[np.bool_] | None = None,
+    renormalise: bool = False,
+) -> Minibatch:
+    """Compare the rollouts within their groups and choose what to train on.
+
+    Parameters
+    ----------
+    rollouts : Rollouts
+        Whole groups with tokens and rewards.
+    estimator : str
+        Of `gspo_rs.advantage`.
+    options : mapping
+        Options of the estimator.
+    too_long : ndarray of bool, shape (n,), optional
+        Rows that cannot go through the model. Their rewards still count in their groups: leaving
+        out the long completions would raise the rank of the short ones.
+    renormalise : bool
+        Whether groups without signal leave the reduction's denominator.
+
+    Returns
+    -------
+    Minibatch
+        Which may have nothing to train on.
+
+    Notes
+    -----
+    A group without signal has advantage 0 throughout, so leaving it out of the forward pass
+    changes no gradient of the policy loss; keeping it in the denominator makes that exact.
+    """
+    assert rollouts.completion_tokens is not None
+    groups = Groups.from_offsets(rollouts.offsets)
+    signal = informative(rollouts.reward, groups)
+    lengths = rollouts.completion_tokens.lengths
+    scored = ~np.isnan(rollouts.reward)
+    fits = np.ones(len(lengths), dtype=bool) if too_long is None else ~too_long
+    usable = scored & fits & (lengths > 0)
+    with_signal = usable & signal[groups.codes]
+    return Minibatch(
+        rollouts=rollouts,
+        groups=groups,
+        advantages=advantage(rollouts.reward, groups, estimator, **options),
+        lengths=lengths,
+        informative=signal,
+        counted=with_signal if renormalise else usable,
+        trained=np.flatnonzero(with_signal),
+        dropped={
+            "dropped_groups": int((~signal).sum()),
+            "dropped_unscorable": int((~scored).sum()),
+            "dropped_long": int((~fits).sum()),
+            "dropped_empty": int((scored & fits & (lengths == 0)).sum()),
+        },
+    )
