@@ -37,6 +37,8 @@ class Config:
     old_logprobs_column : str, optional
         Column of `rollouts` with the sampling policy's log-probability of every completion
         token, a list per row; without it the starting policy is the old policy.
+    prompt_tokens_column, completion_tokens_column : str, optional
+        Columns of `rollouts` with token ids, lists, in place of tokenising the texts.
     shuffle : bool
         Visit the groups in a random order, another one every epoch.
     spill_directory : str, optional
@@ -72,7 +74,7 @@ class Config:
         sequences with zero loss and the step size does not depend on how many there are.
     beta : float
         Weight of the KL penalty towards the starting policy; 0 needs no reference.
-    kl_estimator : str
+    kl_estimator : {"k3_is", "k3", "k2"}
         Estimator of `gspo_rs.losses.kl_penalty`.
     learning_rate, weight_decay, adam_beta1, adam_beta2, adam_epsilon : float
         AdamW.
@@ -137,6 +139,8 @@ class Config:
     reward_column: str = "reward"
     by: str | tuple[str, ...] = "prompt_id"
     old_logprobs_column: str | None = None
+    prompt_tokens_column: str | None = None
+    completion_tokens_column: str | None = None
     shuffle: bool = True
     spill_directory: str | None = None
     max_prompt_length: int | None = None
@@ -159,7 +163,7 @@ class Config:
     reduction: Reduction | None = None
     renormalise: bool = False
     beta: float = 0.0
-    kl_estimator: str = "k3_is"
+    kl_estimator: Literal["k3_is", "k3", "k2"] = "k3_is"
     learning_rate: float = 1e-6
     weight_decay: float = 0.0
     adam_beta1: float = 0.9

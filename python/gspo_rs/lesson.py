@@ -1,0 +1,127 @@
+"""Lesson: the sequences one optimizer step learns from, before they are cut into micro-batches.
+
+Letters: ``m`` sequences of the step.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gspo_rs.batch import Batch, build, cut
+from gspo_rs.config import Config
+from gspo_rs.minibatch import Minibatch
+from gspo_rs.policy import Policy
+from gspo_rs.reductions import Reduction, sequence_weights
+from gspo_rs.rollouts import Ragged
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a step learns from: the sequences trained on, each with its advantage and weight.
+
+    Attributes
+    ----------
+    prompts, completions : Ragged of int64
+        Tokens of the ``m`` sequences; none is empty.
+    advantages, weights : Tensor, shape (m,)
+        The weight of a token of each sequence comes from the whole step.
+    old_logprobs, ref_logprobs : Ragged of float32 or None
+        Under the policy that sampled and under the reference. Without old ones the current policy
+        is the one that sampled, and every ratio is 1.
+    """
+
+    prompts: Ragged
+    completions: Ragged
+    advantages: Tensor
+    weights: Tensor
+    old_logprobs: Ragged | None = None
+    ref_logprobs: Ragged | None = None
+
+    @classmethod
+    def of(cls, minibatch: Minibatch, reduction: Reduction, budget: int) -> "Lesson":
+        """Weigh the sequences of a minibatch by `reduction` over all that it counts.
+
+        Parameters
+        ----------
+        minibatch : Minibatch
+            Of one optimizer step.
+        reduction : str
+            Of `sequence_weights`.
+        budget : int
+            The generation budget in tokens, which ``constant`` divides by.
+
+        Returns
+        -------
+        Lesson
+            Without log-probabilities.
+        """
+        weights = sequence_weights(
+            np.where(minibatch.counted, minibatch.lengths, 0),
+            reduction,
+            minibatch.groups.codes,
+            budget=budget,
+        )
+        trained = torch.from_numpy(minibatch.trained)
+        return cls(
+            prompts=minibatch.prompt_tokens,
+            completions=minibatch.completion_tokens,
+            advantages=torch.from_numpy(minibatch.advantages)[trained],
+            weights=weights[trained],
+        )
+
+
+def batches(policy: Policy, lesson: Lesson, config: Config) -> Iterator[Batch]:
+    """Lay out the sequences of a step in micro-batches within the token budget.
+
+    Parameters
+    ----------
+    policy : Policy
+        Tells device and layout.
+    lesson : Lesson
+        The sequences.
+    config : Config
+        Tells the budget.
+
+    Yields
+    ------
+    Batch
+        Together they hold every sequence once.
+    """
+    budget = config.micro_batch_tokens or (2048 if policy.device.type == "cpu" else 16384)
+    cuts = cut(lesson.prompts, lesson.completions, shape=policy.shape, max_tokens=budget)
+    for rows in cuts:
+        yield build(
+            lesson.prompts, lesson.completions, rows, shape=policy.shape, device=policy.device
+        )
+
+
+@torch.no_grad()
+def recompute(policy: Policy, lesson: Lesson, config: Config) -> Ragged:
+    """Take the log-probabilities of every sequence under a policy as it is.
+
+    Parameters
+    ----------
+    policy : Policy
+        The one that sampled, or the reference.
+    lesson : Lesson
+        The sequences.
+    config : Config
+        Tells the token budget of a micro-batch.
+
+    Returns
+    -------
+    Ragged of float32
+        One row per sequence.
+    """
+    flat, order = [], []
+    for batch in batches(policy, lesson, config):
+        flat.append(policy.logprobs(batch))
+        order.append(batch.rows)
+    if not flat:
+        return Ragged.from_rows([], np.float32)
+    rows = np.concatenate(order)
+    values = torch.cat(flat).float().cpu().numpy()
+    return Ragged(values, lesson.completions.lengths[rows]).rows(np.argsort(rows))

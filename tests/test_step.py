@@ -1,0 +1,188 @@
+"""One optimizer step: the same however it is cut, and never taken on what is not finite."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from gspo_rs.config import Config, resolve
+from gspo_rs.lesson import Lesson, batches, recompute
+from gspo_rs.optimizer import learning_rate, make_optimizer
+from gspo_rs.policy import Policy
+from gspo_rs.rollouts import Ragged
+from gspo_rs.step import backward, take
+
+VOCABULARY = 31
+
+
+def make_policy(shape="padded", dtype=torch.float64, seed=0):
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    return Policy(
+        model=LlamaForCausalLM(config).to(dtype).eval(),
+        tokenizer=None,
+        device=torch.device("cpu"),
+        autocast=None,
+        shape=shape,
+        context=64,
+        temperature=0.7,
+    )
+
+
+def make_config(**fields):
+    return resolve(Config(model="m", rollouts="r", **fields))
+
+
+def make_lesson(n=9, seed=0, *, old=True, ref=True):
+    draw = np.random.default_rng(seed)
+    lengths = draw.integers(1, 12, n)
+    tokens = Ragged.from_rows([draw.integers(0, VOCABULARY, k) for k in lengths], np.int64)
+    logprobs = Ragged(-draw.exponential(2.0, int(lengths.sum())).astype(np.float32), lengths)
+    return Lesson(
+        prompts=Ragged.from_rows(
+            [draw.integers(0, VOCABULARY, draw.integers(1, 6)) for _ in range(n)], np.int64
+        ),
+        completions=tokens,
+        advantages=torch.from_numpy(draw.normal(size=n)),
+        weights=torch.from_numpy(draw.random(n)),
+        old_logprobs=logprobs if old else None,
+        ref_logprobs=logprobs if ref else None,
+    )
+
+
+def permuted(lesson, order):
+    return Lesson(
+        prompts=lesson.prompts.rows(order),
+        completions=lesson.completions.rows(order),
+        advantages=lesson.advantages[torch.from_numpy(order)],
+        weights=lesson.weights[torch.from_numpy(order)],
+        old_logprobs=lesson.old_logprobs.rows(order),
+        ref_logprobs=lesson.ref_logprobs.rows(order),
+    )
+
+
+def loss_and_gradient(policy, lesson, config):
+    policy.model.zero_grad(set_to_none=True)
+    metrics = backward(policy, lesson, config)
+    gradient = torch.cat([p.grad.flatten() for p in policy.trainable().values()])
+    return metrics, gradient
+
+
+@pytest.mark.parametrize("algorithm", ["gspo", "gspo_token", "grpo"])
+@pytest.mark.parametrize("shape", ["packed", "padded"])
+@pytest.mark.parametrize("budget", [1, 30, 10_000])
+def test_loss_and_gradient_are_the_same_however_the_step_is_cut(algorithm, shape, budget):
+    fields = {"algorithm": algorithm, "beta": 0.1, "clip_low": 0.01, "clip_high": 0.01}
+    lesson = make_lesson()
+    expected = loss_and_gradient(
+        make_policy("padded"), lesson, make_config(**fields, micro_batch_tokens=10_000)
+    )
+    order = np.random.default_rng(budget).permutation(len(lesson.prompts))
+    found = loss_and_gradient(
+        make_policy(shape),
+        permuted(lesson, order),
+        make_config(**fields, micro_batch_tokens=budget),
+    )
+    assert expected[1].abs().max() > 1e-3
+    torch.testing.assert_close(found[1], expected[1], rtol=0, atol=1e-12)
+    for name, value in expected[0].items():
+        torch.testing.assert_close(found[0][name], value, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", ["packed", "padded"])
+def test_logprobs_are_those_of_the_models_own_logits_one_sequence_at_a_time(shape):
+    policy, lesson = make_policy(shape), make_lesson()
+    found = recompute(policy, lesson, make_config(micro_batch_tokens=40))
+    for row in range(len(lesson.prompts)):
+        prompt, completion = lesson.prompts.row(row), lesson.completions.row(row)
+        ids = torch.from_numpy(np.concatenate([prompt, completion]))[None]
+        with torch.no_grad():
+            logits = policy.model(input_ids=ids).logits[0, len(prompt) - 1 : -1] / 0.7
+        expected = logits.log_softmax(-1).gather(1, torch.from_numpy(completion)[:, None])[:, 0]
+        np.testing.assert_allclose(found.row(row), expected, rtol=0, atol=1e-6)
+
+
+def test_without_old_logprobs_every_ratio_is_exactly_one():
+    metrics = backward(make_policy(), make_lesson(old=False, ref=False), make_config())
+    assert metrics["ratio/min"] == metrics["ratio/max"] == metrics["seq_ratio/mean"] == 1
+    assert metrics["clip/token"] == 0
+
+
+def test_a_step_moves_the_weights_against_the_gradient_by_the_rate():
+    policy, lesson = make_policy(), make_lesson(ref=False)
+    config = make_config(max_grad_norm=0.0, adam_epsilon=1e-12)
+    _, gradient = loss_and_gradient(policy, lesson, config)
+    before = torch.cat([p.detach().flatten() for p in policy.trainable().values()])
+    metrics = take(policy, make_optimizer(policy, config), lesson, config, rate=0.01)
+    after = torch.cat([p.detach().flatten() for p in policy.trainable().values()])
+    assert metrics["grad_norm"] == pytest.approx(gradient.norm().item(), rel=1e-12)
+    large = gradient.abs() > 1e-6
+    # Adam's first step has the size of the rate whatever that of the gradient.
+    torch.testing.assert_close(
+        (after - before)[large], -0.01 * gradient.sign()[large], rtol=1e-4, atol=0
+    )
+
+
+@pytest.mark.parametrize("broken", ["old_logprobs", "advantages", "weights_of_the_model"])
+def test_a_step_that_is_not_finite_leaves_the_weights_and_is_counted(broken):
+    policy, lesson, config = make_policy(), make_lesson(ref=False), make_config()
+    if broken == "old_logprobs":
+        lesson.old_logprobs.values[3] = np.nan
+    elif broken == "advantages":
+        lesson.advantages[2] = math.inf
+    else:
+        recompute(policy, lesson, config)  # once with good weights, as in the middle of a run
+        policy.model.model.norm.weight.data[0] = math.nan
+    before = [p.detach().clone() for p in policy.trainable().values()]
+    optimizer = make_optimizer(policy, config)
+    metrics = take(policy, optimizer, lesson, config, rate=0.01)
+    assert metrics["skipped"] == 1
+    assert not optimizer.state
+    for parameter, old in zip(policy.trainable().values(), before, strict=True):
+        torch.testing.assert_close(parameter, old, rtol=0, atol=0, equal_nan=True)
+
+
+def test_the_gradient_is_clipped_to_the_norm_asked_for():
+    policy, lesson = make_policy(), make_lesson(ref=False)
+    config = make_config(max_grad_norm=1e-3)
+    seen = []
+    optimizer = make_optimizer(policy, config)
+    optimizer.register_step_pre_hook(
+        lambda *_: seen.append(
+            torch.cat([p.grad.flatten() for p in policy.trainable().values()]).norm().item()
+        )
+    )
+    metrics = take(policy, optimizer, lesson, config, rate=0.0)
+    assert metrics["grad_norm"] > 1e-3
+    assert seen[0] == pytest.approx(1e-3, rel=1e-4)
+
+
+def test_the_padded_layout_puts_sequences_of_like_length_together():
+    lesson, config = make_lesson(40), make_config(micro_batch_tokens=60)
+    inputs = (lesson.prompts.lengths + lesson.completions.lengths - 1).sum()
+    laid_out = list(batches(make_policy(), lesson, config))
+    assert sum(batch.input_ids.numel() for batch in laid_out) < 1.3 * inputs
+
+
+@pytest.mark.parametrize(
+    ("course", "expected"),
+    [
+        ("constant", [0.5, 1.0, 1.0, 1.0, 1.0, 1.0]),
+        ("linear", [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]),
+        ("cosine", [0.5, 1.0, 1.0, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2]),
+    ],
+)
+def test_the_learning_rate_warms_up_and_follows_its_course(course, expected):
+    config = make_config(learning_rate=1.0, warmup_steps=2, lr_scheduler_type=course)
+    assert [learning_rate(config, s, 6) for s in range(1, 7)] == pytest.approx(expected)
