@@ -1,0 +1,209 @@
+"""Scored completions, whole groups only: what every trainer and sampler here hands on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+__all__ = ["Ragged", "Rollouts"]
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Rows of different lengths, one after the other in one array.
+
+    Parameters
+    ----------
+    values : ndarray, shape (total,)
+        The rows, joined: int64 tokens or float32 log-probabilities.
+    lengths : ndarray of int64, shape (n,)
+        The length of each row; they add up to ``total``.
+
+    Raises
+    ------
+    ValueError
+        If `lengths` do not cut `values` into rows.
+
+    Examples
+    --------
+    >>> tokens = Ragged.from_rows([[5, 6, 7], [], [8]], np.int64)
+    >>> tokens.row(2), tokens.rows([2, 0]).lengths
+    (array([8]), array([1, 3]))
+    """
+
+    values: NDArray[Any]
+    lengths: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        total = int(self.lengths.sum())
+        if self.values.shape != (total,) or (self.lengths < 0).any():
+            message = f"lengths that add up to {total} do not cut values of shape"
+            raise ValueError(f"{message} {self.values.shape} into rows")
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[ArrayLike], dtype: DTypeLike) -> Ragged:
+        """Join `rows`, each of shape (length,), into one array of `dtype`."""
+        arrays = [np.asarray(row, dtype=dtype) for row in rows]
+        lengths = np.fromiter(map(len, arrays), dtype=np.int64, count=len(arrays))
+        return cls(np.concatenate([np.empty(0, dtype), *arrays]), lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """Row ``i`` is ``values[offsets[i]:offsets[i + 1]]``; shape (n + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.lengths)])
+
+    def row(self, index: int) -> NDArray[Any]:
+        """Return row `index`, a view of shape (lengths[index],)."""
+        index = range(len(self))[index]
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def rows(self, indices: ArrayLike) -> Ragged:
+        """Return the rows `indices`, in that order."""
+        indices = np.asarray(indices, dtype=np.int64)
+        lengths = self.lengths[indices]
+        return Ragged(self.values[joined_ranges(self.offsets[indices], lengths)], lengths)
+
+
+@dataclass(frozen=True, eq=False)
+class Rollouts:
+    """Prompts with a completion and a reward each, group after group.
+
+    Parameters
+    ----------
+    offsets : ndarray of int64, shape (n_groups + 1,)
+        Group ``g`` owns the rows ``offsets[g]:offsets[g + 1]``. Rises strictly from 0 to ``n``.
+    prompts, completions : list of str, length n
+        The texts, a prompt again for each of its completions.
+    reward : ndarray of float64, shape (n,)
+        Higher is better, unitless. NaN where the completion could not be scored.
+    prompt_tokens, completion_tokens : Ragged of int64, n rows, optional
+        The texts as the policy read and wrote them, a sampled end-of-sequence token included.
+    sampler_logprobs : Ragged of float32, n rows, optional
+        Log-probability (nats) of each completion token under the policy that sampled it, at the
+        sampling temperature.
+    old_logprobs : Ragged of float32, n rows, optional
+        The same as a data set gives it; without `completion_tokens` where the texts are yet to be
+        made into tokens, which then have to be as many.
+    truncated : ndarray of bool, shape (n,), optional
+        True where a completion was cut off by the token limit.
+    group_ids : sequence, length n_groups, optional
+        The key of each group; a tuple where several columns are the key.
+
+    Raises
+    ------
+    ValueError
+        If a field does not have one entry for each row (or group), or log-probabilities do not
+        have one value for each completion token.
+
+    Examples
+    --------
+    >>> rollouts = Rollouts(
+    ...     offsets=np.array([0, 2, 3]),
+    ...     prompts=["2+2=", "2+2=", "3+3="],
+    ...     completions=["4", "5", "6"],
+    ...     reward=np.array([1.0, 0.0, 1.0]),
+    ... )
+    >>> rollouts.n_rollouts, rollouts.n_groups
+    (3, 2)
+    >>> rollouts.select([1]).completions
+    ['6']
+    """
+
+    offsets: NDArray[np.int64]
+    prompts: list[str]
+    completions: list[str]
+    reward: NDArray[np.float64]
+    prompt_tokens: Ragged | None = None
+    completion_tokens: Ragged | None = None
+    sampler_logprobs: Ragged | None = None
+    old_logprobs: Ragged | None = None
+    truncated: NDArray[np.bool_] | None = None
+    group_ids: Sequence[Any] | None = None
+
+    def __post_init__(self) -> None:
+        steps = np.diff(self.offsets)
+        if len(self.offsets) == 0 or self.offsets[0] != 0 or (steps <= 0).any():
+            raise ValueError("offsets must rise strictly from 0, one step per group")
+        for name, entries in self._present().items():
+            expected = self.n_groups if name == "group_ids" else self.n_rollouts
+            if len(entries) != expected:
+                raise ValueError(f"{name} has {len(entries)} entries, expected {expected}")
+        if self.sampler_logprobs is not None and self.completion_tokens is None:
+            raise ValueError("sampler_logprobs belong to completion_tokens, which are missing")
+        for name in ("sampler_logprobs", "old_logprobs"):
+            self._check_aligned(name, getattr(self, name))
+
+    @property
+    def n_rollouts(self) -> int:
+        """The number of rows."""
+        return int(self.offsets[-1])
+
+    @property
+    def n_groups(self) -> int:
+        """The number of groups."""
+        return len(self.offsets) - 1
+
+    def select(self, groups: ArrayLike) -> Rollouts:
+        """Return some of the groups, whole.
+
+        Parameters
+        ----------
+        groups : array_like of int, shape (m,), or of bool, shape (n_groups,)
+            The groups wanted, in the order wanted, or True for each of them.
+
+        Returns
+        -------
+        Rollouts
+            With ``m`` groups; every field that is there has been cut alike.
+        """
+        groups = np.asarray(groups)
+        wanted = np.arange(self.n_groups)[groups if groups.size else []]
+        sizes = np.diff(self.offsets)[wanted]
+        rows = joined_ranges(self.offsets[wanted], sizes)
+        cut: dict[str, Any] = {"offsets": np.concatenate([[0], np.cumsum(sizes)])}
+        for name, entries in self._present().items():
+            kept = wanted if name == "group_ids" else rows
+            cut[name] = _taken(entries, kept)
+        return Rollouts(**cut)
+
+    def _present(self) -> dict[str, Any]:
+        """Every field but `offsets` that is not None."""
+        names = [field.name for field in fields(self) if field.name != "offsets"]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def _check_aligned(self, name: str, logprobs: Ragged | None) -> None:
+        if logprobs is None or self.completion_tokens is None:
+            return
+        differ = np.flatnonzero(logprobs.lengths != self.completion_tokens.lengths)
+        if differ.size:
+            row = int(differ[0])
+            found, expected = logprobs.lengths[row], self.completion_tokens.lengths[row]
+            raise ValueError(f"{name} of row {row} has {found} values for {expected} tokens")
+
+
+def joined_ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return ``range(start, start + size)`` for each pair, joined.
+
+    Examples
+    --------
+    >>> joined_ranges(np.array([7, 0]), np.array([2, 3]))
+    array([7, 8, 0, 1, 2])
+    """
+    before = np.cumsum(sizes) - sizes
+    return np.repeat(starts - before, sizes) + np.arange(int(sizes.sum()), dtype=np.int64)
+
+
+def _taken(entries: Any, indices: NDArray[np.int64]) -> Any:
+    if isinstance(entries, Ragged):
+        return entries.rows(indices)
+    if isinstance(entries, np.ndarray):
+        return entries[indices]
+    return [entries[index] for index in indices]
