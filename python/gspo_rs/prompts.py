@@ -1,0 +1,91 @@
+"""Prompts to sample completions for, with what the reward function needs to know of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from gspo_rs.source import ANYTHING, TEXT, SourceLike, locate
+
+__all__ = ["Prompts", "prompts"]
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts and their other columns, held in memory.
+
+    Parameters
+    ----------
+    texts : list of str, length n
+        The prompts.
+    columns : dict of lists, each of length n
+        Further columns by name, for the reward function.
+
+    Examples
+    --------
+    >>> sums = Prompts(["2+2=", "3+3="], {"answer": ["4", "6"]})
+    >>> sums.select([1])
+    Prompts(texts=['3+3='], columns={'answer': ['6']})
+    """
+
+    texts: list[str]
+    columns: dict[str, list[Any]]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def select(self, rows: Sequence[int]) -> Prompts:
+        """Return the prompts `rows`, in that order."""
+        columns = {name: [values[row] for row in rows] for name, values in self.columns.items()}
+        return Prompts([self.texts[row] for row in rows], columns)
+
+
+def prompts(
+    source: SourceLike, *, prompt: str = "prompt", columns: Sequence[str] | None = None
+) -> Prompts:
+    """Read prompts for online training.
+
+    Parameters
+    ----------
+    source : path, glob, sequence of these, LazyFrame or DataFrame
+        Parquet, JSONL or CSV; see `gspo_rs.data.scan`.
+    prompt : str
+        Column of the texts.
+    columns : sequence of str, optional
+        Further columns to keep; all of them by default.
+
+    Returns
+    -------
+    Prompts
+        In the order of the rows.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, a prompt is null (names the row), or there is no row.
+    TypeError
+        If the prompts are not text.
+    OSError
+        If the source can't be found or read.
+
+    Examples
+    --------
+    >>> frame = pl.DataFrame({"question": ["2+2=", "3+3="], "answer": ["4", "6"]})
+    >>> prompts(frame, prompt="question")
+    Prompts(texts=['2+2=', '3+3='], columns={'answer': ['4', '6']})
+    """
+    located = locate(source)
+    wanted = list(columns or ())
+    schema = located.check([(prompt, TEXT), *((name, ANYTHING) for name in wanted)])
+    others = [name for name in (schema if columns is None else wanted) if name != prompt]
+    frame = located.collect([pl.col(prompt).cast(pl.String), *map(pl.col, others)])
+    if frame.is_empty():
+        raise ValueError(f"{located.name} has no rows, so there is nothing to sample for")
+    texts = frame[prompt]
+    if texts.null_count():
+        row = texts.is_null().arg_max()
+        raise ValueError(f"column {prompt!r} of {located.name} is null at row {row}")
+    return Prompts(texts.to_list(), {name: frame[name].to_list() for name in others})

@@ -1,0 +1,188 @@
+"""Where rows come from: files by path or glob, or a LazyFrame, checked and read in batches."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import polars as pl
+
+__all__ = ["Source", "SourceLike", "locate"]
+
+SourceLike: TypeAlias = "str | Path | Sequence[str | Path] | pl.LazyFrame | pl.DataFrame"
+
+# Every row is looked at for its type: a column that is null for the first hundred rows of a
+# JSONL file, or an id that turns from 7 to "7b" in a CSV, is told at the start.
+SCANNERS: Mapping[str, Callable[[list[str]], pl.LazyFrame]] = {
+    ".parquet": lambda files: pl.scan_parquet(files, glob=False),
+    ".jsonl": lambda files: pl.scan_ndjson(files, infer_schema_length=None),
+    ".ndjson": lambda files: pl.scan_ndjson(files, infer_schema_length=None),
+    ".csv": lambda files: pl.scan_csv(files, glob=False, infer_schema_length=None),
+}
+
+# What a column is asked to be, in the words of the error.
+TEXT = "text"
+NUMBER = "a number or a bool"
+KEY = "an integer, string, category, bool, binary or date"
+FLOATS = "a list of floats"
+INTEGERS = "a list of integers"
+ANYTHING = "anything"
+
+KEY_TYPES = (pl.String, pl.Categorical, pl.Enum, pl.Binary, pl.Boolean, pl.Date, pl.Datetime)
+EXPECTED: Mapping[str, Callable[[pl.DataType], bool]] = {
+    TEXT: lambda found: found in (pl.String, pl.Categorical, pl.Enum),
+    NUMBER: lambda found: found.is_numeric() or found == pl.Boolean,
+    KEY: lambda found: found.is_integer() or found in KEY_TYPES,
+    FLOATS: lambda found: _inner(found).is_float(),
+    INTEGERS: lambda found: _inner(found).is_integer(),
+    ANYTHING: lambda _: True,
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows that can be read any number of times, in the same order.
+
+    `name` is what errors call them; `files` is empty for a LazyFrame.
+    """
+
+    frame: pl.LazyFrame
+    name: str
+    files: tuple[str, ...] = ()
+
+    def check(self, columns: Iterable[tuple[str, str]]) -> pl.Schema:
+        """Check that each of `columns`, a name and what is `EXPECTED`, is there and of its type.
+
+        Raises
+        ------
+        ValueError
+            If a column is missing; names the nearest ones.
+        TypeError
+            If a column has another type.
+        OSError
+            If the source can't be read.
+        """
+        with self.reading():
+            schema = self.frame.collect_schema()
+        for name, expected in columns:
+            if name not in schema:
+                raise ValueError(f"{self.name} has no column {name!r}; {_nearest(name, schema)}")
+            if not EXPECTED[expected](schema[name]):
+                found = f"column {name!r} of {self.name} is {schema[name]}"
+                raise TypeError(f"{found}; it must be {expected}")
+        return schema
+
+    def collect(self, columns: Sequence[pl.Expr]) -> pl.DataFrame:
+        """Read some narrow `columns` of every row."""
+        with self.reading():
+            return self.frame.select(columns).collect(engine="streaming")
+
+    def batches(self, columns: Sequence[pl.Expr]) -> Iterator[pl.DataFrame]:
+        """Read `columns` of every row, some rows at a time, in order."""
+        with self.reading():
+            yield from self.frame.select(columns).collect_batches(maintain_order=True)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn whatever reading can raise into an OSError that names the file.
+
+        Polars panics on some damaged files, and a panic is no `Exception`.
+        """
+        try:
+            yield
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            raise OSError(f"cannot read {self._culprit()}: {error}") from error
+
+    def _culprit(self) -> str:
+        """Name the file that can't be read by itself, or the source as a whole."""
+        if len(self.files) < 2:
+            return self.name
+        for file in self.files:
+            try:
+                for _ in scan_files([file]).collect_batches(chunk_size=1024):
+                    pass
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+                return file
+        return self.name
+
+
+def locate(source: SourceLike) -> Source:
+    """Find the files of `source`, or take its frame.
+
+    Parameters
+    ----------
+    source : path, glob, sequence of these, LazyFrame or DataFrame
+        Files of one format, told by the suffix: ``.parquet``, ``.jsonl``, ``.ndjson`` or ``.csv``.
+        The files of a glob are read in the order of their names.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is not there, or no file matches a glob.
+    ValueError
+        If the suffixes differ or are not known.
+
+    Examples
+    --------
+    >>> locate(pl.LazyFrame({"reward": [1.0]})).name
+    'the LazyFrame'
+    """
+    if isinstance(source, pl.LazyFrame | pl.DataFrame):
+        return Source(source.lazy(), f"the {type(source).__name__}")
+    given = [source] if isinstance(source, str | Path) else list(source)
+    files = [file for path in given for file in _matches(str(path))]
+    if not files:
+        raise ValueError("the list of files is empty")
+    name = str(given[0]) if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"
+    return Source(scan_files(files), name, tuple(files))
+
+
+def scan_files(files: list[str]) -> pl.LazyFrame:
+    """Scan files of one format."""
+    suffixes = sorted({Path(file).suffix.lower() for file in files})
+    if len(suffixes) > 1:
+        raise ValueError(f"files of several formats, {', '.join(suffixes)}; give one at a time")
+    if suffixes[0] not in SCANNERS:
+        known = ", ".join(SCANNERS)
+        raise ValueError(f"cannot tell the format of {files[0]!r} by its suffix; known: {known}")
+    return SCANNERS[suffixes[0]](files)
+
+
+def _matches(path: str) -> list[str]:
+    """Return the file `path`, or the files that it matches as a glob."""
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name its files, such as {path}/*.parquet")
+    # First, because brackets are legal in file names.
+    if Path(path).is_file():
+        return [path]
+    if not glob.has_magic(path):
+        raise FileNotFoundError(f"no such file: {path}")
+    # Not `Path.glob`, which takes no absolute pattern.
+    matches = glob.glob(path, recursive=True)  # noqa: PTH207
+    found = sorted(file for file in matches if Path(file).is_file())
+    if not found:
+        raise FileNotFoundError(f"no file matches {path}")
+    return found
+
+
+def _inner(found: pl.DataType) -> pl.DataType:
+    """Return the type of a list's values, or Null if there is no list."""
+    if isinstance(found, pl.List | pl.Array) and isinstance(found.inner, pl.DataType):
+        return found.inner
+    return pl.Null()
+
+
+def _nearest(name: str, schema: pl.Schema) -> str:
+    names = {column.lower(): column for column in schema}
+    near = [names[match] for match in difflib.get_close_matches(name.lower(), names)]
+    meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return f"{meant}it has {', '.join(map(repr, schema))}"
