@@ -1,0 +1,131 @@
+"""Which column of a table plays which part in a rollout, and rollouts made of such columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from gspo_rs.rollouts import Ragged, Rollouts
+from gspo_rs.source import FLOATS, INTEGERS, KEY, NUMBER, TEXT
+
+__all__ = ["Columns", "Cut"]
+
+TYPES: Mapping[str, pl.DataType] = {
+    TEXT: pl.String(),
+    NUMBER: pl.Float64(),
+    FLOATS: pl.List(pl.Float32),
+    INTEGERS: pl.List(pl.Int64),
+}
+
+
+class Cut(NamedTuple):
+    """Rows of whole groups, group after group, and where they stood in their source."""
+
+    frame: pl.DataFrame
+    offsets: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The names that the parts of a rollout have in a source.
+
+    Inside a `Cut` the columns go by the names of the parts, and the keys by key0, key1, …
+    """
+
+    by: tuple[str, ...]
+    prompt: str
+    completion: str
+    reward: str
+    old_logprobs: str | None = None
+    prompt_tokens: str | None = None
+    completion_tokens: str | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """The names of the key columns inside a `Cut`."""
+        return [f"key{i}" for i in range(len(self.by))]
+
+    def parts(self) -> Iterator[tuple[str, str, str]]:
+        """Yield the part, the name in the source and the expected type of each column."""
+        yield from ((key, name, KEY) for key, name in zip(self.keys, self.by, strict=True))
+        yield "prompt", self.prompt, TEXT
+        yield "completion", self.completion, TEXT
+        yield "reward", self.reward, NUMBER
+        for part, kind in (
+            ("old_logprobs", FLOATS),
+            ("prompt_tokens", INTEGERS),
+            ("completion_tokens", INTEGERS),
+        ):
+            if (name := getattr(self, part)) is not None:
+                yield part, name, kind
+
+    def expressions(self) -> list[pl.Expr]:
+        """Return what selects the parts, each in its one type; keys keep theirs."""
+        return [
+            (pl.col(name).cast(TYPES[kind]) if kind in TYPES else pl.col(name)).alias(part)
+            for part, name, kind in self.parts()
+        ]
+
+    def rollouts(self, cut: Cut, source: str) -> Rollouts:
+        """Turn rows into rollouts.
+
+        Raises
+        ------
+        ValueError
+            If a prompt is null, a completion or list is null though the row has a reward, or a
+            list holds a null or a log-probability that is not finite. Names the row of `source`.
+        """
+        reward = cut.frame["reward"].fill_null(np.nan)
+        scored = reward.is_not_nan()
+        names = {part: f"column {name!r} of {source}" for part, name, _ in self.parts()}
+        _refuse(cut, cut.frame["prompt"].is_null(), f"{names['prompt']} is null")
+        for part in cut.frame.columns:
+            if part in ("completion", "old_logprobs", "prompt_tokens", "completion_tokens"):
+                wrong = cut.frame[part].is_null() & scored
+                _refuse(cut, wrong, f"{names[part]} is null, though it has a reward,")
+        ragged: dict[str, Any] = {
+            part: _ragged(cut, part, names[part])
+            for part in ("old_logprobs", "prompt_tokens", "completion_tokens")
+            if part in cut.frame.columns
+        }
+        self._check_aligned(cut, ragged, names)
+        firsts = cut.frame.select(self.keys)[cut.offsets[:-1]]
+        return Rollouts(
+            offsets=cut.offsets,
+            prompts=cut.frame["prompt"].to_list(),
+            completions=cut.frame["completion"].fill_null("").to_list(),
+            reward=reward.to_numpy(),
+            group_ids=firsts.to_series().to_list() if len(self.by) == 1 else firsts.rows(),
+            **ragged,
+        )
+
+    def _check_aligned(self, cut: Cut, ragged: dict[str, Any], names: dict[str, str]) -> None:
+        if "old_logprobs" in ragged and "completion_tokens" in ragged:
+            found, expected = ragged["old_logprobs"].lengths, ragged["completion_tokens"].lengths
+            problem = f"{names['old_logprobs']} has another length than the completion's tokens"
+            _refuse(cut, pl.Series(found != expected), problem)
+
+
+def _refuse(cut: Cut, wrong: pl.Series, problem: str) -> None:
+    """Raise with the number of the first row that is wrong, if any is."""
+    if wrong.any():
+        raise ValueError(f"{problem} at row {cut.rows[wrong.arg_max()]}")
+
+
+def _ragged(cut: Cut, part: str, name: str) -> Ragged:
+    """Join the lists of a column; a null list is an empty one."""
+    lists = cut.frame[part]
+    lengths = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
+    values = lists.filter(pl.Series(lengths > 0)).explode()
+    wrong = values.is_null() if part != "old_logprobs" else ~values.is_finite().fill_null(False)
+    if wrong.any():
+        place = wrong.to_list().index(True)
+        row = cut.rows[np.searchsorted(np.cumsum(lengths), place, side="right")]
+        raise ValueError(f"{name} holds {values[place]} at row {row}")
+    return Ragged(values.to_numpy(), lengths)

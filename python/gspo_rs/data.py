@@ -1,0 +1,231 @@
+"""Scored completions out of files: whole groups, whatever their order, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from gspo_rs._core import WholeGroups
+from gspo_rs.census import Census, take_census
+from gspo_rs.columns import Columns, Cut
+from gspo_rs.groups import Groups
+from gspo_rs.prompts import Prompts, prompts
+from gspo_rs.rollouts import Rollouts
+from gspo_rs.source import Source, SourceLike, locate
+from gspo_rs.spill import in_order
+
+__all__ = ["Census", "Prompts", "prompts", "rollouts", "scan", "take_census"]
+
+
+def scan(source: SourceLike) -> pl.LazyFrame:
+    """Scan files without reading them.
+
+    Parameters
+    ----------
+    source : path, glob, sequence of these, LazyFrame or DataFrame
+        Files of one format, told by the suffix: ``.parquet``, ``.jsonl``, ``.ndjson`` or
+        ``.csv``. Those of a glob come in the order of their names. Anything else that Polars can
+        scan (other formats, object stores) is given as a LazyFrame; its rows must come in the
+        same order each time that it is collected.
+
+    Returns
+    -------
+    LazyFrame
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is not there, or no file matches a glob.
+    ValueError
+        If the suffixes differ or are not known.
+
+    Examples
+    --------
+    >>> scan(pl.DataFrame({"reward": [0.5, 1.0]})).collect()["reward"].sum()
+    1.5
+    """
+    return locate(source).frame
+
+
+def rollouts(
+    source: SourceLike,
+    *,
+    by: str | Sequence[str],
+    prompt: str = "prompt",
+    completion: str = "completion",
+    reward: str = "reward",
+    old_logprobs: str | None = None,
+    prompt_tokens: str | None = None,
+    completion_tokens: str | None = None,
+    batch_groups: int = 64,
+    shuffle: bool = False,
+    seed: int = 0,
+    start: int = 0,
+    spill_directory: str | Path | None = None,
+    census: Census | None = None,
+) -> Iterator[Rollouts]:
+    """Read scored completions as batches of whole groups.
+
+    Each group comes once with all its rows, in the order in which they lie in the source. Groups
+    come in the order of their first rows, or in a random one.
+
+    Parameters
+    ----------
+    source : path, glob, sequence of these, LazyFrame or DataFrame
+        One row per completion; see `scan`. The rows of a group may lie anywhere.
+    by : str or sequence of str
+        The columns that name the group of a row.
+    prompt, completion : str
+        Columns of the texts.
+    reward : str
+        Column of the rewards: numbers or bools, null or NaN for an unscorable completion.
+    old_logprobs : str, optional
+        Column of lists: the log-probability (nats) of each completion token under the policy
+        that sampled it. Checked against `completion_tokens` if these are given too; otherwise
+        whoever makes the tokens has to see that they are as many.
+    prompt_tokens, completion_tokens : str, optional
+        Columns of lists of token ids, for a data set that keeps them.
+    batch_groups : int
+        Groups per batch; the last one may hold fewer.
+    shuffle : bool
+        Whether groups come in the random order that `seed` gives.
+    seed : int
+        For `shuffle`. Neither threads nor chunks change the order it gives.
+    start : int
+        Groups to leave out at the beginning, to go on where a run stopped.
+    spill_directory : path, optional
+        Where rows that are scattered or shuffled are put in order, in a temporary file that no
+        crash leaves behind; the system's folder for temporary files by default.
+    census : Census, optional
+        What `take_census` said of this source, to save reading the ids again.
+
+    Returns
+    -------
+    iterator of Rollouts
+
+    Raises
+    ------
+    ValueError
+        If a column is missing (names near ones), an id, prompt or list is null, a reward is
+        infinite (names the row), there is no row, or the source changes while it is read. A null
+        completion or list is accepted where the reward is null too.
+    TypeError
+        If a column has the wrong type.
+    OSError
+        If the source can't be found or read, or the disk for the spill is full.
+
+    Notes
+    -----
+    Two passes. The first reads ids and rewards only and holds O(1) memory a row. The second
+    streams the texts: groups whose rows lie side by side come straight from the source; else
+    the rows are sorted on disk first. At no time are more texts in memory than a few record
+    batches of the source, one batch of groups and the buffers of `gspo_rs.spill`.
+
+    Examples
+    --------
+    >>> frame = pl.DataFrame(
+    ...     {
+    ...         "prompt": ["2+2=", "3+3=", "2+2="],
+    ...         "completion": ["4", "5", "22"],
+    ...         "reward": [1, 0, 0],
+    ...     }
+    ... )
+    >>> batch = next(rollouts(frame, by="prompt"))
+    >>> batch.completions, batch.offsets, batch.group_ids
+    (['4', '22', '5'], array([0, 2, 3]), ['2+2=', '3+3='])
+    """
+    located = locate(source)
+    keys = (by,) if isinstance(by, str) else tuple(by)
+    columns = Columns(
+        keys, prompt, completion, reward, old_logprobs, prompt_tokens, completion_tokens
+    )
+    located.check([(name, kind) for _, name, kind in columns.parts()])
+    _check_folder(spill_directory)
+    census = census or take_census(source, by=keys, reward=reward)
+    if batch_groups < 1:
+        raise ValueError(f"batch_groups is {batch_groups}; it must be at least 1")
+    if not 0 <= start <= census.n_groups:
+        raise ValueError(f"start is {start}, but {located.name} has {census.n_groups} groups")
+    if census.groups.clustered and not shuffle:
+        cuts = _clustered(located, columns, census.groups, start, batch_groups)
+    else:
+        order = np.arange(census.n_groups)
+        if shuffle:
+            order = np.random.default_rng(seed).permutation(census.n_groups)
+        placed = _placed(located, columns, census.groups, order, start)
+        frames = in_order(placed, start, census.n_groups, directory=spill_directory)
+        cuts = _gathered(located, frames, census.groups.sizes[order[start:]], batch_groups)
+    return (columns.rollouts(cut, located.name) for cut in cuts)
+
+
+def _check_folder(directory: str | Path | None) -> None:
+    if directory is not None and not Path(directory).is_dir():
+        raise NotADirectoryError(f"spill_directory {directory} is no folder; make it first")
+
+
+def _clustered(
+    source: Source, columns: Columns, groups: Groups, start: int, batch_groups: int
+) -> Iterator[Cut]:
+    """Cut a source whose groups lie side by side while it streams by."""
+    keys = [f"key{i}" for i in range(len(columns.by))]
+    first_row = int(groups.offsets[start])
+    with source.reading():
+        stream = source.frame.slice(first_row).select(columns.expressions()).collect_batches()
+    batches = WholeGroups(stream, keys, batch_groups, first_row=first_row)
+    while True:
+        with source.reading():
+            batch = next(batches, None)
+        if batch is None:
+            _unchanged(source, start, groups.n_groups)
+            return
+        frame, offsets, row = batch
+        stop = start + len(offsets)
+        _unchanged(source, row + offsets, groups.offsets[start:stop])
+        yield Cut(pl.DataFrame(frame), offsets, row + np.arange(offsets[-1]))
+        start = stop - 1
+
+
+def _placed(
+    source: Source, columns: Columns, groups: Groups, order: NDArray[np.int64], start: int
+) -> Iterator[pl.DataFrame]:
+    """Give every row its number and the position of its group."""
+    position = np.empty(len(order), dtype=np.int64)
+    position[order] = np.arange(len(order))
+    row = 0
+    for frame in source.batches(columns.expressions()):
+        rows = np.arange(row, row + frame.height)
+        row += frame.height
+        codes = groups.codes[rows[0] : row] if frame.height else rows
+        _unchanged(source, len(codes), frame.height)
+        numbers = pl.Series("row", rows), pl.Series("position", position[codes])
+        yield frame.with_columns(*numbers).filter(pl.col("position") >= start)
+    _unchanged(source, row, groups.n_rollouts)
+
+
+def _gathered(
+    source: Source, frames: Iterable[pl.DataFrame], sizes: NDArray[np.int64], batch_groups: int
+) -> Iterator[Cut]:
+    """Cut rows that come in the order of their groups, whose sizes are known."""
+    held: pl.DataFrame | None = None
+    group = 0
+    for frame in frames:
+        held = frame if held is None else pl.concat([held, frame])
+        while group < len(sizes):
+            offsets = np.cumsum([0, *sizes[group : group + batch_groups]])
+            if held.height < offsets[-1]:
+                break
+            cut, held = held[: offsets[-1]], held[offsets[-1] :]
+            ids = cut.select(pl.col("^key\\d+$"))
+            _unchanged(source, Groups(ids).offsets, offsets)
+            yield Cut(cut, offsets, cut["row"].to_numpy())
+            group += batch_groups
+
+
+def _unchanged(source: Source, found: object, expected: object) -> None:
+    if not np.array_equal(found, expected):  # type: ignore[arg-type]
+        problem = "gave other groups when it was read again"
+        raise ValueError(f"{source.name} {problem}; its rows must stay as they are, in order")
