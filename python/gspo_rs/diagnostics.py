@@ -101,13 +101,13 @@ def measure(
 ) -> dict[str, Tensor]:
     """Compute the metrics of `policy_metrics` from checked values, token by token."""
     log_ratio = log_ratio.detach()
-    n_tokens = layout.lengths.sum()
+    n_tokens = layout.lengths.sum().to(log_ratio.dtype)
     seq_log_ratio = layout.mean(log_ratio)
     bounded = log_ratio.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
     ratio = bounded.exp()
     seq_ratio = bounded_exp(seq_log_ratio)
     live = layout.lengths > 0
-    n_sequences = live.sum()
+    n_sequences = live.sum().to(log_ratio.dtype)
 
     clipped = layout.spread(seq_ratio) if level == "sequence" else ratio
     sides = {
@@ -143,7 +143,7 @@ def _distribution(
     total = values.sum() if live is None else values.masked_fill(~live, 0.0).sum()
     # The 99th percentile is among the largest 1 %, whose number is known without asking the GPU.
     top = from_top.flatten().topk(min(values.numel(), values.numel() // 100 + 2)).values
-    place = (count - 1).clamp(min=0).to(values.dtype) * 0.01
+    place = (count - 1).clamp(min=0) * 0.01
     above = top.take(place.floor().long())
     below = top.take(place.ceil().long())
     p99 = above + (below - above) * (place - place.floor())

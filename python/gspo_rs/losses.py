@@ -166,8 +166,10 @@ def gspo_token_loss(
     layout = Layout.of(logprobs, mask, lengths)
     log_ratio = layout.log_ratio(logprobs, old_logprobs)
     per_token = layout.token_values(advantages, "advantages", log_ratio)
-    # This order keeps the value exactly that of the sequence: the difference is 0 to the last bit.
-    moving = (log_ratio - log_ratio.detach()) + layout.spread(layout.mean(log_ratio.detach()))
+    # This order keeps the value exactly that of the sequence: the difference is 0 to the last bit,
+    # also for a token that became impossible, whose log-ratio of -inf would be NaN here.
+    token = log_ratio.clamp(min=torch.finfo(log_ratio.dtype).min)
+    moving = (token - token.detach()) + layout.spread(layout.mean(log_ratio.detach()))
     terms = _clipped(bounded_exp(moving), per_token, clip_low, clip_high)
     loss = (layout.weights(weights, log_ratio) * layout.total(layout.select(terms))).sum()
     return loss, measure(log_ratio, per_token, layout, (clip_low, clip_high), "sequence")

@@ -1,0 +1,95 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gspo_rs.losses import policy_metrics
+
+
+def oracle(rows, advantages, low, high, level):
+    """The metrics of algorithms.md section 7 from ragged NumPy rows of log-ratios."""
+    kept = [(row, a) for row, a in zip(rows, advantages, strict=True) if len(row)]
+    tokens = np.concatenate([row for row, _ in kept])
+    means = np.array([row.mean() for row, _ in kept])
+    ratios = {"ratio": np.exp(tokens), "seq_ratio": np.exp(means)}
+    bound = [np.full(len(row), row.mean()) if level == "sequence" else row for row, _ in kept]
+    hits = {
+        "low": [(np.exp(x) < 1 - low) & (a < 0) for x, (_, a) in zip(bound, kept, strict=True)],
+        "high": [(np.exp(x) > 1 + high) & (a > 0) for x, (_, a) in zip(bound, kept, strict=True)],
+    }
+    found = {f"clip/token_{side}": np.concatenate(hit).mean() for side, hit in hits.items()}
+    if level == "sequence":
+        found |= {
+            f"clip/seq_{side}": np.mean([h.mean() for h in hit]) for side, hit in hits.items()
+        }
+        found["clip/seq"] = found["clip/seq_low"] + found["clip/seq_high"]
+    found["clip/token"] = found["clip/token_low"] + found["clip/token_high"]
+    for name, ratio in ratios.items():
+        found |= {f"{name}/mean": ratio.mean(), f"{name}/min": ratio.min()}
+        found |= {f"{name}/max": ratio.max(), f"{name}/p99": np.quantile(ratio, 0.99)}
+    found["seq_ratio/unmoved_frac"] = np.mean(np.abs(means) < 1e-6)
+    found["log_w_seq"] = np.mean([row.sum() for row, _ in kept])
+    found["kl/old_k1"] = -tokens.mean()
+    found["kl/old_k2"] = (tokens**2 / 2).mean()
+    found["kl/old_k3"] = (np.expm1(tokens) - tokens).mean()
+    return found
+
+
+def padded(rows):
+    width = max(map(len, rows)) + 1
+    mask = torch.arange(width) < torch.tensor([[len(row)] for row in rows])
+    new = torch.full(mask.shape, torch.nan, dtype=torch.float64)
+    new[mask] = torch.from_numpy(np.concatenate(rows))
+    return new, torch.zeros_like(new), mask
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(0, 300), min_size=1, max_size=150).filter(any),
+    st.integers(0, 2**16),
+    st.sampled_from(["sequence", "token"]),
+    st.booleans(),
+)
+def test_metrics_are_those_numpy_finds_in_the_ragged_rows(lengths, seed, level, flat):
+    rng = np.random.default_rng(seed)
+    rows = [0.1 * rng.standard_normal(n) for n in lengths]
+    rows[0] = np.zeros_like(rows[0])
+    advantages = rng.standard_normal(len(rows))
+    band = {"clip_low": 0.01, "clip_high": 0.02}
+    if flat:
+        new = torch.from_numpy(np.concatenate(rows))
+        layout = {"lengths": torch.tensor(lengths)}
+        old = torch.zeros_like(new)
+    else:
+        new, old, mask = padded(rows)
+        layout = {"mask": mask}
+    found = policy_metrics(new, old, torch.from_numpy(advantages), **layout, level=level, **band)
+    expected = oracle(rows, advantages, 0.01, 0.02, level)
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        assert float(value) == pytest.approx(expected[name], rel=1e-10, abs=1e-13), name
+
+
+def test_a_band_on_sequences_counts_the_tokens_of_clipped_ones():
+    new = torch.tensor([0.1, 0.1, 0.1, 0.0])
+    found = policy_metrics(
+        new,
+        torch.zeros(4),
+        torch.tensor([1.0, 1.0]),
+        lengths=torch.tensor([3, 1]),
+        clip_low=0.01,
+        clip_high=0.01,
+    )
+    assert float(found["clip/seq_high"]) == 0.5
+    assert float(found["clip/token_high"]) == 0.75
+
+
+@pytest.mark.parametrize("n", [0, 3])
+def test_metrics_of_nothing_are_nan(n):
+    tokens = torch.zeros(2, n)
+    mask = torch.zeros(2, n, dtype=torch.bool)
+    found = policy_metrics(tokens, tokens, torch.ones(2), mask, clip_low=0.2, clip_high=0.2)
+    assert all(math.isnan(value) for value in found.values())
