@@ -57,6 +57,7 @@ def oracle(frame, by="id"):
     return [(key, *row) for key, row in zip(keys, groups.select(names).rows(), strict=True)]
 
 
+@settings(deadline=None)
 @given(scored(), st.integers(1, 5), st.sampled_from(["id", ["side", "id"]]))
 def test_every_group_comes_once_with_all_its_rows_in_any_order_and_chunking(frame, size, by):
     batches = list(data.rollouts(frame, by=by, batch_groups=size))
@@ -64,7 +65,7 @@ def test_every_group_comes_once_with_all_its_rows_in_any_order_and_chunking(fram
     assert {batch.n_groups for batch in batches[:-1]} <= {size}
 
 
-@settings(max_examples=30)
+@settings(deadline=None, max_examples=30)
 @given(scored(), st.integers(1, 9), st.booleans())
 def test_row_groups_files_and_a_tiny_memory_change_nothing(frame, row_group, shuffle):
     expected = content(data.rollouts(frame, by="id", shuffle=shuffle, seed=3))
@@ -78,6 +79,7 @@ def test_row_groups_files_and_a_tiny_memory_change_nothing(frame, row_group, shu
         assert content(found) == expected
 
 
+@settings(deadline=None)
 @given(scored(), st.integers(0, 7), st.integers(1, 5), st.booleans())
 def test_starting_later_gives_exactly_the_rest_of_the_groups(frame, start, size, shuffle):
     whole = content(data.rollouts(frame, by="id", shuffle=shuffle, seed=1))

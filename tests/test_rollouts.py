@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
@@ -9,6 +9,7 @@ from gspo_rs.rollouts import Ragged, Rollouts
 rows = st.lists(st.lists(st.integers(-9, 9), max_size=5), max_size=9)
 
 
+@settings(deadline=None)
 @given(rows, st.data())
 def test_rows_of_a_ragged_array_are_the_lists_that_made_it(rows, data):
     ragged = Ragged.from_rows(rows, np.int64)
