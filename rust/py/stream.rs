@@ -1,0 +1,72 @@
+//! Binds the stream of whole groups; used by `gspo_rs.data`.
+
+use std::sync::{Mutex, TryLockError};
+
+use arrow_array::RecordBatchReader;
+use numpy::{IntoPyArray, PyArray1};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3_arrow::{PyRecordBatch, PyRecordBatchReader};
+
+use crate::stream::{Cut, Step, StreamError, WholeGroups};
+
+impl From<StreamError> for PyErr {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Source(message) => PyOSError::new_err(message),
+            other => PyValueError::new_err(other.to_string()),
+        }
+    }
+}
+
+type Reader = Box<dyn RecordBatchReader + Send>;
+type Item<'py> = (PyRecordBatch, Bound<'py, PyArray1<i64>>, usize);
+
+/// Binds [`WholeGroups`]: an iterator of (record batch, offsets, first row).
+#[pyclass(frozen, name = "WholeGroups", module = "gspo_rs._core")]
+pub(super) struct PyWholeGroups(Mutex<WholeGroups<Reader>>);
+
+#[pymethods]
+impl PyWholeGroups {
+    #[new]
+    #[pyo3(signature = (stream, by, batch_groups, *, first_row=0))]
+    fn new(
+        stream: PyRecordBatchReader,
+        by: Vec<String>,
+        batch_groups: usize,
+        first_row: usize,
+    ) -> PyResult<Self> {
+        let groups = WholeGroups::new(stream.into_reader()?, by, batch_groups, first_row)?;
+        Ok(Self(Mutex::new(groups)))
+    }
+
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Item<'py>>> {
+        // Not `lock`: a thread that waits here would hold the GIL that the producer may need.
+        let mut guard = self.0.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => PyRuntimeError::new_err("another thread is reading this"),
+            TryLockError::Poisoned(_) => PyRuntimeError::new_err("the producer panicked before"),
+        })?;
+        let groups: &mut WholeGroups<Reader> = &mut guard;
+        loop {
+            // Detached, because the producer may run Python code in threads of its own.
+            match py.detach(|| groups.step())? {
+                Step::Cut(cut) => return item(py, cut).map(Some),
+                Step::End => return Ok(None),
+                Step::Read => py.check_signals()?,
+            }
+        }
+    }
+}
+
+fn item(py: Python<'_>, cut: Cut) -> PyResult<Item<'_>> {
+    let offsets: Result<Vec<i64>, _> = cut.offsets.into_iter().map(i64::try_from).collect();
+    Ok((
+        PyRecordBatch::new(cut.batch),
+        offsets?.into_pyarray(py),
+        cut.first_row,
+    ))
+}

@@ -1,0 +1,74 @@
+//! What can be wrong with a stream of groups.
+
+use std::fmt;
+
+/// What a stream of groups can have wrong with it; rows are counted from 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// No key column was named.
+    NoKey,
+    /// Batches of no groups were asked for.
+    NoGroups,
+    /// A key column that the stream does not have.
+    MissingColumn {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        columns: Vec<String>,
+    },
+    /// A key column whose type has no exact equality, such as a float.
+    KeyType {
+        /// The column.
+        name: String,
+        /// Its Arrow type.
+        found: String,
+    },
+    /// A row without a group.
+    NullKey {
+        /// The key column that is null there.
+        name: String,
+        /// The row.
+        row: usize,
+    },
+    /// A group that goes on after another one began.
+    KeyReturns {
+        /// The first row of the part that came too late.
+        row: usize,
+        /// The row at which the group began.
+        began: usize,
+    },
+    /// The producer of the stream failed, in its own words.
+    Source(String),
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoKey => write!(f, "no key column named; a group needs at least one"),
+            Self::NoGroups => write!(f, "batch_groups is 0; it must be at least 1"),
+            Self::MissingColumn { name, columns } => {
+                write!(f, "no key column {name:?}; the columns are {columns:?}")
+            }
+            Self::KeyType { name, found } => write!(
+                f,
+                "key column {name:?} is {found}; a key is an integer, string, binary, \
+                 dictionary, boolean or date"
+            ),
+            Self::NullKey { name, row } => {
+                write!(
+                    f,
+                    "key column {name:?} is null at row {row}; a row needs a group"
+                )
+            }
+            Self::KeyReturns { row, began } => write!(
+                f,
+                "row {row} belongs to the group that began at row {began} and had ended; \
+                 the rows of a group must lie side by side here"
+            ),
+            Self::Source(message) => write!(f, "{message}"),
+        }
+    }
+}
+
+impl std::error::Error for StreamError {}

@@ -1,0 +1,164 @@
+//! The keys of a record batch, as bytes that are equal where the keys are.
+
+use arrow_array::cast::AsArray;
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, BinaryViewArray, LargeBinaryArray, LargeStringArray, RecordBatch,
+    StringArray, StringViewArray,
+};
+use arrow_schema::{ArrowError, DataType, Schema};
+use arrow_select::take::take;
+
+use super::StreamError;
+
+/// The key columns of one record batch, ready to be compared row by row.
+pub(super) struct Keys {
+    columns: Vec<Column>,
+    /// The first row that is null in a key column, and the place of that column in the key.
+    pub(super) first_null: Option<(usize, usize)>,
+}
+
+/// One key column whose rows can be borrowed as bytes; equal bytes are equal keys.
+enum Column {
+    Fixed { bytes: Vec<u8>, width: usize },
+    Utf8(StringArray),
+    LargeUtf8(LargeStringArray),
+    Utf8View(StringViewArray),
+    Binary(BinaryArray),
+    LargeBinary(LargeBinaryArray),
+    BinaryView(BinaryViewArray),
+}
+
+/// Finds the columns named `by` and checks that their types can be keys.
+pub(super) fn key_columns(schema: &Schema, by: &[String]) -> Result<Vec<usize>, StreamError> {
+    if by.is_empty() {
+        return Err(StreamError::NoKey);
+    }
+    by.iter().map(|name| key_column(schema, name)).collect()
+}
+
+fn key_column(schema: &Schema, name: &str) -> Result<usize, StreamError> {
+    let (index, field) =
+        schema
+            .column_with_name(name)
+            .ok_or_else(|| StreamError::MissingColumn {
+                name: name.to_owned(),
+                columns: schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().clone())
+                    .collect(),
+            })?;
+    if is_key(field.data_type()) {
+        Ok(index)
+    } else {
+        let (name, found) = (name.to_owned(), field.data_type().to_string());
+        Err(StreamError::KeyType { name, found })
+    }
+}
+
+fn is_key(found: &DataType) -> bool {
+    use DataType::{Binary, BinaryView, Boolean, Dictionary, FixedSizeBinary};
+    use DataType::{LargeBinary, LargeUtf8, Utf8, Utf8View};
+    match found {
+        Dictionary(_, values) => is_key(values),
+        Boolean | FixedSizeBinary(_) | Utf8 | LargeUtf8 | Utf8View | Binary | LargeBinary
+        | BinaryView => true,
+        // Two floats that print alike may differ, and NaN differs from itself.
+        other => other.primitive_width().is_some() && !other.is_floating(),
+    }
+}
+
+impl Keys {
+    /// Takes the columns `key` out of `batch`.
+    pub(super) fn of(batch: &RecordBatch, key: &[usize]) -> Result<Self, ArrowError> {
+        let mut columns = Vec::with_capacity(key.len());
+        let mut first_null = None;
+        for (place, &index) in key.iter().enumerate() {
+            let column = unpacked(batch.column(index))?;
+            if column.null_count() > 0 {
+                let null = (0..column.len()).find(|&row| column.is_null(row));
+                let null = null.map(|row| (row, place));
+                first_null = first_null.into_iter().chain(null).min();
+            }
+            columns.push(Column::of(&column));
+        }
+        Ok(Self {
+            columns,
+            first_null,
+        })
+    }
+
+    /// Whether two rows of the batch belong to the same group.
+    pub(super) fn same(&self, a: usize, b: usize) -> bool {
+        self.columns
+            .iter()
+            .all(|column| column.row(a) == column.row(b))
+    }
+
+    /// Writes the key of `row` over `key`, so that equal bytes are equal keys in any batch.
+    pub(super) fn encode(&self, row: usize, key: &mut Vec<u8>) {
+        key.clear();
+        for column in &self.columns {
+            let value = column.row(row);
+            if self.columns.len() > 1 {
+                // Without the length ("ab", "c") and ("a", "bc") would be one key.
+                key.extend_from_slice(&value.len().to_le_bytes());
+            }
+            key.extend_from_slice(value);
+        }
+    }
+}
+
+/// A dictionary's values row by row; any other column as it is.
+fn unpacked(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    match column.as_any_dictionary_opt() {
+        Some(dictionary) => take(dictionary.values(), dictionary.keys(), None),
+        None => Ok(ArrayRef::clone(column)),
+    }
+}
+
+impl Column {
+    fn of(column: &ArrayRef) -> Self {
+        match column.data_type() {
+            DataType::Utf8 => Self::Utf8(column.as_string().clone()),
+            DataType::LargeUtf8 => Self::LargeUtf8(column.as_string().clone()),
+            DataType::Utf8View => Self::Utf8View(column.as_string_view().clone()),
+            DataType::Binary => Self::Binary(column.as_binary().clone()),
+            DataType::LargeBinary => Self::LargeBinary(column.as_binary().clone()),
+            DataType::BinaryView => Self::BinaryView(column.as_binary_view().clone()),
+            DataType::Boolean => {
+                let bytes = column.as_boolean().values().iter().map(u8::from).collect();
+                Self::Fixed { bytes, width: 1 }
+            }
+            DataType::FixedSizeBinary(_) => {
+                let column = column.as_fixed_size_binary();
+                let rows = (0..column.len()).flat_map(|row| column.value(row)).copied();
+                Self::Fixed {
+                    bytes: rows.collect(),
+                    width: column.value_size(),
+                }
+            }
+            other => {
+                let width = other.primitive_width().expect("checked by `is_key`");
+                let data = column.to_data();
+                let bytes = &data.buffers()[0].as_slice()[data.offset() * width..];
+                Self::Fixed {
+                    bytes: bytes[..data.len() * width].to_vec(),
+                    width,
+                }
+            }
+        }
+    }
+
+    fn row(&self, row: usize) -> &[u8] {
+        match self {
+            Self::Fixed { bytes, width } => &bytes[row * width..(row + 1) * width],
+            Self::Utf8(column) => column.value(row).as_bytes(),
+            Self::LargeUtf8(column) => column.value(row).as_bytes(),
+            Self::Utf8View(column) => column.value(row).as_bytes(),
+            Self::Binary(column) => column.value(row),
+            Self::LargeBinary(column) => column.value(row),
+            Self::BinaryView(column) => column.value(row),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Whole groups out of a stream of Arrow record batches, whose borders fall anywhere.
+mod cut;
+mod error;
+mod keys;
+mod seen;
+
+pub use cut::{Cut, Step, WholeGroups};
+pub use error::StreamError;
