@@ -29,6 +29,8 @@ class Layout:
         Sampled tokens of each sequence; 0 is allowed.
     n_tokens : int
         Entries of a token tensor, those outside the mask included.
+    owner : Tensor of int64, shape (n_tokens,), or None
+        The sequence of each token, in the flat layout.
 
     Examples
     --------
@@ -42,6 +44,7 @@ class Layout:
     mask: Tensor | None
     lengths: Tensor
     n_tokens: int
+    owner: Tensor | None = None
 
     @classmethod
     def of(cls, tokens: Tensor, mask: Tensor | None, lengths: Tensor | None) -> Layout:
@@ -94,7 +97,11 @@ class Layout:
             # The kernels below would read and write out of bounds; this does not wait for the GPU.
             fits = (lengths.sum() == n_tokens) & (lengths >= 0).all()
             torch._assert_async(fits, "lengths do not sum to the number of logprobs")
-        return cls(None, lengths.to(tokens.device), n_tokens)
+        lengths = lengths.to(tokens.device)
+        # The running count of sequence ends; repeat_interleave wakes every thread for it.
+        ends = lengths.cumsum(dim=0)
+        ended = lengths.new_zeros(n_tokens + 1).index_add(0, ends, torch.ones_like(ends))
+        return cls(None, lengths, n_tokens, owner=ended[:-1].cumsum(dim=0))
 
     def select(self, values: Tensor) -> Tensor:
         """Zero what lies outside the mask, by selection: NaN there reaches no value or gradient."""
@@ -124,9 +131,7 @@ class Layout:
 
     def spread(self, values: Tensor) -> Tensor:
         """Give each token the value of its sequence: (B, 1), which broadcasts, or (n_tokens,)."""
-        if self.mask is not None:
-            return values.unsqueeze(1)
-        return values.repeat_interleave(self.lengths, output_size=self.n_tokens)
+        return values.unsqueeze(1) if self.owner is None else values.index_select(0, self.owner)
 
     def sequence_values(self, values: Tensor, name: str, like: Tensor) -> Tensor:
         """Check and detach one value per sequence; 0 for a sequence without tokens."""
