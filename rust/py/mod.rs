@@ -1,4 +1,19 @@
 //! Every binding: convert, detach, call, convert back.
 
+mod call;
+mod groups;
+mod statistics;
+mod stream;
+
 #[pyo3::pymodule]
-mod _core {}
+mod _core {
+    #[pymodule_export]
+    #[allow(non_upper_case_globals, reason = "Python's own name")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+    #[pymodule_export]
+    use super::groups::PyGroups;
+    #[pymodule_export]
+    use super::statistics::{pack_, quantiles, rows_, stats};
+    #[pymodule_export]
+    use super::stream::PyWholeGroups;
+}

@@ -1,0 +1,199 @@
+"""Which rollouts belong together: ids in, a cut into groups out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gspo_rs import _core
+
+
+class Groups:
+    """Rollouts cut into groups by exact equality of their ids.
+
+    Groups are numbered by first appearance, may have any sizes, and their rows may lie
+    anywhere. Grouping costs O(n) time; rows that follow one another with the same id are
+    found without hashing.
+
+    Parameters
+    ----------
+    ids : array_like, Polars Series or DataFrame, or any Arrow array or table, of n rows
+        One id per rollout: integers of any width, strings, bytes, dictionaries
+        (categoricals), dates or times. The columns of a DataFrame or struct together make
+        one id. Floats are refused: their equality is not exact.
+    null_ids : {"error", "drop"}
+        Whether a null id is an error, or its row belongs to no group.
+
+    Raises
+    ------
+    TypeError
+        If ids cannot be compared exactly, or a list mixes types.
+    ValueError
+        If an id is null (the message names the row), or ids are not one-dimensional.
+
+    Examples
+    --------
+    >>> groups = Groups(["a", "b", "a", "a"])
+    >>> groups.n_groups, groups.sizes
+    (2, array([3, 1]))
+    >>> groups.order
+    array([0, 2, 3, 1])
+    """
+
+    _core: _core.Groups
+
+    def __init__(self, ids: Any, null_ids: Literal["error", "drop"] = "error") -> None:
+        if null_ids not in ("error", "drop"):
+            raise ValueError(f'null_ids is {null_ids!r}; use "error" or "drop"')
+        self._core = _cut(ids, drop_null=null_ids == "drop")
+        self._source = ids
+
+    @classmethod
+    def from_offsets(cls, offsets: ArrayLike) -> Groups:
+        """Take groups that are already cut.
+
+        Parameters
+        ----------
+        offsets : array_like of int, shape (n_groups + 1,)
+            Group ``g`` is rows ``offsets[g]:offsets[g + 1]``. Rises strictly from 0.
+
+        Returns
+        -------
+        Groups
+
+        Raises
+        ------
+        ValueError
+            If `offsets` do not rise strictly from 0.
+        TypeError
+            If they are not integers.
+
+        Examples
+        --------
+        >>> Groups.from_offsets([0, 3, 5]).sizes
+        array([3, 2])
+        """
+        found = np.asarray(offsets)
+        if found.ndim != 1 or found.dtype.kind not in "iu":
+            raise TypeError(f"offsets are {found.ndim}-D of {found.dtype}; they are 1-D integers")
+        groups = cls.__new__(cls)
+        groups._core = _core.Groups.from_offsets(np.ascontiguousarray(found, dtype=np.int64))
+        groups._source = None
+        return groups
+
+    @property
+    def n_rollouts(self) -> int:
+        """Number of rows given, dropped ones included."""
+        return self._core.n_rollouts
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return self._core.n_groups
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the rows came group after group, none dropped."""
+        return self._core.clustered
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """Group ``g`` is ``order[offsets[g]:offsets[g + 1]]``; shape (n_groups + 1,)."""
+        return _frozen(self._core.offsets())
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Rows group after group, rising inside a group; shape (n,) less dropped rows."""
+        return _frozen(self._core.order())
+
+    @cached_property
+    def codes(self) -> NDArray[np.int64]:
+        """Group of each row, -1 for a dropped one; shape (n,)."""
+        return _frozen(self._core.codes())
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Members of each group; shape (n_groups,)."""
+        return _frozen(np.diff(self.offsets))
+
+    @cached_property
+    def ids(self) -> Any:
+        """The id of each group, in the type the ids came in; group numbers for offsets.
+
+        Ids that came as a one-shot Arrow stream are gone: keep the table to get them.
+        """
+        if self._source is None:
+            return np.arange(self.n_groups)
+        starts = self.offsets[:-1]
+        firsts = starts if self.clustered else self.order[starts]
+        if isinstance(self._source, list | tuple):
+            return [self._source[row] for row in firsts.tolist()]
+        return self._source.take(firsts) if _takes(self._source) else self._source[firsts]
+
+    def __len__(self) -> int:
+        return self.n_groups
+
+    def __repr__(self) -> str:
+        return f"Groups(n_rollouts={self.n_rollouts}, n_groups={self.n_groups})"
+
+
+def as_groups(groups: Any) -> Groups:
+    """Return `groups`, or the groups of raw ids."""
+    return groups if isinstance(groups, Groups) else Groups(groups)
+
+
+def _takes(source: Any) -> bool:
+    return hasattr(source, "take") and not isinstance(source, np.ndarray)
+
+
+def _frozen(array: NDArray[np.int64]) -> NDArray[np.int64]:
+    array.flags.writeable = False
+    return array
+
+
+def _cut(ids: Any, *, drop_null: bool) -> _core.Groups:
+    if hasattr(ids, "__arrow_c_stream__") or hasattr(ids, "__arrow_c_array__"):
+        return _core.Groups.from_arrow(ids, drop_null)
+    if not isinstance(ids, np.ndarray):
+        # A list is read as it is: NumPy would turn ["1", 1] into equal ids without a word.
+        is_list = isinstance(ids, Sequence) and not isinstance(ids, str | bytes)
+        ids = list(ids) if is_list else np.asarray(ids)
+        if is_list:
+            return _core.Groups.from_list(ids, drop_null)
+    if ids.ndim != 1:
+        raise ValueError(f"ids have shape {ids.shape}; pass one id per row, shape (n,)")
+    return _cut_array(ids, drop_null=drop_null)
+
+
+def _cut_array(ids: NDArray[Any], *, drop_null: bool) -> _core.Groups:
+    kind = ids.dtype.kind
+    if kind in "iub":
+        return _core.Groups.from_ints(_words(ids))
+    if kind in "SU":
+        fixed = np.ascontiguousarray(ids)
+        return _core.Groups.from_fixed(fixed.view(np.uint8).reshape(len(ids), ids.dtype.itemsize))
+    if kind in "mM":
+        if not np.isnat(ids).any():
+            return _core.Groups.from_ints(_words(ids.view(np.int64)))
+        return _core.Groups.from_list([None if i is None else int(i) for i in _or_none(ids)], drop_null)
+    if kind in "OT":
+        return _core.Groups.from_list(ids.tolist(), drop_null)
+    raise TypeError(
+        f"group ids of type {ids.dtype} cannot be compared exactly; cast them to integers or strings"
+    )
+
+
+def _or_none(times: NDArray[Any]) -> list[np.int64 | None]:
+    words = times.view(np.int64)
+    return [None if missing else word for word, missing in zip(words, np.isnat(times), strict=True)]
+
+
+def _words(ids: NDArray[Any]) -> NDArray[np.int64]:
+    """Return integers as 64-bit words in one stretch; unsigned ones wrap, and stay distinct."""
+    if ids.dtype == np.uint64:
+        return np.ascontiguousarray(ids).view(np.int64)
+    return np.ascontiguousarray(ids, dtype=np.int64)

@@ -1,0 +1,335 @@
+"""What a group's rewards say: ranks, percentiles, quantiles, moments.
+
+Everywhere here, a null or NaN reward is unscorable: it counts in the group's size and in
+nothing else. Equality is exact, with ``-0.0 == 0.0``. Sums run over sorted rewards in float64,
+so every bit is independent of the order of the rows, of their chunking and of the threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gspo_rs import _core
+from gspo_rs.groups import Groups, as_groups
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Floats = NDArray[np.float64]
+Ties = Literal["average", "min", "max", "dense", "ordinal"]
+TIES = ("average", "min", "max", "dense", "ordinal")
+
+
+@dataclass(frozen=True)
+class GroupStats:
+    """Statistics of each group; every field is an array of shape (n_groups,).
+
+    Those but `size` are of the scorable rewards, and NaN where there are none.
+    """
+
+    groups: Groups
+    """The groups described."""
+    size: NDArray[np.int64]
+    """Members, unscorable ones included."""
+    scored: NDArray[np.int64]
+    """Scorable members."""
+    mean: Floats
+    """Arithmetic mean."""
+    std: Floats
+    """Sample standard deviation (ddof 1); NaN for fewer than two scorable members."""
+    min: Floats
+    """Lowest reward."""
+    max: Floats
+    """Highest reward."""
+    median: Floats
+    """Median."""
+    distinct: NDArray[np.int64]
+    """Number of distinct rewards."""
+    informative: NDArray[np.bool_]
+    """Whether ``max > min``: the group prefers one member to another."""
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return one row per group: the id (or its columns), then the statistics."""
+        import polars as pl
+
+        ids = self.groups.ids
+        keys = ids if isinstance(ids, pl.DataFrame) else pl.DataFrame({"id": ids})
+        fields = [name for name in self.__dataclass_fields__ if name != "groups"]
+        return keys.with_columns(pl.Series(name, getattr(self, name)) for name in fields)
+
+
+def rank(rewards: ArrayLike, groups: Any, method: Ties = "average") -> Floats:
+    """Rank each reward within its group, 1 for the lowest.
+
+    Parameters
+    ----------
+    rewards : array_like of float, shape (n,)
+        One reward per rollout; NaN or null where it could not be scored.
+    groups : Groups or ids of n rows
+        The groups, or what `Groups` takes.
+    method : {"average", "min", "max", "dense", "ordinal"}
+        What tied rewards get: the mean, lowest or highest of their ranks, one rank per
+        distinct reward without gaps, or different ranks in row order.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Ranks from 1 to the number of scorable members; NaN for an unscorable reward.
+
+    Raises
+    ------
+    ValueError
+        If a reward is infinite (the message names the row), or the numbers of rewards and
+        rollouts differ.
+
+    References
+    ----------
+    .. [1] M. G. Kendall (1945). The treatment of ties in ranking problems.
+       Biometrika 33 (3), 239-251.
+
+    Examples
+    --------
+    >>> rank([0.5, 7.0, 1.0, 2.0, 0.5], ["a", "b", "a", "b", "a"])
+    array([1.5, 2. , 3. , 1. , 1.5])
+    """
+    if method not in TIES:
+        raise ValueError(f"method is {method!r}; use one of {', '.join(TIES)}")
+    return rows(rewards, groups, [("rank", {"method": method})])[0]
+
+
+def percentile(rewards: ArrayLike, groups: Any) -> Floats:
+    """Return the share of the other members of its group that each reward beats.
+
+    Parameters
+    ----------
+    rewards : array_like of float, shape (n,)
+        One reward per rollout; NaN or null where it could not be scored.
+    groups : Groups or ids of n rows
+        The groups, or what `Groups` takes.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        ``(less + equal / 2) / (N - 1)`` in [0, 1], of the N scorable members; 0.5 for a lone
+        one, NaN for an unscorable reward.
+
+    Raises
+    ------
+    ValueError
+        As `rank`.
+
+    Examples
+    --------
+    >>> percentile([3.0, 1.0, 1.0, 0.0], ["a", "a", "a", "a"])
+    array([1. , 0.5, 0.5, 0. ])
+    """
+    return rows(rewards, groups, [("percentile", {})])[0]
+
+
+def top_fraction(rewards: ArrayLike, groups: Any, q: float) -> Floats:
+    """Return the share of each row in the best fraction `q` of its group, ties split evenly.
+
+    Parameters
+    ----------
+    rewards : array_like of float, shape (n,)
+        One reward per rollout; NaN or null where it could not be scored.
+    groups : Groups or ids of n rows
+        The groups, or what `Groups` takes.
+    q : float
+        The fraction, in (0, 1].
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        In [0, 1], with mean `q` over the scorable members of each group; NaN for an
+        unscorable reward.
+
+    Raises
+    ------
+    ValueError
+        If `q` is outside (0, 1], or as `rank`.
+
+    Examples
+    --------
+    >>> top_fraction([3.0, 1.0, 1.0, 0.0], ["a", "a", "a", "a"], q=0.5)
+    array([1. , 0.5, 0.5, 0. ])
+    """
+    return rows(rewards, groups, [("top_fraction", {"q": float(q)})])[0]
+
+
+def quantile(rewards: ArrayLike, groups: Any, q: float | Sequence[float]) -> Floats:
+    """Return quantiles of each group's rewards, interpolated linearly.
+
+    Parameters
+    ----------
+    rewards : array_like of float, shape (n,)
+        One reward per rollout; NaN or null where it could not be scored.
+    groups : Groups or ids of n rows
+        The groups, or what `Groups` takes.
+    q : float, or sequence of k floats
+        Probabilities in [0, 1].
+
+    Returns
+    -------
+    ndarray of float64, shape (n_groups,), or (n_groups, k) for a sequence
+        NaN for a group without scorable members.
+
+    Raises
+    ------
+    ValueError
+        If a `q` is outside [0, 1], or as `rank`.
+
+    References
+    ----------
+    .. [1] R. J. Hyndman and Y. Fan (1996). Sample quantiles in statistical packages.
+       The American Statistician 50 (4), 361-365. Type 7.
+
+    Examples
+    --------
+    >>> quantile([0.0, 1.0, 4.0, 2.0], ["a", "a", "b", "b"], [0.5, 1.0])
+    array([[0.5, 1. ],
+           [3. , 4. ]])
+    """
+    wanted = np.atleast_1d(np.asarray(q, dtype=np.float64))
+    found = _core.quantiles(as_rewards(rewards), as_groups(groups)._core, wanted.tolist())
+    return found if np.ndim(q) == 0 else found.reshape(-1, len(wanted))
+
+
+def stats(rewards: ArrayLike, groups: Any) -> GroupStats:
+    """Describe each group by its size, mean, deviation, extremes, median and ties.
+
+    Parameters
+    ----------
+    rewards : array_like of float, shape (n,)
+        One reward per rollout; NaN or null where it could not be scored.
+    groups : Groups or ids of n rows
+        The groups, or what `Groups` takes.
+
+    Returns
+    -------
+    GroupStats
+        Arrays of shape (n_groups,).
+
+    Raises
+    ------
+    ValueError
+        As `rank`.
+
+    Examples
+    --------
+    >>> found = stats([0.0, 1.0, 5.0], ["a", "a", "b"])
+    >>> found.mean, found.informative
+    (array([0.5, 5. ]), array([ True, False]))
+    """
+    cut = as_groups(groups)
+    found = _core.stats(as_rewards(rewards), cut._core)
+    for array in found.values():
+        array.flags.writeable = False
+    # NaN, where nothing was scored, is not greater than NaN.
+    return GroupStats(groups=cut, informative=found["max"] > found["min"], **found)
+
+
+def informative(
+    rewards: ArrayLike, groups: Any, low: float | None = None, high: float | None = None
+) -> NDArray[np.bool_]:
+    """Tell which groups prefer one member to another: those with ``max > min``.
+
+    Parameters
+    ----------
+    rewards : array_like of float, shape (n,)
+        One reward per rollout; NaN or null where it could not be scored.
+    groups : Groups or ids of n rows
+        The groups, or what `Groups` takes.
+    low, high : float, optional
+        Keep only groups with ``low <= mean <= high``.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_groups,)
+
+    Raises
+    ------
+    ValueError
+        As `rank`.
+
+    Examples
+    --------
+    >>> informative([0.0, 1.0, 5.0, 5.0], ["a", "a", "b", "b"])
+    array([ True, False])
+    """
+    found = stats(rewards, groups)
+    keep = found.informative.copy()
+    if low is not None:
+        keep &= found.mean >= low
+    if high is not None:
+        keep &= found.mean <= high
+    return keep
+
+
+def rows(
+    rewards: ArrayLike, groups: Any, columns: Sequence[str | tuple[str, dict[str, Any]]]
+) -> list[Floats]:
+    """Compute several columns for every row in one pass over the groups.
+
+    Parameters
+    ----------
+    rewards : array_like of float, shape (n,)
+        One reward per rollout; NaN or null where it could not be scored.
+    groups : Groups or ids of n rows
+        The groups, or what `Groups` takes.
+    columns : sequence of str or (str, dict)
+        Names with their options: ``"rank"`` (method), ``"percentile"``, ``"top_fraction"`` (q),
+        ``"advantage"`` (estimator and its options, all of them), ``"group_size"``,
+        ``"group_mean"``, ``"group_std"``.
+
+    Returns
+    -------
+    list of ndarray of float64, shape (n,)
+        One per column, in row order.
+
+    Raises
+    ------
+    ValueError
+        For an unknown column, or as `rank`.
+
+    Examples
+    --------
+    >>> rows([0.0, 1.0, 5.0], ["a", "a", "b"], ["group_mean", "percentile"])
+    [array([0.5, 0.5, 5. ]), array([0. , 1. , 0.5])]
+    """
+    specs = [(name, {}) if isinstance(name, str) else name for name in columns]
+    return _core.rows(as_rewards(rewards), as_groups(groups)._core, specs)
+
+
+def as_rewards(rewards: ArrayLike) -> Floats:
+    """Return rewards as contiguous float64, None as NaN, refusing what would be rounded."""
+    found = np.asarray(rewards)
+    if found.dtype.kind == "O":
+        found = np.asarray(_numbers(found), dtype=np.float64)
+    if found.dtype.kind not in "fiub" or found.dtype.itemsize > 8:
+        raise TypeError(f"rewards of type {found.dtype} are not numbers that float64 can hold")
+    if found.ndim != 1:
+        raise ValueError(f"rewards have shape {found.shape}; pass one per rollout, shape (n,)")
+    exact = np.ascontiguousarray(found, dtype=np.float64)
+    if found.dtype.kind in "iu" and found.dtype.itemsize == 8:
+        _refuse_rounding(found, exact)
+    return exact
+
+
+def _numbers(found: NDArray[Any]) -> list[float]:
+    for row, reward in enumerate(found.tolist()):
+        if reward is not None and not isinstance(reward, int | float):
+            raise TypeError(f"the reward at row {row} is {reward!r}; use a number, None or NaN")
+    return [np.nan if reward is None else float(reward) for reward in found.tolist()]
+
+
+def _refuse_rounding(found: NDArray[Any], exact: Floats) -> None:
+    large = np.abs(exact) >= 2.0**53
+    if large.any():
+        row = int(np.argmax(large))
+        raise TypeError(f"the reward {found[row]} at row {row} would be rounded to float64")

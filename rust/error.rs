@@ -1,0 +1,163 @@
+//! Everything that can be wrong with what a caller hands to the core.
+
+use std::fmt;
+
+/// A refusal: variants carry the facts, `Display` writes the sentence.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// Offsets that do not cut `len` rollouts into consecutive groups.
+    BadOffsets {
+        /// How many rollouts there are; `None` when the offsets themselves say it.
+        len: Option<usize>,
+    },
+    /// A group id that is null.
+    NullId {
+        /// The first such row.
+        row: usize,
+    },
+    /// A list of ids that mixes types, or holds something that is no id.
+    MixedIds {
+        /// The first row that does not fit.
+        row: usize,
+        /// The type found there.
+        found: String,
+        /// What the rows before it are.
+        expected: &'static str,
+    },
+    /// A column type that cannot key a group.
+    UnsupportedIds {
+        /// The type, as Arrow or `NumPy` names it.
+        found: String,
+    },
+    /// Key columns of different lengths.
+    KeyLengths {
+        /// Rows of the first key column.
+        first: usize,
+        /// Rows of the one that differs.
+        other: usize,
+    },
+    /// A reward that is infinite.
+    Infinite {
+        /// The first such row.
+        row: usize,
+        /// `inf` or `-inf`.
+        value: f64,
+    },
+    /// As many rewards as rollouts are needed.
+    RewardCount {
+        /// How many rewards came.
+        found: usize,
+        /// How many rollouts the groups have.
+        expected: usize,
+    },
+    /// A fraction or quantile outside its range.
+    BadFraction {
+        /// The name of the argument.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// More rows than one call can number.
+    TooManyRows {
+        /// How many came.
+        len: usize,
+    },
+    /// A sequence that no micro-batch can hold.
+    TooLong {
+        /// Its index.
+        index: usize,
+        /// Its length in tokens.
+        length: i64,
+        /// The budget of a micro-batch.
+        budget: i64,
+    },
+    /// A sequence length below zero.
+    NegativeLength {
+        /// Its index.
+        index: usize,
+        /// The length.
+        length: i64,
+    },
+    /// The caller asked to stop.
+    Interrupted,
+    /// A bug in this crate: a worker thread panicked.
+    Panicked,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadOffsets { len: Some(len) } => {
+                write!(
+                    f,
+                    "offsets must rise strictly from 0 to {len}, the number of rollouts"
+                )
+            }
+            Self::BadOffsets { len: None } => {
+                write!(
+                    f,
+                    "offsets must start at 0 and rise strictly; no group may be empty"
+                )
+            }
+            Self::NullId { row } => write!(
+                f,
+                "the group id at row {row} is null; fill it, or pass null_ids=\"drop\" to leave \
+                 such rows out"
+            ),
+            Self::MixedIds {
+                row,
+                found,
+                expected,
+            } => write!(
+                f,
+                "the group id at row {row} is a {found} where {expected} was expected; use one \
+                 type, and a DataFrame for several key columns"
+            ),
+            Self::UnsupportedIds { found } => write!(
+                f,
+                "group ids of type {found} cannot be compared exactly; cast them to integers or \
+                 strings"
+            ),
+            Self::KeyLengths { first, other } => {
+                write!(f, "key columns differ in length: {first} and {other} rows")
+            }
+            Self::Infinite { row, value } => write!(
+                f,
+                "the reward at row {row} is {value}; use NaN or null for a completion that \
+                 cannot be scored"
+            ),
+            Self::RewardCount { found, expected } => {
+                write!(
+                    f,
+                    "{found} rewards for {expected} rollouts; one reward per rollout"
+                )
+            }
+            Self::BadFraction { name, value } => write!(f, "{name} = {value} is out of its range"),
+            Self::TooManyRows { len } => write!(
+                f,
+                "{len} rows are more than the {} of one call; score them in several files",
+                u32::MAX
+            ),
+            Self::TooLong {
+                index,
+                length,
+                budget,
+            } => write!(
+                f,
+                "the sequence at index {index} has {length} tokens, the budget of a micro-batch \
+                 is {budget}; raise max_tokens or drop the sequence"
+            ),
+            Self::NegativeLength { index, length } => {
+                write!(
+                    f,
+                    "the length at index {index} is {length}; lengths count tokens"
+                )
+            }
+            Self::Interrupted => write!(f, "interrupted"),
+            Self::Panicked => write!(f, "a worker thread of gspo_rs panicked; please report it"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

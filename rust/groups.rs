@@ -1,0 +1,297 @@
+//! Which rollouts belong together: ids in, a cut into groups out.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use crate::error::Error;
+use crate::hashing::{self, Items};
+use crate::pool::Cancel;
+
+/// Something with one id per row. Equality is exact; hashes only sort the work.
+pub trait Ids: Sync {
+    /// Whether two rows with equal hashes are known to have equal ids.
+    const HASH_IS_EXACT: bool;
+    /// Number of rows.
+    fn len(&self) -> usize;
+    /// Whether there are no rows.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// A hash of the id at `row`; equal ids have equal hashes.
+    fn hash(&self, row: usize) -> u64;
+    /// Whether rows `a` and `b` have the same id.
+    fn same(&self, a: usize, b: usize) -> bool;
+    /// Whether the id at `a` is known to be smaller than that at `b`.
+    fn rises(&self, a: usize, b: usize) -> bool;
+}
+
+/// Integer ids, hashed by a seeded bijection, so that no input can be made to collide.
+#[derive(Debug, Clone, Copy)]
+pub struct IntIds<'a> {
+    keys: &'a [i64],
+    seed: u64,
+}
+
+impl<'a> IntIds<'a> {
+    /// Wraps `keys`.
+    #[must_use]
+    pub fn new(keys: &'a [i64]) -> Self {
+        Self {
+            keys,
+            seed: hashing::process_seed(),
+        }
+    }
+}
+
+impl Ids for IntIds<'_> {
+    const HASH_IS_EXACT: bool = true;
+
+    fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn hash(&self, row: usize) -> u64 {
+        hashing::mix(self.keys[row].cast_unsigned() ^ self.seed)
+    }
+
+    fn same(&self, a: usize, b: usize) -> bool {
+        self.keys[a] == self.keys[b]
+    }
+
+    fn rises(&self, a: usize, b: usize) -> bool {
+        self.keys[a] < self.keys[b]
+    }
+}
+
+/// A checked cut of rollouts into groups, numbered by first appearance.
+#[derive(Debug)]
+pub struct Groups {
+    n_rows: usize,
+    offsets: Vec<i64>,
+    order: Option<Vec<u32>>,
+    places: OnceLock<Vec<u32>>,
+}
+
+/// The place of a row that belongs to no group.
+pub const NOWHERE: u32 = u32::MAX;
+
+impl Groups {
+    /// Groups the rows of `ids`; rows in `null` are dropped.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRows`], or [`Error::Interrupted`].
+    pub fn new<I: Ids>(ids: &I, null: Option<&[bool]>, cancel: &Cancel) -> Result<Self, Error> {
+        let n_rows = ids.len();
+        if u32::try_from(n_rows).is_err() {
+            return Err(Error::TooManyRows { len: n_rows });
+        }
+        let items = match null {
+            Some(null) => Items::kept(null),
+            None => hashing::items(ids, cancel)?,
+        };
+        if items.all_differ() {
+            return Ok(Self::from_parts(n_rows, items.offsets(), None));
+        }
+        let (offsets, order) = hashing::group(ids, &items, cancel)?;
+        Ok(Self::from_parts(n_rows, offsets, order))
+    }
+
+    /// Takes a cut that the caller has made.
+    ///
+    /// # Errors
+    /// [`Error::BadOffsets`] unless the offsets rise strictly from 0.
+    pub fn from_offsets(offsets: Vec<i64>) -> Result<Self, Error> {
+        let rises = offsets.first() == Some(&0) && offsets.is_sorted_by(|a, b| a < b);
+        let n_rows = offsets.last().and_then(|&end| usize::try_from(end).ok());
+        match n_rows {
+            Some(n_rows) if rises => Ok(Self::from_parts(n_rows, offsets, None)),
+            _ => Err(Error::BadOffsets { len: None }),
+        }
+    }
+
+    fn from_parts(n_rows: usize, offsets: Vec<i64>, order: Option<Vec<u32>>) -> Self {
+        Self {
+            n_rows,
+            offsets,
+            order,
+            places: OnceLock::new(),
+        }
+    }
+
+    /// The place of each row in the order, [`NOWHERE`] for a dropped one; `None` when rows came
+    /// in the order. Computed once.
+    #[must_use]
+    pub fn places(&self) -> Option<&[u32]> {
+        let order = self.order.as_deref()?;
+        Some(
+            self.places
+                .get_or_init(|| hashing::inverse(order, self.n_rows)),
+        )
+    }
+
+    /// Rows that were given, dropped ones included.
+    #[must_use]
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Number of groups.
+    #[must_use]
+    pub fn n_groups(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Group `g` is `offsets[g]..offsets[g + 1]` of the order.
+    #[must_use]
+    pub fn offsets(&self) -> &[i64] {
+        &self.offsets
+    }
+
+    /// Rows group after group; `None` when that is the order in which they came.
+    #[must_use]
+    pub fn order(&self) -> Option<&[u32]> {
+        self.order.as_deref()
+    }
+
+    /// Where group `g` lies in the order.
+    #[must_use]
+    pub fn range(&self, g: usize) -> Range<usize> {
+        position(self.offsets[g])..position(self.offsets[g + 1])
+    }
+
+    /// The row at place `at` of the order.
+    #[must_use]
+    pub fn row(&self, at: usize) -> usize {
+        self.order.as_ref().map_or(at, |order| order[at] as usize)
+    }
+
+    /// The group of each row; -1 for a dropped one.
+    #[must_use]
+    pub fn codes(&self) -> Vec<i64> {
+        let mut codes = vec![-1; self.n_rows];
+        for (code, g) in (0..).zip(0..self.n_groups()) {
+            for at in self.range(g) {
+                codes[self.row(at)] = code;
+            }
+        }
+        codes
+    }
+
+    /// Cuts the groups into ranges of about `rows` rows each.
+    #[must_use]
+    pub fn tasks(&self, rows: usize) -> Vec<Range<usize>> {
+        let mut tasks = Vec::new();
+        let mut start = 0;
+        while start < self.n_groups() {
+            let goal = self.offsets[start].saturating_add_unsigned(rows as u64);
+            let end = self.offsets.partition_point(|&offset| offset < goal);
+            let end = end.clamp(start + 1, self.n_groups());
+            tasks.push(start..end);
+            start = end;
+        }
+        tasks
+    }
+}
+
+/// An offset as an index: offsets were checked to be non-negative.
+pub(crate) fn position(offset: i64) -> usize {
+    usize::try_from(offset).expect("offsets are not negative")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn group(keys: &[i64]) -> Groups {
+        Groups::new(&IntIds::new(keys), None, &Cancel::default()).unwrap()
+    }
+
+    /// The same cut by a dictionary of row lists.
+    fn naive(keys: &[i64]) -> Vec<Vec<usize>> {
+        let mut place = HashMap::new();
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for (row, key) in keys.iter().enumerate() {
+            let g = *place.entry(key).or_insert(groups.len());
+            if g == groups.len() {
+                groups.push(Vec::new());
+            }
+            groups[g].push(row);
+        }
+        groups
+    }
+
+    fn members(groups: &Groups) -> Vec<Vec<usize>> {
+        (0..groups.n_groups())
+            .map(|g| groups.range(g).map(|at| groups.row(at)).collect())
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn groups_are_those_of_a_dictionary(keys in prop::collection::vec(-4_i64..4, 0..200)) {
+            prop_assert_eq!(members(&group(&keys)), naive(&keys));
+        }
+
+        #[test]
+        fn runs_of_ids_are_grouped_like_rows(
+            runs in prop::collection::vec((any::<i8>(), 1_usize..9), 0..60)
+        ) {
+            let keys: Vec<i64> =
+                runs.iter().flat_map(|&(key, n)| std::iter::repeat_n(i64::from(key), n)).collect();
+            prop_assert_eq!(members(&group(&keys)), naive(&keys));
+        }
+    }
+
+    #[test]
+    fn half_a_million_scattered_rows_are_grouped_exactly() {
+        // Enough rows for many partitions, with a stride that scatters every group.
+        let keys: Vec<i64> = (0..500_000_i64)
+            .map(|row| (row * 7919) % 31_250 - 15_000)
+            .collect();
+        assert_eq!(members(&group(&keys)), naive(&keys));
+    }
+
+    #[test]
+    fn clustered_rows_need_no_order() {
+        assert_eq!(group(&[5, 5, 1, 1, 1, 9]).order(), None);
+        assert_eq!(group(&[5, 5, 1, 5]).order(), Some(&[0, 1, 3, 2][..]));
+    }
+
+    #[test]
+    fn dropped_rows_are_in_no_group() {
+        let ids = IntIds::new(&[1, 2, 1, 2]);
+        let null = [false, true, false, false];
+        let groups = Groups::new(&ids, Some(&null), &Cancel::default()).unwrap();
+        assert_eq!(members(&groups), [vec![0, 2], vec![3]]);
+    }
+
+    #[test]
+    fn offsets_that_do_not_rise_from_zero_are_refused() {
+        for offsets in [
+            vec![],
+            vec![1, 2],
+            vec![0, 2, 2],
+            vec![0, 3, 2],
+            vec![-1, 2],
+        ] {
+            let refused = Groups::from_offsets(offsets).unwrap_err();
+            assert_eq!(refused, Error::BadOffsets { len: None });
+        }
+        assert_eq!(Groups::from_offsets(vec![0]).unwrap().n_groups(), 0);
+    }
+
+    #[test]
+    fn tasks_cover_every_group_once() {
+        let groups = Groups::from_offsets(vec![0, 1, 2, 50, 51, 52, 53]).unwrap();
+        let tasks = groups.tasks(4);
+        assert_eq!(
+            tasks.iter().flat_map(Clone::clone).collect::<Vec<_>>(),
+            [0, 1, 2, 3, 4, 5]
+        );
+        assert!(tasks.len() > 1);
+    }
+}

@@ -1,0 +1,342 @@
+//! Group ids out of Arrow columns: any integer width, strings, binary, dictionaries, times,
+//! or several columns at once.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, BinaryViewArray, StructArray};
+use arrow_cast::cast;
+use arrow_schema::{ArrowError, DataType};
+use arrow_select::concat::concat;
+use arrow_select::take::take;
+use foldhash::quality::FixedState;
+use std::hash::BuildHasher;
+
+use crate::error::Error;
+use crate::groups::{Groups, Ids, IntIds};
+use crate::hashing;
+use crate::pool::Cancel;
+
+/// Ids that are strings or binary: the bytes decide.
+#[derive(Debug)]
+pub struct ByteIds {
+    bytes: BinaryViewArray,
+    hasher: FixedState,
+}
+
+impl Ids for ByteIds {
+    const HASH_IS_EXACT: bool = false;
+
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn hash(&self, row: usize) -> u64 {
+        self.hasher.hash_one(self.bytes.value(row))
+    }
+
+    fn same(&self, a: usize, b: usize) -> bool {
+        let views = self.bytes.views();
+        // The low half of a view holds the length and the first four bytes.
+        let head = |row: usize| views[row] as u64;
+        head(a) == head(b) && (views[a] == views[b] || self.bytes.value(a) == self.bytes.value(b))
+    }
+
+    fn rises(&self, a: usize, b: usize) -> bool {
+        self.bytes.value(a) < self.bytes.value(b)
+    }
+}
+
+/// Ids of equal width in one buffer, as `NumPy` keeps strings: the bytes decide.
+#[derive(Debug)]
+pub struct FixedIds<'a> {
+    bytes: &'a [u8],
+    width: usize,
+    hasher: FixedState,
+}
+
+impl<'a> FixedIds<'a> {
+    /// Wraps rows of `width` bytes.
+    #[must_use]
+    pub fn new(bytes: &'a [u8], width: usize) -> Self {
+        Self {
+            bytes,
+            width,
+            hasher: FixedState::with_seed(hashing::process_seed()),
+        }
+    }
+
+    fn row(&self, row: usize) -> &[u8] {
+        &self.bytes[row * self.width..(row + 1) * self.width]
+    }
+}
+
+impl Ids for FixedIds<'_> {
+    const HASH_IS_EXACT: bool = false;
+
+    fn len(&self) -> usize {
+        self.bytes.len() / self.width
+    }
+
+    fn hash(&self, row: usize) -> u64 {
+        self.hasher.hash_one(self.row(row))
+    }
+
+    fn same(&self, a: usize, b: usize) -> bool {
+        self.row(a) == self.row(b)
+    }
+
+    fn rises(&self, a: usize, b: usize) -> bool {
+        self.row(a) < self.row(b)
+    }
+}
+
+/// One key column, ready to be grouped.
+enum Key {
+    Ints(Vec<i64>),
+    Bytes(ByteIds),
+}
+
+/// Groups the rows of one Arrow column; a struct column is grouped by all its fields together.
+///
+/// # Errors
+/// [`Error::NullId`] unless `drop_null`, [`Error::UnsupportedIds`], or those of [`Groups::new`].
+pub fn group(chunks: &[ArrayRef], drop_null: bool, cancel: &Cancel) -> Result<Groups, Error> {
+    let Some(first) = chunks.first() else {
+        return Groups::new(&IntIds::new(&[]), None, cancel);
+    };
+    let columns = match first.data_type() {
+        DataType::Struct(fields) => (0..fields.len()).map(|k| field(chunks, k)).collect(),
+        _ => vec![chunks.to_vec()],
+    };
+    let null = null_rows(&columns, drop_null)?;
+    if let [column] = columns.as_slice() {
+        return match key(column)? {
+            Key::Ints(keys) => Groups::new(&IntIds::new(&keys), null.as_deref(), cancel),
+            Key::Bytes(ids) => Groups::new(&ids, null.as_deref(), cancel),
+        };
+    }
+    let mut codes: Option<Vec<i64>> = None;
+    for column in &columns {
+        let next = dense(&key(column)?, cancel)?;
+        codes = Some(match codes {
+            None => next.codes(),
+            Some(codes) => combine(&codes, &next, cancel)?,
+        });
+    }
+    Groups::new(
+        &IntIds::new(&codes.unwrap_or_default()),
+        null.as_deref(),
+        cancel,
+    )
+}
+
+fn field(chunks: &[ArrayRef], k: usize) -> Vec<ArrayRef> {
+    let struct_of = |chunk: &ArrayRef| chunk.as_any().downcast_ref::<StructArray>().cloned();
+    chunks
+        .iter()
+        .filter_map(struct_of)
+        .map(|chunk| Arc::clone(chunk.column(k)))
+        .collect()
+}
+
+fn dense(key: &Key, cancel: &Cancel) -> Result<Groups, Error> {
+    match key {
+        Key::Ints(keys) => Groups::new(&IntIds::new(keys), None, cancel),
+        Key::Bytes(ids) => Groups::new(ids, None, cancel),
+    }
+}
+
+/// Codes of pairs: both factors count rows, which fit 32 bits, so the product fits 64.
+fn combine(codes: &[i64], next: &Groups, cancel: &Cancel) -> Result<Vec<i64>, Error> {
+    let n = i64::try_from(next.n_groups()).unwrap_or(i64::MAX);
+    let pairs: Vec<i64> = codes
+        .iter()
+        .zip(next.codes())
+        .map(|(a, b)| a * n + b)
+        .collect();
+    Ok(Groups::new(&IntIds::new(&pairs), None, cancel)?.codes())
+}
+
+/// Which rows have a null in any key column; `None` when none has.
+fn null_rows(columns: &[Vec<ArrayRef>], drop_null: bool) -> Result<Option<Vec<bool>>, Error> {
+    let rows = |column: &Vec<ArrayRef>| column.iter().map(Array::len).sum::<usize>();
+    let mut null: Option<Vec<bool>> = None;
+    for column in columns {
+        let mut from = 0;
+        for chunk in column {
+            if let Some(valid) = chunk.logical_nulls().filter(|valid| valid.null_count() > 0) {
+                let null = null.get_or_insert_with(|| vec![false; rows(column)]);
+                for (flag, valid) in null[from..].iter_mut().zip(valid.iter()) {
+                    *flag |= !valid;
+                }
+            }
+            from += chunk.len();
+        }
+    }
+    match null {
+        Some(null) if !drop_null => {
+            let row = null.iter().position(|&null| null).unwrap_or_default();
+            Err(Error::NullId { row })
+        }
+        null => Ok(null),
+    }
+}
+
+fn key(column: &[ArrayRef]) -> Result<Key, Error> {
+    use DataType as T;
+    let found = column[0].data_type();
+    match found {
+        T::Dictionary(_, _) => Ok(Key::Ints(dictionary_codes(column)?)),
+        T::Utf8
+        | T::LargeUtf8
+        | T::Utf8View
+        | T::Binary
+        | T::LargeBinary
+        | T::BinaryView
+        | T::FixedSizeBinary(_) => {
+            let views = concatenated(column, &T::BinaryView)?;
+            let hasher = FixedState::with_seed(hashing::process_seed());
+            Ok(Key::Bytes(ByteIds {
+                bytes: views.as_binary_view().clone(),
+                hasher,
+            }))
+        }
+        T::UInt64 => {
+            let keys = concatenated(column, &T::UInt64)?;
+            let keys = keys.as_primitive::<UInt64Type>().values().iter();
+            Ok(Key::Ints(keys.map(|key| key.cast_signed()).collect()))
+        }
+        T::Boolean | T::Null => {
+            let keys = concatenated(column, &T::Int64)?;
+            Ok(Key::Ints(
+                keys.as_primitive::<Int64Type>().values().to_vec(),
+            ))
+        }
+        // Integers, dates, times and durations are integers underneath.
+        _ if (found.is_integer() || found.is_temporal()) && !matches!(found, T::Interval(_)) => {
+            let keys = concatenated(column, &T::Int64)?;
+            Ok(Key::Ints(
+                keys.as_primitive::<Int64Type>().values().to_vec(),
+            ))
+        }
+        _ => Err(Error::UnsupportedIds {
+            found: found.to_string(),
+        }),
+    }
+}
+
+/// The column as one array of type `to`.
+fn concatenated(column: &[ArrayRef], to: &DataType) -> Result<ArrayRef, Error> {
+    let unsupported = |error: ArrowError| Error::UnsupportedIds {
+        found: format!("{} ({error})", column[0].data_type()),
+    };
+    let cast = column.iter().map(|chunk| cast(chunk, to));
+    let chunks = cast
+        .collect::<Result<Vec<ArrayRef>, _>>()
+        .map_err(unsupported)?;
+    let chunks: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
+    if let [chunk] = chunks.as_slice() {
+        Ok(chunk.slice(0, chunk.len()))
+    } else {
+        concat(&chunks).map_err(unsupported)
+    }
+}
+
+/// Codes by value: the same word has one code though every chunk brings its own dictionary.
+fn dictionary_codes(column: &[ArrayRef]) -> Result<Vec<i64>, Error> {
+    let dictionaries = column
+        .iter()
+        .filter_map(|chunk| chunk.as_any_dictionary_opt());
+    let words: Vec<ArrayRef> = dictionaries
+        .clone()
+        .map(|chunk| Arc::clone(chunk.values()))
+        .collect();
+    let codes = dense(&key(&words)?, &Cancel::default())?.codes();
+    let codes: ArrayRef = Arc::new(arrow_array::Int64Array::from(codes));
+    let mut rows = Vec::new();
+    let mut from = 0;
+    for chunk in dictionaries {
+        let words = codes.slice(from, chunk.values().len());
+        from += words.len();
+        let taken = take(&words, chunk.keys(), None);
+        let taken = taken.map_err(|error| Error::UnsupportedIds {
+            found: error.to_string(),
+        })?;
+        rows.extend_from_slice(taken.as_primitive::<Int64Type>().values());
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{DictionaryArray, Float64Array, Int32Array, StringArray, UInt64Array};
+
+    use super::*;
+
+    fn codes(chunks: &[ArrayRef]) -> Result<Vec<i64>, Error> {
+        group(chunks, false, &Cancel::default()).map(|groups| groups.codes())
+    }
+
+    #[test]
+    fn a_word_has_one_code_though_the_dictionaries_of_the_chunks_differ() {
+        let a: DictionaryArray<arrow_array::types::Int8Type> =
+            vec!["x", "y", "x"].into_iter().collect();
+        let b: DictionaryArray<arrow_array::types::Int8Type> =
+            vec!["y", "z", "x"].into_iter().collect();
+        assert_eq!(
+            codes(&[Arc::new(a), Arc::new(b)]),
+            Ok(vec![0, 1, 0, 1, 2, 0])
+        );
+    }
+
+    #[test]
+    fn long_strings_that_share_a_beginning_differ() {
+        let words = ["the same beginning, end one", "the same beginning, end two"];
+        let column = StringArray::from(vec![words[0], words[1], words[0]]);
+        assert_eq!(codes(&[Arc::new(column)]), Ok(vec![0, 1, 0]));
+    }
+
+    #[test]
+    fn the_largest_unsigned_integers_differ() {
+        let column = UInt64Array::from(vec![u64::MAX, u64::MAX - 1, 0, u64::MAX]);
+        assert_eq!(codes(&[Arc::new(column)]), Ok(vec![0, 1, 2, 0]));
+    }
+
+    #[test]
+    fn the_first_null_is_named_across_chunks() {
+        let a: ArrayRef = Arc::new(Int32Array::from(vec![1, 2]));
+        let b: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None]));
+        assert_eq!(
+            codes(&[Arc::clone(&a), Arc::clone(&b)]),
+            Err(Error::NullId { row: 3 })
+        );
+        let dropped = group(&[a, b], true, &Cancel::default()).unwrap();
+        assert_eq!(dropped.codes(), [0, 1, 0, -1]);
+    }
+
+    #[test]
+    fn floats_are_no_ids() {
+        let column: ArrayRef = Arc::new(Float64Array::from(vec![1.0]));
+        assert!(matches!(
+            codes(&[column]),
+            Err(Error::UnsupportedIds { .. })
+        ));
+    }
+
+    #[test]
+    fn columns_are_keyed_together() {
+        let a: ArrayRef = Arc::new(Int32Array::from(vec![1, 1, 2, 1]));
+        let b: ArrayRef = Arc::new(StringArray::from(vec!["x", "y", "x", "x"]));
+        let schema = |name: &str, array: &ArrayRef| {
+            Arc::new(arrow_schema::Field::new(
+                name,
+                array.data_type().clone(),
+                true,
+            ))
+        };
+        let both = StructArray::from(vec![(schema("a", &a), a), (schema("b", &b), b)]);
+        assert_eq!(codes(&[Arc::new(both)]), Ok(vec![0, 1, 2, 0]));
+    }
+}

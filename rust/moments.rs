@@ -1,0 +1,132 @@
+//! Mean and spread of sorted rewards, in two passes of float64.
+
+/// Beyond these bounds a square or a sum leaves the range of float64, and work is scaled.
+const SMALL: f64 = 1e-140;
+const LARGE: f64 = 1e140;
+
+/// Mean and centred sum of squares of one group.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Moments {
+    /// The arithmetic mean; NaN for an empty group.
+    pub mean: f64,
+    /// The root of the centred sum of squares of the scaled values.
+    norm: f64,
+    /// A power of two, 1 but for extreme values.
+    scale: f64,
+    count: usize,
+}
+
+impl Moments {
+    /// Of ascending `values`; a group of equal values has exactly its value and spread 0.
+    #[must_use]
+    pub fn new(values: &[f64]) -> Self {
+        let (count, Some(&low), Some(&high)) = (values.len(), values.first(), values.last()) else {
+            return Self {
+                mean: f64::NAN,
+                norm: f64::NAN,
+                scale: 1.0,
+                count: 0,
+            };
+        };
+        if low >= high {
+            return Self {
+                mean: low,
+                norm: 0.0,
+                scale: 1.0,
+                count,
+            };
+        }
+        let reach = high.abs().max(low.abs());
+        let scale = if reach >= LARGE {
+            2_f64.powi(-600)
+        } else if high - low <= SMALL {
+            2_f64.powi(700)
+        } else {
+            1.0
+        };
+        let (mean, norm) = mean_and_norm(values, scale);
+        Self {
+            mean: (mean / scale).clamp(low, high),
+            norm,
+            scale,
+            count,
+        }
+    }
+
+    /// The standard deviation with `count - ddof` in the denominator; NaN where that is not
+    /// positive.
+    #[must_use]
+    pub fn std(&self, ddof: usize) -> f64 {
+        match self.count.checked_sub(ddof) {
+            Some(freedom) if freedom > 0 => self.norm / (freedom as f64).sqrt() / self.scale,
+            _ => f64::NAN,
+        }
+    }
+
+    /// A function that gives `(value - mean) / (std + eps)`, or 0 where that has no meaning.
+    pub fn standardise(self, ddof: usize, eps: f64) -> impl Fn(f64) -> f64 {
+        let freedom = self.count.saturating_sub(ddof) as f64;
+        let (mean, scale) = (self.mean * self.scale, self.scale);
+        let deviation = self.norm / freedom.sqrt() + eps * scale;
+        let defined = freedom > 0.0 && deviation > 0.0;
+        move |value| {
+            if defined {
+                (value * scale - mean) / deviation
+            } else {
+                0.0
+            }
+        }
+    }
+}
+
+fn mean_and_norm(values: &[f64], scale: f64) -> (f64, f64) {
+    let n = values.len() as f64;
+    let rough = values.iter().map(|v| v * scale).sum::<f64>() / n;
+    let (mut residue, mut squares) = (0.0, 0.0);
+    for value in values {
+        let centred = value * scale - rough;
+        residue += centred;
+        squares += centred * centred;
+    }
+    // The residue corrects what rounding left in the mean, and its share of the squares.
+    (
+        rough + residue / n,
+        (squares - residue * residue / n).max(0.0).sqrt(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn equal_values_have_their_value_as_mean_and_no_spread(
+            value in any::<f64>().prop_filter("finite", |v| v.is_finite()), n in 1_usize..70
+        ) {
+            let moments = Moments::new(&vec![value; n]);
+            prop_assert_eq!((moments.mean, moments.std(0)), (value, 0.0));
+        }
+    }
+
+    #[test]
+    fn the_largest_numbers_do_not_overflow() {
+        let moments = Moments::new(&[-1e308, 1e308]);
+        assert_eq!(moments.mean, 0.0);
+        assert!((moments.std(1) / (2.0_f64.sqrt() * 1e308) - 1.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn subnormals_keep_their_spread() {
+        let moments = Moments::new(&[0.0, 1e-310]);
+        assert!((moments.std(1) / (1e-310 / 2.0_f64.sqrt()) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn one_value_has_no_sample_deviation() {
+        assert!(Moments::new(&[3.0]).std(1).is_nan());
+        assert!(Moments::new(&[]).mean.is_nan());
+    }
+}

@@ -1,0 +1,73 @@
+//! Our own thread pool: rebuilt after fork, sized by `GSPO_RS_THREADS` or the cgroup.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::error::Error;
+
+/// The pool, and the process it was built in: threads do not survive a fork.
+static POOL: Mutex<Option<(u32, Arc<ThreadPool>)>> = Mutex::new(None);
+
+/// The pool of this process.
+///
+/// Call it with the GIL held: then no fork made from Python can catch the lock taken.
+///
+/// # Panics
+/// If the operating system starts no thread.
+pub fn current() -> Arc<ThreadPool> {
+    let pid = std::process::id();
+    let mut slot = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    match slot.take() {
+        Some((owner, pool)) if owner == pid => {
+            *slot = Some((pid, Arc::clone(&pool)));
+            pool
+        }
+        parent => {
+            // Dropping the parent's pool would wait for threads that do not exist here.
+            std::mem::forget(parent);
+            let pool = Arc::new(build());
+            *slot = Some((pid, Arc::clone(&pool)));
+            pool
+        }
+    }
+}
+
+fn build() -> ThreadPool {
+    ThreadPoolBuilder::new()
+        .num_threads(threads())
+        .thread_name(|i| format!("gspo-rs-{i}"))
+        .build()
+        .expect("the operating system starts threads")
+}
+
+/// `GSPO_RS_THREADS` where it is a positive number, else what the cgroup and affinity allow.
+fn threads() -> usize {
+    let asked = std::env::var("GSPO_RS_THREADS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let allowed = || std::thread::available_parallelism().map_or(1, usize::from);
+    asked.filter(|&n: &usize| n > 0).unwrap_or_else(allowed)
+}
+
+/// A flag that long work looks at, so that Ctrl-C is answered.
+#[derive(Debug, Default)]
+pub struct Cancel(AtomicBool);
+
+impl Cancel {
+    /// Asks the work to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// # Errors
+    /// [`Error::Interrupted`] once someone has asked.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.0.load(Ordering::Relaxed) {
+            Err(Error::Interrupted)
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! How a kernel is called from Python: without the GIL, in our pool, stoppable by Ctrl-C.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::error::Error;
+use crate::pool::{self, Cancel};
+
+/// Below this many rows a call is over before a signal could be noticed.
+const LONG: usize = 1 << 17;
+/// How often a long call looks for signals.
+const PATIENCE: Duration = Duration::from_millis(40);
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::MixedIds { .. } | Error::UnsupportedIds { .. } => PyTypeError::new_err(message),
+            Error::Interrupted => PyKeyboardInterrupt::new_err(message),
+            Error::Panicked => PyRuntimeError::new_err(message),
+            _ => PyValueError::new_err(message),
+        }
+    }
+}
+
+/// Runs `work`, which handles about `rows` rows.
+pub(super) fn run<T: Send>(
+    py: Python<'_>,
+    rows: usize,
+    work: impl FnOnce(&Cancel) -> Result<T, Error> + Send,
+) -> PyResult<T> {
+    let pool = pool::current();
+    let cancel = Cancel::default();
+    let guarded = || {
+        let caught = catch_unwind(AssertUnwindSafe(|| pool.install(|| work(&cancel))));
+        caught.unwrap_or(Err(Error::Panicked))
+    };
+    if rows < LONG {
+        return Ok(py.detach(guarded)?);
+    }
+    py.detach(|| {
+        std::thread::scope(|scope| {
+            let (done, result) = channel();
+            // Sending fails only if nobody waits, and the loop below always does.
+            scope.spawn(move || done.send(guarded()).is_ok());
+            let mut signal = None;
+            loop {
+                match result.recv_timeout(PATIENCE) {
+                    Ok(result) => return signal.map_or_else(|| Ok(result?), Err),
+                    Err(RecvTimeoutError::Disconnected) => return Err(Error::Panicked.into()),
+                    Err(RecvTimeoutError::Timeout) if signal.is_none() => {
+                        signal = Python::attach(|py| py.check_signals()).err();
+                        if signal.is_some() {
+                            cancel.cancel();
+                        }
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                }
+            }
+        })
+    })
+}

@@ -1,0 +1,154 @@
+//! Binds [`Groups`] and the ways into it; documented for users in `gspo_rs.groups`.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BinaryArray, Int64Array, StringArray, UInt64Array};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyInt, PyList, PyString};
+use pyo3_arrow::input::AnyArray;
+
+use super::call::run;
+use crate::error::Error;
+use crate::groups::{Groups, IntIds};
+use crate::keys;
+
+/// A cut of rollouts into groups.
+#[pyclass(frozen, name = "Groups", module = "gspo_rs._core")]
+pub(super) struct PyGroups {
+    pub(super) groups: Groups,
+}
+
+#[pymethods]
+impl PyGroups {
+    #[staticmethod]
+    fn from_offsets(offsets: PyReadonlyArray1<'_, i64>) -> PyResult<Self> {
+        Ok(Self {
+            groups: Groups::from_offsets(offsets.as_array().to_vec())?,
+        })
+    }
+
+    #[staticmethod]
+    fn from_ints(py: Python<'_>, keys: PyReadonlyArray1<'_, i64>) -> PyResult<Self> {
+        let keys = keys.as_slice()?;
+        let work = |cancel: &_| Groups::new(&IntIds::new(keys), None, cancel);
+        Ok(Self {
+            groups: run(py, keys.len(), work)?,
+        })
+    }
+
+    /// Rows of equal width, as `NumPy` keeps strings.
+    #[staticmethod]
+    fn from_fixed(py: Python<'_>, keys: PyReadonlyArray2<'_, u8>) -> PyResult<Self> {
+        let (rows, width) = keys.as_array().dim();
+        let bytes = keys.as_slice()?;
+        let work = |cancel: &_| Groups::new(&keys::FixedIds::new(bytes, width), None, cancel);
+        Ok(Self {
+            groups: run(py, rows, work)?,
+        })
+    }
+
+    #[staticmethod]
+    fn from_arrow(py: Python<'_>, ids: AnyArray, drop_null: bool) -> PyResult<Self> {
+        let unreadable = |error| Error::UnsupportedIds {
+            found: PyErr::from(error).to_string(),
+        };
+        let (chunks, _) = ids.into_chunked_array().map_err(unreadable)?.into_inner();
+        Self::from_chunks(py, &chunks, drop_null)
+    }
+
+    #[staticmethod]
+    fn from_list(py: Python<'_>, ids: &Bound<'_, PyList>, drop_null: bool) -> PyResult<Self> {
+        Self::from_chunks(py, &[list_to_arrow(ids)?], drop_null)
+    }
+
+    #[getter]
+    fn n_rollouts(&self) -> usize {
+        self.groups.n_rows()
+    }
+
+    #[getter]
+    fn n_groups(&self) -> usize {
+        self.groups.n_groups()
+    }
+
+    #[getter]
+    fn clustered(&self) -> bool {
+        self.groups.order().is_none()
+    }
+
+    fn offsets<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        PyArray1::from_slice(py, self.groups.offsets())
+    }
+
+    fn order<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        let n = *self.groups.offsets().last().unwrap_or(&0);
+        let order = self.groups.order();
+        py.detach(|| match order {
+            None => (0..n).collect::<Vec<i64>>(),
+            Some(order) => order.iter().map(|&row| i64::from(row)).collect(),
+        })
+        .into_pyarray(py)
+    }
+
+    fn codes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        py.detach(|| self.groups.codes()).into_pyarray(py)
+    }
+}
+
+impl PyGroups {
+    fn from_chunks(py: Python<'_>, chunks: &[ArrayRef], drop_null: bool) -> PyResult<Self> {
+        let rows = chunks.iter().map(|chunk| chunk.len()).sum();
+        let work = |cancel: &_| keys::group(chunks, drop_null, cancel);
+        Ok(Self {
+            groups: run(py, rows, work)?,
+        })
+    }
+}
+
+/// A list of integers, of strings or of bytes, with None for null, as one Arrow column.
+fn list_to_arrow(ids: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
+    let first = ids.iter().find(|id| !id.is_none());
+    let is = |id: &Bound<'_, PyAny>| match &first {
+        Some(first) if first.is_instance_of::<PyString>() => id.is_instance_of::<PyString>(),
+        Some(first) if first.is_instance_of::<PyBytes>() => id.is_instance_of::<PyBytes>(),
+        _ => is_integer(id),
+    };
+    if let Some((row, id)) = ids
+        .iter()
+        .enumerate()
+        .find(|(_, id)| !id.is_none() && !is(id))
+    {
+        let found = id.get_type().name()?.to_string();
+        let expected = match &first {
+            Some(first) if first.is_instance_of::<PyString>() => "a string",
+            Some(first) if first.is_instance_of::<PyBytes>() => "bytes",
+            _ => "an integer or a string",
+        };
+        return Err(Error::MixedIds {
+            row,
+            found,
+            expected,
+        }
+        .into());
+    }
+    Ok(match &first {
+        Some(first) if first.is_instance_of::<PyString>() => {
+            Arc::new(StringArray::from(ids.extract::<Vec<Option<String>>>()?))
+        }
+        Some(first) if first.is_instance_of::<PyBytes>() => Arc::new(
+            ids.extract::<Vec<Option<Vec<u8>>>>()?
+                .into_iter()
+                .collect::<BinaryArray>(),
+        ),
+        _ => match ids.extract::<Vec<Option<i64>>>() {
+            Ok(ids) => Arc::new(Int64Array::from(ids)),
+            Err(_) => Arc::new(UInt64Array::from(ids.extract::<Vec<Option<u64>>>()?)),
+        },
+    })
+}
+
+/// Python integers and what stands for one exactly, such as `NumPy`'s; never a float.
+fn is_integer(id: &Bound<'_, PyAny>) -> bool {
+    id.is_instance_of::<PyInt>() || id.hasattr("__index__").unwrap_or(false)
+}

@@ -1,0 +1,159 @@
+//! Binds what rows and groups are told; documented in `gspo_rs.statistics` and
+//! `gspo_rs.advantages`.
+
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::call::run;
+use super::groups::PyGroups;
+use crate::advantage::Estimator;
+use crate::pack;
+use crate::rank::Ties;
+use crate::rows::{self, Column};
+use crate::summary::{self, Summary};
+
+type Array<'py, T> = Bound<'py, PyArray1<T>>;
+
+/// Binds [`rows::rows`]: one array per column, a column being a name and its options.
+#[pyfunction]
+#[pyo3(name = "rows")]
+pub(super) fn rows_<'py>(
+    py: Python<'py>,
+    rewards: PyReadonlyArray1<'py, f64>,
+    groups: &Bound<'py, PyGroups>,
+    columns: Vec<(String, Bound<'py, PyDict>)>,
+) -> PyResult<Vec<Array<'py, f64>>> {
+    let columns = columns.iter().map(|(name, options)| column(name, options));
+    let columns = columns.collect::<PyResult<Vec<Column>>>()?;
+    let (rewards, groups) = (rewards.as_slice()?, &groups.get().groups);
+    let work = |cancel: &_| rows::rows(rewards, groups, &columns, cancel);
+    let arrays = run(py, rewards.len(), work)?;
+    Ok(arrays
+        .into_iter()
+        .map(|array| array.into_pyarray(py))
+        .collect())
+}
+
+/// Binds [`summary::summaries`]: the fields of `GroupStats`, in its order.
+#[pyfunction]
+pub(super) fn stats<'py>(
+    py: Python<'py>,
+    rewards: PyReadonlyArray1<'py, f64>,
+    groups: &Bound<'py, PyGroups>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let (rewards, groups) = (rewards.as_slice()?, &groups.get().groups);
+    let found = run(py, rewards.len(), |cancel| {
+        summary::summaries(rewards, groups, cancel)
+    })?;
+    let floats = |field: fn(&Summary) -> f64| -> Array<'py, f64> {
+        found
+            .iter()
+            .map(field)
+            .collect::<Vec<f64>>()
+            .into_pyarray(py)
+    };
+    let counts = |field: fn(&Summary) -> i64| -> Array<'py, i64> {
+        found
+            .iter()
+            .map(field)
+            .collect::<Vec<i64>>()
+            .into_pyarray(py)
+    };
+    let fields = PyDict::new(py);
+    fields.set_item("size", counts(|group| group.size))?;
+    fields.set_item("scored", counts(|group| group.scored))?;
+    fields.set_item("mean", floats(|group| group.mean))?;
+    fields.set_item("std", floats(|group| group.std))?;
+    fields.set_item("min", floats(|group| group.min))?;
+    fields.set_item("max", floats(|group| group.max))?;
+    fields.set_item("median", floats(|group| group.median))?;
+    fields.set_item("distinct", counts(|group| group.distinct))?;
+    Ok(fields)
+}
+
+/// Binds [`summary::quantiles`]: flat, the quantiles of one group after another.
+#[pyfunction]
+pub(super) fn quantiles<'py>(
+    py: Python<'py>,
+    rewards: PyReadonlyArray1<'py, f64>,
+    groups: &Bound<'py, PyGroups>,
+    q: Vec<f64>,
+) -> PyResult<Array<'py, f64>> {
+    let (rewards, groups) = (rewards.as_slice()?, &groups.get().groups);
+    let work = |cancel: &_| summary::quantiles(rewards, groups, &q, cancel);
+    Ok(run(py, rewards.len(), work)?.into_pyarray(py))
+}
+
+/// Binds [`pack::pack`].
+#[pyfunction]
+#[pyo3(name = "pack")]
+pub(super) fn pack_<'py>(
+    py: Python<'py>,
+    lengths: PyReadonlyArray1<'py, i64>,
+    max_tokens: i64,
+) -> PyResult<Vec<Array<'py, i64>>> {
+    let lengths = lengths.as_slice()?;
+    let packs = py.detach(|| pack::pack(lengths, max_tokens))?;
+    Ok(packs
+        .into_iter()
+        .map(|pack| pack.into_pyarray(py))
+        .collect())
+}
+
+fn column(name: &str, options: &Bound<'_, PyDict>) -> PyResult<Column> {
+    Ok(match name {
+        "rank" => Column::Rank(ties(&option::<String>(options, "method")?)?),
+        "percentile" => Column::Percentile,
+        "top_fraction" => Column::TopFraction(option(options, "q")?),
+        "advantage" => Column::Advantage(estimator(options)?),
+        "group_size" => Column::GroupSize,
+        "group_mean" => Column::GroupMean,
+        "group_std" => Column::GroupStd,
+        _ => return Err(PyValueError::new_err(format!("no column {name:?}"))),
+    })
+}
+
+fn estimator(options: &Bound<'_, PyDict>) -> PyResult<Estimator> {
+    let name: String = option(options, "estimator")?;
+    Ok(match name.as_str() {
+        "percentile" => {
+            let unit = option::<String>(options, "scale")? == "unit";
+            Estimator::Percentile {
+                unit,
+                ties: ties(&option::<String>(options, "ties")?)?,
+            }
+        }
+        "top_fraction" => Estimator::TopFraction {
+            q: option(options, "q")?,
+        },
+        "gopo" => Estimator::Gopo,
+        "mean" => Estimator::Mean,
+        "rloo" => Estimator::Rloo,
+        "zscore" => Estimator::Zscore {
+            ddof: option(options, "ddof")?,
+            eps: option(options, "eps")?,
+        },
+        _ => return Err(PyValueError::new_err(format!("no estimator {name:?}"))),
+    })
+}
+
+fn ties(name: &str) -> PyResult<Ties> {
+    Ok(match name {
+        "average" | "midrank" => Ties::Average,
+        "min" => Ties::Min,
+        "max" => Ties::Max,
+        "dense" => Ties::Dense,
+        "ordinal" => Ties::Ordinal,
+        _ => return Err(PyValueError::new_err(format!("no tie rule {name:?}"))),
+    })
+}
+
+fn option<'py, T>(options: &Bound<'py, PyDict>, name: &str) -> PyResult<T>
+where
+    T: for<'a> FromPyObject<'a, 'py>,
+{
+    let value = options.as_any().get_item(name)?;
+    value.extract::<T>().map_err(Into::into)
+}

@@ -1,0 +1,54 @@
+//! Quantiles of sorted rewards, interpolated linearly between neighbours.
+
+/// The `q`-quantile of ascending `values` at place `(n - 1) q` (type 7 of Hyndman and Fan);
+/// NaN for no values.
+///
+/// # Examples
+/// ```
+/// use gspo_rs::quantile::quantile;
+///
+/// assert_eq!(quantile(&[1.0, 2.0, 4.0], 0.75), 3.0);
+/// ```
+#[must_use]
+pub fn quantile(values: &[f64], q: f64) -> f64 {
+    let Some(last) = values.len().checked_sub(1) else {
+        return f64::NAN;
+    };
+    let place = last as f64 * q;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 <= q <= 1"
+    )]
+    let below = (place.floor() as usize).min(last);
+    let above = (below + 1).min(last);
+    lerp(values[below], values[above], place - below as f64)
+}
+
+/// Between `a` and `b`, exact at both ends, monotone, and without overflow.
+fn lerp(a: f64, b: f64, t: f64) -> f64 {
+    let step = b - a;
+    if step.is_infinite() {
+        a * (1.0 - t) + b * t
+    } else if t < 0.5 {
+        a + step * t
+    } else {
+        b - step * (1.0 - t)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_exact_and_the_widest_span_does_not_overflow() {
+        let values = [-1.7e308, 1.7e308];
+        assert_eq!(
+            [0.0, 0.5, 1.0].map(|q| quantile(&values, q)),
+            [-1.7e308, 0.0, 1.7e308]
+        );
+        assert!(quantile(&[], 0.5).is_nan());
+        assert_eq!(quantile(&[2.5], 0.3), 2.5);
+    }
+}
