@@ -1,0 +1,124 @@
+"""Evaluate: where the policy stands against the starting one on the same prompts."""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gspo_rs.config import Config
+from gspo_rs.harvest import derived_seed, sample
+from gspo_rs.policy import Policy
+from gspo_rs.prompts import Prompts
+from gspo_rs.rewards import RewardFunction
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """Prompts that every comparison uses, and what the starting policy got on them.
+
+    Attributes
+    ----------
+    prompts : Prompts
+        The first `eval_size` of the held-out ones, or of the training prompts.
+    pool : ndarray of float64, shape (n_prompts, num_generations)
+        Rewards of the starting policy's completions; NaN where unscorable.
+    """
+
+    prompts: Prompts
+    pool: NDArray[np.float64]
+
+
+def rewards_of(
+    policy: Policy, prompts: Prompts, reward: RewardFunction, config: Config, *, draw: int
+) -> NDArray[np.float64]:
+    """Sample completions of the prompts and score them, leaving every random generator as it was.
+
+    Parameters
+    ----------
+    policy : Policy
+        Samples.
+    prompts : Prompts
+        One group each.
+    reward : callable
+        With TRL's signature.
+    config : Config
+        Tells group size, lengths and sampling.
+    draw : int
+        Another one gives other completions of the same policy.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_prompts, num_generations)
+        NaN where unscorable, or the prompt was too long and dropped.
+    """
+    seed = derived_seed(config.seed, "evaluate", draw)
+    with _undisturbed(seed):
+        found = sample(policy, prompts, reward, config, seed=seed).rollouts
+    rewards = np.full((len(prompts), config.num_generations), np.nan)
+    rewards[np.asarray(found.group_ids, dtype=np.int64)] = found.reward.reshape(
+        -1, config.num_generations
+    )
+    return rewards
+
+
+def compare(rewards: NDArray[np.float64], pool: NDArray[np.float64]) -> dict[str, float]:
+    """Tell where completions stand among those of the starting policy on the same prompts.
+
+    Parameters
+    ----------
+    rewards : ndarray of float64, shape (n_prompts, n)
+        Of the policy; NaN is left out.
+    pool : ndarray of float64, shape (n_prompts, n_pool)
+        Of the starting policy; NaN is left out.
+
+    Returns
+    -------
+    dict of str to float
+        ``eval/reward`` and ``eval/start_reward``, the means, and ``eval/percentile``: the mean
+        over completions of the share of the pool they beat, a tie counting half. 0.5 where the
+        two policies are alike.
+
+    Examples
+    --------
+    >>> compare(np.array([[0.5, 1.0]]), np.array([[0.0, 0.5]]))["eval/percentile"]
+    0.875
+    """
+    pairs = zip(rewards, pool, strict=True)
+    shares = [share for row, rivals in pairs for share in _beaten(row, rivals)]
+    return {
+        "eval/reward": _mean(rewards[~np.isnan(rewards)]),
+        "eval/start_reward": _mean(pool[~np.isnan(pool)]),
+        "eval/percentile": _mean(shares),
+    }
+
+
+def _beaten(row: NDArray[np.float64], rivals: NDArray[np.float64]) -> NDArray[np.float64]:
+    row, rivals = row[~np.isnan(row)], np.sort(rivals[~np.isnan(rivals)])
+    if not len(rivals):
+        return np.empty(0)
+    below, not_above = (np.searchsorted(rivals, row, side) for side in ("left", "right"))
+    return (below + not_above) / 2 / len(rivals)
+
+
+def _mean(values: Sequence[float] | NDArray[np.float64]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+@contextmanager
+def _undisturbed(seed: int) -> Iterator[None]:
+    """Seed the global generators, which a reward function may use, and put them back after."""
+    before: Any = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])

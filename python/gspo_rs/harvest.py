@@ -1,0 +1,205 @@
+"""Harvest: batches of rollouts, sampled by the policy or read from scored completions."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gspo_rs import data, sampling
+from gspo_rs.config import Config, ConfigError
+from gspo_rs.policy import Policy
+from gspo_rs.prompts import Prompts
+from gspo_rs.rewards import RewardFunction, score
+from gspo_rs.rollouts import Rollouts
+from gspo_rs.tokens import tokenise
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """One batch of rollouts, ready to be compared.
+
+    Attributes
+    ----------
+    rollouts : Rollouts
+        With tokens and rewards.
+    too_long : ndarray of bool, shape (n,)
+        Rows that the model cannot take.
+    seconds : dict of str to float
+        ``time/generate`` and ``time/score``, or ``time/read``.
+    """
+
+    rollouts: Rollouts
+    too_long: NDArray[np.bool_]
+    seconds: dict[str, float]
+
+
+def sample(
+    policy: Policy, prompts: Prompts, reward: RewardFunction, config: Config, *, seed: int
+) -> Harvest:
+    """Sample completions of some prompts and score them.
+
+    Parameters
+    ----------
+    policy : Policy
+        Samples.
+    prompts : Prompts
+        One group each; the reward function is told their other columns.
+    reward : callable
+        With TRL's signature.
+    config : Config
+        Tells group size, lengths and sampling.
+    seed : int
+        The completions follow from it.
+
+    Returns
+    -------
+    Harvest
+        Groups in the order of the prompts, without those that were too long and dropped.
+    """
+    began = time.perf_counter()
+    with policy.computing():
+        rollouts = sampling.generate(
+            policy.model,
+            policy.tokenizer,
+            prompts.texts,
+            num_generations=config.num_generations,
+            max_completion_length=config.max_completion_length,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            top_k=config.top_k,
+            max_prompt_length=config.max_prompt_length,
+            on_long_prompt=config.on_long,
+            seed=seed,
+        )
+    generated = time.perf_counter()
+    assert rollouts.group_ids is not None
+    told = prompts.select(np.repeat(rollouts.group_ids, config.num_generations).tolist()).columns
+    rewards = score(reward, rollouts.prompts, rollouts.completions, told)
+    seconds = {
+        "time/generate": generated - began,
+        "time/score": time.perf_counter() - generated,
+    }
+    nothing = np.zeros(rollouts.n_rollouts, dtype=bool)
+    return Harvest(replace(rollouts, reward=rewards), nothing, seconds)
+
+
+def online(
+    policy: Policy, prompts: Prompts, reward: RewardFunction, config: Config, *, start: int
+) -> Iterator[Harvest]:
+    """Sample batch after batch without end, in a new order of the prompts every epoch.
+
+    Parameters
+    ----------
+    policy : Policy
+        Samples with the weights it has when the batch is asked for.
+    prompts : Prompts
+        The data set.
+    reward : callable
+        With TRL's signature.
+    config : Config
+        Tells sizes, sampling and seed.
+    start : int
+        Batches to leave out, those of before.
+
+    Yields
+    ------
+    Harvest
+        Of ``prompts_per_step * steps_per_generation`` prompts. Batch k is a function of the
+        weights, the seed and k alone.
+    """
+    size, batch = config.prompts_per_step * config.steps_per_generation, start
+    while True:
+        rows = _visited(len(prompts.texts), range(batch * size, (batch + 1) * size), config)
+        seed = derived_seed(config.seed, "sample", batch)
+        yield sample(policy, prompts.select(rows), reward, config, seed=seed)
+        batch += 1
+
+
+def offline(
+    policy: Policy, config: Config, census: data.Census, *, start: int
+) -> Iterator[Harvest]:
+    """Read batch after batch of scored completions without end, epoch after epoch.
+
+    Parameters
+    ----------
+    policy : Policy
+        Tells tokenizer and context.
+    config : Config
+        Names the files and columns.
+    census : Census
+        Of the data set.
+    start : int
+        Batches to leave out, those of before.
+
+    Yields
+    ------
+    Harvest
+        Of ``prompts_per_step * steps_per_generation`` groups; the last of an epoch has the rest.
+    """
+    assert config.rollouts is not None
+    size = config.prompts_per_step * config.steps_per_generation
+    epoch, skipped = divmod(start, -(-census.n_groups // size))
+    while True:
+        began = time.perf_counter()
+        for rollouts in data.rollouts(
+            config.rollouts,
+            by=config.by,
+            prompt=config.prompt,
+            completion=config.completion,
+            reward=config.reward_column,
+            old_logprobs=config.old_logprobs_column,
+            prompt_tokens=config.prompt_tokens_column,
+            completion_tokens=config.completion_tokens_column,
+            batch_groups=size,
+            shuffle=config.shuffle,
+            seed=derived_seed(config.seed, "shuffle", epoch),
+            start=skipped * size,
+            spill_directory=config.spill_directory,
+            census=census,
+        ):
+            tokens, too_long = tokenise(rollouts, policy.tokenizer, policy.context, config)
+            yield Harvest(tokens, too_long, {"time/read": time.perf_counter() - began})
+            began = time.perf_counter()
+        epoch, skipped = epoch + 1, 0
+
+
+def derived_seed(seed: int, purpose: str, index: int) -> int:
+    """Derive a seed of its own for each purpose and place of a run.
+
+    Parameters
+    ----------
+    seed : int
+        Of the run.
+    purpose : str
+        What is drawn.
+    index : int
+        Which draw.
+
+    Returns
+    -------
+    int
+        In ``[0, 2**62)``.
+
+    Examples
+    --------
+    >>> derived_seed(0, "sample", 1) == derived_seed(0, "sample", 2)
+    False
+    """
+    words = np.random.SeedSequence([seed, index, *purpose.encode()]).generate_state(1, np.uint64)
+    return int(words[0] >> np.uint64(2))
+
+
+def _visited(n: int, places: range, config: Config) -> list[int]:
+    """Return the prompts at `places` of an endless visit, each epoch in an order of its own."""
+    if n == 0:
+        raise ConfigError(f"prompts = {config.prompts!r}: no prompt in it")
+    epochs = range(places.start // n, -(-places.stop // n))
+    orders = {
+        epoch: np.random.default_rng(derived_seed(config.seed, "shuffle", epoch)).permutation(n)
+        if config.shuffle
+        else np.arange(n)
+        for epoch in epochs
+    }
+    return [int(orders[place // n][place % n]) for place in places]

@@ -1,0 +1,158 @@
+"""Metrics: what a step did, under fixed names, and the file that keeps one line per step."""
+
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gspo_rs import atomic
+from gspo_rs.minibatch import Minibatch
+
+
+def describe(minibatch: Minibatch) -> dict[str, float]:
+    """Describe rewards, advantages, groups and lengths of a minibatch.
+
+    Parameters
+    ----------
+    minibatch : Minibatch
+        Of one optimizer step.
+
+    Returns
+    -------
+    dict of str to float
+        ``reward/*`` over the scored rollouts, ``adv/*``, ``group/*``, ``length/*`` in tokens,
+        ``dropped_*``, ``tokens`` and ``seqs`` trained on. NaN where there is nothing to describe.
+    """
+    scored = ~np.isnan(minibatch.rollouts.reward)
+    truncated = minibatch.rollouts.truncated
+    trained = minibatch.trained
+    return {
+        **_rewards(minibatch),
+        **_advantages(minibatch.advantages[scored]),
+        "group/zero_variance_frac": _mean(~minibatch.informative),
+        "group/size_min": float(minibatch.groups.sizes.min(initial=np.iinfo(np.int64).max)),
+        "group/size_max": float(minibatch.groups.sizes.max(initial=0)),
+        "length/mean": _mean(minibatch.lengths),
+        "length/max": float(minibatch.lengths.max(initial=0)),
+        "length/clipped_frac": math.nan if truncated is None else _mean(truncated),
+        "length/corr_adv": _correlation(
+            minibatch.lengths[scored].astype(np.float64), minibatch.advantages[scored]
+        ),
+        "tokens": float(minibatch.lengths[trained].sum()),
+        "seqs": float(len(trained)),
+        **{name: float(count) for name, count in minibatch.dropped.items()},
+    }
+
+
+def _rewards(minibatch: Minibatch) -> dict[str, float]:
+    rewards, codes = minibatch.rollouts.reward, minibatch.groups.codes
+    scored = ~np.isnan(rewards)
+    rewards, codes = rewards[scored], codes[scored]
+    if not len(rewards):
+        return {}
+    low, middle, high = np.quantile(rewards, [0.1, 0.5, 0.9])
+    count = np.bincount(codes)
+    means = np.bincount(codes, rewards)[count > 0] / count[count > 0]
+    within = rewards - np.repeat(means, count[count > 0])  # rows are group after group
+    return {
+        "reward/mean": float(rewards.mean()),
+        "reward/std": float(rewards.std()),
+        "reward/min": float(rewards.min()),
+        "reward/max": float(rewards.max()),
+        "reward/p10": float(low),
+        "reward/p50": float(middle),
+        "reward/p90": float(high),
+        "reward/within_std": float(np.sqrt(np.square(within).mean())),
+        "reward/between_std": float(means.std()),
+    }
+
+
+def _advantages(advantages: NDArray[np.float64]) -> dict[str, float]:
+    if not len(advantages):
+        return {}
+    return {
+        "adv/mean": float(advantages.mean()),
+        "adv/std": float(advantages.std()),
+        "adv/abs_mean": float(np.abs(advantages).mean()),
+        "adv/min": float(advantages.min()),
+        "adv/max": float(advantages.max()),
+        "adv/pos_frac": _mean(advantages > 0),
+        "adv/zero_frac": _mean(advantages == 0),
+    }
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    if len(one) < 2 or one.min() == one.max() or other.min() == other.max():
+        return math.nan
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+class MetricsFile:
+    """Appends one JSON object per step to a file, each step once however often a run resumes.
+
+    Parameters
+    ----------
+    path : Path
+        Made if absent.
+    after : int
+        Lines of later steps are dropped: the run takes those steps again.
+    """
+
+    def __init__(self, path: Path, after: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [record for record in read(path) if record["step"] <= after] if after >= 0 else []
+        atomic.write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Append the finite ones of `metrics` and return what was written."""
+        record: dict[str, float] = {"step": step}
+        record |= {name: value for name, value in metrics.items() if math.isfinite(value)}
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        return record
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read(path: Path | str) -> list[dict[str, float]]:
+    """Read a metrics file.
+
+    Parameters
+    ----------
+    path : Path or str
+        A ``metrics.jsonl``; one that is absent has no steps.
+
+    Returns
+    -------
+    list of dict of str to float
+        One per step, in order, with the number of the step under ``step``. A last line that a
+        killed process left unfinished is left out with a warning.
+
+    Raises
+    ------
+    ValueError
+        If another line is not JSON.
+    """
+    path = Path(path)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
+            warnings.warn(f"{path}: the last line is unfinished, left out", stacklevel=2)
+    return records

@@ -1,0 +1,123 @@
+"""Rounds: one batch of rollouts turned into the lessons of its optimizer steps."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from gspo_rs import policy as policies
+from gspo_rs.config import Config
+from gspo_rs.harvest import Harvest
+from gspo_rs.lesson import Lesson, recompute
+from gspo_rs.minibatch import Minibatch, prepare
+from gspo_rs.policy import Policy
+from gspo_rs.rollouts import Ragged
+
+
+def minibatches(harvest: Harvest, config: Config) -> list[Minibatch]:
+    """Cut a batch of rollouts into the whole groups of each optimizer step.
+
+    Parameters
+    ----------
+    harvest : Harvest
+        Group after group.
+    config : Config
+        Resolved; tells groups per step and the advantage.
+
+    Returns
+    -------
+    list of Minibatch
+        In the order of the groups; the last may have fewer.
+    """
+    rollouts, cuts = harvest.rollouts, []
+    assert config.advantage is not None
+    for first in range(0, rollouts.n_groups, config.prompts_per_step):
+        groups = np.arange(first, min(first + config.prompts_per_step, rollouts.n_groups))
+        rows = slice(rollouts.offsets[groups[0]], rollouts.offsets[groups[-1] + 1])
+        cuts.append(
+            prepare(
+                rollouts.select(groups),
+                config.advantage,
+                config.advantage_options,
+                too_long=harvest.too_long[rows],
+                renormalise=config.renormalise,
+            )
+        )
+    return cuts
+
+
+def lessons(
+    cuts: list[Minibatch], policy: Policy, config: Config, frozen: Policy | None
+) -> list[Lesson]:
+    """Give every minibatch the weights and log-probabilities that its loss needs.
+
+    Parameters
+    ----------
+    cuts : list of Minibatch
+        Of one batch of rollouts, before its first optimizer step.
+    policy : Policy
+        With the weights that sampled them (online).
+    config : Config
+        Resolved.
+    frozen : Policy or None
+        The starting policy, where it is a model of its own.
+
+    Returns
+    -------
+    list of Lesson
+        One per minibatch. Offline without a column of log-probabilities the starting policy is
+        the old one; the reference of the KL penalty always is.
+    """
+    assert config.reduction is not None
+    plain = [Lesson.of(cut, config.reduction, config.max_completion_length) for cut in cuts]
+    if config.beta == 0 and not _starts_old(config):
+        reference: list[Ragged | None] = [None] * len(plain)
+    else:
+        with policies.starting(policy, config, frozen) as start:
+            reference = [recompute(start, lesson, config) for lesson in plain]
+    return [
+        replace(
+            lesson,
+            old_logprobs=known
+            if _starts_old(config)
+            else _old(policy, config, cut, lesson, first=place == 0),
+            ref_logprobs=known if config.beta > 0 else None,
+        )
+        for place, (cut, lesson, known) in enumerate(zip(cuts, plain, reference, strict=True))
+    ]
+
+
+def needs_start(config: Config) -> bool:
+    """Return whether the run compares with log-probabilities of the starting policy.
+
+    Parameters
+    ----------
+    config : Config
+        Of the run.
+
+    Returns
+    -------
+    bool
+        True for a KL penalty, and offline without old log-probabilities in the data.
+    """
+    return config.beta > 0 or _starts_old(config)
+
+
+def _starts_old(config: Config) -> bool:
+    return not config.online and config.old_logprobs_column is None
+
+
+def _old(
+    policy: Policy, config: Config, cut: Minibatch, lesson: Lesson, *, first: bool
+) -> Ragged | None:
+    """Return the old log-probabilities of a minibatch; None where they are the current ones."""
+    rollouts = cut.rollouts
+    if not config.online:
+        assert rollouts.old_logprobs is not None
+        return rollouts.old_logprobs.rows(cut.trained)
+    if config.old_logprobs != "sampler" and first and config.num_iterations == 1:
+        return None  # the weights are still those that sampled: every ratio is 1
+    exact = config.old_logprobs == "auto" and policy.autocast is None
+    if exact or config.old_logprobs == "sampler":
+        assert rollouts.sampler_logprobs is not None
+        return rollouts.sampler_logprobs.rows(cut.trained)
+    return recompute(policy, lesson, config)

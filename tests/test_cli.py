@@ -1,0 +1,72 @@
+"""The command line: quick to answer, one line for a mistake."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gspo_rs import cli
+
+PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
+
+
+def run(*arguments):
+    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_help_says_what_train_takes_without_loading_torch():
+    code = (
+        "import sys; from gspo_rs.cli import app\n"
+        "try: app(['train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print('torch' in sys.modules, 'polars' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--resume" in found.stdout
+    assert "--set" in found.stdout
+    assert found.stdout.split()[-2:] == ["False", "False"]
+
+
+def test_help_answers_at_once():
+    # Time of the processor, not of the clock: other work on the machine does not count.
+    def seconds(*command):
+        before = os.times()
+        subprocess.run(command, capture_output=True, check=True)
+        after = os.times()
+        return sum(after[2:4]) - sum(before[2:4])
+
+    assert min(seconds(*PROGRAM, "--help") for _ in range(5)) < 0.35
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("modle = 'm'", "unknown key `modle`; did you mean `model`?"),
+        ("model = 'm'\nseed = 'one'", "seed = 'one': expected an integer"),
+        ("model = 'm'\n", "give either `prompts` (online) or `rollouts` (offline)"),
+        ("model = 'm'\nrollouts = 'none.parquet'", "none.parquet"),
+    ],
+)
+def test_bad_input_gets_one_line_and_code_two(tmp_path, capsys, text, message):
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    assert cli.train(path) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_verbose_shows_where_the_error_comes_from(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("modle = 'm'")
+    found = run("train", str(path), "-v")
+    assert found.returncode == 1
+    assert "Traceback" in found.stderr
+
+
+def test_an_unknown_command_is_refused_with_the_nearest_one():
+    found = run("tran")
+    assert found.returncode != 0
+    assert "train" in found.stderr + found.stdout

@@ -1,0 +1,117 @@
+"""Loading a policy: what cannot be trained is named before anything is sampled."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, BertConfig, BertModel, MambaConfig, MambaForCausalLM
+
+from gspo_rs.config import Config, resolve
+from gspo_rs.policy import PolicyError, freeze, load
+
+
+def config(model, **fields):
+    return resolve(Config(model=str(model), rollouts="r", **fields))
+
+
+@pytest.fixture
+def copied(letters, tmp_path):
+    return shutil.copytree(letters, tmp_path / "model")
+
+
+def test_a_model_is_loaded_in_float32_without_dropout_and_trained_whole(letters):
+    policy = load(config(letters))
+    assert not policy.model.training
+    assert {p.dtype for p in policy.trainable().values()} == {torch.float32}
+    assert len(policy.trainable()) == len(list(policy.model.parameters()))
+    assert policy.context == 64
+
+
+def test_a_folder_that_is_not_a_model_is_named(tmp_path):
+    with pytest.raises(PolicyError, match="nowhere"):
+        load(config(tmp_path / "nowhere"))
+
+
+def test_a_model_without_a_causal_head_is_named(letters, tmp_path):
+    folder = tmp_path / "bert"
+    shape = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 1}
+    BertModel(BertConfig(vocab_size=16, intermediate_size=8, **shape)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(letters).save_pretrained(folder)
+    with pytest.raises(PolicyError, match=r"has no weights for .*is it a causal LM"):
+        load(config(folder))
+
+
+def test_a_model_whose_head_has_no_weights_is_named(copied):
+    weights = load_file(copied / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(PolicyError, match=r"no weights for lm_head\.weight"):
+        load(config(copied))
+
+
+def test_a_model_that_needs_code_of_its_own_is_named(copied):
+    settings = json.loads((copied / "config.json").read_text())
+    settings["model_type"] = "own"
+    settings["auto_map"] = {
+        "AutoConfig": "own.OwnConfig",
+        "AutoModelForCausalLM": "own.OwnModel",
+    }
+    (copied / "config.json").write_text(json.dumps(settings))
+    (copied / "own.py").write_text("raise SystemExit('this code must not run')")
+    with pytest.raises(PolicyError, match="needs code from its repository"):
+        load(config(copied))
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_named(copied):
+    tokenizer = AutoTokenizer.from_pretrained(copied)
+    tokenizer.add_tokens(["<new>"])
+    tokenizer.save_pretrained(copied)
+    with pytest.raises(PolicyError, match="knows 11 tokens, its tokenizer 12"):
+        load(config(copied))
+
+
+def test_a_model_that_sees_later_tokens_is_refused(letters, tmp_path):
+    from transformers import BertLMHeadModel
+
+    folder = tmp_path / "bert"
+    shape = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 1}
+    settings = BertConfig(vocab_size=16, intermediate_size=8, is_decoder=False, **shape)
+    BertLMHeadModel(settings).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(letters).save_pretrained(folder)
+    with pytest.raises(PolicyError, match="is not causal"):
+        load(config(folder))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(letters, device):
+    if device.startswith("cuda") and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(PolicyError, match=device):
+        load(config(letters, device=device))
+
+
+def test_packing_is_refused_where_sequences_would_see_one_another(letters, tmp_path):
+    # A recurrent model carries its state from one sequence of a row into the next.
+    folder = tmp_path / "mamba"
+    shape = {"hidden_size": 8, "state_size": 4, "num_hidden_layers": 1}
+    settings = MambaConfig(vocab_size=11, tie_word_embeddings=False, **shape)
+    MambaForCausalLM(settings).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(letters).save_pretrained(folder)
+    with pytest.raises(PolicyError, match="lets packed sequences see one another"):
+        load(config(folder, layout="packed"))
+    assert load(config(folder)).shape == "padded"
+    assert load(config(letters, layout="packed")).shape == "packed"
+
+
+def test_a_frozen_copy_takes_no_gradient_and_adapters_need_none(letters):
+    frozen = freeze(config(letters))
+    assert frozen.trainable() == {}
+    assert freeze(config(letters, lora_r=2)) is None
+
+
+def test_lora_trains_only_its_adapters(letters):
+    policy = load(config(letters, lora_r=2, lora_target_modules=("q_proj",)))
+    assert policy.trainable()
+    assert all("q_proj.lora_" in name for name in policy.trainable())

@@ -1,0 +1,170 @@
+"""A run that was killed goes on to the very weights of a run that was not."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gspo_rs import checkpoint, metrics
+from gspo_rs.config import ConfigError
+from gspo_rs.runfile import load
+from gspo_rs.train import train
+
+# Draws from both global generators, as rewards of other people may.
+REWARD = """
+import random, time
+import numpy as np
+def noisy(completions, **_):
+    time.sleep({pause})
+    return [t.count("a") + random.random() / 99 + np.random.random() / 99 for t in completions]
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Compute as the killed processes do: the number of threads decides the order of sums."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def run_file(letters, tmp_path):
+    """Write the TOML of a run; `kind` is online, lora or offline."""
+    prompts = [{"prompt": text} for text in ("ab", "bc", "cd", "de", "ef")]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, prompts)))
+    draw = np.random.default_rng(0)
+    texts = ["".join(draw.choice(list("abcdefgh"), 6)) for _ in range(60)]
+    pl.DataFrame(
+        {
+            "prompt_id": np.arange(60) % 15,
+            "prompt": "abc",
+            "completion": texts,
+            "reward": [text.count("a") + draw.random() / 9 for text in texts],
+        }
+    ).write_parquet(tmp_path / "scored.parquet")
+
+    def write(name, kind="online", pause=0.0):
+        (tmp_path / f"{name}.py").write_text(REWARD.format(pause=pause))
+        source = f'prompts = "prompts.jsonl"\nreward = "{name}.py:noisy"\nbeta = 0.1'
+        if kind == "offline":
+            source = 'rollouts = "scored.parquet"'
+        if kind == "lora":
+            source += "\nlora_r = 2"
+        path = tmp_path / f"{name}.toml"
+        path.write_text(
+            f'model = "{letters}"\noutput_dir = "{name}"\n{source}\nmax_completion_length = 8\n'
+            "prompts_per_step = 2\nsteps_per_generation = 2\nmax_steps = 14\nsave_steps = 2\n"
+            "learning_rate = 1e-2\neval_size = 2\neval_steps = 5\nwarmup_steps = 3\nseed = 3\n"
+        )
+        return path
+
+    return write
+
+
+def command(path, *more):
+    code = "from gspo_rs.cli import main; main()"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "train", str(path), *more],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_checkpoint(process, folder):
+    deadline = time.monotonic() + 90
+    while not checkpoint.steps(folder):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def weights(folder):
+    (file,) = (folder / "final").glob("*.safetensors")
+    return {name: tensor.numpy().tobytes() for name, tensor in load_file(file).items()}
+
+
+def without_times(record):
+    return {k: v for k, v in record.items() if not k.startswith(("time/", "speed/"))}
+
+
+@pytest.mark.parametrize("kind", ["online", "lora", "offline"])
+def test_a_killed_run_resumes_to_the_bits_of_one_that_was_not(run_file, tmp_path, kind):
+    train(load(run_file("whole", kind)))
+    killed = run_file("killed", kind, pause=0.15)
+    process = command(killed, "--set", "logging_steps=100")
+    wait_for_checkpoint(process, tmp_path / "killed")
+    time.sleep(random.uniform(0, 0.6))
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    run_file("killed", kind)  # the same reward function without its pause
+    result = train(load(killed), resume=True)
+    assert result.steps == 14
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    records = [
+        [without_times(r) for r in metrics.read(tmp_path / name / "metrics.jsonl")]
+        for name in ("killed", "whole")
+    ]
+    assert records[0] == records[1]
+    assert [record["step"] for record in records[0]] == list(range(kind == "offline", 15))
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_anew(run_file, tmp_path):
+    folder = tmp_path / "early"
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
+    (folder / ".partial-checkpoint-2").mkdir()
+    result = train(load(run_file("early"), ["max_steps=2"]), resume=True)
+    assert [record["step"] for record in metrics.read(result.metrics_file)] == [0, 1, 2]
+    assert not list(folder.glob(".partial*"))
+
+
+def test_a_finished_run_resumed_with_more_steps_is_the_longer_run(run_file, tmp_path):
+    train(load(run_file("long")))
+    path = run_file("short")
+    train(load(path, ["max_steps=8"]))
+    train(load(path), resume=True)
+    assert weights(tmp_path / "short") == weights(tmp_path / "long")
+
+
+def test_a_changed_key_that_matters_is_named_and_one_that_does_not_is_taken(run_file):
+    path = run_file("run")
+    train(load(path, ["max_steps=2"]))
+    with pytest.raises(ConfigError, match=r"learning_rate = 0\.5, but .*checkpoint-2.* with 0\.01"):
+        train(load(path, ["learning_rate=0.5"]), resume=True)
+    assert train(load(path, ["max_steps=4", "save_steps=9"]), resume=True).steps == 4
+
+
+def test_a_broken_checkpoint_is_named_and_not_passed_over(run_file, tmp_path):
+    path = run_file("run")
+    train(load(path, ["max_steps=4"]))
+    file = tmp_path / "run/checkpoint-4/state.safetensors"
+    with file.open("r+b") as handle:
+        handle.truncate(100)
+    with pytest.raises(checkpoint.CheckpointError, match=r"checkpoint-4/state\.safetensors"):
+        train(load(path), resume=True)
+
+
+def test_ctrl_c_ends_with_one_line_and_a_run_that_can_be_resumed(run_file, tmp_path):
+    path = run_file("stopped", pause=0.2)
+    process = command(path)
+    wait_for_checkpoint(process, tmp_path / "stopped")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume` goes on" in errors
+    assert "Traceback" not in errors
+    assert train(load(path), resume=True).steps == 14
