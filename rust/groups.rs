@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::error::Error;
-use crate::hashing::{self, Items};
+use crate::hashing;
+use crate::items::{self, Items};
 use crate::pool::Cancel;
 
 /// Something with one id per row. Equality is exact; hashes only sort the work.
@@ -87,7 +88,7 @@ impl Groups {
         }
         let items = match null {
             Some(null) => Items::kept(null),
-            None => hashing::items(ids, cancel)?,
+            None => items::find(ids, cancel)?,
         };
         if items.all_differ() {
             return Ok(Self::from_parts(n_rows, items.offsets(), None));

@@ -1,6 +1,6 @@
-//! Grouping by id: run detection first, then hashing in partitions that fit the cache.
+//! Grouping by hashing, in partitions that fit the cache.
 //!
-//! Rows that follow one another with the same id are one *item*. Items are spread over
+//! Items are spread over
 //! partitions by bits of their hash; each partition is grouped in a table of its own;
 //! the groups of all partitions are then numbered by their first item.
 
@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use crate::error::Error;
 use crate::groups::{Ids, NOWHERE};
+use crate::items::{Items, narrow};
 use crate::pool::Cancel;
 
 /// Items per task: its partitions are long enough to be read in a stream.
@@ -32,126 +33,6 @@ pub(crate) fn mix(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     word ^ (word >> 31)
-}
-
-/// Stretches of rows that are known to share an id.
-#[derive(Debug)]
-pub(crate) enum Items {
-    /// Row by row.
-    Rows(usize),
-    /// Runs, by their first rows; rows up to the next start belong to the run.
-    Runs {
-        starts: Vec<u32>,
-        n_rows: usize,
-        rising: bool,
-    },
-    /// Single rows, others being dropped.
-    Kept(Vec<u32>),
-}
-
-impl Items {
-    /// The rows whose id is not null.
-    pub(crate) fn kept(null: &[bool]) -> Self {
-        let rows = null.iter().enumerate().filter(|&(_, &null)| !null);
-        Self::Kept(rows.map(|(row, _)| narrow(row)).collect())
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Rows(n) => *n,
-            Self::Runs { starts, .. } => starts.len(),
-            Self::Kept(rows) => rows.len(),
-        }
-    }
-
-    fn rows(&self, item: usize) -> std::ops::Range<u32> {
-        match self {
-            Self::Rows(_) => narrow(item)..narrow(item) + 1,
-            Self::Runs { starts, n_rows, .. } => {
-                starts[item]..starts.get(item + 1).map_or(narrow(*n_rows), |&next| next)
-            }
-            Self::Kept(rows) => rows[item]..rows[item] + 1,
-        }
-    }
-
-    fn first(&self, item: usize) -> usize {
-        match self {
-            Self::Rows(_) => item,
-            Self::Runs { starts: rows, .. } | Self::Kept(rows) => rows[item] as usize,
-        }
-    }
-
-    /// Whether the ids of all items are known to differ, because they rise.
-    pub(crate) fn all_differ(&self) -> bool {
-        matches!(self, Self::Runs { rising: true, .. })
-    }
-
-    /// The offsets of the groups if every item is a group.
-    pub(crate) fn offsets(&self) -> Vec<i64> {
-        match self {
-            Self::Runs { starts, n_rows, .. } => {
-                let ends = std::iter::once(i64::from(narrow(*n_rows)));
-                starts
-                    .iter()
-                    .map(|&start| i64::from(start))
-                    .chain(ends)
-                    .collect()
-            }
-            _ => (0..=i64::from(narrow(self.len()))).collect(),
-        }
-    }
-}
-
-/// A row or item number in the 32 bits that all kernels keep it in.
-fn narrow(row: usize) -> u32 {
-    u32::try_from(row).expect("row counts are checked to fit 32 bits")
-}
-
-/// Finds runs of equal neighbours, unless a sample shows that there are hardly any.
-pub(crate) fn items<I: Ids>(ids: &I, cancel: &Cancel) -> Result<Items, Error> {
-    let n_rows = ids.len();
-    if !runs_are_likely(ids) {
-        return Ok(Items::Rows(n_rows));
-    }
-    let blocks = (0..n_rows).into_par_iter().step_by(TASK).map(|from| {
-        cancel.check()?;
-        let mut starts = Vec::new();
-        let mut rising = true;
-        for row in from..n_rows.min(from + TASK) {
-            if row == 0 || !ids.same(row - 1, row) {
-                rising &= row == 0 || ids.rises(row - 1, row);
-                starts.push(narrow(row));
-            }
-        }
-        Ok((starts, rising))
-    });
-    let blocks: Vec<(Vec<u32>, bool)> = blocks.collect::<Result<_, Error>>()?;
-    let rising = blocks.iter().all(|&(_, rising)| rising);
-    let starts = blocks
-        .into_iter()
-        .map(|(starts, _)| starts)
-        .collect::<Vec<_>>()
-        .concat();
-    Ok(Items::Runs {
-        starts,
-        n_rows,
-        rising,
-    })
-}
-
-/// Looks at 64 stretches of 64 rows: is every second neighbour, or more, the same?
-fn runs_are_likely<I: Ids>(ids: &I) -> bool {
-    let n_rows = ids.len();
-    let stride = (n_rows / 64).max(64);
-    let (mut same, mut rises, mut seen) = (0, 0, 0);
-    for from in (0..n_rows).step_by(stride) {
-        for row in from + 1..n_rows.min(from + 64) {
-            seen += 1;
-            same += usize::from(ids.same(row - 1, row));
-            rises += usize::from(ids.rises(row - 1, row));
-        }
-    }
-    2 * same >= seen || rises + same == seen
 }
 
 #[derive(Clone, Copy, Default)]

@@ -1,13 +1,14 @@
 //! The Rust core of `gspo_rs`: group bookkeeping, reward statistics and streams of whole groups.
 //!
-//! Kernels (`groups`, `hashing`, `sorted`, `moments`, `quantile`, `rank`, `advantage`, `rows`,
-//! `summary`, `pack`) know neither Python nor Arrow. `keys` and `stream` read Arrow. `py` binds.
+//! Kernels know neither Python nor Arrow; `ids` and `stream` read Arrow; `py` binds.
 
 pub mod advantage;
+pub mod column;
 pub mod error;
 pub mod groups;
 mod hashing;
-pub mod keys;
+pub mod ids;
+mod items;
 pub mod moments;
 pub mod pack;
 pub mod pool;

@@ -16,7 +16,7 @@ use crate::error::Error;
 /// assert_eq!(gspo_rs::pack::pack(&[5, 3, 4, 2], 7)?, [vec![0, 3], vec![1, 2]]);
 /// # Ok::<(), gspo_rs::Error>(())
 /// ```
-pub fn pack(lengths: &[i64], budget: i64) -> Result<Vec<Vec<i64>>, Error> {
+pub fn pack(lengths: &[i64], budget: i64) -> Result<Vec<Vec<usize>>, Error> {
     for (index, &length) in lengths.iter().enumerate() {
         if length < 0 {
             return Err(Error::NegativeLength { index, length });
@@ -31,7 +31,7 @@ pub fn pack(lengths: &[i64], budget: i64) -> Result<Vec<Vec<i64>>, Error> {
     }
     let mut longest_first: Vec<usize> = (0..lengths.len()).collect();
     longest_first.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
-    let mut packs: Vec<Vec<i64>> = Vec::new();
+    let mut packs: Vec<Vec<usize>> = Vec::new();
     // Room left → packs with that room; the smallest room that fits is the best fit.
     let mut by_room: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
     for i in longest_first {
@@ -42,7 +42,7 @@ pub fn pack(lengths: &[i64], budget: i64) -> Result<Vec<Vec<i64>>, Error> {
         if pack == packs.len() {
             packs.push(Vec::new());
         }
-        packs[pack].push(i64::try_from(i).expect("an index fits"));
+        packs[pack].push(i);
         by_room
             .entry(room.unwrap_or(budget) - lengths[i])
             .or_default()
@@ -76,11 +76,11 @@ mod tests {
             lengths in prop::collection::vec(0_i64..100, 0..200), budget in 99_i64..400
         ) {
             let packs = pack(&lengths, budget).unwrap();
-            let at = |&i: &i64| lengths[usize::try_from(i).unwrap()];
+            let at = |&i: &usize| lengths[i];
             prop_assert!(packs.iter().all(|p| p.iter().map(at).sum::<i64>() <= budget));
             let mut all = packs.concat();
             all.sort_unstable();
-            prop_assert_eq!(all, (0..i64::try_from(lengths.len()).unwrap()).collect::<Vec<_>>());
+            prop_assert_eq!(all, (0..lengths.len()).collect::<Vec<_>>());
         }
     }
 

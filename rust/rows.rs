@@ -4,72 +4,16 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::advantage::{self, Estimator};
+use crate::column::Column;
 use crate::error::Error;
 use crate::groups::{Groups, NOWHERE};
 use crate::pool::Cancel;
-use crate::rank::{self, Ties};
 use crate::sorted::Sorted;
 
 /// Rows per task: small enough to balance and to answer Ctrl-C, large enough to be worth it.
 const TASK: usize = 1 << 14;
 /// Columns that are brought to row order together.
 const TOGETHER: usize = 8;
-
-/// One output column. Rows without a score get NaN as rank, percentile and top share,
-/// 0 as advantage, and their group's size, mean and deviation like every other row.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Column {
-    /// The rank, 1 for the lowest reward.
-    Rank(Ties),
-    /// The share of the others that the row beats.
-    Percentile,
-    /// The share of the row in the best `q` of its group.
-    TopFraction(f64),
-    /// The advantage.
-    Advantage(Estimator),
-    /// How many rows the group has.
-    GroupSize,
-    /// The mean of the group's scorable rewards.
-    GroupMean,
-    /// Their sample standard deviation.
-    GroupStd,
-}
-
-impl Column {
-    fn check(self) -> Result<(), Error> {
-        match self {
-            Self::TopFraction(q) | Self::Advantage(Estimator::TopFraction { q }) => {
-                if q > 0.0 && q <= 1.0 {
-                    Ok(())
-                } else {
-                    Err(Error::BadFraction {
-                        name: "q",
-                        value: q,
-                    })
-                }
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn write(self, group: &Sorted, out: &mut [f64]) {
-        match self {
-            Self::Rank(_) | Self::Percentile | Self::TopFraction(_) => out.fill(f64::NAN),
-            Self::Advantage(_) => out.fill(0.0),
-            _ => {}
-        }
-        match self {
-            Self::Rank(ties) => rank::ranks(group, ties, out),
-            Self::Percentile => rank::percentiles(group, out),
-            Self::TopFraction(q) => rank::top_fraction(group, q, out),
-            Self::Advantage(estimator) => advantage::advantages(group, estimator, out),
-            Self::GroupSize => out.fill(group.size() as f64),
-            Self::GroupMean => out.fill(group.moments().mean),
-            Self::GroupStd => out.fill(group.moments().std(1)),
-        }
-    }
-}
 
 /// Computes `columns` for every row, in the order of the rows; dropped rows get NaN.
 ///
@@ -201,8 +145,11 @@ fn split<'a>(
     let mut rest: Vec<&'a mut [f64]> = columns.iter_mut().map(Vec::as_mut_slice).collect();
     let mut stretches = Vec::new();
     for length in lengths {
-        let take = |rest: &mut &'a mut [f64]| rest.split_off_mut(..length).unwrap_or_default();
-        stretches.push(rest.iter_mut().map(take).collect());
+        let mut stretch = Vec::with_capacity(rest.len());
+        for column in &mut rest {
+            stretch.push(column.split_off_mut(..length).unwrap_or_default());
+        }
+        stretches.push(stretch);
     }
     stretches
 }
@@ -267,7 +214,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::advantage::Estimator;
     use crate::groups::IntIds;
+    use crate::rank::Ties;
 
     const COLUMNS: [Column; 4] = [
         Column::Rank(Ties::Average),

@@ -60,7 +60,7 @@ fn count(n: usize) -> i64 {
 /// [`Error::RewardCount`], [`Error::Infinite`] or [`Error::Interrupted`].
 pub fn summaries(rewards: &[f64], groups: &Groups, cancel: &Cancel) -> Result<Vec<Summary>, Error> {
     per_group(rewards, groups, cancel, |group, out| {
-        out.push(Summary::new(group))
+        out.push(Summary::new(group));
     })
 }
 

@@ -8,13 +8,13 @@ from gspo_rs._core import __version__
 from gspo_rs.advantages import advantage
 from gspo_rs.groups import Groups
 from gspo_rs.packing import pack
+from gspo_rs.rows import rows
 from gspo_rs.statistics import (
     GroupStats,
     informative,
     percentile,
     quantile,
     rank,
-    rows,
     stats,
     top_fraction,
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from gspo_rs.statistics import Floats, rows
+from gspo_rs.rows import Floats, rows
 
 # Estimator → its options with their defaults; the formulas are in docs/estimators.md.
 ESTIMATORS: dict[str, dict[str, Any]] = {

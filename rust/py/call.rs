@@ -53,7 +53,7 @@ pub(super) fn run<T: Send>(
                     Ok(result) => return signal.map_or_else(|| Ok(result?), Err),
                     Err(RecvTimeoutError::Disconnected) => return Err(Error::Panicked.into()),
                     Err(RecvTimeoutError::Timeout) if signal.is_none() => {
-                        signal = Python::attach(|py| py.check_signals()).err();
+                        signal = pending_signal();
                         if signal.is_some() {
                             cancel.cancel();
                         }
@@ -63,4 +63,8 @@ pub(super) fn run<T: Send>(
             }
         })
     })
+}
+
+fn pending_signal() -> Option<PyErr> {
+    Python::attach(|py| py.check_signals().err())
 }

@@ -11,7 +11,7 @@ use pyo3_arrow::input::AnyArray;
 use super::call::run;
 use crate::error::Error;
 use crate::groups::{Groups, IntIds};
-use crate::keys;
+use crate::ids::{self, bytes::FixedIds};
 
 /// A cut of rollouts into groups.
 #[pyclass(frozen, name = "Groups", module = "gspo_rs._core")]
@@ -42,7 +42,7 @@ impl PyGroups {
     fn from_fixed(py: Python<'_>, keys: PyReadonlyArray2<'_, u8>) -> PyResult<Self> {
         let (rows, width) = keys.as_array().dim();
         let bytes = keys.as_slice()?;
-        let work = |cancel: &_| Groups::new(&keys::FixedIds::new(bytes, width), None, cancel);
+        let work = |cancel: &_| Groups::new(&FixedIds::new(bytes, width), None, cancel);
         Ok(Self {
             groups: run(py, rows, work)?,
         })
@@ -99,7 +99,7 @@ impl PyGroups {
 impl PyGroups {
     fn from_chunks(py: Python<'_>, chunks: &[ArrayRef], drop_null: bool) -> PyResult<Self> {
         let rows = chunks.iter().map(|chunk| chunk.len()).sum();
-        let work = |cancel: &_| keys::group(chunks, drop_null, cancel);
+        let work = |cancel: &_| ids::group(chunks, drop_null, cancel);
         Ok(Self {
             groups: run(py, rows, work)?,
         })

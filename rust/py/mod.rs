@@ -1,5 +1,10 @@
 //! Every binding: convert, detach, call, convert back.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "pyo3 hands over what it has converted"
+)]
+
 mod call;
 mod groups;
 mod statistics;

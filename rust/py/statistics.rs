@@ -9,9 +9,10 @@ use pyo3::types::PyDict;
 use super::call::run;
 use super::groups::PyGroups;
 use crate::advantage::Estimator;
+use crate::column::Column;
 use crate::pack;
 use crate::rank::Ties;
-use crate::rows::{self, Column};
+use crate::rows;
 use crate::summary::{self, Summary};
 
 type Array<'py, T> = Bound<'py, PyArray1<T>>;
@@ -96,10 +97,11 @@ pub(super) fn pack_<'py>(
 ) -> PyResult<Vec<Array<'py, i64>>> {
     let lengths = lengths.as_slice()?;
     let packs = py.detach(|| pack::pack(lengths, max_tokens))?;
-    Ok(packs
+    let index = |i: usize| i64::try_from(i).unwrap_or(i64::MAX);
+    let packs = packs
         .into_iter()
-        .map(|pack| pack.into_pyarray(py))
-        .collect())
+        .map(|pack| pack.into_iter().map(index).collect::<Vec<_>>());
+    Ok(packs.map(|pack| pack.into_pyarray(py)).collect())
 }
 
 fn column(name: &str, options: &Bound<'_, PyDict>) -> PyResult<Column> {

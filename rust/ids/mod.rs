@@ -1,96 +1,22 @@
 //! Group ids out of Arrow columns: any integer width, strings, binary, dictionaries, times,
 //! or several columns at once.
 
+pub mod bytes;
+
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, BinaryViewArray, StructArray};
+use arrow_array::{Array, ArrayRef, StructArray};
 use arrow_cast::cast;
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::concat::concat;
 use arrow_select::take::take;
-use foldhash::quality::FixedState;
-use std::hash::BuildHasher;
 
+use self::bytes::ByteIds;
 use crate::error::Error;
-use crate::groups::{Groups, Ids, IntIds};
-use crate::hashing;
+use crate::groups::{Groups, IntIds};
 use crate::pool::Cancel;
-
-/// Ids that are strings or binary: the bytes decide.
-#[derive(Debug)]
-pub struct ByteIds {
-    bytes: BinaryViewArray,
-    hasher: FixedState,
-}
-
-impl Ids for ByteIds {
-    const HASH_IS_EXACT: bool = false;
-
-    fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn hash(&self, row: usize) -> u64 {
-        self.hasher.hash_one(self.bytes.value(row))
-    }
-
-    fn same(&self, a: usize, b: usize) -> bool {
-        let views = self.bytes.views();
-        // The low half of a view holds the length and the first four bytes.
-        let head = |row: usize| views[row] as u64;
-        head(a) == head(b) && (views[a] == views[b] || self.bytes.value(a) == self.bytes.value(b))
-    }
-
-    fn rises(&self, a: usize, b: usize) -> bool {
-        self.bytes.value(a) < self.bytes.value(b)
-    }
-}
-
-/// Ids of equal width in one buffer, as `NumPy` keeps strings: the bytes decide.
-#[derive(Debug)]
-pub struct FixedIds<'a> {
-    bytes: &'a [u8],
-    width: usize,
-    hasher: FixedState,
-}
-
-impl<'a> FixedIds<'a> {
-    /// Wraps rows of `width` bytes.
-    #[must_use]
-    pub fn new(bytes: &'a [u8], width: usize) -> Self {
-        Self {
-            bytes,
-            width,
-            hasher: FixedState::with_seed(hashing::process_seed()),
-        }
-    }
-
-    fn row(&self, row: usize) -> &[u8] {
-        &self.bytes[row * self.width..(row + 1) * self.width]
-    }
-}
-
-impl Ids for FixedIds<'_> {
-    const HASH_IS_EXACT: bool = false;
-
-    fn len(&self) -> usize {
-        self.bytes.len() / self.width
-    }
-
-    fn hash(&self, row: usize) -> u64 {
-        self.hasher.hash_one(self.row(row))
-    }
-
-    fn same(&self, a: usize, b: usize) -> bool {
-        self.row(a) == self.row(b)
-    }
-
-    fn rises(&self, a: usize, b: usize) -> bool {
-        self.row(a) < self.row(b)
-    }
-}
 
 /// One key column, ready to be grouped.
 enum Key {
@@ -197,11 +123,7 @@ fn key(column: &[ArrayRef]) -> Result<Key, Error> {
         | T::BinaryView
         | T::FixedSizeBinary(_) => {
             let views = concatenated(column, &T::BinaryView)?;
-            let hasher = FixedState::with_seed(hashing::process_seed());
-            Ok(Key::Bytes(ByteIds {
-                bytes: views.as_binary_view().clone(),
-                hasher,
-            }))
+            Ok(Key::Bytes(ByteIds::new(views.as_binary_view().clone())))
         }
         T::UInt64 => {
             let keys = concatenated(column, &T::UInt64)?;

@@ -1,0 +1,61 @@
+//! One column of what rows are told about their group.
+
+use crate::advantage::{self, Estimator};
+use crate::error::Error;
+use crate::rank::{self, Ties};
+use crate::sorted::Sorted;
+
+/// One output column. Rows without a score get NaN as rank, percentile and top share,
+/// 0 as advantage, and their group's size, mean and deviation like every other row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Column {
+    /// The rank, 1 for the lowest reward.
+    Rank(Ties),
+    /// The share of the others that the row beats.
+    Percentile,
+    /// The share of the row in the best `q` of its group.
+    TopFraction(f64),
+    /// The advantage.
+    Advantage(Estimator),
+    /// How many rows the group has.
+    GroupSize,
+    /// The mean of the group's scorable rewards.
+    GroupMean,
+    /// Their sample standard deviation.
+    GroupStd,
+}
+
+impl Column {
+    pub(crate) fn check(self) -> Result<(), Error> {
+        match self {
+            Self::TopFraction(q) | Self::Advantage(Estimator::TopFraction { q }) => {
+                if q > 0.0 && q <= 1.0 {
+                    Ok(())
+                } else {
+                    Err(Error::BadFraction {
+                        name: "q",
+                        value: q,
+                    })
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn write(self, group: &Sorted, out: &mut [f64]) {
+        match self {
+            Self::Rank(_) | Self::Percentile | Self::TopFraction(_) => out.fill(f64::NAN),
+            Self::Advantage(_) => out.fill(0.0),
+            _ => {}
+        }
+        match self {
+            Self::Rank(ties) => rank::ranks(group, ties, out),
+            Self::Percentile => rank::percentiles(group, out),
+            Self::TopFraction(q) => rank::top_fraction(group, q, out),
+            Self::Advantage(estimator) => advantage::advantages(group, estimator, out),
+            Self::GroupSize => out.fill(group.size() as f64),
+            Self::GroupMean => out.fill(group.moments().mean),
+            Self::GroupStd => out.fill(group.moments().std(1)),
+        }
+    }
+}
