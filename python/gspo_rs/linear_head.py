@@ -164,20 +164,19 @@ class _LinearLogprobs(torch.autograd.Function):
         temperature, chunk_size, with_entropy = options
         dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         n = hidden.shape[0]
-        logprobs, normaliser = hidden.new_empty((2, n), dtype=dtype)
+        logprobs = hidden.new_empty(n, dtype=dtype)
         entropy = hidden.new_empty(n, dtype=dtype) if with_entropy else None
         kept = None
         for start in range(0, n, chunk_size):
             rows = slice(start, start + chunk_size)
             logits = _logits(hidden[rows], weight, bias, temperature)  # (chunk, V)
-            normaliser[rows] = logits.logsumexp(dim=1)
-            logits -= normaliser[rows, None]
-            logprobs[rows] = logits.gather(1, targets[rows, None])[:, 0]
+            every = logits.log_softmax(dim=1)
+            logprobs[rows] = every.gather(1, targets[rows, None])[:, 0]
             if entropy is not None:
-                entropy[rows] = torch.special.entr(logits.exp()).sum(dim=1)
+                entropy[rows] = torch.special.entr(every.exp()).sum(dim=1)
             kept = logits if n <= chunk_size else None
-            del logits  # so that the next chunk does not stand beside this one
-        ctx.save_for_backward(hidden, weight, bias, targets, normaliser, kept)
+            del logits, every  # so that the next chunk does not stand beside this one
+        ctx.save_for_backward(hidden, weight, bias, targets, kept)
         ctx.temperature, ctx.chunk_size = temperature, chunk_size
         if entropy is not None:
             ctx.mark_non_differentiable(entropy)
@@ -186,7 +185,7 @@ class _LinearLogprobs(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _grad_entropy: Tensor | None) -> tuple[Any, ...]:
-        hidden, weight, bias, targets, normaliser, kept = ctx.saved_tensors
+        hidden, weight, bias, targets, kept = ctx.saved_tensors
         into_hidden, into_weight, into_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if into_hidden else None
         # Chunks add up in float32: in bfloat16 the later ones would be rounded away.
@@ -194,11 +193,11 @@ class _LinearLogprobs(torch.autograd.Function):
         grad_bias = torch.zeros_like(bias, dtype=grad.dtype) if into_bias else None
         for start in range(0, hidden.shape[0], ctx.chunk_size):
             rows = slice(start, start + ctx.chunk_size)
-            if kept is None:
-                residual = _logits(hidden[rows], weight, bias, ctx.temperature)
-                residual.sub_(normaliser[rows, None]).exp_()
-            else:
-                residual = kept.exp()
+            logits = kept
+            if logits is None:
+                logits = _logits(hidden[rows], weight, bias, ctx.temperature)
+            residual = logits.softmax(dim=1)
+            del logits
             residual[torch.arange(residual.shape[0], device=grad.device), targets[rows]] -= 1
             # Scaling the D columns of hidden is cheaper than scaling the V columns of logits.
             scale = grad[rows, None] / -ctx.temperature
