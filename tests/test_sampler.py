@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import torch
+from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+from gspo_rs.sampler import Sampler
+
+ROWS = 20_000
+
+
+def drawn(logits, **options):
+    """Tokens and log-probabilities of `ROWS` draws from the same logits."""
+    options = {"temperature": 1.0, "top_p": 1.0, "top_k": 0} | options
+    sampler = Sampler(torch.Generator().manual_seed(0), **options)
+    tokens = sampler(torch.zeros(ROWS, 1, dtype=torch.long), logits.expand(ROWS, -1)).argmax(-1)
+    return tokens, sampler.logprobs()[:, 0]
+
+
+def assert_drawn_as_often(counts, share, draws):
+    """Counts lie within four standard deviations of what a binomial draw gives."""
+    spread = np.sqrt(draws * share * (1 - share))
+    assert (np.abs(counts - draws * share) <= 4 * spread + 1e-3).all(), counts
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"temperature": 0.5},
+        {"top_k": 3},
+        {"top_p": 0.6},
+        {"temperature": 2.0, "top_k": 6, "top_p": 0.7},
+        {"top_k": 1},
+    ],
+)
+def test_tokens_are_drawn_as_often_as_transformers_would_draw_them(options):
+    logits = torch.tensor([[1.0, -0.3, 2.0, 0.1, float("-inf"), 1.4, -4.0, 0.8]])
+    expected = TemperatureLogitsWarper(options.get("temperature", 1.0))(None, logits)
+    if "top_k" in options:
+        expected = TopKLogitsWarper(options["top_k"])(None, expected)
+    if "top_p" in options:
+        expected = TopPLogitsWarper(options["top_p"])(None, expected)
+    share = expected.softmax(-1)[0].double().numpy()
+    tokens, _ = drawn(logits, **options)
+    counts = np.bincount(tokens.numpy(), minlength=8)
+    assert_drawn_as_often(counts, share, ROWS)
+
+
+def test_the_logprob_is_the_whole_policys_whatever_the_candidates():
+    logits = torch.tensor([[1.0, 2.0, 3.0, 0.0]])
+    tokens, logprobs = drawn(logits, temperature=0.5, top_k=2, top_p=0.9)
+    expected = torch.log_softmax(logits.double() / 0.5, -1)[0, tokens]
+    torch.testing.assert_close(logprobs.double(), expected, rtol=1e-6, atol=1e-6)
