@@ -1,0 +1,182 @@
+"""What a completion is worth: a function the user names, called once per batch of rollouts.
+
+The signature is TRL's [1]_: ``f(prompts, completions, **columns) -> list[float | None]``, one
+reward per completion, None for a completion that could not be judged.
+
+References
+----------
+.. [1] TRL, "GRPO Trainer: using a custom reward function".
+"""
+
+import difflib
+import importlib
+import importlib.util
+import numbers
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+RewardFunction = Callable[..., Sequence[float | None]]
+
+
+class RewardError(ValueError):
+    """A reward function failed, or answered what is no list of rewards."""
+
+
+def load(spec: str) -> RewardFunction:
+    """Import the reward function that `spec` names, running no code but its own module's.
+
+    Parameters
+    ----------
+    spec : str
+        ``"package.module:function"``, or ``"folder/file.py:function"`` relative to the working
+        directory.
+
+    Returns
+    -------
+    callable
+        The function, as it is.
+
+    Raises
+    ------
+    RewardError
+        If `spec` is not of either form, or its file, module or function does not exist.
+
+    Examples
+    --------
+    >>> load("statistics:fmean").__name__
+    'fmean'
+    """
+    place, separator, name = spec.rpartition(":")
+    if not separator or not place or not name:
+        raise RewardError(
+            f"reward {spec!r} is not of the form 'module:function' or 'folder/file.py:function'"
+        )
+    module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
+    function = getattr(module, name, None)
+    if callable(function):
+        return function  # type: ignore[no-any-return]
+    if function is not None:
+        raise RewardError(f"reward {spec!r}: {name} is a {type(function).__name__}, not a function")
+    public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+    near = difflib.get_close_matches(name, public, n=3) or sorted(public)
+    raise RewardError(f"reward {spec!r}: no function {name} there; it has {', '.join(near) or '-'}")
+
+
+def _from_name(name: str) -> Any:
+    if importlib.util.find_spec(name.partition(".")[0]) is None:
+        raise RewardError(f"reward module {name!r} is not installed or not on the Python path")
+    return importlib.import_module(name)
+
+
+def _from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise RewardError(f"reward file {str(path)!r} does not exist in {Path.cwd()}")
+    # A name no import statement can ask for: the file never shadows an installed module.
+    name = f"gspo_rs reward {path.resolve()}"
+    description = importlib.util.spec_from_file_location(name, path)
+    if description is None or description.loader is None:
+        raise RewardError(f"reward file {str(path)!r} is not a Python file")
+    module = importlib.util.module_from_spec(description)
+    sys.modules[name] = module
+    description.loader.exec_module(module)
+    return module
+
+
+def score(
+    reward_fn: RewardFunction,
+    prompts: Sequence[str],
+    completions: Sequence[str],
+    columns: Mapping[str, Sequence[Any]] | None = None,
+) -> NDArray[np.float64]:
+    """Call `reward_fn` once on all rollouts, and check what it answers.
+
+    Parameters
+    ----------
+    reward_fn : callable
+        ``f(prompts=..., completions=..., **columns)``, answering one number or None each.
+    prompts, completions : sequence of str, length n
+        One pair per rollout.
+    columns : mapping of str to sequence, each of length n, optional
+        Further columns of the prompts' data, such as the right answer.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Rewards in the function's own unit; NaN where it answered None or NaN, which leaves the
+        completion out of its group.
+
+    Raises
+    ------
+    RewardError
+        If the function raises, answers another number of rewards than n, or a reward is infinite
+        or no number. Names the function and the prompt.
+
+    Examples
+    --------
+    >>> def brevity(prompts, completions, limit):
+    ...     return [1 - len(c) / m if c else None for c, m in zip(completions, limit)]
+    >>> score(brevity, ["Hi."] * 3, ["Hello", "", "Hi"], {"limit": [10, 10, 10]})
+    array([0.5, nan, 0.8])
+    """
+    name = f"reward function {getattr(reward_fn, '__qualname__', type(reward_fn).__name__)}"
+    columns = columns or {}
+    try:
+        values: Any = reward_fn(prompts=prompts, completions=completions, **columns)
+    except Exception as error:
+        place = _first_to_raise(reward_fn, prompts, completions, columns)
+        raise RewardError(f"{name} raised {type(error).__name__}: {error}; {place}") from error
+    values = values.tolist() if hasattr(values, "tolist") else values
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise RewardError(f"{name} answered a {type(values).__name__}, not a list of rewards")
+    if len(values) != len(completions):
+        raise RewardError(
+            f"{name} answered {len(values)} rewards for {len(completions)} completions, "
+            f"the first of prompt {_quoted(prompts[0]) if prompts else '-'}"
+        )
+    return np.array(
+        [
+            _number(value, name, row=row, prompt=prompts[row], completion=completions[row])
+            for row, value in enumerate(values)
+        ],
+        dtype=np.float64,
+    )
+
+
+def _number(value: Any, name: str, *, row: int, prompt: str, completion: str) -> float:
+    if value is None:
+        return float("nan")
+    place = f"row {row}, prompt {_quoted(prompt)}, completion {_quoted(completion)}"
+    if not isinstance(value, numbers.Real):
+        raise RewardError(
+            f"{name} answered {value!r} ({type(value).__name__}) for {place}; "
+            "a reward is a number, or None to leave the completion out"
+        )
+    reward = float(value)
+    if reward in (float("inf"), float("-inf")):
+        raise RewardError(f"{name} answered {reward} for {place}; a reward is finite, or None")
+    return reward
+
+
+def _first_to_raise(
+    reward_fn: RewardFunction,
+    prompts: Sequence[str],
+    completions: Sequence[str],
+    columns: Mapping[str, Sequence[Any]],
+) -> str:
+    """Call again row by row, because only that tells which of the rollouts it could not take."""
+    for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        one = {key: [values[row]] for key, values in columns.items()}
+        try:
+            reward_fn(prompts=[prompt], completions=[completion], **one)
+        except Exception:  # noqa: BLE001 -- the caller raises the batch's own error
+            return f"row {row}, prompt {_quoted(prompt)}, completion {_quoted(completion)}"
+    return f"on {len(completions)} rollouts together, though on none of them alone"
+
+
+def _quoted(text: str, limit: int = 80) -> str:
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
