@@ -3,21 +3,60 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export VIRTUAL_ENV := $(CURDIR)/.venv
 
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
-SETUP := .venv/.core
 
-.PHONY: help demo test lint fmt bench soak wheel clean
+.PHONY: help setup demo test soak bench lint fmt wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
 
-.venv/.dependencies: pyproject.toml constraints.txt
+setup: .venv/.core ## virtual environment, dependencies, release build of the core
+
+.venv/.dependencies: pyproject.toml constraints.txt .ci/requirements.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet $$($(PYTHON) .ci/requirements.py train dev bench)
-	touch $@
+	@echo "installing dependencies (PyTorch is large; this takes minutes the first time)"
+	$(BIN)/python .ci/requirements.py train bench dev | xargs -d '\n' $(BIN)/pip install --quiet
+	@touch $@
 
 .venv/.core: .venv/.dependencies $(RUST)
-	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --quiet --skip-install
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+	@echo "building the Rust core (release)"
+	$(BIN)/maturin develop --release --quiet
+	@touch $@
+
+demo: .venv/.core ## teach a small model to rank high in its own groups, and show the rise
+	$(BIN)/python examples/demo.py
+
+test: .venv/.core ## Rust and Python tests
+	cargo test --quiet
+	$(BIN)/python -m pytest
+
+soak: .venv/.core ## long randomised runs
+	PROPTEST_CASES=20000 cargo test --release --quiet
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m "soak or not soak"
+
+bench: .venv/.core ## rivals in the same run, results checked equal first
+	$(BIN)/python benches/bench_groups.py
+	$(BIN)/python benches/bench_losses.py
+	$(BIN)/python benches/bench_step.py
+	$(BIN)/python benches/train_against_trl.py
+
+lint: .venv/.core ## formatting, clippy, ruff, mypy, stubs
+	cargo fmt --check
+	cargo clippy --quiet --all-targets --features python -- --deny warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest gspo_rs._core
+
+fmt: .venv/.dependencies ## format both languages
+	cargo fmt
+	$(BIN)/ruff check --quiet --fix .
+	$(BIN)/ruff format .
+
+wheel: .venv/.dependencies ## one abi3 wheel for Python 3.11 and later, into dist/
+	$(BIN)/maturin build --release --out dist
+
+clean: ## remove what was built, keep what was written
+	rm -rf .venv target dist python/gspo_rs/_core*.so
