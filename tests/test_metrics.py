@@ -55,8 +55,9 @@ def test_what_is_left_out_of_training_is_counted_by_its_reason():
         "dropped_long": 1,
         "dropped_empty": 1,
     }
-    # A completion that is too long to train on still stands in its group.
-    assert minibatch.advantages[0] < minibatch.advantages[2] < minibatch.advantages[1]
+    # What is too long leaves its group: the advantages of the others still sum to zero.
+    assert minibatch.advantages[1] == 0
+    assert minibatch.advantages[0] == -minibatch.advantages[2] < 0
 
 
 def test_renormalising_leaves_groups_without_signal_out_of_the_denominator():

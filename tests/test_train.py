@@ -241,7 +241,7 @@ def test_offline_old_logprobs_may_come_from_a_column(offline, tmp_path):
         train(replace(config, output_dir=str(tmp_path / "other")))
 
 
-def test_a_long_completion_is_an_error_or_a_drop_that_keeps_its_group(offline, tmp_path):
+def test_a_long_completion_is_an_error_or_a_counted_drop(offline, tmp_path):
     fields = {"max_completion_length": 5, "max_steps": 1}
     with pytest.raises(LengthError, match="completion of 6 tokens, max_completion_length is 5"):
         train(offline(**fields))

@@ -48,7 +48,8 @@ class Config:
     max_completion_length : int
         Longest completion in tokens; also the budget of the `constant` reduction.
     on_long : {"error", "drop"}
-        What a prompt or offline completion beyond these gets. A dropped one is counted.
+        What a prompt or offline completion beyond these gets. A dropped one is counted, and left
+        out of its group's statistics.
     num_generations : int
         Completions per prompt, the group size.
     prompts_per_step : int

@@ -26,11 +26,11 @@ class Minibatch:
     groups : Groups
         Which rollouts belong together.
     advantages : ndarray of float64, shape (n,)
-        0 where the reward is unscorable or the group has no signal.
+        0 where the reward is unscorable, the row too long, or the group without signal.
     lengths : ndarray of int64, shape (n,)
         Sampled tokens of each completion.
     informative : ndarray of bool, shape (n_groups,)
-        Whether the rewards of a group differ.
+        Whether the rewards of a group's rows that can be trained on differ.
     counted : ndarray of bool, shape (n,)
         What the reduction's denominator counts.
     trained : ndarray of int64, shape (m,)
@@ -81,8 +81,8 @@ def prepare(
     options : mapping
         Options of the estimator.
     too_long : ndarray of bool, shape (n,), optional
-        Rows that cannot go through the model. Their rewards still count in their groups: leaving
-        out the long completions would raise the rank of the short ones.
+        Rows that cannot go through the model. They are left out of their groups as if they were
+        not there, since the advantages of what is trained on should still sum to zero.
     renormalise : bool
         Whether groups without signal leave the reduction's denominator.
 
@@ -98,16 +98,17 @@ def prepare(
     """
     assert rollouts.completion_tokens is not None
     groups = Groups.from_offsets(rollouts.offsets)
-    signal = informative(rollouts.reward, groups)
     lengths = rollouts.completion_tokens.lengths
     scored = ~np.isnan(rollouts.reward)
     fits = np.ones(len(lengths), dtype=bool) if too_long is None else ~too_long
+    rewards = np.where(fits, rollouts.reward, np.nan)
+    signal = informative(rewards, groups)
     usable = scored & fits & (lengths > 0)
     with_signal = usable & signal[groups.codes]
     return Minibatch(
         rollouts=rollouts,
         groups=groups,
-        advantages=advantage(rollouts.reward, groups, estimator, **options),
+        advantages=advantage(rewards, groups, estimator, **options),
         lengths=lengths,
         informative=signal,
         counted=with_signal if renormalise else usable,
