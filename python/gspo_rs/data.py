@@ -15,7 +15,7 @@ from gspo_rs.columns import Columns, Cut
 from gspo_rs.groups import Groups
 from gspo_rs.prompts import Prompts, prompts
 from gspo_rs.rollouts import Rollouts
-from gspo_rs.source import Source, SourceLike, locate
+from gspo_rs.source import Source, SourceLike, locate, next_window
 from gspo_rs.spill import in_order
 
 __all__ = ["Census", "Prompts", "prompts", "rollouts", "scan", "take_census"]
@@ -122,8 +122,9 @@ def rollouts(
     -----
     Two passes. The first reads ids and rewards only and holds O(1) memory a row. The second
     streams the texts: groups whose rows lie side by side come straight from the source; else
-    the rows are sorted on disk first. At no time are more texts in memory than a few record
-    batches of the source, one batch of groups and the buffers of `gspo_rs.spill`.
+    the rows are sorted on disk first. Of Parquet files 128 MiB of rows at a time are in memory,
+    and the buffers of `gspo_rs.spill`; of a LazyFrame and of other formats as much as Polars
+    reads ahead, which can be gigabytes.
 
     Examples
     --------
@@ -171,22 +172,41 @@ def _clustered(
     source: Source, columns: Columns, groups: Groups, start: int, batch_groups: int
 ) -> Iterator[Cut]:
     """Cut a source whose groups lie side by side while it streams by."""
-    keys = [f"key{i}" for i in range(len(columns.by))]
-    first_row = int(groups.offsets[start])
+    window = source.first_window
+    while start < groups.n_groups:
+        reach = int(groups.offsets[start]) + window
+        held = int(np.searchsorted(groups.offsets, reach)) - start
+        stop = min(start + max(held // batch_groups, 1) * batch_groups, groups.n_groups)
+        n_bytes = 0
+        for cut in _streamed(source, columns, groups, range(start, stop), batch_groups):
+            n_bytes += int(cut.frame.estimated_size())
+            yield cut
+        n_rows = int(groups.offsets[stop] - groups.offsets[start])
+        start, window = stop, next_window(window, n_rows, n_bytes)
+
+
+def _streamed(
+    source: Source, columns: Columns, groups: Groups, wanted: range, batch_groups: int
+) -> Iterator[Cut]:
+    """Cut the groups `wanted`, which lie side by side."""
+    first_row, stop_row = (int(groups.offsets[group]) for group in (wanted.start, wanted.stop))
+    # The last stream is open, so that rows that should not be there are seen.
+    end = stop_row if wanted.stop < groups.n_groups else None
     with source.reading():
-        stream = source.frame.slice(first_row).select(columns.expressions()).collect_batches()
-    batches = WholeGroups(stream, keys, batch_groups, first_row=first_row)
+        stream = source.stream(columns.expressions(), first_row, end)
+    batches = WholeGroups(stream, columns.keys, batch_groups, first_row=first_row)
+    group = wanted.start
     while True:
         with source.reading():
             batch = next(batches, None)
         if batch is None:
-            _unchanged(source, start, groups.n_groups)
-            return
+            break
         frame, offsets, row = batch
-        stop = start + len(offsets)
-        _unchanged(source, row + offsets, groups.offsets[start:stop])
+        expected = groups.offsets[group : group + len(offsets)]
+        _unchanged(source, row + offsets, expected)
         yield Cut(pl.DataFrame(frame), offsets, row + np.arange(offsets[-1]))
-        start = stop - 1
+        group += len(offsets) - 1
+    _unchanged(source, group, wanted.stop)
 
 
 def _placed(
@@ -196,7 +216,7 @@ def _placed(
     position = np.empty(len(order), dtype=np.int64)
     position[order] = np.arange(len(order))
     row = 0
-    for frame in source.batches(columns.expressions()):
+    for frame in source.batches(columns.expressions(), groups.n_rollouts):
         rows = np.arange(row, row + frame.height)
         row += frame.height
         codes = groups.codes[rows[0] : row] if frame.height else rows

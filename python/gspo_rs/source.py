@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import glob
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import polars as pl
 
@@ -24,6 +25,11 @@ SCANNERS: Mapping[str, Callable[[list[str]], pl.LazyFrame]] = {
     ".ndjson": lambda files: pl.scan_ndjson(files, infer_schema_length=None),
     ".csv": lambda files: pl.scan_csv(files, glob=False, infer_schema_length=None),
 }
+
+# Bytes of rows that Polars may read before they are taken, and the number of rows that it is
+# asked for while their size is not known.
+READ_AHEAD = 128 << 20
+FIRST_WINDOW = 1 << 14
 
 # What a column is asked to be, in the words of the error.
 TEXT = "text"
@@ -82,10 +88,37 @@ class Source:
         with self.reading():
             return self.frame.select(columns).collect(engine="streaming")
 
-    def batches(self, columns: Sequence[pl.Expr]) -> Iterator[pl.DataFrame]:
-        """Read `columns` of every row, some rows at a time, in order."""
-        with self.reading():
-            yield from self.frame.select(columns).collect_batches(maintain_order=True)
+    def stream(self, columns: Sequence[pl.Expr], start: int, stop: int | None) -> Any:
+        """Start to read `columns` of the rows from `start` to `stop`, or to the end, in order.
+
+        Returns Polars' iterator of frames, an Arrow stream too; to be used while `reading`.
+        """
+        rows = self.frame.slice(start, None if stop is None else stop - start)
+        return rows.select(columns).collect_batches(maintain_order=True)
+
+    def batches(self, columns: Sequence[pl.Expr], n_rows: int) -> Iterator[pl.DataFrame]:
+        """Read `columns` of all `n_rows` rows, some at a time, in order."""
+        start, window = 0, self.first_window
+        while start < n_rows:
+            stop = start + window
+            n_bytes = 0
+            with self.reading():
+                # The last window is open, so that rows that should not be there are seen.
+                for frame in self.stream(columns, start, stop if stop < n_rows else None):
+                    n_bytes += int(frame.estimated_size())
+                    yield frame
+            start, window = stop, next_window(window, window, n_bytes)
+
+    @property
+    def first_window(self) -> int:
+        """Rows to ask Polars for at first; all where a later start is not cheap.
+
+        Polars decodes Parquet far ahead of whoever takes the rows (about a gigabyte with two
+        threads, more with more), and nothing but the end of a query stops it. Parquet files are
+        therefore read in one query after the other.
+        """
+        parquet = bool(self.files) and Path(self.files[0]).suffix.lower() == ".parquet"
+        return FIRST_WINDOW if parquet else sys.maxsize
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -109,6 +142,18 @@ class Source:
             except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
                 return file
         return self.name
+
+
+def next_window(window: int, n_rows: int, n_bytes: int) -> int:
+    """Return how many rows to ask for after `window`, of which `n_rows` took `n_bytes`.
+
+    Examples
+    --------
+    >>> next_window(16384, n_rows=16384, n_bytes=16384 * 10_000)
+    13421
+    """
+    # At most twice as many, in case the next texts are longer.
+    return max(1, min(READ_AHEAD * n_rows // max(n_bytes, 1), 2 * window))
 
 
 def locate(source: SourceLike) -> Source:
