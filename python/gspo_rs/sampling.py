@@ -268,10 +268,12 @@ def _rollouts(
 ) -> Rollouts:
     repeats = len(drawn) // len(prompts) if prompts else 0
     completions = [row.tokens for row in drawn]
+    # Of an empty list transformers makes one empty text.
+    texts = tokenizer.batch_decode(completions, skip_special_tokens=True) if completions else []
     return Rollouts(
         offsets=np.arange(len(prompts) + 1, dtype=np.int64) * repeats,
         prompts=[prompt for prompt in prompts for _ in range(repeats)],
-        completions=tokenizer.batch_decode(completions, skip_special_tokens=True),
+        completions=texts,
         reward=np.full(len(drawn), np.nan),
         prompt_tokens=Ragged.from_rows([t for t in tokens for _ in range(repeats)], np.int64),
         completion_tokens=Ragged.from_rows(completions, np.int64),
