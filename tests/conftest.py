@@ -1,4 +1,4 @@
-"""Where tests find real data, models and golden values: a folder beside the checkout, never inside."""
+"""Where tests find real data, models and golden values: a folder beside the checkout."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ SHARED = Path(os.environ.get("GSPO_RS_SHARED", Path(__file__).parents[2] / "shar
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of golden values, scored groups and small models; without it the test is skipped."""
+    """The folder of golden values, scored groups and small models; a skip without it."""
     if not SHARED.is_dir():
         pytest.skip(f"no shared folder at {SHARED}; point GSPO_RS_SHARED at one")
     return SHARED
