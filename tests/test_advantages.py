@@ -87,7 +87,11 @@ def test_wins_minus_losses_sum_to_zero_exactly(rewards):
 def test_percentile_advantages_are_wins_minus_losses_over_opponents(rewards):
     n = len(rewards)
     wins = [sum((a > b) - (a < b) for b in rewards) for a in rewards]
-    assert_allclose(one_group(rewards, "percentile", scale="none"), [float(Fraction(w, n - 1)) for w in wins], rtol=1e-15)
+    assert_allclose(
+        one_group(rewards, "percentile", scale="none"),
+        [float(Fraction(w, n - 1)) for w in wins],
+        rtol=1e-15,
+    )
     assert (np.abs(wins) <= n - 1).all()
 
 
@@ -99,7 +103,9 @@ def test_rank_advantages_do_not_change_under_a_rising_transform(estimator, rewar
 
 @given(st.lists(st.booleans(), min_size=2, max_size=30))
 def test_for_binary_rewards_the_percentile_is_leave_one_out(rewards):
-    assert_allclose(one_group(rewards, "percentile", scale="none"), one_group(rewards, "rloo"), atol=1e-15)
+    assert_allclose(
+        one_group(rewards, "percentile", scale="none"), one_group(rewards, "rloo"), atol=1e-15
+    )
 
 
 @given(levels)
@@ -107,7 +113,9 @@ def test_the_variance_of_percentile_advantages_is_that_of_midranks(rewards):
     n = len(rewards)
     ties = sum(t**3 - t for t in np.unique(rewards, return_counts=True)[1])
     expected = (n + 1) / (3 * (n - 1)) * (1 - ties / (n**3 - n))
-    assert np.var(one_group(rewards, "percentile", scale="none")) == pytest.approx(expected, abs=1e-12)
+    assert np.var(one_group(rewards, "percentile", scale="none")) == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 @given(st.lists(st.integers(), min_size=2, max_size=30, unique=True))
@@ -124,7 +132,9 @@ def test_the_percentile_is_the_uniform_mixture_of_top_fractions(rewards):
     q = np.arange(1, n + 1) / n
     tops = np.stack([one_group(rewards, "top_fraction", q=float(x)) for x in q])
     integral = np.trapezoid(np.vstack([np.zeros(n), tops]), np.concatenate([[0], q]), axis=0)
-    assert_allclose(2 * n / (n - 1) * integral, one_group(rewards, "percentile", scale="none"), atol=1e-12)
+    assert_allclose(
+        2 * n / (n - 1) * integral, one_group(rewards, "percentile", scale="none"), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("probabilities", [(0.2, 0.5, 0.3), (0.6, 0.1, 0.3)])
@@ -159,7 +169,12 @@ def test_advantages_at_the_end_of_the_float_range_are_finite():
     ("estimator", "options", "error", "words"),
     [
         ("percentil", {}, ValueError, "did you mean 'percentile'"),
-        ("zscore", {"epsilon": 1.0}, TypeError, "zscore has no option 'epsilon'; it has ddof=1, eps=1e-06"),
+        (
+            "zscore",
+            {"epsilon": 1.0},
+            TypeError,
+            "zscore has no option 'epsilon'; it has ddof=1, eps=1e-06",
+        ),
         ("mean", {"q": 1.0}, TypeError, "it has none"),
         ("percentile", {"scale": "std"}, ValueError, "use one of unit, none"),
         ("top_fraction", {"q": 0.0}, ValueError, "q = 0 is out of its range"),

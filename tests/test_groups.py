@@ -45,9 +45,14 @@ def test_ids_of_every_type_and_chunking_cut_the_same_groups(ids, chunk):
     forms += [np.array(ids, dtype="i8").astype(t) for t in ("u1", "u2", "u4", "u8", "M8[D]")]
     forms += [words, tuple(words), np.array(words, dtype=object), [w.encode() for w in words]]
     forms += [series, series.cast(pl.Categorical), pl.Series(ids, dtype=pl.Int16)]
-    forms += [pa.chunked_array([words[i : i + chunk] for i in range(0, len(words), chunk)], pa.string())]
+    forms += [
+        pa.chunked_array([words[i : i + chunk] for i in range(0, len(words), chunk)], pa.string())
+    ]
     forms += [pa.chunked_array([words], pa.large_binary()), pa.array(words).dictionary_encode()]
-    forms += [series.to_frame("a").with_columns(b=pl.lit(1)), pl.Series([dt.date(2026, 1, 4 + i) for i in ids], dtype=pl.Date)]
+    forms += [
+        series.to_frame("a").with_columns(b=pl.lit(1)),
+        pl.Series([dt.date(2026, 1, 4 + i) for i in ids], dtype=pl.Date),
+    ]
     forms += [np.repeat(np.array(ids, dtype="i8"), 2)[::2]]
     if ids:
         forms += [np.array(words), np.array(words, dtype="S")]

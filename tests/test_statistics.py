@@ -1,7 +1,6 @@
 """Ranks, percentiles, quantiles and moments against Polars, NumPy, SciPy's rules and fractions."""
 
 import os
-
 import subprocess
 import sys
 from fractions import Fraction
@@ -40,7 +39,9 @@ def groups_of(ids, rewards):
 @given(scattered())
 def test_ranks_are_those_polars_gives_each_group_alone(method, case):
     ids, rewards = case
-    frame = pl.DataFrame({"id": ids, "reward": rewards + 0.0}).with_columns(pl.col("reward").fill_nan(None))
+    frame = pl.DataFrame({"id": ids, "reward": rewards + 0.0}).with_columns(
+        pl.col("reward").fill_nan(None)
+    )
     expected = frame.select(pl.col("reward").rank(method).over("id").cast(pl.Float64))["reward"]
     assert_array_equal(gs.rank(rewards, ids, method), expected.fill_null(np.nan).to_numpy())
 
@@ -137,7 +138,9 @@ def test_the_order_of_the_rows_changes_no_bit(case, random):
     order = list(range(len(ids)))
     random.shuffle(order)
     expected = every_column(rewards, ids)[:, order]
-    assert_array_equal(every_column(rewards[order], ids[order]).view(np.int64), expected.view(np.int64))
+    assert_array_equal(
+        every_column(rewards[order], ids[order]).view(np.int64), expected.view(np.int64)
+    )
 
 
 def test_the_number_of_threads_changes_no_bit():
@@ -147,7 +150,8 @@ rng = np.random.default_rng(0)
 ids, rewards = rng.integers(0, 20_000, 300_000), rng.normal(size=300_000).round(2)
 spec = ("advantage", {"estimator": "zscore", "ddof": 1, "eps": 1e-6})
 groups = gs.Groups(ids)
-columns = gs.rows(rewards, groups, [("rank", {"method": "average"}), "group_mean", "group_std", spec])
+rank = ("rank", {"method": "average"})
+columns = gs.rows(rewards, groups, [rank, "group_mean", "group_std", spec])
 digest = hashlib.sha256(groups.order.tobytes())
 for column in columns:
     digest.update(column.tobytes())
@@ -156,7 +160,9 @@ print(digest.hexdigest())
     digests = set()
     for threads in (1, 2, 3, 8):
         env = os.environ | {"GSPO_RS_THREADS": str(threads)}
-        run = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            [sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True
+        )
         digests.add(run.stdout)
     assert len(digests) == 1
 
@@ -175,7 +181,9 @@ def test_one_pass_for_many_columns_equals_a_pass_for_each():
 
 
 def test_statistics_to_polars_begin_with_the_id():
-    frame = gs.stats([0.0, 1.0, 3.0], pl.DataFrame({"a": [1, 1, 2], "b": ["x", "x", "y"]})).to_polars()
+    frame = gs.stats(
+        [0.0, 1.0, 3.0], pl.DataFrame({"a": [1, 1, 2], "b": ["x", "x", "y"]})
+    ).to_polars()
     assert frame.columns[:4] == ["a", "b", "size", "scored"]
     assert frame["mean"].to_list() == [0.5, 3.0]
 
@@ -196,7 +204,9 @@ def test_bad_rewards_are_named_with_their_place(rewards, error, words):
         gs.rank(rewards, [1, 1, 1])
 
 
-@pytest.mark.parametrize("rewards", [[1, None, 0], [True, None, False], pl.Series([1.0, None, 0.0])])
+@pytest.mark.parametrize(
+    "rewards", [[1, None, 0], [True, None, False], pl.Series([1.0, None, 0.0])]
+)
 def test_none_and_null_are_unscorable(rewards):
     assert_array_equal(gs.percentile(rewards, [1, 1, 1]), [1.0, np.nan, 0.0])
 
@@ -207,7 +217,7 @@ def test_unknown_methods_columns_and_fractions_are_refused():
     with pytest.raises(ValueError, match='no column "median"'):
         gs.rows([1.0], [1], ["median"])
     for q in (0.0, 1.1, float("nan")):
-        with pytest.raises(ValueError, match="q = .* out of its range"):
+        with pytest.raises(ValueError, match=r"q = .* out of its range"):
             gs.top_fraction([1.0], [1], q)
     with pytest.raises(ValueError, match=r"q = 1.5"):
         gs.quantile([1.0], [1], 1.5)
@@ -252,6 +262,8 @@ try:
 except KeyboardInterrupt:
     print(time.monotonic() - interrupt.at)
 """
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
     # The goal is 0.1 s; a busy machine gets some slack here, not a pass for a call run to its end.
     assert float(run.stdout) < 0.5

@@ -88,9 +88,7 @@ def _options(estimator: str, given: dict[str, Any]) -> dict[str, Any]:
     if estimator not in ESTIMATORS:
         near = difflib.get_close_matches(estimator, ESTIMATORS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"no estimator {estimator!r}{hint} There are: {', '.join(ESTIMATORS)}"
-        )
+        raise ValueError(f"no estimator {estimator!r}{hint} There are: {', '.join(ESTIMATORS)}")
     defaults = ESTIMATORS[estimator]
     for name, value in given.items():
         if name not in defaults:
@@ -98,6 +96,6 @@ def _options(estimator: str, given: dict[str, Any]) -> dict[str, Any]:
             raise TypeError(f"{estimator} has no option {name!r}; it has {has or 'none'}")
         if name in CHOICES and value not in CHOICES[name]:
             raise ValueError(f"{name} is {value!r}; use one of {', '.join(CHOICES[name])}")
-    if not 0 <= given.get("ddof", 0) or not 0 <= given.get("eps", 0):
+    if min(given.get("ddof", 0), given.get("eps", 0)) < 0:
         raise ValueError(f"ddof and eps are not negative, found {given}")
     return defaults | given

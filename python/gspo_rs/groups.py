@@ -179,11 +179,14 @@ def _cut_array(ids: NDArray[Any], *, drop_null: bool) -> _core.Groups:
     if kind in "mM":
         if not np.isnat(ids).any():
             return _core.Groups.from_ints(_words(ids.view(np.int64)))
-        return _core.Groups.from_list([None if i is None else int(i) for i in _or_none(ids)], drop_null)
+        return _core.Groups.from_list(
+            [None if i is None else int(i) for i in _or_none(ids)], drop_null
+        )
     if kind in "OT":
         return _core.Groups.from_list(ids.tolist(), drop_null)
     raise TypeError(
-        f"group ids of type {ids.dtype} cannot be compared exactly; cast them to integers or strings"
+        f"group ids of type {ids.dtype} cannot be compared exactly; "
+        "cast them to integers or strings"
     )
 
 
