@@ -3,6 +3,9 @@
 //! A group with fewer than two scorable members, or with equal ones, has advantage exactly 0;
 //! so has a member without a score.
 
+use crate::draws;
+use crate::normal::{self, Scores, Tables};
+use crate::quantile::quantile;
 use crate::rank::{self, Ties};
 use crate::sorted::Sorted;
 
@@ -34,10 +37,45 @@ pub enum Estimator {
         /// Added to the deviation.
         eps: f64,
     },
+    /// The mean normal score of the ranks that tied members share.
+    Normal {
+        /// The quantile that a rank scores.
+        scores: Scores,
+    },
+    /// Mean of `tanh((reward - other) / (2 tau))` over the others.
+    SoftWinrate {
+        /// The difference that begins to count, in units of reward.
+        tau: f64,
+    },
+    /// Reward minus a quantile of the group, over standard deviation plus `eps`.
+    Quantile {
+        /// The quantile, in [0, 1].
+        k: f64,
+        /// Degrees of freedom taken off.
+        ddof: usize,
+        /// Added to the deviation.
+        eps: f64,
+    },
+    /// Reward over mean, minus 1; for rewards that are not negative.
+    MaxRl,
+    /// The best reward minus the second for the best, 0 for the rest.
+    BestMinusSecond,
+    /// Right and wrong answers by what they do for the chance that `k` draws hold a right one.
+    PassAtK {
+        /// Draws.
+        k: usize,
+        /// The lowest reward of a right answer.
+        threshold: f64,
+    },
+    /// The share in the gradient of the mean best of `k` draws.
+    Pkpo {
+        /// Draws.
+        k: usize,
+    },
 }
 
 /// Writes the advantages of one group over the zeros in `out`.
-pub fn advantages(group: &Sorted, estimator: Estimator, out: &mut [f64]) {
+pub fn advantages(group: &Sorted, estimator: Estimator, tables: &mut Tables, out: &mut [f64]) {
     if !group.is_informative() {
         return;
     }
@@ -59,11 +97,24 @@ pub fn advantages(group: &Sorted, estimator: Estimator, out: &mut [f64]) {
         Estimator::Mean => centred(group, 1.0, out),
         Estimator::Rloo => centred(group, n / (n - 1.0), out),
         Estimator::Zscore { ddof, eps } => {
-            let standardise = group.moments().standardise(ddof, eps);
-            for (place, &value) in group.places().zip(group.values()) {
-                out[place] = standardise(value);
-            }
+            change(group, out, group.moments().standardise(ddof, eps));
         }
+        Estimator::Quantile { k, ddof, eps } => {
+            let origin = quantile(group.values(), k);
+            change(
+                group,
+                out,
+                group.moments().standardise_from(origin, ddof, eps),
+            );
+        }
+        Estimator::MaxRl => change(group, out, group.moments().relative()),
+        Estimator::Normal { scores } => normal::normal_scores(group, scores, tables, out),
+        Estimator::SoftWinrate { tau } => soft_wins(group, tau, out),
+        Estimator::BestMinusSecond => best_minus_second(group, out),
+        Estimator::PassAtK { k, threshold } => {
+            draws::pass_at_k_advantages(group, k, threshold, out);
+        }
+        Estimator::Pkpo { k } => draws::max_at_k_advantages(group, k, out),
     }
 }
 
@@ -81,8 +132,47 @@ fn by_rank(group: &Sorted, ties: Ties, scale: f64, out: &mut [f64]) {
 
 fn centred(group: &Sorted, scale: f64, out: &mut [f64]) {
     let mean = group.moments().mean;
+    change(group, out, |value| (value - mean) * scale);
+}
+
+/// Bradley-Terry wins minus losses; members are compared class by class of equal rewards.
+fn soft_wins(group: &Sorted, tau: f64, out: &mut [f64]) {
+    let values = group.values();
+    let classes: Vec<(f64, f64)> = group
+        .ties()
+        .map(|(below, tied)| (values[below], tied.len() as f64))
+        .collect();
+    for (below, tied) in group.ties() {
+        let mine = values[below];
+        let wins: f64 = classes
+            .iter()
+            .map(|&(other, count)| count * soft_sign(mine, other, tau))
+            .sum();
+        for &(_, place) in tied {
+            out[place as usize] = wins / (values.len() - 1) as f64;
+        }
+    }
+}
+
+/// `tanh((a - b) / (2 tau))`, right where the difference leaves the range of float64.
+fn soft_sign(a: f64, b: f64, tau: f64) -> f64 {
+    let step = a - b;
+    if step.is_finite() {
+        (step / tau / 2.0).tanh()
+    } else {
+        ((a / 2.0 - b / 2.0) / tau).tanh()
+    }
+}
+
+fn best_minus_second(group: &Sorted, out: &mut [f64]) {
+    if let (Some(place), [.., second, best]) = (group.places().last(), group.values()) {
+        out[place] = best - second;
+    }
+}
+
+fn change(group: &Sorted, out: &mut [f64], of: impl Fn(f64) -> f64) {
     for (place, &value) in group.places().zip(group.values()) {
-        out[place] = (value - mean) * scale;
+        out[place] = of(value);
     }
 }
 
@@ -98,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Estimator; 6] = [
+    const ALL: [Estimator; 13] = [
         Estimator::Percentile {
             unit: true,
             ties: Ties::Average,
@@ -108,13 +198,29 @@ mod tests {
         Estimator::Mean,
         Estimator::Rloo,
         Estimator::Zscore { ddof: 1, eps: 0.0 },
+        Estimator::Normal {
+            scores: Scores::Blom,
+        },
+        Estimator::SoftWinrate { tau: 0.5 },
+        Estimator::Quantile {
+            k: 0.4,
+            ddof: 1,
+            eps: 0.0,
+        },
+        Estimator::MaxRl,
+        Estimator::BestMinusSecond,
+        Estimator::PassAtK {
+            k: 2,
+            threshold: 0.5,
+        },
+        Estimator::Pkpo { k: 2 },
     ];
 
     fn of(rewards: &[f64], estimator: Estimator) -> Vec<f64> {
         let mut group = Sorted::default();
         group.load(rewards).unwrap();
         let mut out = vec![0.0; rewards.len()];
-        advantages(&group, estimator, &mut out);
+        advantages(&group, estimator, &mut Tables::default(), &mut out);
         out
     }
 

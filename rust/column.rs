@@ -2,7 +2,9 @@
 
 use crate::advantage::{self, Estimator};
 use crate::error::Error;
+use crate::normal::Tables;
 use crate::rank::{self, Ties};
+use crate::rows::first_infinite;
 use crate::sorted::Sorted;
 
 /// One output column. Rows without a score get NaN as rank, percentile and top share,
@@ -26,23 +28,26 @@ pub enum Column {
 }
 
 impl Column {
-    pub(crate) fn check(self) -> Result<(), Error> {
+    pub(crate) fn check(self, rewards: &[f64]) -> Result<(), Error> {
         match self {
             Self::TopFraction(q) | Self::Advantage(Estimator::TopFraction { q }) => {
-                if q > 0.0 && q <= 1.0 {
-                    Ok(())
-                } else {
-                    Err(Error::BadFraction {
-                        name: "q",
-                        value: q,
-                    })
-                }
+                within("q", q, q > 0.0 && q <= 1.0)
             }
+            Self::Advantage(Estimator::Quantile { k, .. }) => {
+                within("k", k, (0.0..=1.0).contains(&k))
+            }
+            Self::Advantage(Estimator::SoftWinrate { tau }) => {
+                within("tau", tau, tau > 0.0 && tau.is_finite())
+            }
+            Self::Advantage(Estimator::MaxRl) => match rewards.iter().position(|&r| r < 0.0) {
+                Some(row) => Err(negative_or_infinite(row, rewards)),
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
     }
 
-    pub(crate) fn write(self, group: &Sorted, out: &mut [f64]) {
+    pub(crate) fn write(self, group: &Sorted, tables: &mut Tables, out: &mut [f64]) {
         match self {
             Self::Rank(_) | Self::Percentile | Self::TopFraction(_) => out.fill(f64::NAN),
             Self::Advantage(_) => out.fill(0.0),
@@ -52,10 +57,23 @@ impl Column {
             Self::Rank(ties) => rank::ranks(group, ties, out),
             Self::Percentile => rank::percentiles(group, out),
             Self::TopFraction(q) => rank::top_fraction(group, q, out),
-            Self::Advantage(estimator) => advantage::advantages(group, estimator, out),
+            Self::Advantage(estimator) => advantage::advantages(group, estimator, tables, out),
             Self::GroupSize => out.fill(group.size() as f64),
             Self::GroupMean => out.fill(group.moments().mean),
             Self::GroupStd => out.fill(group.moments().std(1)),
         }
     }
+}
+
+fn within(name: &'static str, value: f64, fine: bool) -> Result<(), Error> {
+    if fine {
+        Ok(())
+    } else {
+        Err(Error::BadFraction { name, value })
+    }
+}
+
+fn negative_or_infinite(row: usize, rewards: &[f64]) -> Error {
+    let value = rewards[row];
+    first_infinite(rewards).unwrap_or(Error::Negative { row, value })
 }

@@ -51,6 +51,25 @@ pub enum Error {
         /// How many rollouts the groups have.
         expected: usize,
     },
+    /// A reward that is negative where an estimator divides by the mean.
+    Negative {
+        /// The first such row.
+        row: usize,
+        /// The reward.
+        value: f64,
+    },
+    /// As many lengths as rewards are needed.
+    LengthCount {
+        /// How many lengths came.
+        found: usize,
+        /// How many rewards came.
+        expected: usize,
+    },
+    /// A group whose rewards differ and whose completions are all empty.
+    NoTokens {
+        /// The first row of the group.
+        row: usize,
+    },
     /// A fraction or quantile outside its range.
     BadFraction {
         /// The name of the argument.
@@ -133,6 +152,22 @@ impl fmt::Display for Error {
                     "{found} rewards for {expected} rollouts; one reward per rollout"
                 )
             }
+            Self::Negative { row, value } => write!(
+                f,
+                "the reward at row {row} is {value}; maxrl divides by the mean of a group and \
+                 takes no negative rewards"
+            ),
+            Self::LengthCount { found, expected } => {
+                write!(
+                    f,
+                    "{found} lengths for {expected} rewards; one length per rollout"
+                )
+            }
+            Self::NoTokens { row } => write!(
+                f,
+                "the lengths of the group that starts at row {row} sum to 0; a baseline weighted \
+                 by length needs a token"
+            ),
             Self::BadFraction { name, value } => write!(f, "{name} = {value} is out of its range"),
             Self::TooManyRows { len } => write!(
                 f,

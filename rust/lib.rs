@@ -4,12 +4,15 @@
 
 pub mod advantage;
 pub mod column;
+pub mod draws;
 pub mod error;
 pub mod groups;
 mod hashing;
 pub mod ids;
 mod items;
 pub mod moments;
+pub mod normal;
+pub mod opo;
 pub mod pack;
 pub mod pool;
 #[cfg(feature = "python")]
@@ -17,6 +20,7 @@ mod py;
 pub mod quantile;
 pub mod rank;
 pub mod rows;
+pub mod select;
 pub mod sorted;
 pub mod stream;
 pub mod summary;

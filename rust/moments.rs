@@ -9,6 +9,8 @@ const LARGE: f64 = 1e140;
 pub struct Moments {
     /// The arithmetic mean; NaN for an empty group.
     pub mean: f64,
+    /// The mean of the scaled values: it keeps the digits that a subnormal mean has not.
+    centre: f64,
     /// The root of the centred sum of squares of the scaled values.
     norm: f64,
     /// A power of two, 1 but for extreme values.
@@ -23,6 +25,7 @@ impl Moments {
         let (count, Some(&low), Some(&high)) = (values.len(), values.first(), values.last()) else {
             return Self {
                 mean: f64::NAN,
+                centre: f64::NAN,
                 norm: f64::NAN,
                 scale: 1.0,
                 count: 0,
@@ -31,6 +34,7 @@ impl Moments {
         if low >= high {
             return Self {
                 mean: low,
+                centre: low,
                 norm: 0.0,
                 scale: 1.0,
                 count,
@@ -47,6 +51,7 @@ impl Moments {
         let (mean, norm) = mean_and_norm(values, scale);
         Self {
             mean: (mean / scale).clamp(low, high),
+            centre: mean,
             norm,
             scale,
             count,
@@ -65,13 +70,33 @@ impl Moments {
 
     /// A function that gives `(value - mean) / (std + eps)`, or 0 where that has no meaning.
     pub fn standardise(self, ddof: usize, eps: f64) -> impl Fn(f64) -> f64 {
+        self.standardise_around(self.centre, ddof, eps)
+    }
+
+    /// A function that gives `(value - origin) / (std + eps)`, or 0 where that has no meaning.
+    pub fn standardise_from(self, origin: f64, ddof: usize, eps: f64) -> impl Fn(f64) -> f64 {
+        self.standardise_around(origin * self.scale, ddof, eps)
+    }
+
+    /// A function that gives `value / mean - 1`, or 0 where the mean is not positive.
+    pub fn relative(self) -> impl Fn(f64) -> f64 {
+        move |value| {
+            if self.centre > 0.0 {
+                (value * self.scale - self.centre) / self.centre
+            } else {
+                0.0
+            }
+        }
+    }
+
+    fn standardise_around(self, origin: f64, ddof: usize, eps: f64) -> impl Fn(f64) -> f64 {
         let freedom = self.count.saturating_sub(ddof) as f64;
-        let (mean, scale) = (self.mean * self.scale, self.scale);
+        let scale = self.scale;
         let deviation = self.norm / freedom.sqrt() + eps * scale;
         let defined = freedom > 0.0 && deviation > 0.0;
         move |value| {
             if defined {
-                (value * scale - mean) / deviation
+                (value * scale - origin) / deviation
             } else {
                 0.0
             }

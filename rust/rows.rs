@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use crate::column::Column;
 use crate::error::Error;
 use crate::groups::{Groups, NOWHERE};
+use crate::normal::Tables;
 use crate::pool::Cancel;
 use crate::sorted::Sorted;
 
@@ -18,8 +19,8 @@ const TOGETHER: usize = 8;
 /// Computes `columns` for every row, in the order of the rows; dropped rows get NaN.
 ///
 /// # Errors
-/// [`Error::RewardCount`], [`Error::BadFraction`], [`Error::Infinite`] with the first such row,
-/// or [`Error::Interrupted`].
+/// [`Error::RewardCount`], [`Error::BadFraction`], [`Error::Infinite`] or [`Error::Negative`] with
+/// the first such row, or [`Error::Interrupted`].
 pub fn rows(
     rewards: &[f64],
     groups: &Groups,
@@ -27,7 +28,9 @@ pub fn rows(
     cancel: &Cancel,
 ) -> Result<Vec<Vec<f64>>, Error> {
     check_count(rewards, groups)?;
-    columns.iter().try_for_each(|column| column.check())?;
+    columns
+        .iter()
+        .try_for_each(|column| column.check(rewards))?;
     let Some(places) = groups.places() else {
         return group_by_group(rewards, groups, columns, cancel);
     };
@@ -158,6 +161,7 @@ fn split<'a>(
 #[derive(Default)]
 struct Scratch {
     sorted: Sorted,
+    tables: Tables,
     /// The rewards of a task, group after group.
     rewards: Vec<f64>,
 }
@@ -190,7 +194,8 @@ fn fill(
         let loaded = scratch.sorted.load(&ordered[range.clone()]);
         loaded.map_err(|error| first_infinite(rewards).unwrap_or(error))?;
         for (column, out) in columns.iter().zip(outs.iter_mut()) {
-            column.write(&scratch.sorted, &mut out[range.clone()]);
+            let out = &mut out[range.clone()];
+            column.write(&scratch.sorted, &mut scratch.tables, out);
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::draws;
 use crate::error::Error;
 use crate::groups::Groups;
 use crate::pool::Cancel;
@@ -59,7 +60,7 @@ fn count(n: usize) -> i64 {
 /// # Errors
 /// [`Error::RewardCount`], [`Error::Infinite`] or [`Error::Interrupted`].
 pub fn summaries(rewards: &[f64], groups: &Groups, cancel: &Cancel) -> Result<Vec<Summary>, Error> {
-    per_group(rewards, groups, cancel, |group, out| {
+    per_group(rewards, groups, cancel, |_, group, out| {
         out.push(Summary::new(group));
     })
 }
@@ -77,16 +78,48 @@ pub fn quantiles(
     if let Some(&value) = qs.iter().find(|q| !(0.0..=1.0).contains(*q)) {
         return Err(Error::BadFraction { name: "q", value });
     }
-    per_group(rewards, groups, cancel, |group, out| {
+    per_group(rewards, groups, cancel, |_, group, out| {
         out.extend(qs.iter().map(|&q| quantile(group.values(), q)));
     })
 }
 
-fn per_group<T: Send>(
+/// The chance of each group that `k` draws hold a reward of at least `threshold`.
+///
+/// # Errors
+/// As [`summaries`].
+pub fn pass_at_k(
+    rewards: &[f64],
+    groups: &Groups,
+    k: usize,
+    threshold: f64,
+    cancel: &Cancel,
+) -> Result<Vec<f64>, Error> {
+    per_group(rewards, groups, cancel, |_, group, out| {
+        out.push(draws::pass_at_k(group, k, threshold));
+    })
+}
+
+/// The mean best of `k` draws from each group.
+///
+/// # Errors
+/// As [`summaries`].
+pub fn best_of(
+    rewards: &[f64],
+    groups: &Groups,
+    k: usize,
+    cancel: &Cancel,
+) -> Result<Vec<f64>, Error> {
+    per_group(rewards, groups, cancel, |_, group, out| {
+        out.push(draws::best_of(group, k));
+    })
+}
+
+/// What `describe` pushes for every group, given its number, in the order of the groups.
+pub(crate) fn per_group<T: Send>(
     rewards: &[f64],
     groups: &Groups,
     cancel: &Cancel,
-    describe: impl Fn(&Sorted, &mut Vec<T>) + Sync,
+    describe: impl Fn(usize, &Sorted, &mut Vec<T>) + Sync,
 ) -> Result<Vec<T>, Error> {
     check_count(rewards, groups)?;
     let tasks = (0..groups.n_groups()).into_par_iter().step_by(TASK);
@@ -101,7 +134,7 @@ fn per_group<T: Send>(
                     own.extend(groups.range(g).map(|place| rewards[groups.row(place)]));
                     let loaded = sorted.load(own);
                     loaded.map_err(|error| first_infinite(rewards).unwrap_or(error))?;
-                    describe(sorted, &mut out);
+                    describe(g, sorted, &mut out);
                 }
                 Ok(out)
             },

@@ -16,7 +16,11 @@ RUST = sorted((ROOT / "rust").rglob("*.rs"))
 
 # Layers from the bottom up: a module imports from its own layer and from those below it.
 LAYERS = [
-    ("arrays", "groups rows statistics advantages packing rollouts"),
+    (
+        "arrays",
+        "groups rows statistics estimators composed advantages draws pairs overlong packing "
+        "rollouts",
+    ),
     ("data", "columns source census spill data prompts expressions polars"),
     ("tensors", "layout reductions diagnostics divergence losses linear_head logprobs batch"),
     ("effects", "atomic sampler sampling rewards"),

@@ -5,9 +5,12 @@ The array functions live here; ``gspo_rs.losses`` and ``gspo_rs.logprobs`` need 
 """
 
 from gspo_rs._core import __version__
-from gspo_rs.advantages import advantage
+from gspo_rs.advantages import advantage, advantage_from_wins
+from gspo_rs.draws import best_of_n, pass_at_k
 from gspo_rs.groups import Groups
+from gspo_rs.overlong import soft_overlong_penalty
 from gspo_rs.packing import pack
+from gspo_rs.pairs import preference_pairs
 from gspo_rs.rows import rows
 from gspo_rs.statistics import (
     GroupStats,
@@ -24,12 +27,17 @@ __all__ = [
     "Groups",
     "__version__",
     "advantage",
+    "advantage_from_wins",
+    "best_of_n",
     "informative",
     "pack",
+    "pass_at_k",
     "percentile",
+    "preference_pairs",
     "quantile",
     "rank",
     "rows",
+    "soft_overlong_penalty",
     "stats",
     "top_fraction",
 ]

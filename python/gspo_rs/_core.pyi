@@ -3,7 +3,19 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Groups", "WholeGroups", "__version__", "pack", "quantiles", "rows", "stats"]
+__all__ = [
+    "Groups",
+    "WholeGroups",
+    "__version__",
+    "best_of",
+    "opo",
+    "pack",
+    "pairs",
+    "pass_at_k",
+    "quantiles",
+    "rows",
+    "stats",
+]
 
 __version__: str
 
@@ -35,6 +47,16 @@ def rows(
 def stats(rewards: NDArray[np.float64], groups: Groups) -> dict[str, NDArray[Any]]: ...
 def quantiles(
     rewards: NDArray[np.float64], groups: Groups, q: list[float]
+) -> NDArray[np.float64]: ...
+def pass_at_k(
+    rewards: NDArray[np.float64], groups: Groups, k: int, threshold: float
+) -> NDArray[np.float64]: ...
+def best_of(rewards: NDArray[np.float64], groups: Groups, k: int) -> NDArray[np.float64]: ...
+def pairs(
+    rewards: NDArray[np.float64], groups: Groups, strategy: str, margin: float, seed: int
+) -> NDArray[np.int64]: ...
+def opo(
+    rewards: NDArray[np.float64], lengths: NDArray[np.int64], groups: Groups
 ) -> NDArray[np.float64]: ...
 def pack(lengths: NDArray[np.int64], max_tokens: int) -> list[NDArray[np.int64]]: ...
 

@@ -27,8 +27,8 @@ def rows(
         The groups, or what `Groups` takes.
     columns : sequence of str or (str, dict)
         Names with their options: ``"rank"`` (method), ``"percentile"``, ``"top_fraction"`` (q),
-        ``"advantage"`` (estimator and its options, all of them), ``"group_size"``,
-        ``"group_mean"``, ``"group_std"``.
+        ``"advantage"`` (an estimator that looks at one group's rewards, and all of its options),
+        ``"group_size"``, ``"group_mean"``, ``"group_std"``.
 
     Returns
     -------
@@ -62,6 +62,17 @@ def as_rewards(rewards: ArrayLike) -> Floats:
     if found.dtype.kind in "iu" and found.dtype.itemsize == 8:
         _refuse_rounding(found, exact)
     return exact
+
+
+def refuse_infinite(rewards: Floats) -> None:
+    """Raise for the first infinite reward, naming its row, as the core does."""
+    infinite = np.isinf(rewards)
+    if infinite.any():
+        row = int(np.argmax(infinite))
+        raise ValueError(
+            f"the reward at row {row} is {rewards[row]}; use NaN or null for a completion that "
+            "cannot be scored"
+        )
 
 
 def _numbers(found: NDArray[Any]) -> list[float]:

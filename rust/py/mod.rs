@@ -6,7 +6,9 @@
 )]
 
 mod call;
+mod columns;
 mod groups;
+mod selection;
 mod statistics;
 mod stream;
 
@@ -17,6 +19,8 @@ mod _core {
     const __version__: &str = env!("CARGO_PKG_VERSION");
     #[pymodule_export]
     use super::groups::PyGroups;
+    #[pymodule_export]
+    use super::selection::{best_of, opo_, pairs, pass_at_k};
     #[pymodule_export]
     use super::statistics::{pack_, quantiles, rows_, stats};
     #[pymodule_export]

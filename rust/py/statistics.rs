@@ -2,16 +2,14 @@
 //! `gspo_rs.advantages`.
 
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::call::run;
+use super::columns::column;
 use super::groups::PyGroups;
-use crate::advantage::Estimator;
 use crate::column::Column;
 use crate::pack;
-use crate::rank::Ties;
 use crate::rows;
 use crate::summary::{self, Summary};
 
@@ -102,60 +100,4 @@ pub(super) fn pack_<'py>(
         .into_iter()
         .map(|pack| pack.into_iter().map(index).collect::<Vec<_>>());
     Ok(packs.map(|pack| pack.into_pyarray(py)).collect())
-}
-
-fn column(name: &str, options: &Bound<'_, PyDict>) -> PyResult<Column> {
-    Ok(match name {
-        "rank" => Column::Rank(ties(&option::<String>(options, "method")?)?),
-        "percentile" => Column::Percentile,
-        "top_fraction" => Column::TopFraction(option(options, "q")?),
-        "advantage" => Column::Advantage(estimator(options)?),
-        "group_size" => Column::GroupSize,
-        "group_mean" => Column::GroupMean,
-        "group_std" => Column::GroupStd,
-        _ => return Err(PyValueError::new_err(format!("no column {name:?}"))),
-    })
-}
-
-fn estimator(options: &Bound<'_, PyDict>) -> PyResult<Estimator> {
-    let name: String = option(options, "estimator")?;
-    Ok(match name.as_str() {
-        "percentile" => {
-            let unit = option::<String>(options, "scale")? == "unit";
-            Estimator::Percentile {
-                unit,
-                ties: ties(&option::<String>(options, "ties")?)?,
-            }
-        }
-        "top_fraction" => Estimator::TopFraction {
-            q: option(options, "q")?,
-        },
-        "gopo" => Estimator::Gopo,
-        "mean" => Estimator::Mean,
-        "rloo" => Estimator::Rloo,
-        "zscore" => Estimator::Zscore {
-            ddof: option(options, "ddof")?,
-            eps: option(options, "eps")?,
-        },
-        _ => return Err(PyValueError::new_err(format!("no estimator {name:?}"))),
-    })
-}
-
-fn ties(name: &str) -> PyResult<Ties> {
-    Ok(match name {
-        "average" | "midrank" => Ties::Average,
-        "min" => Ties::Min,
-        "max" => Ties::Max,
-        "dense" => Ties::Dense,
-        "ordinal" => Ties::Ordinal,
-        _ => return Err(PyValueError::new_err(format!("no tie rule {name:?}"))),
-    })
-}
-
-fn option<'py, T>(options: &Bound<'py, PyDict>, name: &str) -> PyResult<T>
-where
-    T: for<'a> FromPyObject<'a, 'py>,
-{
-    let value = options.as_any().get_item(name)?;
-    value.extract::<T>().map_err(Into::into)
 }

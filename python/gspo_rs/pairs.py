@@ -1,0 +1,73 @@
+"""Preference pairs out of scored groups, for DPO and its relatives."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gspo_rs import _core
+from gspo_rs.estimators import as_count
+from gspo_rs.groups import as_groups
+from gspo_rs.rows import as_rewards
+
+Strategy = Literal["best_worst", "all", "best_random"]
+
+
+def preference_pairs(
+    rewards: ArrayLike,
+    groups: Any,
+    strategy: Strategy = "best_worst",
+    margin: float = 0.0,
+    seed: int = 0,
+) -> NDArray[np.int64]:
+    """Pair completions of a group whose rewards differ by more than a margin.
+
+    Parameters
+    ----------
+    rewards : array_like of float, shape (n,)
+        One reward per rollout; NaN or null where it could not be scored.
+    groups : Groups or ids of n rows
+        The groups, or what `Groups` takes.
+    strategy : {"best_worst", "all", "best_random"}
+        The best against the worst, the first row of each; every pair; or the best against one
+        drawn from those it exceeds.
+    margin : float
+        What the chosen reward exceeds the rejected one by, and more. Ties never make a pair.
+    seed : int
+        Of the draws, which depend on it and on the number of the group; not negative.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_pairs, 2)
+        Row of the chosen, row of the rejected; group after group, and inside a group from the
+        best chosen and the worst rejected on. ``"all"`` gives up to ``N (N - 1) / 2`` pairs a
+        group.
+
+    Raises
+    ------
+    ValueError
+        For an unknown strategy, a margin that is negative or NaN, a negative seed, or as
+        `rank`.
+
+    References
+    ----------
+    .. [1] R. Rafailov et al. (2023). Direct preference optimization. arXiv 2305.18290.
+
+    Examples
+    --------
+    >>> preference_pairs([0.0, 1.0, 0.5, 2.0, 2.0], ["a", "a", "a", "b", "b"])
+    array([[1, 0]])
+    >>> preference_pairs([0.0, 1.0, 0.5], ["a", "a", "a"], "all", margin=0.4)
+    array([[1, 0],
+           [1, 2],
+           [2, 0]])
+    """
+    if strategy not in get_args(Strategy):
+        raise ValueError(f"strategy is {strategy!r}; use one of {', '.join(get_args(Strategy))}")
+    if not margin >= 0:
+        raise ValueError(f"margin is {margin}; it is not negative")
+    draws = as_count("seed", seed, lowest=0) % 2**64
+    cut = as_groups(groups)._core
+    return _core.pairs(as_rewards(rewards), cut, strategy, float(margin), draws)
