@@ -1,0 +1,198 @@
+"""The contenders of `bench_groups.py`: each computes one task for every row, in row order.
+
+Three tasks: ``all`` (mean, deviation, rank, percentile and z-score), ``zscore`` and ``percentile``
+alone. A contender takes a frame of ``id`` and ``reward`` and returns its columns. The loop in plain
+Python is ours: it does what trainers do that gather the rewards of a prompt in a dictionary, as
+verl does, which is not installed here. So is the expression over equal groups: the arithmetic of
+TRL, which has it inside of its trainer.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import torch
+
+import gspo_rs as gs
+
+EPS = 1e-6
+Result = dict[str, np.ndarray]
+Contender = Callable[[pl.DataFrame], Result]
+TASKS = {
+    "all": ["mean", "std", "rank", "percentile", "zscore"],
+    "zscore": ["zscore"],
+    "percentile": ["percentile"],
+}
+NEEDS = {
+    "all": ["mean", "std", "rank", "size"],
+    "zscore": ["mean", "std"],
+    "percentile": ["rank", "size"],
+}
+
+
+def ours(frame: pl.DataFrame, task: str) -> Result:
+    columns = {
+        "mean": "group_mean",
+        "std": "group_std",
+        "rank": ("rank", {"method": "average"}),
+        "percentile": "percentile",
+        "zscore": ("advantage", {"estimator": "zscore", "ddof": 1, "eps": EPS}),
+    }
+    wanted = [columns[name] for name in TASKS[task]]
+    found = gs.rows(frame["reward"], gs.Groups(frame["id"]), wanted)
+    return dict(zip(TASKS[task], found, strict=True))
+
+
+def polars(frame: pl.DataFrame, task: str, engine: str) -> Result:
+    """Compute each window once, in a step of its own: Polars takes twice as long in one step."""
+    reward = pl.col("reward")
+    windows = {"mean": reward.mean(), "std": reward.std(), "rank": reward.rank("average")}
+    windows["size"] = pl.len()
+    needed = [windows[name].over("id").alias(name) for name in NEEDS[task]]
+    columns = {
+        "percentile": (pl.col("rank") - 1) / (pl.col("size") - 1),
+        "zscore": (reward - pl.col("mean")) / (pl.col("std") + EPS),
+    }
+    wanted = [columns.get(name, pl.col(name)).alias(name) for name in TASKS[task]]
+    lazy = frame.lazy().with_columns(needed).select(wanted)
+    return {series.name: series.to_numpy() for series in lazy.collect(engine=engine)}
+
+
+def duck(frame: pl.DataFrame, task: str) -> Result:
+    ties = "(count(*) over (partition by id, reward) - 1) / 2.0"
+    windows = {
+        "mean": "avg(reward) over g",
+        "std": "stddev_samp(reward) over g",
+        "rank": f"rank() over (partition by id order by reward) + {ties}",
+        "size": "count(*) over g",
+    }
+    columns = {
+        "percentile": "(rank - 1) / (size - 1) as percentile",
+        "zscore": f"(reward - mean) / (std + {EPS}) as zscore",
+    }
+    needed = ", ".join(f"{windows[name]} as {name}" for name in NEEDS[task])
+    wanted = ", ".join(columns.get(name, name) for name in TASKS[task])
+    numbered = frame.with_row_index("row")
+    inner = f"select row, reward, {needed} from numbered window g as (partition by id)"
+    found = duckdb.sql(f"select {wanted} from ({inner}) order by row").fetchnumpy()
+    del numbered
+    return found
+
+
+def pandas(frame: pd.DataFrame, task: str) -> Result:
+    groups = frame.groupby("id", sort=False)["reward"]
+    found = {}
+    if task != "percentile":
+        found["mean"], found["std"] = groups.transform("mean"), groups.transform("std")
+        found["zscore"] = (frame["reward"] - found["mean"]) / (found["std"] + EPS)
+    if task != "zscore":
+        found["rank"] = groups.rank("average")
+        found["percentile"] = (found["rank"] - 1) / (groups.transform("size") - 1)
+    return {name: found[name].to_numpy() for name in TASKS[task]}
+
+
+def numpy(frame: pl.DataFrame, task: str) -> Result:
+    reward = frame["reward"].to_numpy()
+    _, codes = np.unique(flat_ids(frame), return_inverse=True)
+    size = np.bincount(codes)
+    found = {}
+    if task != "percentile":
+        mean = (np.bincount(codes, reward) / size)[codes]
+        std = np.sqrt(np.bincount(codes, (reward - mean) ** 2) / (size - 1))[codes]
+        found |= {"mean": mean, "std": std, "zscore": (reward - mean) / (std + EPS)}
+    if task != "zscore":
+        found["rank"] = numpy_ranks(reward, codes, size)
+        found["percentile"] = (found["rank"] - 1) / (size[codes] - 1)
+    return {name: found[name] for name in TASKS[task]}
+
+
+def numpy_ranks(reward: np.ndarray, codes: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Sort by group and reward; rows that tie share the mean of their places."""
+    order = np.lexsort((reward, codes))
+    sorted_codes, sorted_reward = codes[order], reward[order]
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = np.diff(sorted_codes).astype(bool) | (np.diff(sorted_reward) != 0)
+    starts = np.flatnonzero(new)
+    lengths = np.diff(np.append(starts, len(order)))
+    places = starts + (lengths + 1) / 2
+    ranks = np.empty(len(order))
+    ranks[order] = np.repeat(places, lengths) - (np.cumsum(size) - size)[sorted_codes]
+    return ranks
+
+
+def scatter(frame: pl.DataFrame) -> Result:
+    """Sum into one place per group with `index_add`, as torch-scatter does."""
+    reward = torch.from_numpy(frame["reward"].to_numpy(writable=True))
+    if frame["id"].dtype == pl.String:
+        codes = torch.from_numpy(np.unique(flat_ids(frame), return_inverse=True)[1])
+    else:
+        ids = torch.from_numpy(frame["id"].to_numpy(writable=True))
+        codes = torch.unique(ids, return_inverse=True)[1]
+    zeros = torch.zeros(int(codes.max()) + 1, dtype=torch.float64)
+    size = zeros.index_add(0, codes, torch.ones_like(reward))
+    centred = reward - (zeros.index_add(0, codes, reward) / size)[codes]
+    std = (zeros.index_add(0, codes, centred**2) / (size - 1)).sqrt()[codes]
+    return {"zscore": (centred / (std + EPS)).numpy()}
+
+
+def equal_groups(frame: pl.DataFrame, size: int) -> Result:
+    """View rows as a matrix, which is right only for clustered groups of one size."""
+    reward = torch.from_numpy(frame["reward"].to_numpy(writable=True))
+    matrix = reward.view(-1, size)
+    mean = matrix.mean(dim=1).repeat_interleave(size)
+    std = matrix.std(dim=1).repeat_interleave(size)
+    return {"zscore": ((reward - mean) / (std + EPS)).numpy()}
+
+
+def plain_loop(frame: pl.DataFrame) -> Result:
+    """Gather rewards by id in a dictionary, then go through the rows one by one."""
+    rewards = frame["reward"].to_list()
+    ids = frame["id"].to_list()
+    members = defaultdict(list)
+    for key, reward in zip(ids, rewards, strict=True):
+        members[key].append(reward)
+    moments = {}
+    for key, found in members.items():
+        mean = sum(found) / len(found)
+        variance = sum((reward - mean) ** 2 for reward in found) / (len(found) - 1)
+        moments[key] = mean, variance**0.5 + EPS
+    advantage = np.empty(len(ids))
+    for row, (key, reward) in enumerate(zip(ids, rewards, strict=True)):
+        mean, deviation = moments[key]
+        advantage[row] = (reward - mean) / deviation
+    return {"zscore": advantage}
+
+
+def copying(frame: pl.DataFrame, task: str) -> Contender:
+    """Copy as many bytes as the input and the output have: no contender can be faster."""
+    given = np.ones(int(frame.estimated_size()), dtype=np.uint8)
+    outputs = [np.ones(frame.height) for _ in TASKS[task]]
+    return lambda _: {str(i): array.copy() for i, array in enumerate([given, *outputs])}
+
+
+def flat_ids(frame: pl.DataFrame) -> np.ndarray:
+    ids = frame["id"].to_numpy()
+    return ids.astype("U") if ids.dtype == object else ids
+
+
+def contenders(task: str, size: int | None) -> dict[str, Contender]:
+    """Return those that can do `task`; `size` is given for clustered groups of one size."""
+    found: dict[str, Contender] = {
+        "gspo_rs": partial(ours, task=task),
+        "Polars in memory": partial(polars, task=task, engine="in-memory"),
+        "Polars streaming": partial(polars, task=task, engine="streaming"),
+        "DuckDB": partial(duck, task=task),
+        "pandas": partial(pandas, task=task),
+        "NumPy": partial(numpy, task=task),
+    }
+    if task == "zscore":
+        found |= {"torch index_add": scatter, "plain loop (as verl)": plain_loop}
+        if size is not None:
+            found["equal groups (as TRL)"] = partial(equal_groups, size=size)
+    return found
