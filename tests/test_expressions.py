@@ -48,6 +48,69 @@ def test_stats_that_cannot_be_given_are_refused_by_name(form):
         form.gspo.stats(by="id", reward="score")
 
 
+@pytest.fixture(scope="module")
+def sampled():
+    """Ragged groups of two rewards a row, one of them with gaps, and a length."""
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 5, 300) / 4, rng.normal(size=300)
+    first[::17] = np.nan
+    columns = {"id": rng.integers(0, 30, 300), "reward": first, "second": second}
+    frame = pl.DataFrame({**columns, "length": rng.integers(1, 99, 300)})
+    return frame.with_columns(both=pl.concat_arr(REWARD, "second"))
+
+
+ESTIMATORS = {
+    "percentile": {"ties": "max"},
+    "top_fraction": {"q": 0.3},
+    "normal": {"scores": "blom"},
+    "soft_winrate": {"tau": 0.5},
+    "gopo": {},
+    "mean": {},
+    "rloo": {},
+    "zscore": {"ddof": 0},
+    "batch_std": {},
+    "reinforce_pp": {},
+    "quantile": {"k": 0.3},
+    "maxrl": {},
+    "best_minus_second": {},
+    "pass_at_k": {"k": 2},
+    "pkpo": {"k": 2},
+}
+
+
+@pytest.mark.parametrize("engine", ["in-memory", "streaming"])
+def test_every_estimator_gives_the_bits_of_the_array_function(sampled, engine):
+    rewards, groups = sampled["reward"].to_numpy(), gs.Groups(sampled["id"])
+    expected = {
+        name: gs.advantage(rewards, groups, name, **options) for name, options in ESTIMATORS.items()
+    }
+    expected["opo"] = gs.advantage(rewards, groups, "opo", lengths=sampled["length"].to_numpy())
+    both = sampled.select("reward", "second").to_numpy()
+    expected["gdpo"] = gs.advantage(both, groups, "gdpo", weights=[1.0, 2.0])
+    expressions = [
+        REWARD.gspo.advantage(name, by="id", **options).alias(name)
+        for name, options in ESTIMATORS.items()
+    ]
+    expressions += [
+        REWARD.gspo.advantage("opo", by="id", lengths=pl.col("length")).alias("opo"),
+        pl.col("both").gspo.advantage("gdpo", by="id", weights=[1.0, 2.0]).alias("gdpo"),
+    ]
+    found = sampled.lazy().select(expressions).collect(engine=engine)
+    for name, values in expected.items():
+        assert found[name].to_numpy().tobytes() == values.tobytes(), name
+
+
+def test_an_option_of_lists_belongs_to_lists_of_rewards(sampled):
+    long = sampled.sort("id", maintain_order=True)
+    expected = long.select(REWARD.gspo.advantage("opo", by="id", lengths=pl.col("length")))
+    lists = long.group_by("id", maintain_order=True).agg("reward", "length")
+    found = lists.select(REWARD.gspo.advantage("opo", lengths=pl.col("length")))
+    assert found.explode("reward").equals(expected)
+    for wrong in (pl.col("id"), pl.col("length").list.head(1)):
+        with pytest.raises(ValueError, match="one list per row, as long as its group"):
+            lists.select(REWARD.gspo.advantage("opo", lengths=wrong))
+
+
 def test_what_is_wrong_in_itself_is_refused_before_anything_is_read():
     with pytest.raises(ValueError, match="method is 'mean'; use one of average"):
         REWARD.gspo.rank(by="id", method="mean")
