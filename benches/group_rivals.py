@@ -78,7 +78,7 @@ def duck(frame: pl.DataFrame, task: str) -> Result:
     }
     needed = ", ".join(f"{windows[name]} as {name}" for name in NEEDS[task])
     wanted = ", ".join(columns.get(name, name) for name in TASKS[task])
-    numbered = frame.with_row_index("row")
+    numbered = frame.with_row_index("row")  # DuckDB finds the frame by the name in the query
     inner = f"select row, reward, {needed} from numbered window g as (partition by id)"
     found = duckdb.sql(f"select {wanted} from ({inner}) order by row").fetchnumpy()
     del numbered
