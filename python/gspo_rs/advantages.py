@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from gspo_rs import composed
 from gspo_rs.estimators import ESTIMATORS, resolve
@@ -26,22 +26,31 @@ def advantage(
 
     Parameters
     ----------
-    rewards : array_like of float, shape (n,)
-        One reward per rollout; NaN or null where it could not be scored.
+    rewards : array_like of float, shape (n,) or (n, k)
+        One reward per rollout, or k of them; NaN or null where it could not be scored.
     groups : Groups or ids of n rows
         The groups, or what `Groups` takes.
     estimator : str
-        ``percentile`` (``scale="unit" | "none"``, ``ties="midrank" | "min" | "max" | "dense" |
-        "ordinal"``), ``top_fraction`` (``q=0.2``), ``mean``, ``rloo``,
-        ``zscore`` (``ddof=1``, ``eps=1e-6``), ``gopo``.
+        By rank: ``percentile`` (``scale="unit" | "none"``, ``ties="midrank" | "min" | "max" |
+        "dense" | "ordinal"``, or ``pool``, rewards of shape (m,) to be ranked against),
+        ``top_fraction`` (``q=0.2``), ``normal`` (``scores="van_der_waerden" | "blom"``),
+        ``soft_winrate`` (``tau``), ``gopo``. By value: ``mean``, ``rloo``,
+        ``zscore`` (``ddof=1``, ``eps=1e-6``), ``quantile`` (``k=0.4``, ``ddof=1``,
+        ``eps=1e-6``), ``maxrl``, ``opo`` (``lengths``, int of shape (n,)). For the best of
+        several draws: ``best_minus_second``, ``pass_at_k`` (``k``, ``threshold=0.5``), ``pkpo``
+        (``k``). Scaled by the batch: ``batch_std`` (``eps=1e-4``), ``reinforce_pp``
+        (``eps=1e-8``). Of several rewards: ``gdpo`` (``weights``, ``eps=1e-8``), ``borda``
+        (``weights``).
     **options
-        The options of the estimator.
+        The options of the estimator. For rewards of shape (n, k) and any estimator but the last
+        two, also ``weights`` of shape (k,): the rewards are summed with them first, leaving out
+        those that are NaN.
 
     Returns
     -------
     ndarray of float64, shape (n,)
         0 for an unscorable reward, and exactly 0 throughout a group with fewer than two
-        scorable members or with equal ones.
+        scorable members or with equal ones. NaN for a row that the groups dropped.
 
     Raises
     ------
@@ -49,30 +58,30 @@ def advantage(
         For an unknown estimator or a bad option, an infinite reward (the message names the
         row), or if the numbers of rewards and rollouts differ.
     TypeError
-        For an option that the estimator does not have; the message lists those it has.
+        For an option that the estimator does not have, or one that it needs and did not get;
+        the message lists those it has.
 
     Notes
     -----
     With ``p`` the percentile and ``N`` the scorable members, ``percentile`` is ``2 p - 1``:
     wins minus losses over opponents, leave-one-out with a sign kernel [1]_; unit scale
     multiplies by ``sqrt(3 (N - 1) / (N + 1))``, the inverse deviation of an untied group.
-    ``top_fraction`` is the share in the best ``q`` minus ``q``; ``gopo`` is twice the unscaled
-    percentile [2]_; ``mean`` is Dr. GRPO's [3]_, ``rloo`` leave-one-out [4]_, ``zscore``
-    GRPO's [5]_. All of these sum to zero over a group.
+    ``docs/estimators.md`` has the formula, range and use of every estimator, with its source.
+    All but ``quantile``, ``best_minus_second``, ``pkpo``, ``opo`` and those scaled by the batch
+    sum to zero over a group. ``soft_winrate`` takes O(D N) time for D distinct rewards, all
+    others O(N log N).
 
     References
     ----------
     .. [1] G. Swamy et al. (2024). A minimaximalist approach to reinforcement learning from
        human feedback. arXiv 2401.04056.
-    .. [2] GOPO, arXiv 2602.03876.
-    .. [3] Z. Liu et al. (2025). Understanding R1-Zero-like training. arXiv 2503.20783.
-    .. [4] A. Ahmadian et al. (2024). Back to basics. arXiv 2402.14740.
-    .. [5] Z. Shao et al. (2024). DeepSeekMath. arXiv 2402.03300.
 
     Examples
     --------
     >>> advantage([3.0, 1.0, 2.0, 9.0], ["a", "a", "a", "b"], "percentile", scale="none")
     array([ 1., -1.,  0.,  0.])
+    >>> advantage([[1.0, 0.0], [0.0, 0.5]], ["a", "a"], "mean", weights=[1.0, 2.0])
+    array([0., 0.])
     """
     cut = as_groups(groups)
     if estimator in OF_SEVERAL:
@@ -86,9 +95,7 @@ def advantage(
     return _of_one(summed, cut, estimator, options)
 
 
-def _of_several(
-    rewards: Floats, groups: Groups, estimator: str, options: dict[str, Any]
-) -> Floats:
+def _of_several(rewards: Floats, groups: Groups, estimator: str, options: dict[str, Any]) -> Floats:
     _check_count(rewards, groups)
     if estimator == "gdpo":
         return composed.gdpo(rewards, groups, **options)
@@ -166,7 +173,7 @@ def advantage_from_wins(wins: Iterable[ArrayLike], groups: Any) -> Floats:
     return found
 
 
-def _net_wins(wins: Floats, group: int, size: int) -> NDArray[np.float64]:
+def _net_wins(wins: Floats, group: int, size: int) -> Floats:
     if wins.shape != (size, size):
         raise ValueError(
             f"the wins of group {group} have shape {wins.shape}; it has {size} members"
@@ -176,4 +183,5 @@ def _net_wins(wins: Floats, group: int, size: int) -> NDArray[np.float64]:
     if np.isinf(wins).any() or not np.isfinite(net).all():
         raise ValueError(f"the wins of group {group} are not finite; use NaN where none compared")
     # Sorted, so that the bits do not depend on the order of the opponents.
-    return np.sort(net, axis=1).sum(axis=1) / max(size - 1, 1)
+    total: Floats = np.sort(net, axis=1).sum(axis=1)
+    return total / max(size - 1, 1)

@@ -55,7 +55,9 @@ def resolve(estimator: str, given: dict[str, Any]) -> dict[str, Any]:
             raise TypeError(f"{estimator} needs {name}; it has {has}")
         _check(estimator, name, value)
     if options.get("pool") is not None and {"scale", "ties"} & set(given):
-        raise TypeError("scale and ties rank members among themselves; with a pool they have no use")
+        raise TypeError(
+            "scale and ties rank members among themselves; with a pool they have no use"
+        )
     return options
 
 

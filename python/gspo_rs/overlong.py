@@ -9,9 +9,7 @@ from gspo_rs.estimators import as_count
 from gspo_rs.rows import Floats
 
 
-def soft_overlong_penalty(
-    lengths: ArrayLike, max_length: int = 20480, cache: int = 4096
-) -> Floats:
+def soft_overlong_penalty(lengths: ArrayLike, max_length: int = 20480, cache: int = 4096) -> Floats:
     """Return what DAPO adds to the rewards of completions that grow too long.
 
     Parameters
