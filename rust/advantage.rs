@@ -87,9 +87,9 @@ pub fn advantages(group: &Sorted, estimator: Estimator, tables: &mut Tables, out
             } else {
                 1.0
             };
-            by_rank(group, ties, scale / (n - 1.0), out);
+            by_rank(group, ties, scale, out);
         }
-        Estimator::Gopo => by_rank(group, Ties::Average, 2.0 / (n - 1.0), out),
+        Estimator::Gopo => by_rank(group, Ties::Average, 2.0, out),
         Estimator::TopFraction { q } => {
             rank::top_fraction(group, q, out);
             adjust(group, out, |share| share - q);
@@ -118,15 +118,17 @@ pub fn advantages(group: &Sorted, estimator: Estimator, tables: &mut Tables, out
     }
 }
 
-/// `scale` times wins minus losses; with other tie rules, twice the rank minus its mean.
+/// `scale` times wins minus losses over opponents; with other tie rules, twice the rank minus its
+/// mean. The division comes last, so that a scale that is a power of two leaves it exact.
 fn by_rank(group: &Sorted, ties: Ties, scale: f64, out: &mut [f64]) {
+    let n = group.values().len() as f64;
+    let others = n - 1.0;
     if ties == Ties::Average {
         rank::margins(group, out);
-        adjust(group, out, |margin| margin * scale);
+        adjust(group, out, |margin| margin * scale / others);
     } else {
-        let n = group.values().len() as f64;
         rank::ranks(group, ties, out);
-        adjust(group, out, |rank| (2.0 * rank - n - 1.0) * scale);
+        adjust(group, out, |rank| (2.0 * rank - n - 1.0) * scale / others);
     }
 }
 

@@ -37,7 +37,7 @@ pub fn pairs(
     per_group(rewards, groups, cancel, |g, group, out| {
         let rows: Vec<usize> = group.places().collect();
         let start = groups.range(g).start;
-        let row = |k: usize| i64::try_from(groups.row(start + rows[k])).expect("a row number fits");
+        let row = |k: usize| i64::try_from(groups.row(start + rows[k])).unwrap_or(i64::MAX);
         match strategy {
             Strategy::All => all(group, margin, row, out),
             Strategy::BestWorst => one(group, margin, |_| 0, row, out),
