@@ -172,7 +172,8 @@ def compare_exactly(rewards, groups, estimator, option, found):
         if estimator == "zscore" and not flat:
             # The rounding of the mean, in deviations.
             scale = max(Fraction(1), reach / (deviation(scored) + Fraction(1e-6)))
-        slack = scale * Fraction(ULP) * (4 + len(scored)) + Fraction(5e-324)
+        # Every rounding costs an ulp of the reach, or the smallest number there is.
+        slack = (scale * Fraction(ULP) + Fraction(5e-324)) * (4 + len(scored))
         for row in members:
             exact = expected.get(row, Fraction(0))
             if flat or row not in scored:
