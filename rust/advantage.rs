@@ -71,6 +71,8 @@ pub enum Estimator {
     Pkpo {
         /// Draws.
         k: usize,
+        /// Whether the best that the others would bring is taken off.
+        leave_one_out: bool,
     },
 }
 
@@ -82,11 +84,7 @@ pub fn advantages(group: &Sorted, estimator: Estimator, tables: &mut Tables, out
     let n = group.values().len() as f64;
     match estimator {
         Estimator::Percentile { unit, ties } => {
-            let scale = if unit {
-                (3.0 * (n - 1.0) / (n + 1.0)).sqrt()
-            } else {
-                1.0
-            };
+            let scale = if unit { unit_scale(n) } else { 1.0 };
             by_rank(group, ties, scale, out);
         }
         Estimator::Gopo => by_rank(group, Ties::Average, 2.0, out),
@@ -101,11 +99,8 @@ pub fn advantages(group: &Sorted, estimator: Estimator, tables: &mut Tables, out
         }
         Estimator::Quantile { k, ddof, eps } => {
             let origin = quantile(group.values(), k);
-            change(
-                group,
-                out,
-                group.moments().standardise_from(origin, ddof, eps),
-            );
+            let standardise = group.moments().standardise_from(origin, ddof, eps);
+            change(group, out, standardise);
         }
         Estimator::MaxRl => change(group, out, group.moments().relative()),
         Estimator::Normal { scores } => normal::normal_scores(group, scores, tables, out),
@@ -114,8 +109,15 @@ pub fn advantages(group: &Sorted, estimator: Estimator, tables: &mut Tables, out
         Estimator::PassAtK { k, threshold } => {
             draws::pass_at_k_advantages(group, k, threshold, out);
         }
-        Estimator::Pkpo { k } => draws::max_at_k_advantages(group, k, out),
+        Estimator::Pkpo { k, leave_one_out } => {
+            draws::max_at_k_advantages(group, k, leave_one_out, out);
+        }
     }
+}
+
+/// What gives the percentile advantages of an untied group variance 1.
+fn unit_scale(n: f64) -> f64 {
+    (3.0 * (n - 1.0) / (n + 1.0)).sqrt()
 }
 
 /// `scale` times wins minus losses over opponents; with other tie rules, twice the rank minus its
@@ -215,7 +217,10 @@ mod tests {
             k: 2,
             threshold: 0.5,
         },
-        Estimator::Pkpo { k: 2 },
+        Estimator::Pkpo {
+            k: 2,
+            leave_one_out: true,
+        },
     ];
 
     fn of(rewards: &[f64], estimator: Estimator) -> Vec<f64> {

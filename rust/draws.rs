@@ -50,8 +50,16 @@ pub fn pass_at_k_advantages(group: &Sorted, k: usize, threshold: f64, out: &mut 
 }
 
 /// Writes each member's share of the gradient of the mean best of `k`: its reward where it is
-/// the best of a draw, plus the rewards of those that beat it in one.
-pub fn max_at_k_advantages(group: &Sorted, k: usize, out: &mut [f64]) {
+/// the best of a draw, plus the rewards of those that beat it in one. With `leave_one_out`, less
+/// what the others would bring without it.
+pub fn max_at_k_advantages(group: &Sorted, k: usize, leave_one_out: bool, out: &mut [f64]) {
+    best_with(group, k, out);
+    if leave_one_out {
+        subtract_best_without(group, k, out);
+    }
+}
+
+fn best_with(group: &Sorted, k: usize, out: &mut [f64]) {
     let values = group.values();
     let n = values.len();
     if n < k {
@@ -82,6 +90,43 @@ pub fn max_at_k_advantages(group: &Sorted, k: usize, out: &mut [f64]) {
                 0.0
             };
             at -= 1;
+        }
+    }
+}
+
+/// Takes `k / n` of the mean best of `k` of the others off what `out` holds; 0 where there are
+/// too few others to draw from.
+fn subtract_best_without(group: &Sorted, k: usize, out: &mut [f64]) {
+    let values = group.values();
+    let n = values.len();
+    if n <= k {
+        for place in group.places() {
+            out[place] = 0.0;
+        }
+        return;
+    }
+    let others = n - 1;
+    let share = k as f64 / n as f64;
+    // Without a member, those above it move down by one; `chance[i]` is that of place `i`.
+    let mut chance = vec![0.0; others];
+    let mut weight = k as f64 / others as f64;
+    for below in (k - 1..others).rev() {
+        chance[below] = weight;
+        weight *= lower(below, k);
+    }
+    let mut above: Vec<f64> = vec![0.0; n];
+    for at in (0..others).rev() {
+        above[at] = above[at + 1] + chance[at] * values[at + 1];
+    }
+    let (mut at, mut under) = (0, 0.0);
+    for (_, tied) in group.ties() {
+        let baseline = share * (under + above[at]);
+        for &(_, place) in tied {
+            out[place as usize] -= baseline;
+        }
+        for _ in tied {
+            under += chance.get(at).map_or(0.0, |chance| chance * values[at]);
+            at += 1;
         }
     }
 }
@@ -140,7 +185,7 @@ mod tests {
     #[test]
     fn tied_members_share_the_gradient_of_the_best_draw_to_the_bit() {
         let mut out = [f64::NAN; 5];
-        max_at_k_advantages(&group(&[1.0, 0.3, 1.0, 0.3, 0.3]), 2, &mut out);
+        max_at_k_advantages(&group(&[1.0, 0.3, 1.0, 0.3, 0.3]), 2, false, &mut out);
         // C(5, 2) = 10 pairs: a winner is in 4 of them, a loser meets a winner in 2, else 0.3.
         assert_eq!(out[0], out[2]);
         assert_eq!((out[1], out[1]), (out[3], out[4]));

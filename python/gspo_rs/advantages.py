@@ -38,9 +38,9 @@ def advantage(
         ``zscore`` (``ddof=1``, ``eps=1e-6``), ``quantile`` (``k=0.4``, ``ddof=1``,
         ``eps=1e-6``), ``maxrl``, ``opo`` (``lengths``, int of shape (n,)). For the best of
         several draws: ``best_minus_second``, ``pass_at_k`` (``k``, ``threshold=0.5``), ``pkpo``
-        (``k``). Scaled by the batch: ``batch_std`` (``eps=1e-4``), ``reinforce_pp``
-        (``eps=1e-8``). Of several rewards: ``gdpo`` (``weights``, ``eps=1e-8``), ``borda``
-        (``weights``).
+        (``k``, ``baseline="none" | "leave_one_out"``). Scaled by the batch: ``batch_std``
+        (``eps=1e-4``), ``reinforce_pp`` (``eps=1e-8``). Of several rewards: ``gdpo``
+        (``weights``, ``eps=1e-8``), ``borda`` (``weights``).
     **options
         The options of the estimator. For rewards of shape (n, k) and any estimator but the last
         two, also ``weights`` of shape (k,): the rewards are summed with them first, leaving out

@@ -26,7 +26,7 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
     "maxrl": {},
     "best_minus_second": {},
     "pass_at_k": {"k": REQUIRED, "threshold": 0.5},
-    "pkpo": {"k": REQUIRED},
+    "pkpo": {"k": REQUIRED, "baseline": "none"},
     "opo": {"lengths": REQUIRED},
     "gdpo": {"weights": None, "eps": 1e-8},
     "borda": {"weights": None},
@@ -35,6 +35,7 @@ CHOICES = {
     "scale": ("unit", "none"),
     "ties": ("midrank", "min", "max", "dense", "ordinal"),
     "scores": ("van_der_waerden", "blom"),
+    "baseline": ("none", "leave_one_out"),
 }
 
 

@@ -65,6 +65,7 @@ fn by_value(name: &str, options: &Bound<'_, PyDict>) -> PyResult<Estimator> {
         },
         "pkpo" => Estimator::Pkpo {
             k: option(options, "k")?,
+            leave_one_out: option::<String>(options, "baseline")? == "leave_one_out",
         },
         _ => return Err(unknown("estimator of one group", name)),
     })
