@@ -3,6 +3,7 @@
 import json
 from fractions import Fraction
 from itertools import combinations, product
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -12,6 +13,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
+from gspo_rs.estimators import ESTIMATORS
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 levels = st.lists(st.integers(0, 4).map(float), min_size=2, max_size=16)
 binary = st.lists(st.booleans().map(float), min_size=2, max_size=9)
@@ -177,6 +181,13 @@ def test_pkpo_is_the_mean_best_of_the_draws_that_hold_a_member(rewards, k):
 def test_pkpo_is_an_unbiased_gradient_of_the_mean_best_of_k(rewards, k):
     pi, n = np.array([0.2, 0.5, 0.3]), 4
 
+    def best(draw):
+        return np.full(k, max(rewards[y] for y in draw))
+
+    def with_baseline(draw):
+        drawn = [rewards[y] for y in draw]
+        return one_group(drawn, "pkpo", k=k, baseline="leave_one_out")
+
     def formula(draw):
         drawn = np.array([rewards[y] for y in draw])
         # The formula gives tied members k / n of their reward; the package gives them 0.
@@ -184,10 +195,22 @@ def test_pkpo_is_an_unbiased_gradient_of_the_mean_best_of_k(rewards, k):
             return drawn * k / n
         return one_group(drawn, "pkpo", k=k)
 
-    def best(draw):
-        return np.full(k, max(rewards[y] for y in draw))
+    expected = mean_gradient(pi, k, best)
+    assert_allclose(mean_gradient(pi, n, formula), expected, atol=1e-12)
+    assert_allclose(mean_gradient(pi, n, with_baseline), expected, atol=1e-12)
 
-    assert_allclose(mean_gradient(pi, n, formula), mean_gradient(pi, k, best), atol=1e-12)
+
+@given(levels, st.integers(1, 6))
+def test_the_pkpo_baseline_is_the_mean_best_of_the_others(rewards, k):
+    n = len(rewards)
+    found = one_group(rewards, "pkpo", k=k, baseline="leave_one_out")
+    if len(set(rewards)) == 1 or n <= k:
+        assert_array_equal(found, 0)
+        return
+    others = [np.delete(rewards, i) for i in range(n)]
+    best = [gs.best_of_n(rest, np.zeros(n - 1, dtype=int), k)[0] for rest in others]
+    expected = one_group(rewards, "pkpo", k=k) - np.multiply(best, k / n)
+    assert_allclose(found, expected, atol=1e-13)
 
 
 @given(binary, st.integers(1, 9))
@@ -235,3 +258,14 @@ def test_opo_subtracts_the_mean_weighted_by_length(rows):
     dot = sum(Fraction(r) * length for r, length in zip(rewards, lengths, strict=True))
     expected = [float(Fraction(r) - dot / sum(lengths)) for r in rewards]
     assert_allclose(found, expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_reference_page_has_every_estimator_with_its_options_and_plot(estimator):
+    page = (DOCS / "estimators.md").read_text()
+    section = page.split(f"## `{estimator}`\n")[1].split("\n## ")[0]
+    for word in ("Formula", "Range", "Binary rewards", "Ties", "Outliers", "Use it", "Source"):
+        assert f"**{word}" in section
+    missing = [name for name in ESTIMATORS[estimator] if name not in section]
+    assert missing == ([] if estimator != "percentile" else ["pool"])
+    assert 0 < (DOCS / "estimators" / f"{estimator}.svg").stat().st_size < 30_000
