@@ -15,7 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
+
+from gspo_rs.config import Config
+from gspo_rs.runfile import load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROMPTS = EXAMPLES / "stories_prompts.jsonl"
@@ -25,13 +29,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps-per-generation", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--run", choices=sorted(TRAINERS), help="one of them, in this process")
     options = parser.parse_args()
     if options.run:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(TRAINERS[options.run](options.model, options.steps, Path(folder))))
+            print(json.dumps(TRAINERS[options.run](settings(options), Path(folder))))
         return
     runs = {name: [] for name in TRAINERS}
     for _ in range(options.repeats):  # in turn, so that a busy minute meets both
@@ -45,6 +50,7 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, float]:
     """Run one trainer in a fresh process."""
     command = [sys.executable, __file__, "--run", name, "--model", options.model]
     command += ["--steps", str(options.steps)]
+    command += ["--steps-per-generation", str(options.steps_per_generation)]
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
     began = time.perf_counter()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -53,16 +59,30 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1]) | {"process": time.perf_counter() - began}
 
 
-def gspo_rs(model: str, steps: int, folder: Path) -> dict[str, float]:
+def settings(options: argparse.Namespace) -> Config:
+    """Return the stories run, with nothing in it but training."""
+    return load(
+        EXAMPLES / "stories.toml",
+        [
+            f"model={options.model}",
+            f"max_steps={options.steps}",
+            f"steps_per_generation={options.steps_per_generation}",
+            f"logging_steps={options.steps}",
+            "eval_size=0",
+            "save_steps=0",
+            "device=cpu",
+        ],
+    )
+
+
+def gspo_rs(config: Config, folder: Path) -> dict[str, float]:
     """Train with this package."""
     from gspo_rs.metrics import read
-    from gspo_rs.runfile import load
     from gspo_rs.train import train
 
-    settings = [f"model={model}", f"output_dir={folder / 'run'}", f"max_steps={steps}"]
-    settings += ["eval_size=0", "save_steps=0", "device=cpu", f"logging_steps={steps}"]
+    config = replace(config, output_dir=str(folder / "run"))
     began, cpu = time.perf_counter(), time.process_time()
-    result = train(load(EXAMPLES / "stories.toml", settings))
+    result = train(config)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     records = [record for record in read(result.metrics_file) if "reward/mean" in record]
     return outcome(
@@ -73,7 +93,7 @@ def gspo_rs(model: str, steps: int, folder: Path) -> dict[str, float]:
     )
 
 
-def trl(model: str, steps: int, folder: Path) -> dict[str, float]:
+def trl(ours: Config, folder: Path) -> dict[str, float]:
     """Train with TRL, told the same."""
     import datasets
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -82,9 +102,6 @@ def trl(model: str, steps: int, folder: Path) -> dict[str, float]:
     sys.path.insert(0, str(EXAMPLES))
     from stories_reward import story
 
-    from gspo_rs.runfile import load
-
-    ours = load(EXAMPLES / "stories.toml", [f"model={model}"])
     rewards: list[float] = []
 
     def reward(completions: list[str], thing: list[str], **_: object) -> list[float]:
@@ -95,13 +112,13 @@ def trl(model: str, steps: int, folder: Path) -> dict[str, float]:
         )
         return found
 
-    config = GRPOConfig(
+    told = GRPOConfig(
         output_dir=str(folder),
         per_device_train_batch_size=ours.prompts_per_step * ours.num_generations,
         steps_per_generation=ours.steps_per_generation,
         num_generations=ours.num_generations,
         max_completion_length=ours.max_completion_length,
-        max_steps=steps,
+        max_steps=ours.max_steps,
         learning_rate=ours.learning_rate,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=ours.warmup_steps,
@@ -123,10 +140,10 @@ def trl(model: str, steps: int, folder: Path) -> dict[str, float]:
     lines = [json.loads(line) for line in PROMPTS.read_text().splitlines()]
     began, cpu = time.perf_counter(), time.process_time()
     trainer = GRPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model),
-        processing_class=AutoTokenizer.from_pretrained(model),
+        model=AutoModelForCausalLM.from_pretrained(ours.model),
+        processing_class=AutoTokenizer.from_pretrained(ours.model),
         reward_funcs=reward,
-        args=config,
+        args=told,
         train_dataset=datasets.Dataset.from_list(lines),
     )
     trainer.train()

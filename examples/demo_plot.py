@@ -45,5 +45,6 @@ def _course(metrics: Sequence[dict], name: str) -> tuple[list[float], np.ndarray
 
 def _smooth(values: np.ndarray, window: int = 9) -> np.ndarray:
     """Return the mean of the `window` values around each, of fewer at both ends."""
+    window = min(window, len(values))
     weights = np.convolve(np.ones(len(values)), np.ones(window), mode="same")
     return np.convolve(values, np.ones(window), mode="same") / weights

@@ -33,7 +33,7 @@ pub(super) fn rows_<'py>(
     // NumPy asks for huge pages: a fraction of the page faults of our own allocator.
     let zeros = |_| PyArray1::<f64>::zeros(py, rewards.len(), false);
     let mut arrays: Vec<Array<'py, f64>> = (0..columns.len() + more).map(zeros).collect();
-    let mut borrowed: Vec<_> = arrays.iter().map(|array| array.readwrite()).collect();
+    let mut borrowed: Vec<_> = arrays.iter().map(PyArrayMethods::readwrite).collect();
     let buffers = borrowed.iter_mut().map(|array| array.as_slice_mut());
     let mut buffers = buffers.collect::<Result<Vec<&mut [f64]>, _>>()?;
     let input = Input { rewards, groups };
