@@ -97,7 +97,7 @@ def trl(ours: Config, folder: Path) -> dict[str, float]:
     """Train with TRL, told the same."""
     import datasets
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOTrainer
 
     sys.path.insert(0, str(EXAMPLES))
     from stories_reward import story
@@ -112,7 +112,26 @@ def trl(ours: Config, folder: Path) -> dict[str, float]:
         )
         return found
 
-    told = GRPOConfig(
+    lines = [json.loads(line) for line in PROMPTS.read_text().splitlines()]
+    began, cpu = time.perf_counter(), time.process_time()
+    trainer = GRPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(ours.model),
+        processing_class=AutoTokenizer.from_pretrained(ours.model),
+        reward_funcs=reward,
+        args=told_trl(ours, folder),
+        train_dataset=datasets.Dataset.from_list(lines),
+    )
+    trainer.train()
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    logged = [x["completions/mean_length"] for x in trainer.state.log_history if "reward" in x]
+    return outcome(rewards, length=statistics.mean(logged), seconds=seconds, cpu=cpu)
+
+
+def told_trl(ours: Config, folder: Path) -> object:
+    """Return the same run in the words of TRL."""
+    from trl import GRPOConfig
+
+    return GRPOConfig(
         output_dir=str(folder),
         per_device_train_batch_size=ours.prompts_per_step * ours.num_generations,
         steps_per_generation=ours.steps_per_generation,
@@ -137,19 +156,6 @@ def trl(ours: Config, folder: Path) -> dict[str, float]:
         disable_tqdm=True,
         seed=ours.seed,
     )
-    lines = [json.loads(line) for line in PROMPTS.read_text().splitlines()]
-    began, cpu = time.perf_counter(), time.process_time()
-    trainer = GRPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(ours.model),
-        processing_class=AutoTokenizer.from_pretrained(ours.model),
-        reward_funcs=reward,
-        args=told,
-        train_dataset=datasets.Dataset.from_list(lines),
-    )
-    trainer.train()
-    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    logged = [x["completions/mean_length"] for x in trainer.state.log_history if "reward" in x]
-    return outcome(rewards, length=statistics.mean(logged), seconds=seconds, cpu=cpu)
 
 
 TRAINERS = {"gspo_rs": gspo_rs, "trl": trl}
