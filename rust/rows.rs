@@ -13,34 +13,52 @@ use crate::sorted::Sorted;
 
 /// Rows per task: small enough to balance and to answer Ctrl-C, large enough to be worth it.
 const TASK: usize = 1 << 14;
-/// Columns that are brought to row order together.
-const TOGETHER: usize = 8;
 
 /// Computes `columns` for every row, in the order of the rows; dropped rows get NaN.
+///
+/// `buffers`, one of all rows per column, are the caller's, who knows how to get large ones
+/// cheaply. Where groups are scattered there is one more, and the columns end one buffer before
+/// theirs, the first in the last: each is computed group after group, then brought to the order
+/// of the rows in the buffer that has just become free.
 ///
 /// # Errors
 /// [`Error::RewardCount`], [`Error::BadFraction`], [`Error::Infinite`] or [`Error::Negative`] with
 /// the first such row, or [`Error::Interrupted`].
+///
+/// # Panics
+/// If a buffer has another length, or their number is wrong.
 pub fn rows(
-    rewards: &[f64],
-    groups: &Groups,
+    input: Input<'_>,
     columns: &[Column],
+    buffers: &mut [&mut [f64]],
     cancel: &Cancel,
-) -> Result<Vec<Vec<f64>>, Error> {
-    check_count(rewards, groups)?;
+) -> Result<(), Error> {
+    check_count(input.rewards, input.groups)?;
     columns
         .iter()
-        .try_for_each(|column| column.check(rewards))?;
-    let Some(places) = groups.places() else {
-        return group_by_group(rewards, groups, columns, cancel);
+        .try_for_each(|column| column.check(input.rewards))?;
+    let Some(places) = input.groups.places() else {
+        return group_by_group(input, columns, buffers, cancel);
     };
-    let mut outputs = Vec::new();
-    // A few columns at a time: they share the cache misses, at a bounded cost in memory.
-    for columns in columns.chunks(TOGETHER) {
-        let records = records(rewards, groups, columns, cancel)?;
-        outputs.extend(unscatter(&records, columns.len(), places, cancel)?);
+    let (spare, grouped) = buffers
+        .split_last_mut()
+        .expect("a buffer more than columns");
+    group_by_group(input, columns, grouped, cancel)?;
+    let mut free = spare;
+    for column in grouped {
+        unscatter(column, places, free, cancel)?;
+        free = column;
     }
-    Ok(outputs)
+    Ok(())
+}
+
+/// Rewards and the groups they fall into.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// One per row; NaN where there is none.
+    pub rewards: &'a [f64],
+    /// The cut of the rows.
+    pub groups: &'a Groups,
 }
 
 /// # Errors
@@ -54,103 +72,68 @@ pub(crate) fn check_count(rewards: &[f64], groups: &Groups) -> Result<(), Error>
     }
 }
 
-/// Groups lie in row order: every task writes its own stretch of the outputs.
+/// The columns in the order of the groups; every task writes its own stretch of them.
 fn group_by_group(
-    rewards: &[f64],
-    groups: &Groups,
+    input: Input<'_>,
     columns: &[Column],
+    outputs: &mut [&mut [f64]],
     cancel: &Cancel,
-) -> Result<Vec<Vec<f64>>, Error> {
-    let tasks = groups.tasks(TASK);
-    let mut outputs = blank(columns.len(), rewards.len());
+) -> Result<(), Error> {
+    assert_eq!(columns.len(), outputs.len());
+    let tasks = input.groups.tasks(TASK);
     let stretches = split(
-        &mut outputs,
-        tasks.iter().map(|task| span(groups, task).len()),
+        outputs,
+        tasks.iter().map(|task| span(input.groups, task).len()),
     );
     let work = tasks.into_par_iter().zip(stretches);
     work.map_init(Scratch::default, |scratch, (task, mut outs)| {
         cancel.check()?;
-        fill(rewards, groups, task, columns, scratch, &mut outs)
+        fill(input, task, columns, scratch, &mut outs)
     })
-    .collect::<Result<(), Error>>()?;
-    Ok(outputs)
+    .collect()
 }
 
-/// Groups are spread over the rows: first one record of all columns per place of the order.
-fn records(
-    rewards: &[f64],
-    groups: &Groups,
-    columns: &[Column],
+/// Every row fetches its value from the place where its group lies.
+fn unscatter(
+    grouped: &[f64],
+    places: &[u32],
+    output: &mut [f64],
     cancel: &Cancel,
-) -> Result<Vec<f64>, Error> {
-    let (tasks, k) = (groups.tasks(TASK), columns.len());
-    let n = tasks.last().map_or(0, |task| span(groups, task).end);
-    let mut records = blank(1, n * k);
-    let stretches = split(
-        &mut records,
-        tasks.iter().map(|task| k * span(groups, task).len()),
-    );
-    let work = tasks.into_par_iter().zip(stretches);
-    work.map_init(
-        || (Scratch::default(), Vec::new()),
-        |(scratch, buffer), (task, mut stretch)| {
+) -> Result<(), Error> {
+    let stretches = output.par_chunks_mut(TASK).zip(places.par_chunks(TASK));
+    let fetch = |&place: &u32| {
+        if place == NOWHERE {
+            f64::NAN
+        } else {
+            grouped[place as usize]
+        }
+    };
+    stretches
+        .map(|(output, places)| {
             cancel.check()?;
-            let n = span(groups, &task).len();
-            buffer.resize(n * k, 0.0);
-            let mut outs: Vec<&mut [f64]> = buffer.chunks_mut(n).collect();
-            fill(rewards, groups, task, columns, scratch, &mut outs)?;
-            for (i, record) in stretch[0].chunks_exact_mut(k).enumerate() {
-                for (field, out) in record.iter_mut().zip(&outs) {
-                    *field = out[i];
-                }
+            for (out, place) in output.iter_mut().zip(places) {
+                *out = fetch(place);
             }
             Ok(())
-        },
-    )
-    .collect::<Result<(), Error>>()?;
-    Ok(records.swap_remove(0))
-}
-
-/// Then every row fetches its record, which costs one cache miss and not one per column.
-fn unscatter(
-    records: &[f64],
-    k: usize,
-    places: &[u32],
-    cancel: &Cancel,
-) -> Result<Vec<Vec<f64>>, Error> {
-    let mut outputs = blank(k, places.len());
-    let stretches = split(&mut outputs, places.chunks(TASK).map(<[u32]>::len));
-    let work = places.par_chunks(TASK).zip(stretches);
-    work.map(|(places, mut outs)| {
-        cancel.check()?;
-        for (i, &place) in places.iter().enumerate() {
-            let record = (place != NOWHERE).then(|| &records[place as usize * k..][..k]);
-            for (c, out) in outs.iter_mut().enumerate() {
-                out[i] = record.map_or(f64::NAN, |record| record[c]);
-            }
-        }
-        Ok(())
-    })
-    .collect::<Result<(), Error>>()?;
-    Ok(outputs)
-}
-
-/// `k` columns of `n` zeros, whose pages the threads that write them will touch first.
-fn blank(k: usize, n: usize) -> Vec<Vec<f64>> {
-    (0..k).map(|_| vec![0.0; n]).collect()
+        })
+        .collect()
 }
 
 /// Cuts every column into stretches of the given lengths; first all columns of stretch 0.
 fn split<'a>(
-    columns: &'a mut [Vec<f64>],
+    columns: &'a mut [&mut [f64]],
     lengths: impl Iterator<Item = usize>,
 ) -> Vec<Vec<&'a mut [f64]>> {
-    let mut rest: Vec<&'a mut [f64]> = columns.iter_mut().map(Vec::as_mut_slice).collect();
+    let mut rest: Vec<&mut [f64]> = columns.iter_mut().map(|column| &mut **column).collect();
     let mut stretches = Vec::new();
     for length in lengths {
         let mut stretch = Vec::with_capacity(rest.len());
         for column in &mut rest {
-            stretch.push(column.split_off_mut(..length).unwrap_or_default());
+            stretch.push(
+                column
+                    .split_off_mut(..length)
+                    .expect("buffers hold all rows"),
+            );
         }
         stretches.push(stretch);
     }
@@ -168,13 +151,13 @@ struct Scratch {
 
 /// Computes the columns of the groups of one task into `outs`, group after group.
 fn fill(
-    rewards: &[f64],
-    groups: &Groups,
+    input: Input<'_>,
     task: Range<usize>,
     columns: &[Column],
     scratch: &mut Scratch,
     outs: &mut [&mut [f64]],
 ) -> Result<(), Error> {
+    let Input { rewards, groups } = input;
     let places = span(groups, &task);
     let start = places.start;
     let ordered = match groups.order() {
@@ -233,9 +216,19 @@ mod tests {
         }),
     ];
 
+    fn computed(rewards: &[f64], groups: &Groups, cancel: &Cancel) -> Result<Vec<Vec<f64>>, Error> {
+        let more = usize::from(groups.order().is_some());
+        let mut outputs = vec![vec![0.0; rewards.len()]; COLUMNS.len() + more];
+        let mut buffers: Vec<&mut [f64]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        rows(Input { rewards, groups }, &COLUMNS, &mut buffers, cancel)?;
+        outputs.rotate_right(more);
+        outputs.truncate(COLUMNS.len());
+        Ok(outputs)
+    }
+
     fn bits(ids: &[i64], rewards: &[f64]) -> Vec<Vec<u64>> {
         let groups = Groups::new(&IntIds::new(ids), None, &Cancel::default()).unwrap();
-        let found = rows(rewards, &groups, &COLUMNS, &Cancel::default()).unwrap();
+        let found = computed(rewards, &groups, &Cancel::default()).unwrap();
         found
             .iter()
             .map(|column| column.iter().map(|v| v.to_bits()).collect())
@@ -264,7 +257,7 @@ mod tests {
     fn the_first_infinite_row_is_named_whatever_its_group() {
         let groups = Groups::new(&IntIds::new(&[1, 2, 1, 2]), None, &Cancel::default()).unwrap();
         let rewards = [0.0, f64::INFINITY, f64::NEG_INFINITY, 0.0];
-        let found = rows(&rewards, &groups, &COLUMNS, &Cancel::default());
+        let found = computed(&rewards, &groups, &Cancel::default());
         assert_eq!(
             found,
             Err(Error::Infinite {
@@ -280,7 +273,7 @@ mod tests {
         let cancel = Cancel::default();
         cancel.cancel();
         assert_eq!(
-            rows(&[0.0, 1.0], &groups, &COLUMNS, &cancel),
+            computed(&[0.0, 1.0], &groups, &cancel),
             Err(Error::Interrupted)
         );
     }

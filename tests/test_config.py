@@ -55,6 +55,14 @@ def test_another_loss_brings_the_clip_of_its_ratio_level():
     assert (config.clip_low, config.clip_high) == (3e-4, 4e-4)
 
 
+@pytest.mark.parametrize(
+    "fields", [{"advantage": "zscor"}, {"advantage_options": {"scael": "none"}}]
+)
+def test_an_advantage_or_option_that_is_not_known_is_named_before_anything_is_sampled(fields):
+    with pytest.raises(ConfigError, match=r"advantage = .*(zscor|scael)"):
+        resolve(online(**fields))
+
+
 @pytest.mark.parametrize("fields", [{}, {"prompts": "p", "reward": "r:f", "rollouts": "x"}])
 def test_a_run_is_online_or_offline_and_never_both(fields):
     with pytest.raises(ConfigError, match="either `prompts`"):

@@ -50,7 +50,7 @@ def train(
         disable_progress_bar()  # type: ignore[no-untyped-call] # would cut through the table
         result = training.train(settings, resume=resume)
     except KeyboardInterrupt:
-        sys.stderr.write(f"stopped; `gspo-rs train {config} --resume` goes on\n")
+        sys.stderr.write(f"`gspo-rs train {config} --resume` goes on\n")
         return 130
     except (ValueError, TypeError, OSError, ArithmeticError, RuntimeError) as error:
         if verbose:

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gspo_rs.advantages import advantage
 from gspo_rs.presets import CLIPS, PRESETS, Loss, Reduction
 
 
@@ -248,7 +249,8 @@ def resolve(config: Config) -> Config:
     Raises
     ------
     ConfigError
-        If neither or both of `prompts` and `rollouts` are given, or one lacks its partner.
+        If neither or both of `prompts` and `rollouts` are given, one has a key of the other, or
+        the advantage or one of its options is not known.
 
     Examples
     --------
@@ -262,6 +264,15 @@ def resolve(config: Config) -> Config:
         raise ConfigError("old_logprobs_column is a column of `rollouts`; see old_logprobs")
     if not config.online and config.reward is not None:
         raise ConfigError("reward is a function for online runs; offline see reward_column")
+    filled = _filled(config)
+    try:
+        advantage([0.0, 1.0], [0, 0], filled.advantage or "", **config.advantage_options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"advantage = {filled.advantage!r}: {error}") from error
+    return filled
+
+
+def _filled(config: Config) -> Config:
     preset = dataclasses.asdict(PRESETS[config.algorithm])
     if config.loss not in (None, preset["loss"]):
         # A token's clip on a sequence ratio never clips, and the reverse always does.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, StructArray};
+use arrow_array::{Array, ArrayRef, Int64Array, StructArray};
 use arrow_cast::cast;
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::concat::concat;
@@ -20,7 +20,7 @@ use crate::pool::Cancel;
 
 /// One key column, ready to be grouped.
 enum Key {
-    Ints(Vec<i64>),
+    Ints(Int64Array),
     Bytes(ByteIds),
 }
 
@@ -39,7 +39,7 @@ pub fn group(chunks: &[ArrayRef], drop_null: bool, cancel: &Cancel) -> Result<Gr
     let null = null_rows(&columns, drop_null)?;
     if let [column] = columns.as_slice() {
         return match key(column)? {
-            Key::Ints(keys) => Groups::new(&IntIds::new(&keys), null.as_deref(), cancel),
+            Key::Ints(keys) => Groups::new(&IntIds::new(keys.values()), null.as_deref(), cancel),
             Key::Bytes(ids) => Groups::new(&ids, null.as_deref(), cancel),
         };
     }
@@ -69,7 +69,7 @@ fn field(chunks: &[ArrayRef], k: usize) -> Vec<ArrayRef> {
 
 fn dense(key: &Key, cancel: &Cancel) -> Result<Groups, Error> {
     match key {
-        Key::Ints(keys) => Groups::new(&IntIds::new(keys), None, cancel),
+        Key::Ints(keys) => Groups::new(&IntIds::new(keys.values()), None, cancel),
         Key::Bytes(ids) => Groups::new(ids, None, cancel),
     }
 }
@@ -114,7 +114,7 @@ fn key(column: &[ArrayRef]) -> Result<Key, Error> {
     use DataType as T;
     let found = column[0].data_type();
     match found {
-        T::Dictionary(_, _) => Ok(Key::Ints(dictionary_codes(column)?)),
+        T::Dictionary(_, _) => Ok(Key::Ints(dictionary_codes(column)?.into())),
         T::Utf8
         | T::LargeUtf8
         | T::Utf8View
@@ -128,20 +128,18 @@ fn key(column: &[ArrayRef]) -> Result<Key, Error> {
         T::UInt64 => {
             let keys = concatenated(column, &T::UInt64)?;
             let keys = keys.as_primitive::<UInt64Type>().values().iter();
-            Ok(Key::Ints(keys.map(|key| key.cast_signed()).collect()))
-        }
-        T::Boolean | T::Null => {
-            let keys = concatenated(column, &T::Int64)?;
             Ok(Key::Ints(
-                keys.as_primitive::<Int64Type>().values().to_vec(),
+                keys.map(|key| key.cast_signed())
+                    .collect::<Vec<i64>>()
+                    .into(),
             ))
         }
-        // Integers, dates, times and durations are integers underneath.
-        _ if (found.is_integer() || found.is_temporal()) && !matches!(found, T::Interval(_)) => {
+        // Booleans, dates, times and durations are integers underneath.
+        _ if matches!(found, T::Boolean | T::Null)
+            || (found.is_integer() || found.is_temporal()) && !matches!(found, T::Interval(_)) =>
+        {
             let keys = concatenated(column, &T::Int64)?;
-            Ok(Key::Ints(
-                keys.as_primitive::<Int64Type>().values().to_vec(),
-            ))
+            Ok(Key::Ints(keys.as_primitive::<Int64Type>().clone()))
         }
         _ => Err(Error::UnsupportedIds {
             found: found.to_string(),
@@ -176,7 +174,7 @@ fn dictionary_codes(column: &[ArrayRef]) -> Result<Vec<i64>, Error> {
         .map(|chunk| Arc::clone(chunk.values()))
         .collect();
     let codes = dense(&key(&words)?, &Cancel::default())?.codes();
-    let codes: ArrayRef = Arc::new(arrow_array::Int64Array::from(codes));
+    let codes: ArrayRef = Arc::new(Int64Array::from(codes));
     let mut rows = Vec::new();
     let mut from = 0;
     for chunk in dictionaries {

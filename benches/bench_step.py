@@ -1,0 +1,161 @@
+"""Forward and backward of one optimizer step, against the plain PyTorch expression.
+
+    python benches/bench_step.py [--sequences 64] [--vocabulary 32000]
+
+The rival pads every sequence to the longest, takes all logits and their log-softmax, and writes
+the GSPO loss down as in its paper. Ours cuts micro-batches of like length and never holds the
+logits of a step. Both gradients are checked to be equal first; then each contender runs in a
+process of its own, which also tells its peak memory above that of the model and the data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from gspo_rs.config import Config, resolve
+from gspo_rs.lesson import Lesson
+from gspo_rs.policy import Policy
+from gspo_rs.reductions import sequence_weights
+from gspo_rs.rollouts import Ragged
+from gspo_rs.step import backward
+
+CONFIG = resolve(Config(model="", rollouts="none", algorithm="gspo"))
+
+
+def make_policy(vocabulary: int) -> Policy:
+    torch.manual_seed(0)
+    shape = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=128,
+        intermediate_size=344,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        use_cache=False,
+    )
+    model = LlamaForCausalLM(shape).eval()
+    return Policy(
+        model=model,
+        tokenizer=None,
+        device=torch.device("cpu"),
+        autocast=None,
+        shape="padded",
+        context=512,
+        temperature=1.0,
+    )
+
+
+def make_lesson(sequences: int, vocabulary: int) -> Lesson:
+    rng = np.random.default_rng(0)
+    tokens = lambda low, high: [  # noqa: E731
+        rng.integers(0, vocabulary, rng.integers(low, high)) for _ in range(sequences)
+    ]
+    prompts = Ragged.from_rows(tokens(8, 40), np.int64)
+    completions = Ragged.from_rows(tokens(10, 160), np.int64)
+    # Near the policy's own: a random model gives every token about 1 / V.
+    old = rng.normal(-np.log(vocabulary), 0.01, len(completions.values)).astype(np.float32)
+    return Lesson(
+        prompts=prompts,
+        completions=completions,
+        advantages=torch.from_numpy(rng.normal(size=sequences)),
+        weights=sequence_weights(completions.lengths),
+        old_logprobs=Ragged(old, completions.lengths),
+    )
+
+
+def ours(policy: Policy, lesson: Lesson) -> Tensor:
+    return backward(policy, lesson, CONFIG)["loss"]
+
+
+def plain(policy: Policy, lesson: Lesson) -> Tensor:
+    ids, mask, old = padded(lesson)
+    attention = torch.arange(ids.shape[1]) < lengths(lesson)[:, None]
+    logits = policy.model(input_ids=ids, attention_mask=attention.long()).logits[:, :-1].float()
+    logprobs = logits.log_softmax(-1).gather(2, ids[:, 1:, None])[:, :, 0]
+    log_ratio = torch.where(mask, logprobs - old, 0.0).sum(1) / mask.sum(1)
+    ratio, advantages = log_ratio.exp(), lesson.advantages.float()
+    low, high = 1 - CONFIG.clip_low, 1 + CONFIG.clip_high
+    loss = -torch.minimum(ratio * advantages, ratio.clamp(low, high) * advantages).mean()
+    loss.backward()
+    return loss.detach()
+
+
+def lengths(lesson: Lesson) -> Tensor:
+    return torch.from_numpy(lesson.prompts.lengths + lesson.completions.lengths)
+
+
+def padded(lesson: Lesson) -> tuple[Tensor, Tensor, Tensor]:
+    longest = int(lengths(lesson).max())
+    ids = torch.zeros(len(lesson.prompts), longest, dtype=torch.long)
+    mask = torch.zeros(len(ids), longest - 1, dtype=torch.bool)
+    old = torch.zeros(len(ids), longest - 1)
+    for row in range(len(ids)):
+        prompt, completion = lesson.prompts.row(row), lesson.completions.row(row)
+        n, end = len(prompt), len(prompt) + len(completion)
+        ids[row, :n], ids[row, n:end] = torch.from_numpy(prompt), torch.from_numpy(completion)
+        mask[row, n - 1 : end - 1] = True
+        old[row, n - 1 : end - 1] = torch.from_numpy(lesson.old_logprobs.row(row))
+    return ids, mask, old
+
+
+CONTENDERS = {"gspo_rs": ours, "plain PyTorch": plain}
+
+
+def run(name: str, options: argparse.Namespace) -> dict[str, float]:
+    policy = make_policy(options.vocabulary)
+    lesson = make_lesson(options.sequences, options.vocabulary)
+    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # noqa: E731
+    start, times = peak(), []
+    for _ in range(options.repeats):
+        policy.model.zero_grad(set_to_none=True)
+        began = time.perf_counter()
+        loss = CONTENDERS[name](policy, lesson)
+        times.append(time.perf_counter() - began)
+    gradient = torch.cat([p.grad.flatten() for p in policy.model.parameters()])
+    np.save(options.gradient, gradient.numpy())
+    return {"seconds": statistics.median(times), "MiB": peak() - start, "loss": loss.item()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sequences", type=int, default=64)
+    parser.add_argument("--vocabulary", type=int, default=32_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--run", choices=CONTENDERS)
+    parser.add_argument("--gradient", type=Path, help="where --run leaves its gradient")
+    options = parser.parse_args()
+    if options.run:
+        print(json.dumps(run(options.run, options)))
+        return
+    found, gradients = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in CONTENDERS:
+            path = Path(folder) / f"{name}.npy"
+            command = [sys.executable, __file__, *sys.argv[1:], "--run", name, "--gradient", path]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found[name] = json.loads(done.stdout.splitlines()[-1])
+            gradients[name] = np.load(path)
+    expected = gradients["plain PyTorch"]
+    np.testing.assert_allclose(gradients["gspo_rs"], expected, atol=1e-5 * np.abs(expected).max())
+    print(f"one step, {options.sequences} sequences, V {options.vocabulary}, float32 CPU\n")
+    print("| contender | seconds | peak MiB above the model |\n|---|---:|---:|")
+    for name, figures in found.items():
+        print(f"| {name} | {figures['seconds']:.2f} | {figures['MiB']:.0f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gspo_rs import data
+from gspo_rs.metrics import read
+from gspo_rs.rewards import load as load_reward
+from gspo_rs.rewards import score
+from gspo_rs.runfile import load
+from gspo_rs.train import train
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def demo_task(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import demo_task
+
+    return demo_task
+
+
+@pytest.mark.parametrize(
+    ("completion", "thing", "expected"),
+    [
+        ("The dog ran.", "dog", 0.6 + 0.4 * 3 / 30),
+        ("Two Dogs ran to two dogs.", "dog", 0.6 + 0.4 * 4 / 30),
+        ("A dogma is no pet.", "dog", 0.4 * 5 / 30),
+        ("", "dog", 0.0),
+        (" ".join(f"{a}{b}" for a in "abcdef" for b in "uvwxy") + " dog", "dog", 1.0),
+        ("dog " * 40, "dog", 0.6 + 0.4 / 40),
+    ],
+)
+def test_a_story_earns_what_its_words_are_worth(completion, thing, expected):
+    story = load_reward(f"{EXAMPLES}/stories_reward.py:story")
+    assert score(story, ["A dog. It"], [completion], {"thing": [thing]}) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("completion", "expected"),
+    [("abcd", 1.0), ("abdc", 0.5), ("abc", 0.75), ("abcde", 0.8), ("", 0.0), ("dabc", 0.0)],
+)
+def test_a_sorted_word_earns_its_share_of_right_places(demo_task, completion, expected):
+    assert demo_task.reward(completions=[completion], answer=["abcd"]) == [expected]
+
+
+def test_the_demos_answers_are_right_and_its_teacher_is_careless(demo_task):
+    rng = random.Random(0)
+    rows = demo_task.words(rng, 400)
+    for row in rows:
+        assert row["answer"] == "".join(sorted(row["prompt"].removesuffix(">")))
+    answers = [row["answer"] for row in rows]
+    shown = [demo_task.careless(answer, rng) for answer in answers]
+    assert 0.4 < np.mean(demo_task.reward(completions=shown, answer=answers)) < 0.8
+
+
+def test_the_demos_letters_are_one_token_each_and_come_back(demo_task):
+    letters = demo_task.tokenizer()
+    ids = letters("cab>abc<end>")["input_ids"]
+    assert len(ids) == 8
+    assert ids[-1] == letters.eos_token_id
+    assert letters.decode(ids[4:], skip_special_tokens=True) == "abc"
+
+
+@pytest.mark.parametrize("name", ["stories", "offline"])
+def test_an_example_configuration_names_what_is_there(name):
+    config = load(EXAMPLES / f"{name}.toml")
+    assert "/runs/" in str(config.output_dir)
+    if config.reward is not None:
+        load_reward(config.reward)
+    if config.prompts is not None:
+        prompts = data.prompts(config.prompts)
+        assert len(prompts.texts) == 64
+        words = [text.lower().strip(".,") for text in prompts.texts]
+        things = prompts.columns["thing"]
+        assert all(thing in text for thing, text in zip(things, words, strict=True))
+
+
+def test_stories_rise_within_a_few_steps(stories, tmp_path):
+    settings = [f"model={stories}", f"output_dir={tmp_path / 'run'}", "device=cpu"]
+    settings += ["max_steps=6", "max_completion_length=32", "eval_size=0", "save_steps=0"]
+    settings += ["learning_rate=1e-3", "warmup_steps=0"]
+    result = train(load(EXAMPLES / "stories.toml", settings))
+    rewards = [record["reward/mean"] for record in read(result.metrics_file)]
+    assert np.mean(rewards[-2:]) > np.mean(rewards[:2]) + 0.1
+
+
+def test_a_demo_that_does_not_rise_ends_with_an_error(tmp_path):
+    command = [sys.executable, EXAMPLES / "demo.py", "--output", tmp_path / "demo"]
+    command += ["--lessons", "5", "--steps", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stderr[-2000:]
+    assert "NOT risen" in done.stdout
+    assert (tmp_path / "demo" / "demo.png").stat().st_size > 10_000
+    prompts = (tmp_path / "demo" / "prompts.jsonl").read_text().splitlines()
+    assert set(json.loads(prompts[0])) == {"prompt", "answer"}
