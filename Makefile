@@ -37,11 +37,16 @@ soak: .venv/.core ## long randomised runs
 	PROPTEST_CASES=20000 cargo test --release --quiet
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m "soak or not soak"
 
-bench: .venv/.core ## rivals in the same run, results checked equal first
-	$(BIN)/python benches/bench_groups.py
+bench: .venv/.core ## rivals in the same run, results checked equal first (MODEL=… adds TRL)
+	$(BIN)/python benches/bench_groups.py --rows 20000000 --sizes 16 --ids int --tasks all \
+		--only gspo_rs "Polars in memory" "Polars streaming" DuckDB
 	$(BIN)/python benches/bench_losses.py
 	$(BIN)/python benches/bench_step.py
-	$(BIN)/python benches/train_against_trl.py
+ifdef MODEL
+	$(BIN)/python benches/train_against_trl.py --model $(MODEL)
+else
+	@echo "not run: train_against_trl.py; give MODEL=<directory of a small story model>"
+endif
 
 lint: .venv/.core ## formatting, clippy, ruff, mypy, stubs
 	cargo fmt --check

@@ -40,16 +40,26 @@ pub fn rows(
     let Some(places) = input.groups.places() else {
         return group_by_group(input, columns, buffers, cancel);
     };
-    let (spare, grouped) = buffers
+    let (mut free, grouped) = buffers
         .split_last_mut()
         .expect("a buffer more than columns");
+    // The gather jumps through the rewards: a copy in the caller's large pages is worth its cost.
+    copy(input.rewards, free);
+    let input = Input {
+        rewards: free,
+        groups: input.groups,
+    };
     group_by_group(input, columns, grouped, cancel)?;
-    let mut free = spare;
     for column in grouped {
         unscatter(column, places, free, cancel)?;
         free = column;
     }
     Ok(())
+}
+
+fn copy(from: &[f64], to: &mut [f64]) {
+    let pairs = to.par_chunks_mut(TASK).zip(from.par_chunks(TASK));
+    pairs.for_each(|(to, from)| to.copy_from_slice(from));
 }
 
 /// Rewards and the groups they fall into.

@@ -189,3 +189,12 @@ def test_a_temperature_that_is_not_positive_is_refused():
         model_logprobs(
             made("gpt2"), torch.tensor([[1, 2]]), positions=place, targets=place, temperature=0.0
         )
+
+
+def test_a_model_that_has_diverged_gives_nan_and_no_word_about_its_head():
+    model = llama()
+    with torch.no_grad():
+        model.lm_head.weight.fill_(float("nan"))
+    ids = torch.arange(4)[None]
+    found = model_logprobs(model, ids, positions=torch.tensor([1]), targets=torch.tensor([2]))
+    assert found.isnan().all()

@@ -219,7 +219,8 @@ def _verify(model: nn.Module, head: _Head, logits: Tensor, hidden: Tensor) -> No
         logits.to(expected.dtype),
         expected,
         rtol=0.0,
-        atol=precision * float(expected.abs().max()),
+        # A model that has diverged is no reason to misread its head.
+        atol=precision * float(expected.nan_to_num().abs().max()),
         equal_nan=True,
     )
     if not same:

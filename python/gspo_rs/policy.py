@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import textwrap
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -198,7 +199,8 @@ def _reason(error: Exception) -> str:
         return "it needs code from its repository, which gspo_rs does not run"
     if "AutoModelForCausalLM" in text:
         return "no causal language-model head: " + text.split("\n", 1)[0]
-    return text.strip().split("\n", 1)[0]
+    # A first line that ends in a colon says nothing without those that follow.
+    return textwrap.shorten(text, 300) if ":\n" in text else text.strip().split("\n", 1)[0]
 
 
 def _device(name: str) -> torch.device:
