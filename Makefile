@@ -18,7 +18,7 @@ setup: .venv/.core ## virtual environment, dependencies, release build of the co
 .venv/.dependencies: pyproject.toml constraints.txt .ci/requirements.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing dependencies (PyTorch is large; this takes minutes the first time)"
-	$(BIN)/python .ci/requirements.py train bench dev | xargs -d '\n' $(BIN)/pip install --quiet
+	$(BIN)/python .ci/requirements.py train ray bench dev | xargs -d '\n' $(BIN)/pip install --quiet
 	@touch $@
 
 .venv/.core: .venv/.dependencies $(RUST)
