@@ -1,4 +1,4 @@
-"""Atomic directories: written aside, fsynced, then renamed, so that a crash leaves old or new."""
+"""Atomic folders and files: written aside, fsynced, renamed, so that a crash leaves old or new."""
 
 import os
 import shutil
@@ -75,6 +75,41 @@ def sweep(folder: Path) -> None:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
+@contextmanager
+def file(target: Path) -> Iterator[Path]:
+    """Give the name of a file to write, which takes the place of `target` when the block ends well.
+
+    Parameters
+    ----------
+    target : Path
+        Holds its old content or all of the new one, whatever happens.
+
+    Yields
+    ------
+    Path
+        A name beside `target`, which `sweep` removes if the process is killed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with file(Path(folder) / "a.txt") as partial:
+    ...         _ = partial.write_text("a")
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['a.txt']
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{_ASIDE}{target.name}")
+    try:
+        yield partial
+        _sync(partial)
+        partial.rename(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync(target.parent)
+
+
 def write_text(target: Path, text: str) -> None:
     """Replace the text of a file at once.
 
@@ -85,11 +120,8 @@ def write_text(target: Path, text: str) -> None:
     text : str
         Written in UTF-8.
     """
-    partial = target.with_name(f"{_ASIDE}{target.name}")
-    partial.write_text(text, encoding="utf-8")
-    _sync(partial)
-    partial.rename(target)
-    _sync(target.parent)
+    with file(target) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _sync_tree(folder: Path) -> None:

@@ -9,10 +9,30 @@ import numpy as np
 import polars as pl
 
 from gspo_rs.groups import Groups
+from gspo_rs.rows import Floats
 from gspo_rs.source import KEY, NUMBER, Source, SourceLike, locate
 from gspo_rs.statistics import informative
 
-__all__ = ["Census", "take_census"]
+__all__ = ["Census", "Narrow", "read_narrow", "take_census"]
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """The short columns of a data set, in row order.
+
+    Attributes
+    ----------
+    groups : Groups
+        Which rows belong together, numbered by first appearance.
+    rewards : ndarray of float64, shape (n,)
+        NaN where there is none.
+    beside : DataFrame of n rows
+        What else was asked for.
+    """
+
+    groups: Groups
+    rewards: Floats
+    beside: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -81,25 +101,34 @@ def take_census(source: SourceLike, *, by: str | Sequence[str], reward: str = "r
     >>> census.n_rollouts, census.n_groups, census.n_uninformative
     (3, 2, 1)
     """
-    located = locate(source)
+    narrow = read_narrow(locate(source), by, reward)
+    return Census(
+        groups=narrow.groups,
+        n_unscorable=int(np.isnan(narrow.rewards).sum()),
+        n_uninformative=int((~informative(narrow.rewards, narrow.groups)).sum()),
+    )
+
+
+def read_narrow(
+    source: Source, by: str | Sequence[str], reward: str, beside: Sequence[pl.Expr] = ()
+) -> Narrow:
+    """Read the ids, the rewards and some expressions `beside` of every row, as `take_census`."""
     keys = [by] if isinstance(by, str) else list(by)
     if not keys:
         raise ValueError("`by` names no column; a group needs at least one")
-    located.check([*((key, KEY) for key in keys), (reward, NUMBER)])
+    source.check([*((key, KEY) for key in keys), (reward, NUMBER)])
     ids = [pl.col(key).alias(f"key{i}") for i, key in enumerate(keys)]
-    narrow = located.collect([*ids, pl.col(reward).cast(pl.Float64).alias("reward")])
-    if narrow.is_empty():
-        raise ValueError(f"{located.name} has no rows")
+    others = [expression.alias(f"beside{i}") for i, expression in enumerate(beside)]
+    frame = source.collect([*ids, pl.col(reward).cast(pl.Float64).alias("reward"), *others])
+    if frame.is_empty():
+        raise ValueError(f"{source.name} has no rows")
     for i, key in enumerate(keys):
-        _refuse(narrow[f"key{i}"].is_null(), located, f"the group id {key!r} is null")
-    rewards = narrow["reward"].fill_null(np.nan)
-    _refuse(rewards.is_infinite(), located, f"the reward {reward!r} is infinite")
-    groups = _groups(narrow.drop("reward"))
-    return Census(
-        groups=groups,
-        n_unscorable=int(rewards.is_nan().sum()),
-        n_uninformative=int((~informative(rewards.to_numpy(), groups)).sum()),
-    )
+        _refuse(frame[f"key{i}"].is_null(), source, f"the group id {key!r} is null")
+    rewards = frame["reward"].fill_null(np.nan)
+    _refuse(rewards.is_infinite(), source, f"the reward {reward!r} is infinite")
+    groups = _groups(frame.select(f"key{i}" for i in range(len(keys))))
+    found = frame.select(pl.col(f"beside{i}") for i in range(len(beside)))
+    return Narrow(groups, rewards.to_numpy(), found)
 
 
 def _refuse(wrong: pl.Series, source: Source, problem: str) -> None:

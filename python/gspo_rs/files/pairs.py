@@ -1,0 +1,170 @@
+"""Preference pairs in a file: the prompt, what is chosen and what is rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from gspo_rs.census import Narrow, read_narrow
+from gspo_rs.files.keep import choose, parse
+from gspo_rs.files.output import Written, checked_target, write_frames
+from gspo_rs.files.picked import picked, refuse_null
+from gspo_rs.files.texts import texts
+from gspo_rs.pairs import Strategy, preference_pairs
+from gspo_rs.source import Source, SourceLike, locate
+from gspo_rs.spill import in_order
+
+__all__ = ["pairs"]
+
+
+def pairs(
+    source: SourceLike,
+    target: str | Path,
+    *,
+    by: str | Sequence[str],
+    reward: str = "reward",
+    prompt: str | None = None,
+    completion: str | None = None,
+    strategy: Strategy = "best_worst",
+    margin: float = 0.0,
+    seed: int = 0,
+    keep: str = "all",
+    chat: bool = False,
+    spill_directory: str | Path | None = None,
+) -> Written:
+    """Write pairs of completions of the same prompt for DPO and its relatives.
+
+    Parameters
+    ----------
+    source : path, glob, sequence of these, LazyFrame or DataFrame
+        Scored completions, one a row; see `gspo_rs.data.scan`. The rows of a group may lie
+        anywhere.
+    target : path
+        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``. An old one is replaced.
+    by : str or sequence of str
+        The columns that name the group of a row.
+    reward : str
+        Column of the rewards: numbers or bools, null or NaN for an unscorable completion.
+    prompt, completion : str, optional
+        Columns of the texts, or of lists of messages; by default ``prompt``, and ``completion``
+        or ``response``, whichever is there.
+    strategy : {"best_worst", "all", "best_random"}
+        See `gspo_rs.preference_pairs`.
+    margin : float
+        What the chosen reward exceeds the rejected one by, and more. Ties never make a pair.
+    seed : int
+        For ``"best_random"``.
+    keep : str
+        Rules of `gspo_rs.files.keep`; rows that they drop make no pair.
+    chat : bool
+        Whether text becomes lists of messages.
+    spill_directory : path, optional
+        Where texts are put in order, in a nameless temporary file of about the size of the
+        pairs; the system's folder for temporary files by default.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or can't be told, a text of a pair is null, the two of a pair have
+        different prompts (names their rows), or as `gspo_rs.preference_pairs`.
+    TypeError
+        If a column has the wrong type.
+    OSError
+        If the source can't be found or read, or the target not written.
+
+    Notes
+    -----
+    The columns are those of TRL's preference type, ``prompt``, ``chosen`` and ``rejected``, then
+    ``margin``, ``chosen_reward`` and ``rejected_reward``. Pairs come group after group, in the
+    order of `gspo_rs.preference_pairs`.
+
+    Rewards are read first and the pairs found among them (about 40 bytes a row and 48 a pair).
+    The texts then stream by once and go through `gspo_rs.spill`: memory does not grow with them.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> rows = {"prompt": ["1+1="] * 3, "response": ["3", "2", "?"], "reward": [0, 1, None]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "pairs.parquet"
+    ...     written = pairs(pl.DataFrame(rows), file, by="prompt")
+    ...     pl.read_parquet(file).row(0)
+    ('1+1=', '2', '3', 1.0, 1.0, 0.0)
+    """
+    located = locate(source)
+    path, rules = checked_target(target, located), parse(keep)
+    columns = texts(located, prompt, completion, chat=chat)
+    narrow = read_narrow(located, by, reward)
+    kept = choose(narrow.rewards, narrow.groups, rules)
+    rewards = np.where(kept.mask, narrow.rewards, np.nan)
+    found = preference_pairs(rewards, narrow.groups, strategy, margin, seed)
+    halves = in_order(
+        _halves(located, narrow, columns, reward, found), 0, len(found), directory=spill_directory
+    )
+    with located.reading():
+        schema = located.frame.select(columns).collect_schema()
+    rows = write_frames((_joined(located, frame) for frame in halves), _schema(schema), path)
+    groups = len(np.unique(narrow.groups.codes[found[:, 0]]))
+    return Written(rows=rows, groups=groups, dropped=kept.dropped)
+
+
+def _schema(texts: pl.Schema) -> pl.Schema:
+    said = texts["completion"]
+    names = ("margin", "chosen_reward", "rejected_reward")
+    parts = {"prompt": texts["prompt"], "chosen": said, "rejected": said}
+    return pl.Schema({**parts, **dict.fromkeys(names, pl.Float64())})
+
+
+def _halves(
+    source: Source,
+    narrow: Narrow,
+    columns: Sequence[pl.Expr],
+    reward: str,
+    found: NDArray[np.int64],
+) -> Iterator[pl.DataFrame]:
+    """Yield both rows of each pair as they stream by, with the position of the pair."""
+    sides = found.ravel()
+    order = np.argsort(sides, kind="stable")
+    rows = sides[order]
+    # The prompt travels with the chosen row; of the other one, only what tells it apart.
+    prompt = pl.when("is_chosen").then("prompt").alias("prompt")
+    for part, frame in picked(source, narrow, columns, reward, rows):
+        refuse_null(source, frame["prompt"], rows[part], "prompt")
+        refuse_null(source, frame["completion"], rows[part], "completion")
+        numbers = {
+            "position": order[part] // 2,
+            "is_chosen": order[part] % 2 == 0,
+            "row": rows[part],
+        }
+        yield frame.with_columns(
+            *(pl.Series(name, values) for name, values in numbers.items()),
+            pl.col("prompt").hash().alias("prompt_hash"),
+        ).with_columns(prompt)
+
+
+def _joined(source: Source, frame: pl.DataFrame) -> pl.DataFrame:
+    """Put the halves side by side: both of a pair are here, in the order of the pairs."""
+    chosen, rejected = (frame.filter(pl.col("is_chosen") == side) for side in (True, False))
+    differ = chosen["prompt_hash"] != rejected["prompt_hash"]
+    if differ.any():
+        place = int(np.argmax(differ.to_numpy()))
+        rows = f"rows {chosen['row'][place]} and {rejected['row'][place]} of {source.name}"
+        raise ValueError(f"{rows} are of one group but have different prompts; add a key to `by`")
+    return pl.DataFrame(
+        [
+            chosen["prompt"],
+            chosen["completion"].alias("chosen"),
+            rejected["completion"].alias("rejected"),
+            (chosen["reward"] - rejected["reward"]).alias("margin"),
+            chosen["reward"].alias("chosen_reward"),
+            rejected["reward"].alias("rejected_reward"),
+        ]
+    )

@@ -1,0 +1,81 @@
+"""The texts of some rows out of a source that streams by once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from gspo_rs.census import Narrow
+from gspo_rs.source import Source
+
+__all__ = ["picked", "refuse_null"]
+
+# Bytes of rows given at a time: a row that is picked often must not fill the memory.
+FRAME_BYTES = 32 << 20
+
+
+def picked(
+    source: Source,
+    narrow: Narrow,
+    columns: Sequence[pl.Expr],
+    reward: str,
+    rows: NDArray[np.int64],
+) -> Iterator[tuple[slice, pl.DataFrame]]:
+    """Read some columns of some rows, and the reward.
+
+    Parameters
+    ----------
+    source : Source
+        Is read once, in windows.
+    narrow : Narrow
+        What was read of it before.
+    columns : sequence of Expr
+        What to read.
+    reward : str
+        The column of the rewards; comes as ``reward``, and must be what it was.
+    rows : ndarray of int64, shape (m,)
+        Row numbers, in rising order; one may come several times.
+
+    Yields
+    ------
+    slice, DataFrame
+        Which of the `rows`, and their values.
+
+    Raises
+    ------
+    ValueError
+        If the source has other rows or rewards than before.
+    OSError
+        If it can't be read.
+    """
+    start = 0
+    n_rows = len(narrow.rewards)
+    wide = [*columns, pl.col(reward).cast(pl.Float64).alias("reward")]
+    for frame in source.batches(wide, n_rows):
+        low, high = np.searchsorted(rows, [start, start + frame.height]).tolist()
+        each = max(int(frame.estimated_size()) // max(frame.height, 1), 1)
+        step = max(FRAME_BYTES // each, 1)
+        for first in range(low, high, step):
+            part = slice(first, min(first + step, high))
+            found = frame[rows[part] - start]
+            _check_rewards(source, found["reward"], narrow.rewards[rows[part]])
+            yield part, found
+        start += frame.height
+    if start != n_rows:
+        raise ValueError(f"{source.name} has {start} rows; it had {n_rows} when it was read first")
+
+
+def refuse_null(source: Source, column: pl.Series, rows: NDArray[np.int64], given: str) -> None:
+    """Raise for the first text that is null, naming its row."""
+    if column.null_count():
+        row = rows[column.is_null().arg_max()]
+        raise ValueError(f"the {given} is null at row {row} of {source.name}")
+
+
+def _check_rewards(source: Source, found: pl.Series, expected: NDArray[np.float64]) -> None:
+    if not np.array_equal(found.fill_null(np.nan).to_numpy(), expected, equal_nan=True):
+        problem = "gave other rewards when it was read again"
+        raise ValueError(f"{source.name} {problem}; its rows must stay as they are, in order")

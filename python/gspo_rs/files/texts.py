@@ -1,0 +1,103 @@
+"""Which columns hold the prompt and the completion, as text or as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from gspo_rs.source import EXPECTED, TEXT, Source
+
+__all__ = ["COMPLETION", "PROMPT", "is_messages", "named", "texts"]
+
+# The names that a column of this kind usually has.
+PROMPT = ("prompt",)
+COMPLETION = ("completion", "response")
+
+
+def named(source: Source, given: str | None, usual: Sequence[str], option: str) -> str:
+    """Return the column `given`, or the only one of the `usual` names that is there.
+
+    Raises
+    ------
+    ValueError
+        If the column is not there, or none or several of the usual ones are; lists the columns.
+    """
+    if given is not None:
+        source.check([(given, "anything")])
+        return given
+    schema = source.check([])
+    found = [name for name in usual if name in schema]
+    if len(found) == 1:
+        return found[0]
+    problem = f"both {' and '.join(map(repr, found))}" if found else f"no column {usual[0]!r}"
+    columns = ", ".join(map(repr, schema))
+    raise ValueError(f"{source.name} has {problem}; name it with {option}. It has {columns}")
+
+
+def texts(
+    source: Source, prompt: str | None, completion: str | None, *, chat: bool
+) -> list[pl.Expr]:
+    """Return what selects the prompt and the completion, under these names.
+
+    Parameters
+    ----------
+    source : Source
+        What has the columns.
+    prompt, completion : str or None
+        Their names; found among the usual ones if None.
+    chat : bool
+        Whether text becomes messages: a prompt what the user says, a completion what the
+        assistant answers. Messages stay as they are.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or one is text and the other messages without `chat`.
+    TypeError
+        If a column is neither.
+    """
+    names = {
+        "prompt": named(source, prompt, PROMPT, "--prompt"),
+        "completion": named(source, completion, COMPLETION, "--completion"),
+    }
+    schema = source.check([])
+    kinds = {part: is_messages(source, name, schema[name]) for part, name in names.items()}
+    if not chat and len(set(kinds.values())) > 1:
+        messages, text = sorted(names, key=lambda part: not kinds[part])
+        problem = f"{names[messages]!r} of {source.name} holds messages, {names[text]!r} text"
+        raise ValueError(f"{problem}; make messages of both with --chat")
+    roles = {"prompt": "user", "completion": "assistant"}
+    found = []
+    for part, name in names.items():
+        if kinds[part]:
+            column = pl.col(name)
+        else:
+            column = _said(name, roles[part]) if chat else pl.col(name).cast(pl.String)
+        found.append(column.alias(part))
+    return found
+
+
+def is_messages(source: Source, name: str, dtype: pl.DataType) -> bool:
+    """Tell messages from text.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
+    if EXPECTED[TEXT](dtype):
+        return False
+    if isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.Struct):
+        fields = {field.name: field.dtype for field in dtype.inner.fields}
+        if fields.get("role") == pl.String and "content" in fields:
+            return True
+    found = f"column {name!r} of {source.name} is {dtype}"
+    raise TypeError(f"{found}; it must be text or a list of messages {{role, content}}")
+
+
+def _said(name: str, role: str) -> pl.Expr:
+    """Make one message of a text; a null stays null."""
+    content = pl.col(name).cast(pl.String)
+    message = pl.concat_list(pl.struct(role=pl.lit(role), content=content))
+    return pl.when(content.is_not_null()).then(message)
