@@ -1,6 +1,5 @@
 """Pairs and best completions in files, against plain Python on the whole frame."""
 
-
 import polars as pl
 import pytest
 from hypothesis import given, settings

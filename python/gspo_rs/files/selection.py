@@ -1,0 +1,234 @@
+"""Chosen rows, as a small file that says which rows of which files they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from gspo_rs import atomic
+from gspo_rs.census import read_narrow
+from gspo_rs.files.keep import choose, parse
+from gspo_rs.files.output import Written
+from gspo_rs.source import Source, SourceLike, locate, scan_files
+
+__all__ = ["Selection", "SourceFile", "apply", "read_selection", "select", "write_selection"]
+
+VERSION = 1
+KEY = "gspo_rs_selection"
+ROW = "__gspo_rs_row"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file that rows were chosen from: its path, bytes and SHA-256."""
+
+    path: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some rows of some files.
+
+    Attributes
+    ----------
+    files : tuple of SourceFile
+        In the order in which their rows are counted.
+    n_rows : int
+        Rows of all of them.
+    rows : ndarray of int64, shape (m,)
+        The chosen ones, rising, counted over the files from 0.
+    """
+
+    files: tuple[SourceFile, ...]
+    n_rows: int
+    rows: NDArray[np.int64]
+
+
+def select(
+    source: SourceLike,
+    target: str | Path,
+    *,
+    by: str | Sequence[str],
+    keep: str,
+    reward: str = "reward",
+) -> Written:
+    """Choose rows by rules and write which they are.
+
+    Parameters
+    ----------
+    source : path, glob, or sequence of these
+        Scored completions; see `gspo_rs.data.scan`.
+    target : path
+        The selection file, ``.parquet``. An old one is replaced.
+    by : str or sequence of str
+        The columns that name the group of a row.
+    keep : str
+        Rules of `gspo_rs.files.keep`.
+    reward : str
+        Column of the rewards.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        As `write_selection` and `gspo_rs.data.take_census`.
+    """
+    located, rules = locate(source), parse(keep)
+    _check_target(Path(target), located)
+    narrow = read_narrow(located, by, reward)
+    kept = choose(narrow.rewards, narrow.groups, rules)
+    rows = np.flatnonzero(kept.mask)
+    write_selection(target, source, rows, len(narrow.rewards))
+    groups = len(np.unique(narrow.groups.codes[rows]))
+    return Written(rows=len(rows), groups=groups, dropped=kept.dropped)
+
+
+def write_selection(target: str | Path, source: SourceLike, rows: ArrayLike, n_rows: int) -> None:
+    """Write which rows of some files are chosen.
+
+    Parameters
+    ----------
+    target : path
+        The selection file, ``.parquet``: one column, ``row``, and the files in its metadata.
+    source : path, glob, or sequence of these
+        The files; all of their bytes are read for the digests.
+    rows : array_like of int, shape (m,)
+        Row numbers, strictly rising, counted over the files from 0.
+    n_rows : int
+        Rows of all files.
+
+    Raises
+    ------
+    ValueError
+        If the source is no file, the target's suffix is another, or the rows do not rise from 0
+        to less than `n_rows`.
+    TypeError
+        If the rows are no integers.
+    OSError
+        If a file can't be read, or the target not written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data, chosen = Path(folder) / "a.parquet", Path(folder) / "chosen.parquet"
+    ...     pl.DataFrame({"reward": [0.0, 1.0, 0.5]}).write_parquet(data)
+    ...     write_selection(chosen, data, [1, 2], n_rows=3)
+    ...     apply(read_selection(chosen)).collect().rows()
+    [(1.0,), (0.5,)]
+    """
+    located, path = locate(source), Path(target)
+    _check_target(path, located)
+    chosen = np.asarray(rows)
+    if len(chosen) and chosen.dtype.kind not in "iu":
+        raise TypeError(f"the rows are {chosen.dtype}; they are integers")
+    chosen = chosen.astype(np.int64)
+    risen = bool((np.diff(chosen) > 0).all())
+    if len(chosen) and not (risen and chosen[0] >= 0 and chosen[-1] < n_rows):
+        raise ValueError(f"the rows do not rise strictly from 0 to less than {n_rows}")
+    record = {
+        "version": VERSION,
+        "n_rows": n_rows,
+        "files": [vars(_described(Path(file))) for file in located.files],
+    }
+    with atomic.file(path) as partial:
+        pl.DataFrame({"row": chosen}).write_parquet(partial, metadata={KEY: json.dumps(record)})
+
+
+def read_selection(path: str | Path) -> Selection:
+    """Read a selection file.
+
+    Raises
+    ------
+    ValueError
+        If the file is something else, or of a later version.
+    OSError
+        If it can't be read.
+    """
+    try:
+        metadata = pl.read_parquet_metadata(path)
+        rows = pl.read_parquet(path).to_dict(as_series=True)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise OSError(f"cannot read {path}: {error}") from error
+    if KEY not in metadata or list(rows) != ["row"]:
+        raise ValueError(f"{path} is no selection file; `write_selection` makes one")
+    record: dict[str, Any] = json.loads(metadata[KEY])
+    if record["version"] > VERSION:
+        raise ValueError(f"{path} is of version {record['version']}; this reads up to {VERSION}")
+    files = tuple(SourceFile(**file) for file in record["files"])
+    return Selection(files, record["n_rows"], rows["row"].to_numpy())
+
+
+def apply(selection: Selection, source: SourceLike | None = None) -> pl.LazyFrame:
+    """Scan the chosen rows, with all of their columns, in their order.
+
+    Parameters
+    ----------
+    selection : Selection
+        What `read_selection` returns.
+    source : path, glob, or sequence of these, optional
+        Where the files are now; by default where they were. All of their bytes are read to
+        compare the digests, at about a gigabyte a second.
+
+    Returns
+    -------
+    LazyFrame
+        One byte of memory per row of the source, beside what Polars needs.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer files, or one is not what it was; names it.
+    OSError
+        If a file can't be read.
+    """
+    given = [file.path for file in selection.files] if source is None else locate(source).files
+    if len(given) != len(selection.files):
+        raise ValueError(f"the selection is of {len(selection.files)} files, not {len(given)}")
+    for file, expected in zip(given, selection.files, strict=True):
+        _refuse_change(Path(file), expected)
+    mask = np.zeros(selection.n_rows, dtype=np.bool_)
+    mask[selection.rows] = True
+    chosen = pl.col(ROW).map_batches(
+        lambda rows: pl.Series(mask[rows.to_numpy()]), pl.Boolean, is_elementwise=True
+    )
+    return scan_files(list(given)).with_row_index(ROW).filter(chosen).drop(ROW)
+
+
+def _check_target(path: Path, source: Source) -> None:
+    if path.suffix.lower() != ".parquet":
+        raise ValueError(f"a selection file is Parquet; call it {path.with_suffix('.parquet')}")
+    if not source.files:
+        raise ValueError(f"{source.name} is no file; rows can be chosen only from files")
+    if path.resolve() in {Path(file).resolve() for file in source.files}:
+        raise ValueError(f"{path} is one of the files to read; write to another one")
+
+
+def _described(path: Path) -> SourceFile:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return SourceFile(str(path.resolve()), path.stat().st_size, digest)
+
+
+def _refuse_change(path: Path, expected: SourceFile) -> None:
+    """Raise if a file is not what it was; its size is asked first, because that is quick."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}; it may have moved: say where with `source`")
+    size = path.stat().st_size
+    if size != expected.size:
+        raise ValueError(f"{path} has {size} bytes; it had {expected.size} when it was selected")
+    if _described(path).digest != expected.digest:
+        raise ValueError(f"{path} has other content than when its rows were selected")
