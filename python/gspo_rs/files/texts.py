@@ -8,7 +8,7 @@ import polars as pl
 
 from gspo_rs.source import EXPECTED, TEXT, Source
 
-__all__ = ["COMPLETION", "PROMPT", "is_messages", "named", "texts"]
+__all__ = ["COMPLETION", "PROMPT", "as_messages", "is_messages", "named", "texts"]
 
 # The names that a column of this kind usually has.
 PROMPT = ("prompt",)
@@ -67,15 +67,22 @@ def texts(
         messages, text = sorted(names, key=lambda part: not kinds[part])
         problem = f"{names[messages]!r} of {source.name} holds messages, {names[text]!r} text"
         raise ValueError(f"{problem}; make messages of both with --chat")
-    roles = {"prompt": "user", "completion": "assistant"}
-    found = []
-    for part, name in names.items():
-        if kinds[part]:
-            column = pl.col(name)
-        else:
-            column = _said(name, roles[part]) if chat else pl.col(name).cast(pl.String)
-        found.append(column.alias(part))
-    return found
+    if chat:
+        roles = {"prompt": "user", "completion": "assistant"}
+        return [as_messages(source, name, roles[part]).alias(part) for part, name in names.items()]
+    return [
+        (pl.col(name) if kinds[part] else pl.col(name).cast(pl.String)).alias(part)
+        for part, name in names.items()
+    ]
+
+
+def as_messages(source: Source, name: str, role: str) -> pl.Expr:
+    """Return a column as messages: text becomes one, said by `role`; a null stays null."""
+    if is_messages(source, name, source.check([])[name]):
+        return pl.col(name)
+    content = pl.col(name).cast(pl.String)
+    message = pl.concat_list(pl.struct(role=pl.lit(role), content=content))
+    return pl.when(content.is_not_null()).then(message)
 
 
 def is_messages(source: Source, name: str, dtype: pl.DataType) -> bool:
@@ -94,10 +101,3 @@ def is_messages(source: Source, name: str, dtype: pl.DataType) -> bool:
             return True
     found = f"column {name!r} of {source.name} is {dtype}"
     raise TypeError(f"{found}; it must be text or a list of messages {{role, content}}")
-
-
-def _said(name: str, role: str) -> pl.Expr:
-    """Make one message of a text; a null stays null."""
-    content = pl.col(name).cast(pl.String)
-    message = pl.concat_list(pl.struct(role=pl.lit(role), content=content))
-    return pl.when(content.is_not_null()).then(message)

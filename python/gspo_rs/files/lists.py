@@ -1,0 +1,198 @@
+"""One row per group with lists, out of one row per completion, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from gspo_rs.census import Narrow, read_narrow
+from gspo_rs.files.output import Written, checked_target, write_frames
+from gspo_rs.source import Source, SourceLike, locate
+from gspo_rs.spill import in_order
+
+__all__ = ["to_lists", "to_rows"]
+
+POSITION = "position"
+
+
+def to_lists(
+    source: SourceLike,
+    target: str | Path,
+    *,
+    by: str | Sequence[str],
+    once: Sequence[str] = (),
+    reward: str = "reward",
+    spill_directory: str | Path | None = None,
+) -> Written:
+    """Write one row per group, its columns as lists.
+
+    Parameters
+    ----------
+    source : path, glob, sequence of these, LazyFrame or DataFrame
+        One row per completion; the rows of a group may lie anywhere.
+    target : path
+        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``. An old one is replaced.
+    by : str or sequence of str
+        The columns that name the group of a row; they come once for each group.
+    once : sequence of str
+        Columns that are the same in all rows of a group, such as ``prompt``: they come once, too.
+    reward : str
+        Column of the rewards, only checked.
+    spill_directory : path, optional
+        Where rows are put in order, in a nameless temporary file of about the size of the
+        source; the system's folder for temporary files by default.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or one of `once` differs within a group (names two rows); and as
+        `gspo_rs.data.take_census`.
+    TypeError
+        If a column has the wrong type.
+    OSError
+        If the source can't be found or read, or the target not written.
+
+    Notes
+    -----
+    Groups come by first appearance, members in the order of their rows, columns in their order.
+    `to_rows` gives back every value and type, group after group. Memory grows with ids and
+    rewards; 64 MiB of rows and the largest group are held.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> rows = {"prompt": ["b", "a", "b"], "text": ["x", "y", "z"], "reward": [1.0, 0.0, None]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "lists.parquet"
+    ...     written = to_lists(pl.DataFrame(rows), file, by="prompt")
+    ...     pl.read_parquet(file).rows()
+    [('b', ['x', 'z'], [1.0, None]), ('a', ['y'], [0.0])]
+    """
+    located = locate(source)
+    path = checked_target(target, located)
+    single = [*([by] if isinstance(by, str) else by), *once]
+    schema = located.check([(name, "anything") for name in single])
+    narrow = read_narrow(located, by, reward)
+    lists = [name for name in schema if name not in single]
+    ordered = in_order(
+        _numbered(located, narrow), 0, narrow.groups.n_groups, directory=spill_directory
+    )
+    frames = (_grouped(located, frame, list(schema), lists, once) for frame in ordered)
+    types = {name: pl.List(kind) if name in lists else kind for name, kind in schema.items()}
+    rows = write_frames(frames, pl.Schema(types), path)
+    return Written(rows=rows, groups=rows, dropped={})
+
+
+def to_rows(source: SourceLike, target: str | Path, *, once: Sequence[str] = ()) -> Written:
+    """Write one row per completion out of lists; undoes `to_lists`.
+
+    Parameters
+    ----------
+    source : path, glob, sequence of these, LazyFrame or DataFrame
+        One row per group. The lists of a row are all of the same length, at least one.
+    target : path
+        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``. An old one is replaced.
+    once : sequence of str
+        Columns that are lists, but of the group as a whole, such as a prompt of messages. What is
+        no list is repeated for each member anyway.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    ValueError
+        If no column is a list, or a list is null, empty, or of another length than the others of
+        its row (names the row).
+    OSError
+        If the source can't be found or read, or the target not written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> lists = {"prompt": ["b", "a"], "reward": [[1.0, None], [0.0]]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "rows.parquet"
+    ...     written = to_rows(pl.DataFrame(lists), file)
+    ...     pl.read_parquet(file).rows()
+    [('b', 1.0), ('b', None), ('a', 0.0)]
+    """
+    located = locate(source)
+    path = checked_target(target, located)
+    schema = located.check([(name, "anything") for name in once])
+    inner = {
+        name: kind.inner
+        for name, kind in schema.items()
+        if isinstance(kind, pl.List) and name not in once
+    }
+    if not inner:
+        raise ValueError(f"no column of {located.name} is a list; it has {', '.join(schema)}")
+    types = pl.Schema({name: inner.get(name, kind) for name, kind in schema.items()})
+    with located.reading():
+        n_groups = int(located.frame.select(pl.len()).collect(engine="streaming").item())
+    rows = write_frames(_exploded(located, list(inner), n_groups), types, path)
+    return Written(rows=rows, groups=n_groups, dropped={})
+
+
+def _numbered(source: Source, narrow: Narrow) -> Iterator[pl.DataFrame]:
+    """Yield the rows with the number of their group."""
+    start, codes = 0, narrow.groups.codes
+    for frame in source.batches([pl.all()], len(codes)):
+        stop = start + frame.height
+        if stop > len(codes):
+            break
+        rows = pl.struct(pl.all()).alias("row")
+        yield frame.select(
+            pl.Series(POSITION, codes[start:stop]),
+            pl.Series("number", np.arange(start, stop)),
+            rows,
+        )
+        start = stop
+    if start != len(codes):
+        raise ValueError(f"{source.name} has another number of rows than when it was read first")
+
+
+def _grouped(
+    source: Source, frame: pl.DataFrame, names: list[str], lists: list[str], once: Sequence[str]
+) -> pl.DataFrame:
+    """Make one row of each group of a frame that holds them whole."""
+    field = pl.col("row").struct.field
+    for name in once:
+        first = field(name).first().over(POSITION)
+        differ = frame.select(field(name).ne_missing(first).alias("differ"), POSITION, "number")
+        if differ["differ"].any():
+            row = differ.row(int(np.argmax(differ["differ"].to_numpy())), named=True)
+            start = differ.filter(pl.col(POSITION) == row[POSITION])["number"][0]
+            where = f"rows {start} and {row['number']} of {source.name}"
+            raise ValueError(f"{where} are of one group but differ in {name!r}")
+    # Numbers for names, because a column may be called as the position is.
+    parts = [
+        (field(name) if name in lists else field(name).first()).alias(f"part{i}")
+        for i, name in enumerate(names)
+    ]
+    grouped = frame.group_by(POSITION, maintain_order=True).agg(parts)
+    return grouped.select(pl.col(f"part{i}").alias(name) for i, name in enumerate(names))
+
+
+def _exploded(source: Source, lists: list[str], n_groups: int) -> Iterator[pl.DataFrame]:
+    start = 0
+    for frame in source.batches([pl.all()], n_groups):
+        lengths = frame.select(pl.col(name).list.len() for name in lists)
+        first = lengths[lists[0]]
+        for name in lists:
+            wrong = ((lengths[name] != first) | (lengths[name] == 0)).fill_null(True)
+            if wrong.any():
+                row = int(np.argmax(wrong.to_numpy()))
+                found = f"{name!r} has {lengths[name][row]} values, {lists[0]!r} {first[row]}"
+                where = f"row {start + row} of {source.name}"
+                raise ValueError(f"{where}: {found}; all lists need the same number, at least 1")
+        yield frame.explode(lists)
+        start += frame.height
