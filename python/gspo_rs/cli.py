@@ -13,7 +13,14 @@ app = App(
 
 # Name → the line of `--help`; the command is `gspo_rs.commands.NAME:NAME`.
 COMMANDS = {
+    "best": "Write the best completions of each group: prompt, completion, reward.",
+    "lists": "Write one row per group, its columns as lists.",
+    "pairs": "Write preference pairs for DPO: prompt, chosen, rejected, margin.",
+    "rows": "Write one row per completion out of groups as lists.",
+    "select": "Choose rows by rules and write which they are.",
+    "stats": "Describe scored groups in a table.",
     "train": "Train a causal language model as a TOML file says.",
+    "verl": "Write one prompt per group in the schema of verl.",
 }
 for name, line in COMMANDS.items():
     app.command(f"gspo_rs.commands.{name}:{name}", name=name, help=line)

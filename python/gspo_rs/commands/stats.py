@@ -1,0 +1,128 @@
+"""`gspo-rs stats`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from gspo_rs.commands.outcome import TOLD, interrupted, told
+from gspo_rs.files.summary import QUANTILES, Summary, summarize
+
+NONE = "-"
+
+
+def stats(
+    source: str,
+    *,
+    by: Annotated[list[str], Parameter(consume_multiple=True)],
+    reward: str = "reward",
+    per: str | None = None,
+    threshold: float = 0.5,
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    verbose: Annotated[bool, Parameter(name=["-v", "--verbose"], negative="")] = False,
+) -> int:
+    """Describe scored groups in a table.
+
+    Parameters
+    ----------
+    source
+        A file or a glob: .parquet, .jsonl, .ndjson or .csv.
+    by
+        The columns that name the group of a row.
+    reward
+        Column of the rewards.
+    per
+        A column whose values are described one by one, such as the model.
+    threshold
+        For pass@k: a completion is right when its reward is at least this.
+    json_
+        Write a list of objects, for machines.
+    verbose
+        Show where an error comes from.
+    """
+    try:
+        found = summarize(source, by=by, reward=reward, per=per, threshold=threshold)
+    except KeyboardInterrupt:
+        return interrupted("stopped")
+    except TOLD as error:
+        return told(error, verbose=verbose)
+    if json_:
+        sys.stdout.write(json.dumps([part.to_dict() for part in found], indent=2) + "\n")
+    else:
+        console = Console()
+        console.print(f"{source} by {', '.join(by)}", highlight=False, soft_wrap=True)
+        console.print(whole(found[0], threshold=threshold))
+        if per is not None:
+            console.print(parts(found[1:], per=per))
+    return 0
+
+
+def whole(summary: Summary, *, threshold: float) -> Table:
+    """Return a table with a line for each number."""
+    shown = Table(show_header=False)
+    shown.add_column("")
+    shown.add_column("", justify="right")
+    for section in _sections(summary, threshold):
+        for name, value in section.items():
+            shown.add_row(name, value)
+        shown.add_section()
+    return shown
+
+
+def parts(found: list[Summary], *, per: str) -> Table:
+    """Return a table with a line for each part."""
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown.add_column(per, overflow="fold")
+    for name in ("rows", "groups", "signal", "ties", "mean", "within", "between", "pass@1"):
+        shown.add_column(name, justify="right")
+    for summary in found:
+        numbers = (summary.mean, summary.within, summary.between, summary.pass_at_k.get(1))
+        shown.add_row(
+            summary.part,
+            f"{summary.rows:,}",
+            f"{summary.groups:,}",
+            f"{summary.informative:.1%}",
+            _share(summary.ties),
+            *map(_number, numbers),
+        )
+    return shown
+
+
+def _sections(found: Summary, threshold: float) -> list[dict[str, str]]:
+    labels = {0.0: "minimum", 0.5: "median", 1.0: "maximum"}
+    values = dict(zip(QUANTILES, found.quantiles or (), strict=False))
+    quantiles = {labels.get(q, f"quantile {q:g}"): _number(values.get(q)) for q in QUANTILES}
+    return [
+        {"rows": f"{found.rows:,}", "without a reward": f"{found.unscorable:,}"},
+        {
+            "groups": f"{found.groups:,}",
+            "size: min, median, max": ", ".join(f"{size:g}" for size in found.size),
+            "informative groups": f"{found.informative:.1%}",
+            "ties within groups": _share(found.ties),
+        },
+        {
+            "mean reward": _number(found.mean),
+            "standard deviation": _number(found.std),
+            "within groups": _number(found.within),
+            "between groups": _number(found.between),
+        },
+        quantiles,
+        {
+            f"pass@{k}, reward ≥ {threshold:g}": f"{chance:.3f}"
+            for k, chance in found.pass_at_k.items()
+        },
+    ]
+
+
+def _share(value: float | None) -> str:
+    return NONE if value is None else f"{value:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3g}"

@@ -1,0 +1,104 @@
+"""The commands that choose and write: what Python writes, one line for a mistake."""
+
+import json
+from importlib import import_module
+
+import polars as pl
+import pytest
+
+from gspo_rs.cli import COMMANDS, app
+from gspo_rs.files.best import best
+from gspo_rs.files.lists import to_lists
+from gspo_rs.files.pairs import pairs
+from gspo_rs.files.selection import apply, read_selection
+from gspo_rs.files.summary import summarize
+from gspo_rs.files.verl import verl
+
+
+def run(*arguments):
+    return app([str(argument) for argument in arguments], result_action="return_value")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_line_of_help_is_the_first_of_the_command(name):
+    command = getattr(import_module(f"gspo_rs.commands.{name}"), name)
+    assert command.__doc__.splitlines()[0].startswith(COMMANDS[name].rstrip("."))
+
+
+def test_the_commands_write_what_the_functions_write(shared, tmp_path, capsys):
+    source = shared / "data/llama3b_amc_aime50.parquet"
+    by = ["source", "prompt_id"]
+    keep = "informative,pass-rate:0.1.."
+    options = ["--by", *by, "--keep", keep]
+    named = {"ground_truth": "expected_answer", "data_source": "aime"}
+    truth = ["--ground-truth", "expected_answer", "--data-source", "aime"]
+    for command, function, more, given in [
+        ("pairs", pairs, ["--strategy", "all", "--chat"], {"strategy": "all", "chat": True}),
+        ("best", best, ["--n", "2"], {"n": 2}),
+        ("verl", verl, truth, named),
+    ]:
+        assert run(command, source, tmp_path / "a.parquet", *options, *more) == 0
+        written = function(source, tmp_path / "b.parquet", by=by, keep=keep, **given)
+        found, expected = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in "ab")
+        assert found.equals(expected)
+        said = capsys.readouterr().out.splitlines()
+        assert (
+            said[0] == f"{written.rows:,} rows of {written.groups:,} groups in {tmp_path}/a.parquet"
+        )
+        assert said[1:] == [
+            f"{rows:,} rows dropped by {rule}" for rule, rows in written.dropped.items()
+        ]
+
+
+def test_lists_rows_and_select_write_what_the_functions_write(shared, tmp_path):
+    source = shared / "data/tot_game24_200.parquet"
+    lists, rows = tmp_path / "l.parquet", tmp_path / "r.parquet"
+    assert run("lists", source, lists, "--by", "prompt_id", "--once", "prompt") == 0
+    to_lists(source, tmp_path / "m.parquet", by="prompt_id", once=["prompt"])
+    assert pl.read_parquet(lists).equals(pl.read_parquet(tmp_path / "m.parquet"))
+    assert run("rows", lists, rows) == 0
+    assert pl.read_parquet(rows).height == pl.read_parquet(source).height
+    assert run("select", source, rows, "--by", "prompt_id", "--keep", "best:3") == 0
+    assert apply(read_selection(rows)).collect().height == 300
+
+
+def test_stats_writes_json_and_a_table_of_the_same_numbers(shared, capsys, monkeypatch):
+    source = shared / "data/rg_policy3.parquet"
+    assert run("stats", source, "--by", "prompt_id", "--per", "source", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    expected = summarize(source, by="prompt_id", per="source")
+    assert found == json.loads(json.dumps([summary.to_dict() for summary in expected]))
+    monkeypatch.setenv("COLUMNS", "160")
+    assert run("stats", source, "--by", "prompt_id", "--per", "source") == 0
+    table = capsys.readouterr().out
+    for text in ("26,100", "5,053", f"{expected[0].pass_at_k[1]:.3f}", found[3]["part"]):
+        assert text in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pairs", "{rg}", "{out}", "--by", "prompt_id", "--keep", "best"], "write it as best:1"),
+        (["pairs", "{rg}", "{out}", "--by", "nothing"], "has no column 'nothing'"),
+        (["best", "{rg}", "{out}", "--by", "prompt_id", "--n", "0"], "n is 0"),
+        (["best", "none.parquet", "{out}", "--by", "prompt_id"], "no such file: none.parquet"),
+        (["lists", "{rg}", "{out}", "--by", "task", "--once", "prompt"], "but differ in 'prompt'"),
+        (["rows", "{rg}", "{out}"], "is a list; it has"),
+        (["select", "{rg}", "{out}", "--by", "prompt_id", "--keep", "worst:1"], "'worst'; use all"),
+        (["stats", "{rg}", "--by", "prompt_id", "--threshold", "nan"], "threshold is nan"),
+        (
+            ["verl", "{rg}", "{out}", "--by=task", "--ground-truth=x", "--data-source=y"],
+            "no column 'x'",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_two_and_writes_nothing(
+    shared, tmp_path, capsys, arguments, message
+):
+    places = {"rg": shared / "data/rg_policy3.parquet", "out": tmp_path / "out.parquet"}
+    assert run(*(argument.format(**places) for argument in arguments)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
