@@ -56,7 +56,7 @@ class Example:
 
 
 def choose_groups(narrow: Narrow, stats: GroupStats) -> Mapping[str, Sequence[Example]]:
-    """Choose the groups with the highest mean, the largest deviation and the lowest mean.
+    """Choose the groups with the highest mean, the largest deviation (ddof 0) and the lowest mean.
 
     Returns
     -------
@@ -64,9 +64,11 @@ def choose_groups(narrow: Narrow, stats: GroupStats) -> Mapping[str, Sequence[Ex
         From each of `KINDS` to at most `GROUPS` groups with two or more scored rollouts. Of equal
         ones the larger group comes first, then the one that appears first.
     """
+    # Not divided by n - 1, which would put pairs before all larger groups.
+    deviation = stats.std * np.sqrt((stats.scored - 1) / np.maximum(stats.scored, 1))
     orders = {
         "best": np.lexsort((-stats.scored, -stats.mean)),
-        "divided": np.lexsort((-stats.scored, -stats.std)),
+        "divided": np.lexsort((-stats.scored, -deviation)),
         "worst": np.lexsort((-stats.scored, stats.mean)),
     }
     chosen = {}

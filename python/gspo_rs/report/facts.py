@@ -62,9 +62,9 @@ class Facts:
     Attributes
     ----------
     n_rollouts, n_groups, n_unscorable : int
-    sizes, rewards, means, deviations, distinct : Histogram
-        Of the groups' sizes, the scored rewards, the groups' mean rewards, standard deviations
-        (ddof 1) and numbers of distinct rewards.
+    sizes, rewards, means, deviations : Histogram
+        Of the groups' sizes, the scored rewards, the groups' mean rewards and standard deviations
+        (ddof 1).
     quantiles : tuple of 5 float
         Lowest reward, quartiles, highest reward.
     mean : float
@@ -77,8 +77,10 @@ class Facts:
     threshold : float or None
         From which reward on a completion is right: 0.5 if rewards are 0 or 1 and none is given.
     spread : Spread
-    tied_pairs : float
-        Share of the pairs of scored rollouts of a group whose rewards are equal; NaN without any.
+    n_pairs, tied_pairs : int
+        Pairs of scored rollouts of one group, and those of them whose rewards are equal.
+    median_distinct : float
+        Of the number of distinct rewards in groups with a scored one.
     """
 
     n_rollouts: int
@@ -88,7 +90,6 @@ class Facts:
     rewards: Histogram
     means: Histogram
     deviations: Histogram
-    distinct: Histogram
     quantiles: tuple[float, ...]
     mean: float
     n_informative: int
@@ -98,7 +99,9 @@ class Facts:
     n_equal_right: int | None
     threshold: float | None
     spread: Spread
-    tied_pairs: float
+    n_pairs: int
+    tied_pairs: int
+    median_distinct: float
 
 
 def find_facts(narrow: Narrow, stats: GroupStats, threshold: float | None) -> Facts:
@@ -126,7 +129,6 @@ def find_facts(narrow: Narrow, stats: GroupStats, threshold: float | None) -> Fa
         rewards=histogram(scored),
         means=histogram(stats.mean),
         deviations=histogram(stats.std),
-        distinct=histogram(stats.distinct[stats.scored > 0]),
         quantiles=tuple(float(value) for value in np.quantile(scored, [0, 0.25, 0.5, 0.75, 1])),
         mean=float(scored.mean()),
         n_informative=int(stats.informative.sum()),
@@ -136,7 +138,9 @@ def find_facts(narrow: Narrow, stats: GroupStats, threshold: float | None) -> Fa
         n_equal_right=right,
         threshold=threshold,
         spread=_spread(stats),
-        tied_pairs=_tied_pairs(narrow, stats),
+        n_pairs=int((stats.scored * (stats.scored - 1) // 2).sum()),
+        tied_pairs=_tied_pairs(narrow),
+        median_distinct=float(np.median(stats.distinct[stats.scored > 0])),
     )
 
 
@@ -149,12 +153,11 @@ def _spread(stats: GroupStats) -> Spread:
     return Spread(float(within / count.sum()), float(between / count.sum()))
 
 
-def _tied_pairs(narrow: Narrow, stats: GroupStats) -> float:
-    pairs = (stats.scored * (stats.scored - 1)).sum()
+def _tied_pairs(narrow: Narrow) -> int:
     rows = pl.DataFrame({"group": narrow.groups.codes, "reward": narrow.reward})
     classes = rows.filter(pl.col("reward").is_not_nan()).group_by("group", "reward").len()
     size = classes["len"].cast(pl.Int64)
-    return float((size * (size - 1)).sum() / pairs) if pairs else math.nan
+    return int((size * (size - 1) // 2).sum())
 
 
 def length_effect(narrow: Narrow, stats: GroupStats) -> LengthEffect:

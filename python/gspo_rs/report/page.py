@@ -26,6 +26,7 @@ from gspo_rs.report.sections import (
     about_length,
     about_models,
     about_rewards,
+    about_signal,
 )
 from gspo_rs.report.texts import MANY, Repeated, copies, repeated
 from gspo_rs.source import Source, SourceLike, locate
@@ -147,14 +148,14 @@ def _texts(source: Source, names: Names, narrow: Narrow, found: GroupStats) -> T
 
 
 def _sections(names: Names, narrow: Narrow, facts: Facts, found: GroupStats) -> list[Section]:
-    sections = [
+    return [
         Section("groups", "Groups", about_groups(facts)),
+        Section("signal", "Signal", about_signal(facts)),
         Section("rewards", "Rewards", about_rewards(facts)),
         _draws(narrow, facts),
         _models(names, narrow, found),
         _completions(names, narrow, found),
     ]
-    return sections
 
 
 def _draws(narrow: Narrow, facts: Facts) -> Section:

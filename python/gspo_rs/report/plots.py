@@ -12,10 +12,12 @@ from gspo_rs.report.labels import cut, number, share
 
 __all__ = ["bars", "intervals", "lines", "shares", "trend"]
 
-WIDTH, HEIGHT = 460, 232
-LEFT, RIGHT, TOP, BOTTOM = 48, 14, 14, 44
-# One more than the models that `curves` gives.
-COLOURS = 6
+WIDTH, HEIGHT = 400, 220
+LEFT, RIGHT, TOP, BOTTOM = 46, 14, 28, 44
+# Shares stand three in a row.
+NARROW = 320
+LEGEND = 20
+WIDEST = 64
 
 Scale = Callable[[float], float]
 
@@ -47,10 +49,12 @@ def bars(found: Histogram, *, title: str, x: str, y: str) -> str:
         if not height:
             continue
         place = number((left + right) / 2) if found.whole else f"{number(left)} to {number(right)}"
-        gap = min(1.0, 0.1 * (across(right) - across(left)))
+        wide = across(right) - across(left)
+        # A lone bar is a bar and not a wall.
+        gap = max(min(1.0, 0.1 * wide), (wide - WIDEST) / 2)
         # A bar of one among thousands must not vanish.
         tall = max(up(0) - up(height), 1.5)
-        shape = {"x": across(left) + gap, "width": across(right) - across(left) - 2 * gap}
+        shape = {"x": across(left) + gap, "width": wide - 2 * gap}
         bar = _add(svg, "rect", "bar", **shape, y=up(0) - tall, height=tall, rx=1)
         _add(bar, "title").text = f"{place}: {height:,} {y} ({share(height, found.total)})"
     inside = (edges[0] + 0.5, edges[-1] - 0.5) if found.whole else (edges[0], edges[-1])
@@ -59,28 +63,34 @@ def bars(found: Histogram, *, title: str, x: str, y: str) -> str:
 
 
 def lines(curves: Sequence[Curve], *, title: str, y: str) -> str:
-    """Draw what k draws bring against k, each doubling one step to the right."""
+    """Draw what k draws bring against k, each doubling one step to the right.
+
+    The axis upwards is as long as the lines need: it need not hold zero.
+    """
     most = max(curve.draws[-1] for curve in curves)
     values = [value for curve in curves for value in curve.mean]
-    low, high = min(0.0, *values), max(values)
-    if low == high:
-        high = low + 1
+    low, high = min(values), max(values)
+    space = 0.06 * (high - low) or 0.5
+    low, high = low - space, high + space
     described = f"{len(curves)} lines, from one draw to {most}."
-    svg = _svg(title, described, HEIGHT)
+    svg = _svg(title, described, HEIGHT + LEGEND * len(curves))
     across, up = _scales(0, math.log2(most), low, high)
     _y_axis(svg, up, low, high, y)
+    _legend(svg, [curve.name for curve in curves], HEIGHT + 14)
     for colour, curve in enumerate(curves):
-        points = [(across(math.log2(k)), up(m)) for k, m in zip(curve.draws, curve.mean, strict=True)]
+        pairs = zip(curve.draws, curve.mean, strict=True)
+        points = [(across(math.log2(k)), up(mean)) for k, mean in pairs]
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-        _add(svg, "polyline", f"line c{colour % COLOURS}", points=path)
+        _add(svg, "polyline", f"line c{colour}", points=path)
         for (a, b), k, mean, error in zip(
             points, curve.draws, curve.mean, curve.error, strict=True
         ):
-            dot = _add(svg, "circle", f"dot c{colour % COLOURS}", cx=a, cy=b, r=3)
+            dot = _add(svg, "circle", f"dot c{colour}", cx=a, cy=b, r=3)
             told = f"{cut(curve.name, 40)}, k = {k}: {number(mean)} ± {number(error)}"
             _add(dot, "title").text = told
-    steps = range(math.floor(math.log2(most)) + 1)
-    _x_axis(svg, across, [(step, f"{2**step:,}") for step in steps], "draws k")
+    # The last one only where it does not run into the power of two before it.
+    steps = [*range(math.floor(math.log2(most / 1.3)) + 1), math.log2(most)]
+    _x_axis(svg, across, [(step, f"{round(2**step):,}") for step in steps], "draws k")
     return _text(svg)
 
 
@@ -129,24 +139,21 @@ def intervals(
 def shares(parts: Sequence[tuple[str, float]], *, title: str) -> str:
     """Draw one bar cut into the shares of `parts`, and a line of words for each."""
     total = sum(size for _, size in parts)
-    height = 46 + 22 * len(parts)
     told = [f"{name}: {number(size)} ({share(size, total)})" for name, size in parts]
-    svg = _svg(title, "; ".join(told), height)
+    svg = _svg(title, "; ".join(told), 46 + LEGEND * len(parts), width=NARROW)
     x = 0.0
     for colour, (_, size) in enumerate(parts):
-        wide = WIDTH * size / total if total else 0.0
+        wide = NARROW * size / total if total else 0.0
         if size:
             bar = _add(svg, "rect", f"part c{colour}", x=x, y=4, width=max(wide, 1), height=24)
             _add(bar, "title").text = told[colour]
-        y = 50 + 22 * colour
-        _add(svg, "rect", f"part c{colour}", x=0, y=y - 10, width=12, height=12, rx=2)
-        _add(svg, "text", "name", x=20, y=y).text = told[colour]
         x += wide
+    _legend(svg, told, 50)
     return _text(svg)
 
 
-def _svg(title: str, described: str, height: float) -> Xml.Element:
-    svg = Xml.Element("svg", {"viewBox": f"0 0 {WIDTH} {height:g}", "role": "img"})
+def _svg(title: str, described: str, height: float, *, width: float = WIDTH) -> Xml.Element:
+    svg = Xml.Element("svg", {"viewBox": f"0 0 {width} {height:g}", "role": "img"})
     _add(svg, "title").text = title
     _add(svg, "desc").text = described
     return svg
@@ -159,6 +166,13 @@ def _add(parent: Xml.Element, tag: str, name: str = "", **attributes: float | st
         for key, value in attributes.items()
     }
     return Xml.SubElement(parent, tag, {**({"class": name} if name else {}), **written})
+
+
+def _legend(svg: Xml.Element, names: Sequence[str], y: float) -> None:
+    for colour, name in enumerate(names):
+        below = y + LEGEND * colour
+        _add(svg, "rect", f"part c{colour}", x=2, y=below - 10, width=12, height=12, rx=2)
+        _add(svg, "text", "name", x=21, y=below).text = cut(name, 60)
 
 
 def _text(svg: Xml.Element) -> str:
@@ -212,7 +226,4 @@ def _y_axis(svg: Xml.Element, up: Scale, low: float, high: float, label: str) ->
         y = up(place)
         _add(svg, "line", "grid", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y)
         _add(svg, "text", "tick", x=LEFT - 6, y=y + 4, text_anchor="end").text = written
-    middle = TOP + (HEIGHT - TOP - BOTTOM) / 2
-    turned = f"rotate(-90 11 {middle:g})"
-    axis = _add(svg, "text", "axis", x=11, y=middle, text_anchor="middle", transform=turned)
-    axis.text = cut(label, 40)
+    _add(svg, "text", "axis", x=2, y=12).text = cut(label, 60)

@@ -23,6 +23,7 @@ __all__ = [
     "about_length",
     "about_models",
     "about_rewards",
+    "about_signal",
 ]
 
 # Models that get a line of the plot and of the table.
@@ -49,13 +50,18 @@ class Figure:
 
 
 def about_groups(facts: Facts) -> list[Figure]:
-    """Show how large the groups are and which of them teach."""
-    return [_sizes(facts), _signal(facts), _difficulty(facts)]
+    """Show how large the groups are, and how hard their prompts."""
+    return [_sizes(facts), _difficulty(facts)]
 
 
 def about_rewards(facts: Facts) -> list[Figure]:
     """Show how rewards are distributed, over all rollouts and inside groups."""
-    return [_rewards(facts), _spread(facts), _deviations(facts), _ties(facts)]
+    return [_rewards(facts), _deviations(facts)]
+
+
+def about_signal(facts: Facts) -> list[Figure]:
+    """Show what of the rewards can tell the completions of a group apart."""
+    return [_signal(facts), _spread(facts), _ties(facts)]
 
 
 def about_draws(curves: Sequence[Curve], threshold: float | None) -> list[Figure]:
@@ -162,11 +168,11 @@ def about_copies(copies: Copies) -> Figure:
     if not copies.n_copies:
         act = "Every completion of a group is its own: nothing to do."
     if copies.contradiction:
-        one, other = copies.contradiction
+        (one, first), (other, second) = copies.contradiction
         act = (
             f"{copies.n_contradicted:,} of {copies.n_sets:,} repeated completions got different "
-            f"rewards in one group, first in rows {one:,} and {other:,}: the scorer contradicts "
-            "itself, and that noise is learned like a signal."
+            f"rewards in one group, first {first:.6g} in row {one:,} and {second:.6g} in row "
+            f"{other:,}: the scorer contradicts itself, and that noise is learned like a signal."
         )
     title = "Copies inside groups"
     return Figure(title, shares(parts, title=title), read, act, _counted("completions", parts))
@@ -197,7 +203,7 @@ def _signal(facts: Facts) -> Figure:
     )
     act = "Keep the informative ones, and swap prompts that are too easy or too hard."
     if not silent:
-        act = "Every group teaches something."
+        read, act = "Every group has two different rewards.", "Every group teaches something."
     title = "Groups with a signal"
     return Figure(title, shares(parts, title=title), read, act, _counted("groups", parts))
 
@@ -243,14 +249,16 @@ def _deviations(facts: Facts) -> Figure:
 
 
 def _ties(facts: Facts) -> Figure:
+    tied = facts.tied_pairs
+    parts = [("equal rewards", tied), ("different rewards", facts.n_pairs - tied)]
     read = (
-        f"{share(facts.tied_pairs, 1)} of the pairs inside groups have equal rewards."
-        if not math.isnan(facts.tied_pairs)
-        else "No group has two scored rollouts."
+        f"{share(tied, facts.n_pairs)} of the pairs inside groups have equal rewards; half of the "
+        f"groups have {number(facts.median_distinct)} distinct rewards or fewer."
     )
+    if not facts.n_pairs:
+        read = "No group has two scored rollouts."
     act = "Few distinct rewards make coarse ranks: a finer scorer would tell completions apart."
-    x = "distinct rewards in a group"
-    return _bars(facts.distinct, "Ties", x, read=read, act=act)
+    return Figure("Ties", shares(parts, title="Ties"), read, act, _counted("pairs", parts))
 
 
 def _bars(

@@ -34,8 +34,8 @@ class Copies:
     n_sets, n_contradicted : int
         Completions that stand two or more times in a group, and those of them that got two
         different rewards there.
-    contradiction : tuple of int or None
-        Two rows of one group with the same completion and different rewards, the first ones.
+    contradiction : pair of (int, float), or None
+        The first two rows of one group with the same completion and different rewards, and these.
     """
 
     n_completions: int
@@ -43,7 +43,7 @@ class Copies:
     n_groups: int
     n_sets: int
     n_contradicted: int
-    contradiction: tuple[int, int] | None
+    contradiction: tuple[tuple[int, float], tuple[int, float]] | None
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ def copies(narrow: Narrow) -> Copies:
     if contradicted.any():
         pair = int(np.argmax(contradicted))
         members = found.order[found.offsets[pair] : found.offsets[pair + 1]]
-        members = members[~np.isnan(reward[members])]
-        other = members[np.argmax(reward[members] != reward[members[0]])]
-        example = (int(rows[members[0]]), int(rows[other]))
+        scored = members[~np.isnan(reward[members])]
+        one, other = scored[0], scored[np.argmax(reward[scored] != reward[scored[0]])]
+        example = (int(rows[one]), float(reward[one])), (int(rows[other]), float(reward[other]))
     return Copies(
         n_completions=len(rows),
         n_copies=len(rows) - found.n_groups,
@@ -103,7 +103,8 @@ def repeated(narrow: Narrow) -> tuple[int, Sequence[Repeated]]:
         Completions that stand in `MANY` groups or more and beat more than half of the others
         there: a mean percentile above 0.5.
     shown : sequence of Repeated
-        Those in most groups, at most `SHOWN`.
+        Those with the largest product of the number of groups and what the mean percentile
+        has above 0.5, at most `SHOWN`.
     """
     assert narrow.text is not None
     rows = np.flatnonzero(narrow.text >= 0)
@@ -120,7 +121,9 @@ def repeated(narrow: Narrow) -> tuple[int, Sequence[Repeated]]:
         mean_percentile = np.bincount(text, standing, n_texts) / count
         mean_reward = np.bincount(text, narrow.reward[scored], n_texts) / count
     suspects = np.flatnonzero((n_groups >= MANY) & (mean_percentile > 0.5))
-    order = suspects[np.argsort(-n_groups[suspects], kind="stable")][:SHOWN]
+    # What is right in many groups by chance stands near the middle of most.
+    wins = n_groups[suspects] * (mean_percentile[suspects] - 0.5)
+    order = suspects[np.argsort(-wins, kind="stable")][:SHOWN]
     return len(suspects), [
         Repeated(
             row=int(np.argmax(narrow.text == code)),
