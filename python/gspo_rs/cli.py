@@ -13,6 +13,7 @@ app = App(
 
 # Name → the line of `--help`; the command is `gspo_rs.commands.NAME:NAME`.
 COMMANDS = {
+    "report": "Write one HTML page about scored completions.",
     "train": "Train a causal language model as a TOML file says.",
 }
 for name, line in COMMANDS.items():

@@ -65,7 +65,7 @@ def choose_groups(narrow: Narrow, stats: GroupStats) -> Mapping[str, Sequence[Ex
         ones the larger group comes first, then the one that appears first.
     """
     # Not divided by n - 1, which would put pairs before all larger groups.
-    deviation = stats.std * np.sqrt((stats.scored - 1) / np.maximum(stats.scored, 1))
+    deviation = stats.std * np.sqrt(1 - 1 / np.maximum(stats.scored, 1))
     orders = {
         "best": np.lexsort((-stats.scored, -stats.mean)),
         "divided": np.lexsort((-stats.scored, -deviation)),
@@ -85,9 +85,7 @@ def unscorable_rows(narrow: Narrow) -> Sequence[int]:
     return rows
 
 
-def gather(
-    source: Source, names: Names, narrow: Narrow, rows: Iterable[int]
-) -> Mapping[int, Row]:
+def gather(source: Source, names: Names, narrow: Narrow, rows: Iterable[int]) -> Mapping[int, Row]:
     """Read the keys and texts of some rows, holding no more of a text than is shown.
 
     Raises

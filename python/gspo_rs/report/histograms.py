@@ -79,9 +79,8 @@ def round_step(span: float, parts: int) -> float:
     """
     rough = span / parts
     power = 10.0 ** math.floor(math.log10(rough))
-    return next(
-        float(f"{step * power:.12g}") for step in (1, 2, 2.5, 5, 10) if step * power >= 0.999 * rough
-    )
+    step = next(step for step in (1, 2, 2.5, 5, 10) if step * power >= 0.999 * rough)
+    return float(f"{step * power:.12g}")
 
 
 def _edges(low: float, high: float) -> NDArray[np.float64]:
@@ -96,6 +95,5 @@ def _edges(low: float, high: float) -> NDArray[np.float64]:
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     # Each edge as people write it, so that a reward of 0.15 lies right of the edge 0.15.
     edges = np.array([float(f"{index * step:.12g}") for index in range(first, last + 1)])
-    return np.concatenate(
-        [[low] if low < edges[0] else [], edges, [high] if high > edges[-1] else []]
-    )
+    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)
+    return edges

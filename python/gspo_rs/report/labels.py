@@ -19,10 +19,10 @@ def number(value: float) -> str:
     Examples
     --------
     >>> number(136900), number(0.54218), number(1234.5), number(float("nan"))
-    ('136,900', '0.542', '1,234', '–')
+    ('136,900', '0.542', '1,234', 'n/a')
     """
     if math.isnan(value):
-        return "–"
+        return "n/a"
     if abs(value) < 1e15 and float(value).is_integer():
         return f"{int(value):,}"
     if 1000 <= abs(value) < 1e15:
@@ -36,10 +36,10 @@ def share(part: float, whole: float) -> str:
     Examples
     --------
     >>> share(1, 3), share(1, 1_000_000), share(999_999, 1_000_000), share(0, 0)
-    ('33.3 %', '< 0.1 %', '> 99.9 %', '–')
+    ('33.3 %', '< 0.1 %', '> 99.9 %', 'n/a')
     """
     if not whole:
-        return "–"
+        return "n/a"
     rounded = round(100 * part / whole, 1)
     if part and rounded == 0:
         return "< 0.1 %"
@@ -49,11 +49,11 @@ def share(part: float, whole: float) -> str:
 
 
 def visible(text: str) -> str:
-    """Replace characters that a page can't show, or that reorder it, by signs for them.
+    r"""Replace characters that a page can't show, or that reorder it, by signs for them.
 
     Examples
     --------
-    >>> visible("a\\x00b")
+    >>> visible("a\x00b")
     'a␀b'
     """
     # Unicode has a sign for each control character, from U+2400; U+2421 is that of DEL, 0x7f.

@@ -73,6 +73,4 @@ def standings(narrow: Narrow, stats: GroupStats) -> Sequence[Standing]:
         .sort(["percentile", "model"], descending=[True, False])
         .with_columns(pl.col("error").fill_null(float("nan")))
     )
-    return [
-        Standing(narrow.models[row.pop("model")], **row) for row in found.iter_rows(named=True)
-    ]
+    return [Standing(narrow.models[row.pop("model")], **row) for row in found.iter_rows(named=True)]

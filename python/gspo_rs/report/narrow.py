@@ -1,4 +1,4 @@
-"""What is kept of each row in memory: its group, reward, model, length, and whose text it shares."""
+"""What is kept of each row in memory: group, reward, model, length, and whose text it shares."""
 
 from __future__ import annotations
 

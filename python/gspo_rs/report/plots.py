@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from xml.etree import ElementTree as Xml
 
 from gspo_rs.report.curves import Curve
@@ -45,7 +46,7 @@ def bars(found: Histogram, *, title: str, x: str, y: str) -> str:
     svg = _svg(title, described, HEIGHT)
     across, up = _scales(edges[0], edges[-1], 0, top)
     _y_axis(svg, up, 0, top, y)
-    for left, right, height in zip(edges, edges[1:], counts, strict=False):
+    for (left, right), height in zip(pairwise(edges), counts, strict=True):
         if not height:
             continue
         place = number((left + right) / 2) if found.whole else f"{number(left)} to {number(right)}"
@@ -160,12 +161,12 @@ def _svg(title: str, described: str, height: float, *, width: float = WIDTH) -> 
 
 
 def _add(parent: Xml.Element, tag: str, name: str = "", **attributes: float | str) -> Xml.Element:
-    """Add an element with a class, its numbers in a tenth of a unit."""
-    written = {
-        key.replace("_", "-"): value if isinstance(value, str) else f"{value:.1f}".removesuffix(".0")
-        for key, value in attributes.items()
-    }
-    return Xml.SubElement(parent, tag, {**({"class": name} if name else {}), **written})
+    """Add an element with a class; numbers are written to a tenth of a unit."""
+    element = Xml.SubElement(parent, tag, {"class": name} if name else {})
+    for key, value in attributes.items():
+        written = value if isinstance(value, str) else f"{value:.1f}".removesuffix(".0")
+        element.set(key.replace("_", "-"), written)
+    return element
 
 
 def _legend(svg: Xml.Element, names: Sequence[str], y: float) -> None:

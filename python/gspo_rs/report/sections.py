@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from gspo_rs.report.curves import Curve
 from gspo_rs.report.facts import Facts, LengthEffect
@@ -267,7 +268,7 @@ def _bars(
     edges = found.edges.tolist()
     places = [
         number((a + b) / 2) if found.whole else f"{number(a)} to {number(b)}"
-        for a, b in zip(edges, edges[1:], strict=False)
+        for a, b in pairwise(edges)
     ]
     parts = list(zip(places, found.counts.tolist(), strict=True))
     plot = bars(found, title=title, x=x, y=y) if parts else ""
