@@ -18,6 +18,8 @@ __all__ = ["Facts", "LengthEffect", "Spread", "find_facts", "length_effect"]
 Floats = NDArray[np.float64]
 
 DECILES = 10
+# Sums of squares of a million groups of such rewards are finite.
+LARGEST = 1e150
 
 
 @dataclass(frozen=True)
@@ -110,15 +112,10 @@ def find_facts(narrow: Narrow, stats: GroupStats, threshold: float | None) -> Fa
     Raises
     ------
     ValueError
-        If no reward is scored, or `threshold` is not finite.
+        If no reward is scored, one is larger than 1e150, or `threshold` is not finite.
     """
+    threshold = _threshold(narrow, threshold)
     scored = narrow.reward[~np.isnan(narrow.reward)]
-    if not len(scored):
-        raise ValueError("no row has a reward: all are null or NaN")
-    if threshold is None and np.isin(scored, (0.0, 1.0)).all():
-        threshold = 0.5
-    if threshold is not None and not math.isfinite(threshold):
-        raise ValueError(f"threshold is {threshold}; it is a finite number")
     equal = (stats.scored >= 2) & ~stats.informative
     right = None if threshold is None else int((equal & (stats.min >= threshold)).sum())
     return Facts(
@@ -142,6 +139,23 @@ def find_facts(narrow: Narrow, stats: GroupStats, threshold: float | None) -> Fa
         tied_pairs=_tied_pairs(narrow),
         median_distinct=float(np.median(stats.distinct[stats.scored > 0])),
     )
+
+
+def _threshold(narrow: Narrow, threshold: float | None) -> float | None:
+    """Check the rewards and the threshold, and return it, or the one that they imply."""
+    scored = narrow.reward[~np.isnan(narrow.reward)]
+    if not len(scored):
+        raise ValueError("no row has a reward: all are null or NaN")
+    huge = np.abs(narrow.reward) > LARGEST
+    if huge.any():
+        row = int(np.argmax(huge))
+        problem = f"the reward {narrow.reward[row]:g} at row {row} is too large"
+        raise ValueError(f"{problem}: its square overflows; scale the rewards")
+    if threshold is not None and not math.isfinite(threshold):
+        raise ValueError(f"threshold is {threshold}; it is a finite number")
+    if threshold is None and np.isin(scored, (0.0, 1.0)).all():
+        return 0.5
+    return threshold
 
 
 def _spread(stats: GroupStats) -> Spread:

@@ -61,7 +61,7 @@ def histogram(values: NDArray[Any]) -> Histogram:
     if not len(found):
         return Histogram(np.zeros(1), np.zeros(0, dtype=np.int64), whole=False)
     low, high = float(found.min()), float(found.max())
-    whole = high - low < 2 * BINS and max(-low, high) < 2**53
+    whole = high - low < 2 * BINS and max(-low, high) < 2**50
     if whole and np.array_equal(found, np.round(found)):
         edges = np.arange(low, high + 2) - 0.5
     else:
