@@ -16,6 +16,7 @@ COMMANDS = {
     "best": "Write the best completions of each group: prompt, completion, reward.",
     "lists": "Write one row per group, its columns as lists.",
     "pairs": "Write preference pairs for DPO: prompt, chosen, rejected, margin.",
+    "report": "Write one HTML page about scored completions.",
     "rows": "Write one row per completion out of groups as lists.",
     "select": "Choose rows by rules and write which they are.",
     "stats": "Describe scored groups in a table.",

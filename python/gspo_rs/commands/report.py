@@ -1,0 +1,68 @@
+"""`gspo-rs report`."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gspo_rs import report as library
+from gspo_rs.commands.outcome import TOLD, interrupted, told
+
+
+def report(
+    src: list[str],
+    /,
+    *,
+    by: Annotated[list[str], Parameter(negative="")],
+    output: Annotated[Path, Parameter(name=["-o", "--output"])] = Path("report.html"),
+    reward: str = "reward",
+    prompt: str | None = None,
+    completion: str | None = None,
+    source: str | None = None,
+    threshold: float | None = None,
+    verbose: Annotated[bool, Parameter(name=["-v", "--verbose"], negative="")] = False,
+) -> int:
+    """Write one HTML page about scored completions, which opens without a network.
+
+    Parameters
+    ----------
+    src
+        Files or globs of one format: .parquet, .jsonl, .ndjson or .csv.
+    by
+        Column that names the group of a row; may be given several times.
+    output
+        The page; one that is there is replaced.
+    reward
+        Column of the rewards.
+    prompt
+        Column of the prompts; `prompt` if there is one.
+    completion
+        Column of the completions; `completion` or `response` if just one is there.
+    source
+        Column of what wrote the completion; `source` or `model` if just one is there.
+    threshold
+        Reward from which on a completion is right, for pass at k; 0 and 1 need none.
+    verbose
+        Show where an error comes from.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("gspo_rs").setLevel(logging.INFO)
+    try:
+        path = library.report(
+            src,
+            output,
+            by=by,
+            reward=reward,
+            prompt=prompt,
+            completion=completion,
+            model=source,
+            threshold=threshold,
+        )
+    except KeyboardInterrupt:
+        return interrupted("stopped; nothing was written")
+    except TOLD as error:
+        return told(error, verbose=verbose)
+    sys.stdout.write(f"{path}, {path.stat().st_size / 1000:,.0f} kB\n")
+    return 0

@@ -1,0 +1,8 @@
+"""One self-contained HTML page about scored completions: what a data set can teach, and where not.
+
+Numbers come from narrow columns; of the texts only those that the page shows are kept.
+"""
+
+from gspo_rs.report.page import report
+
+__all__ = ["report"]

@@ -1,0 +1,144 @@
+"""The groups and rows whose texts the page shows, gathered by row number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from gspo_rs.report.labels import cut, visible
+from gspo_rs.report.names import Names
+from gspo_rs.report.narrow import Narrow, windows
+from gspo_rs.source import Source
+from gspo_rs.statistics import GroupStats
+
+__all__ = ["Example", "Excerpt", "Row", "choose_groups", "gather", "unscorable_rows"]
+
+# Groups of each kind, rows without a reward, and characters at the two ends of a long text.
+GROUPS = 3
+UNSCORABLE = 5
+HEAD, TAIL = 700, 300
+KINDS = ("best", "divided", "worst")
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A text, or the two ends of a long one."""
+
+    head: str
+    tail: str
+    n_chars: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the page shows of one row; a text is None where it is null or has no column."""
+
+    row: int
+    group: str
+    model: str | None
+    reward: float
+    prompt: Excerpt | None
+    completion: Excerpt | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One group: where it stands, and the row numbers of its highest and lowest reward."""
+
+    group: int
+    size: int
+    mean: float
+    high: int
+    low: int
+
+
+def choose_groups(narrow: Narrow, stats: GroupStats) -> Mapping[str, Sequence[Example]]:
+    """Choose the groups with the highest mean, the largest deviation (ddof 0) and the lowest mean.
+
+    Returns
+    -------
+    mapping
+        From each of `KINDS` to at most `GROUPS` groups with two or more scored rollouts. Of equal
+        ones the larger group comes first, then the one that appears first.
+    """
+    # Not divided by n - 1, which would put pairs before all larger groups.
+    deviation = stats.std * np.sqrt(1 - 1 / np.maximum(stats.scored, 1))
+    orders = {
+        "best": np.lexsort((-stats.scored, -stats.mean)),
+        "divided": np.lexsort((-stats.scored, -deviation)),
+        "worst": np.lexsort((-stats.scored, stats.mean)),
+    }
+    chosen = {}
+    for kind in KINDS:
+        able = stats.informative if kind == "divided" else stats.scored >= 2
+        groups = orders[kind][able[orders[kind]]][:GROUPS]
+        chosen[kind] = [_example(narrow, stats, group) for group in groups.tolist()]
+    return chosen
+
+
+def unscorable_rows(narrow: Narrow) -> Sequence[int]:
+    """Return the first rows without a reward."""
+    rows: list[int] = np.flatnonzero(np.isnan(narrow.reward))[:UNSCORABLE].tolist()
+    return rows
+
+
+def gather(source: Source, names: Names, narrow: Narrow, rows: Iterable[int]) -> Mapping[int, Row]:
+    """Read the keys and texts of some rows, holding no more of a text than is shown.
+
+    Raises
+    ------
+    ValueError
+        If the source has another number of rows than before.
+    OSError
+        If it can't be read.
+    """
+    wanted = sorted(set(rows))
+    columns = [pl.col(name).alias(f"key{i}") for i, name in enumerate(names.by)]
+    texts = {"prompt": names.prompt, "completion": names.completion}
+    parts = [(part, name) for part, name in texts.items() if name is not None]
+    columns += [pl.col(name).cast(pl.String).alias(part) for part, name in parts]
+    found: dict[int, Row] = {}
+    start = 0
+    for frame in windows(source, columns, len(narrow.reward), "gathering examples"):
+        here = [row for row in wanted if start <= row < start + frame.height]
+        picked = frame[[row - start for row in here]]
+        for row, values in zip(here, picked.iter_rows(named=True), strict=True):
+            found[row] = _row(row, values, narrow)
+        start += frame.height
+    return found
+
+
+def _example(narrow: Narrow, stats: GroupStats, group: int) -> Example:
+    offsets = narrow.groups.offsets
+    rows = narrow.groups.order[offsets[group] : offsets[group + 1]]
+    reward = narrow.reward[rows]
+    return Example(
+        group=group,
+        size=int(stats.size[group]),
+        mean=float(stats.mean[group]),
+        high=int(rows[np.nanargmax(reward)]),
+        low=int(rows[np.nanargmin(reward)]),
+    )
+
+
+def _row(row: int, values: Mapping[str, object], narrow: Narrow) -> Row:
+    keys = [value for name, value in values.items() if name.startswith("key")]
+    return Row(
+        row=row,
+        group=cut(" · ".join(map(str, keys))),
+        model=None if narrow.model is None else cut(narrow.models[narrow.model[row]]),
+        reward=float(narrow.reward[row]),
+        prompt=_excerpt(values.get("prompt")),
+        completion=_excerpt(values.get("completion")),
+    )
+
+
+def _excerpt(text: object) -> Excerpt | None:
+    if not isinstance(text, str):
+        return None
+    if len(text) <= HEAD + TAIL + 100:
+        return Excerpt(visible(text), "", len(text))
+    return Excerpt(visible(text[:HEAD]), visible(text[-TAIL:]), len(text))

@@ -1,0 +1,196 @@
+"""What the rewards of all groups say: sizes, signal, spread, difficulty, ties, length."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from gspo_rs.report.histograms import Histogram, histogram
+from gspo_rs.report.narrow import Narrow
+from gspo_rs.statistics import GroupStats, percentile
+
+__all__ = ["Facts", "LengthEffect", "Spread", "find_facts", "length_effect"]
+
+Floats = NDArray[np.float64]
+
+DECILES = 10
+# Sums of squares of a million groups of such rewards are finite.
+LARGEST = 1e150
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The variance of all rewards, as what lies within groups and what between them (ddof 0)."""
+
+    within: float
+    between: float
+
+    @property
+    def share_within(self) -> float:
+        """The share within groups, which is what group-based training can use; NaN if none."""
+        total = self.within + self.between
+        return self.within / total if total > 0 else math.nan
+
+
+@dataclass(frozen=True)
+class LengthEffect:
+    """Where long completions stand in their groups.
+
+    Attributes
+    ----------
+    correlation : float
+        Of the percentile of the length with that of the reward, both within the group, over all
+        scored rows of groups with two or more; NaN if either never differs.
+    length, reward : ndarray of float64, shape (k,)
+        Mean percentiles of the rows in each tenth of the percentile of the length that has rows.
+    count : ndarray of int64, shape (k,)
+        Those rows.
+    """
+
+    correlation: float
+    length: Floats
+    reward: Floats
+    count: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Numbers about all groups.
+
+    Attributes
+    ----------
+    n_rollouts, n_groups, n_unscorable : int
+    sizes, rewards, means, deviations : Histogram
+        Of the groups' sizes, the scored rewards, the groups' mean rewards and standard deviations
+        (ddof 1).
+    quantiles : tuple of 5 float
+        Lowest reward, quartiles, highest reward.
+    mean : float
+        Of all scored rewards.
+    n_informative, n_equal, n_lone, n_unscored : int
+        Groups with two different rewards; with two or more that are all equal; with one scored
+        rollout; with none.
+    n_equal_right : int or None
+        Of `n_equal`, those whose reward is at least `threshold`.
+    threshold : float or None
+        From which reward on a completion is right: 0.5 if rewards are 0 or 1 and none is given.
+    spread : Spread
+    n_pairs, tied_pairs : int
+        Pairs of scored rollouts of one group, and those of them whose rewards are equal.
+    median_distinct : float
+        Of the number of distinct rewards in groups with a scored one.
+    """
+
+    n_rollouts: int
+    n_groups: int
+    n_unscorable: int
+    sizes: Histogram
+    rewards: Histogram
+    means: Histogram
+    deviations: Histogram
+    quantiles: tuple[float, ...]
+    mean: float
+    n_informative: int
+    n_equal: int
+    n_lone: int
+    n_unscored: int
+    n_equal_right: int | None
+    threshold: float | None
+    spread: Spread
+    n_pairs: int
+    tied_pairs: int
+    median_distinct: float
+
+
+def find_facts(narrow: Narrow, stats: GroupStats, threshold: float | None) -> Facts:
+    """Count what `Facts` holds.
+
+    Raises
+    ------
+    ValueError
+        If no reward is scored, one is larger than 1e150, or `threshold` is not finite.
+    """
+    threshold = _threshold(narrow, threshold)
+    scored = narrow.reward[~np.isnan(narrow.reward)]
+    equal = (stats.scored >= 2) & ~stats.informative
+    right = None if threshold is None else int((equal & (stats.min >= threshold)).sum())
+    return Facts(
+        n_rollouts=len(narrow.reward),
+        n_groups=len(stats.size),
+        n_unscorable=len(narrow.reward) - len(scored),
+        sizes=histogram(stats.size),
+        rewards=histogram(scored),
+        means=histogram(stats.mean),
+        deviations=histogram(stats.std),
+        quantiles=tuple(float(value) for value in np.quantile(scored, [0, 0.25, 0.5, 0.75, 1])),
+        mean=float(scored.mean()),
+        n_informative=int(stats.informative.sum()),
+        n_equal=int(equal.sum()),
+        n_lone=int((stats.scored == 1).sum()),
+        n_unscored=int((stats.scored == 0).sum()),
+        n_equal_right=right,
+        threshold=threshold,
+        spread=_spread(stats),
+        n_pairs=int((stats.scored * (stats.scored - 1) // 2).sum()),
+        tied_pairs=_tied_pairs(narrow),
+        median_distinct=float(np.median(stats.distinct[stats.scored > 0])),
+    )
+
+
+def _threshold(narrow: Narrow, threshold: float | None) -> float | None:
+    """Check the rewards and the threshold, and return it, or the one that they imply."""
+    scored = narrow.reward[~np.isnan(narrow.reward)]
+    if not len(scored):
+        raise ValueError("no row has a reward: all are null or NaN")
+    huge = np.abs(narrow.reward) > LARGEST
+    if huge.any():
+        row = int(np.argmax(huge))
+        problem = f"the reward {narrow.reward[row]:g} at row {row} is too large"
+        raise ValueError(f"{problem}: its square overflows; scale the rewards")
+    if threshold is not None and not math.isfinite(threshold):
+        raise ValueError(f"threshold is {threshold}; it is a finite number")
+    if threshold is None and np.isin(scored, (0.0, 1.0)).all():
+        return 0.5
+    return threshold
+
+
+def _spread(stats: GroupStats) -> Spread:
+    known = stats.scored > 0
+    count, mean = stats.scored[known], stats.mean[known]
+    within = np.where(count > 1, (count - 1) * stats.std[known] ** 2, 0.0).sum()
+    centre = (count * mean).sum() / count.sum()
+    between = (count * (mean - centre) ** 2).sum()
+    return Spread(float(within / count.sum()), float(between / count.sum()))
+
+
+def _tied_pairs(narrow: Narrow) -> int:
+    rows = pl.DataFrame({"group": narrow.groups.codes, "reward": narrow.reward})
+    classes = rows.filter(pl.col("reward").is_not_nan()).group_by("group", "reward").len()
+    size = classes["len"].cast(pl.Int64)
+    return int((size * (size - 1) // 2).sum())
+
+
+def length_effect(narrow: Narrow, stats: GroupStats) -> LengthEffect:
+    """Compare the percentile of the reward with that of the length; `narrow` has lengths."""
+    assert narrow.length is not None
+    length = np.where(np.isnan(narrow.reward), np.nan, narrow.length)
+    reward = np.where(np.isnan(length), np.nan, narrow.reward)
+    kept = ~np.isnan(reward) & (stats.scored >= 2)[narrow.groups.codes]
+    long = percentile(length, narrow.groups)[kept]
+    high = percentile(reward, narrow.groups)[kept]
+    # The mean percentile of a group is 0.5, whatever its ties.
+    x, y = long - 0.5, high - 0.5
+    scale = math.sqrt((x @ x) * (y @ y))
+    tenth = np.minimum((long * DECILES).astype(np.int64), DECILES - 1)
+    count = np.bincount(tenth, minlength=DECILES)
+    some = count > 0
+    return LengthEffect(
+        correlation=float(x @ y / scale) if scale else math.nan,
+        length=np.bincount(tenth, long, DECILES)[some] / count[some],
+        reward=np.bincount(tenth, high, DECILES)[some] / count[some],
+        count=count[some],
+    )

@@ -1,0 +1,76 @@
+"""Numbers and texts as people read them on the page."""
+
+from __future__ import annotations
+
+import math
+import re
+
+__all__ = ["cut", "number", "share", "visible"]
+
+LABEL = 80
+# What a page can't show, or what would reorder the text around it.
+_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+_REORDERING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\x80-\x9f\ufffe\uffff]")
+
+
+def number(value: float) -> str:
+    """Write a number with three digits, or all of a whole one.
+
+    Examples
+    --------
+    >>> number(136900), number(0.54218), number(1234.5), number(float("nan"))
+    ('136,900', '0.542', '1,234', 'n/a')
+    """
+    if math.isnan(value):
+        return "n/a"
+    if abs(value) < 1e15 and float(value).is_integer():
+        return f"{int(value):,}"
+    if 1000 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def share(part: float, whole: float) -> str:
+    """Write ``part / whole`` in per cent; only none is 0 % and only all is 100 %.
+
+    Examples
+    --------
+    >>> share(1, 3), share(1, 1_000_000), share(999_999, 1_000_000), share(0, 0)
+    ('33.3 %', '< 0.1 %', '> 99.9 %', 'n/a')
+    """
+    if not whole:
+        return "n/a"
+    rounded = round(100 * part / whole, 1)
+    if part and rounded == 0:
+        return "< 0.1 %"
+    if part != whole and rounded == 100:
+        return "> 99.9 %"
+    return f"{rounded:g} %"
+
+
+def visible(text: str) -> str:
+    r"""Replace characters that a page can't show, or that reorder it, by signs for them.
+
+    Examples
+    --------
+    >>> visible("a\x00b")
+    'a␀b'
+    """
+    # Unicode has a sign for each control character, from U+2400; U+2421 is that of DEL, 0x7f.
+    shown = _INVISIBLE.sub(lambda match: chr(0x2400 + ord(match[0]) % 0x5E), text)
+    return _REORDERING.sub("\ufffd", shown)
+
+
+def cut(label: str, limit: int = LABEL) -> str:
+    """Shorten a label in its middle, to at most `limit` characters of one line.
+
+    Examples
+    --------
+    >>> cut("a/long/path/to/somewhere", 11)
+    'a/lon…where'
+    """
+    line = " ".join(visible(label).split())
+    if len(line) <= limit:
+        return line
+    half = (limit - 1) // 2
+    return f"{line[: limit - 1 - half]}…{line[len(line) - half :]}"

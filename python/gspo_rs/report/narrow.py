@@ -1,0 +1,152 @@
+"""What is kept of each row in memory: group, reward, model, length, and whose text it shares."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from gspo_rs.census import Census
+from gspo_rs.groups import Groups
+from gspo_rs.report.names import Names
+from gspo_rs.source import Source
+
+__all__ = ["Narrow", "read", "windows"]
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+logger = logging.getLogger("gspo_rs")
+
+# Seconds without a word, and between two words.
+QUIET = 2.0
+NO_MODEL = "(none)"
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """Columns of shape (n,), one value a row; those of a part that is not there are None.
+
+    Attributes
+    ----------
+    groups : Groups
+        Which rows belong together.
+    reward : ndarray of float64
+        NaN where a completion is unscorable.
+    length : ndarray of float64 or None
+        Characters of the completion, NaN where it is null.
+    text : ndarray of int64 or None
+        The same number for the same completion, -1 where it is null.
+    model : ndarray of int64 or None
+        Index into `models`.
+    models : tuple of str
+        By first appearance.
+    """
+
+    groups: Groups
+    reward: Floats
+    length: Floats | None
+    text: Integers | None
+    model: Integers | None
+    models: tuple[str, ...]
+
+
+def read(source: Source, names: Names, census: Census) -> Narrow:
+    """Read the narrow columns of a source, streaming its completions by.
+
+    Raises
+    ------
+    ValueError
+        If the source has other rows than the census counted.
+    OSError
+        If the source can't be read.
+
+    Notes
+    -----
+    About 60 bytes a row. Equal completions are told by a 128-bit BLAKE2b digest [1]_: two
+    different ones with the same digest can't be made on purpose, unlike those of a faster hash.
+
+    References
+    ----------
+    .. [1] M.-J. Saarinen and J.-P. Aumasson (2015). The BLAKE2 cryptographic hash and message
+       authentication code. RFC 7693.
+    """
+    columns = [pl.col(names.reward).cast(pl.Float64).alias("reward")]
+    if names.model is not None:
+        label = pl.col(names.model).cast(pl.String).fill_null(NO_MODEL)
+        columns.append(label.cast(pl.Categorical).alias("model"))
+    narrow = source.collect(columns)
+    unchanged(source, narrow.height, census.n_rollouts)
+    length, text = None, None
+    if names.completion is not None:
+        length, text = _texts(source, names.completion, census.n_rollouts)
+    models = Groups(narrow["model"]) if names.model is not None else None
+    return Narrow(
+        groups=census.groups,
+        reward=narrow["reward"].fill_null(np.nan).to_numpy(),
+        length=length,
+        text=text,
+        model=None if models is None else models.codes,
+        models=() if models is None else tuple(models.ids.cast(pl.String).to_list()),
+    )
+
+
+def windows(
+    source: Source, columns: Sequence[pl.Expr], n_rows: int, doing: str
+) -> Iterator[pl.DataFrame]:
+    """Read `columns` of all rows, some at a time, and tell how far it is if that takes long.
+
+    Raises
+    ------
+    ValueError
+        If the source does not have `n_rows` rows any more.
+    """
+    start = told = time.monotonic()
+    row = 0
+    for frame in source.batches(columns, n_rows):
+        yield frame
+        row += frame.height
+        now = time.monotonic()
+        if now - told > QUIET and row < n_rows:
+            told = now
+            speed = row / (now - start)
+            left = (n_rows - row) / speed
+            logger.info(
+                "%s: %s of %s rows, %s rows/s, %.0f s left",
+                *(doing, f"{row:,}", f"{n_rows:,}", f"{speed:,.0f}", left),
+            )
+    unchanged(source, row, n_rows)
+
+
+def unchanged(source: Source, found: int, expected: int) -> None:
+    """Raise if a source has another number of rows when it is read again."""
+    if found != expected:
+        raise ValueError(f"{source.name} had {expected} rows, then {found}; let it be as it is")
+
+
+def _texts(source: Source, completion: str, n_rows: int) -> tuple[Floats, Integers]:
+    """Return the length of each completion, and a number that equal ones share."""
+    column = pl.col(completion).cast(pl.String).alias("text")
+    lengths, digests, nulls = [], [], []
+    for frame in windows(source, [column], n_rows, "reading completions"):
+        texts = frame["text"]
+        lengths.append(texts.str.len_chars().cast(pl.Float64).fill_null(np.nan).to_numpy())
+        digests.append(_digests(texts))
+        nulls.append(texts.is_null().to_numpy())
+    halves = pl.DataFrame(np.concatenate(digests), schema=["low", "high"])
+    codes = Groups(halves).codes.copy()
+    codes[np.concatenate(nulls)] = -1
+    return np.concatenate(lengths), codes
+
+
+def _digests(texts: pl.Series) -> NDArray[np.uint64]:
+    """Return the digests of texts as pairs of words; shape (n, 2). A null is like an empty text."""
+    raw = texts.cast(pl.Binary).fill_null(b"")
+    joined = b"".join(blake2b(text, digest_size=16).digest() for text in raw)
+    return np.frombuffer(joined, dtype=np.uint64).reshape(-1, 2)
