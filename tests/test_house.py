@@ -24,7 +24,10 @@ LAYERS = [
     ),
     ("data", "columns source census spill data prompts expressions polars"),
     ("files", "atomic files report"),
-    ("tensors", "layout reductions diagnostics divergence losses linear_head logprobs batch"),
+    (
+        "tensors",
+        "layout reductions diagnostics divergence correction losses linear_head logprobs batch",
+    ),
     ("effects", "sampler sampling rewards"),
     (
         "training",

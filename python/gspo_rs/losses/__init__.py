@@ -7,6 +7,12 @@ sequences and need whole groups. Ratios are float32 (float64 for float64 input);
 for the GPU.
 """
 
+from gspo_rs.correction import (
+    Correction,
+    mismatch_metrics,
+    off_policy_mask,
+    sampler_correction,
+)
 from gspo_rs.diagnostics import Level, policy_metrics
 from gspo_rs.divergence import kl_penalty
 from gspo_rs.losses.listwise import (
@@ -20,12 +26,19 @@ from gspo_rs.losses.order import sequence_scores
 from gspo_rs.losses.score import cispo_loss, dppo_loss, reinforce_loss, vespo_loss
 from gspo_rs.losses.sequence import gmpo_loss, gspo_loss, gspo_token_loss, luspo_loss
 from gspo_rs.losses.token import grpo_loss, sapo_loss
-from gspo_rs.reductions import Reduction, sequence_weights
+from gspo_rs.reductions import (
+    Reduction,
+    distributed_weights,
+    sequence_weights,
+    step_counts,
+)
 
 __all__ = [
+    "Correction",
     "Level",
     "Reduction",
     "cispo_loss",
+    "distributed_weights",
     "dpo_loss",
     "dppo_loss",
     "gmpo_loss",
@@ -35,13 +48,17 @@ __all__ = [
     "ipo_loss",
     "kl_penalty",
     "luspo_loss",
+    "mismatch_metrics",
+    "off_policy_mask",
     "pairwise_loss",
     "plackett_luce_loss",
     "policy_metrics",
     "reinforce_loss",
+    "sampler_correction",
     "sapo_loss",
     "sequence_scores",
     "sequence_weights",
+    "step_counts",
     "top_fraction_loss",
     "vespo_loss",
 ]

@@ -178,7 +178,7 @@ def top_fraction_loss(
     """
     order = Order.of(scores, rewards, groups)
     share = torch.from_numpy(top_fraction(order.rewards, order.groups, q)).to(scores.device)
-    target = order.rows(torch.where(share.isnan(), 0.0, share)) / (q * order.sizes.unsqueeze(1))
+    target = order.rows(share) / (q * order.sizes.unsqueeze(1).double())  # (P, N)
     log_softmax = order.rows(scores.double(), fill=-torch.inf).log_softmax(dim=1)
     cross = torch.where(order.filled, target * log_softmax, 0.0)
     return order.finish(-cross.sum(), scores, n_groups)

@@ -197,7 +197,7 @@ def luspo_loss(
     """
     if weights is None:
         live = Layout.of(logprobs, mask, lengths).lengths > 0
-        weights = live / live.sum().clamp(min=1)
+        weights = live.double() / live.sum().clamp(min=1)
     return gspo_loss(
         logprobs,
         old_logprobs,
