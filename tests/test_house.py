@@ -31,7 +31,8 @@ LAYERS = [
     ("effects", "sampler sampling rewards"),
     (
         "training",
-        "presets config runfile policy optimizer tokens minibatch lesson step checkpoint metrics "
+        "presets rules config runfile policy optimizer tokens minibatch lesson objective step "
+        "checkpoint metrics "
         "display harvest rounds evaluate run train",
     ),
     ("front", "cli integrations"),
