@@ -24,11 +24,15 @@ LAYERS = [
     ),
     ("data", "columns source census spill data prompts expressions polars"),
     ("files", "atomic files report"),
-    ("tensors", "layout reductions diagnostics divergence losses linear_head logprobs batch"),
+    (
+        "tensors",
+        "layout reductions diagnostics divergence correction losses linear_head logprobs batch",
+    ),
     ("effects", "sampler sampling rewards"),
     (
         "training",
-        "presets config runfile policy optimizer tokens minibatch lesson step checkpoint metrics "
+        "presets rules config runfile policy optimizer tokens minibatch lesson objective step "
+        "checkpoint metrics "
         "display harvest rounds evaluate run train",
     ),
     ("front", "cli commands integrations"),

@@ -1,6 +1,7 @@
 """One optimizer step: the same however it is cut, and never taken on what is not finite."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from gspo_rs.config import Config, resolve
 from gspo_rs.lesson import Lesson, batches, recompute
 from gspo_rs.optimizer import learning_rate, make_optimizer
 from gspo_rs.policy import Policy
+from gspo_rs.presets import Algorithm
 from gspo_rs.rollouts import Ragged
 from gspo_rs.step import backward, take
 
@@ -56,6 +58,9 @@ def make_lesson(n=9, seed=0, *, old=True, ref=True):
         completions=tokens,
         advantages=torch.from_numpy(draw.normal(size=n)),
         weights=torch.from_numpy(draw.random(n)),
+        rewards=draw.integers(0, 4, n).astype(float),
+        codes=np.sort(draw.integers(0, 3, n)),
+        n_groups=3,
         old_logprobs=logprobs if old else None,
         ref_logprobs=logprobs if ref else None,
     )
@@ -67,6 +72,9 @@ def permuted(lesson, order):
         completions=lesson.completions.rows(order),
         advantages=lesson.advantages[torch.from_numpy(order)],
         weights=lesson.weights[torch.from_numpy(order)],
+        rewards=lesson.rewards[order],
+        codes=lesson.codes[order],
+        n_groups=lesson.n_groups,
         old_logprobs=lesson.old_logprobs.rows(order),
         ref_logprobs=lesson.ref_logprobs.rows(order),
     )
@@ -79,11 +87,10 @@ def loss_and_gradient(policy, lesson, config):
     return metrics, gradient
 
 
-@pytest.mark.parametrize("algorithm", ["gspo", "gspo_token", "grpo"])
-@pytest.mark.parametrize("shape", ["packed", "padded"])
-@pytest.mark.parametrize("budget", [1, 30, 10_000])
+@pytest.mark.parametrize("algorithm", get_args(Algorithm))
+@pytest.mark.parametrize(("shape", "budget"), [("packed", 1), ("padded", 30), ("packed", 30)])
 def test_loss_and_gradient_are_the_same_however_the_step_is_cut(algorithm, shape, budget):
-    fields = {"algorithm": algorithm, "beta": 0.1, "clip_low": 0.01, "clip_high": 0.01}
+    fields = {"algorithm": algorithm, "beta": 0.1}
     lesson = make_lesson()
     expected = loss_and_gradient(
         make_policy("padded"), lesson, make_config(**fields, micro_batch_tokens=10_000)
