@@ -11,23 +11,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from gspo_rs.head_chunk import Gradients, Head, Scaling, chunk_rows, default_chunk_size, pick
+
 __all__ = ["default_chunk_size", "linear_logprobs"]
-
-CHUNK_ELEMENTS = 2**24
-"""Logits held at once by default: 64 MiB in float32."""
-CHUNK_ROWS = 512
-"""Fewest tokens of a default chunk, so that a large head is not read for a handful of them."""
-
-
-def default_chunk_size(vocabulary: int) -> int:
-    """Return how many tokens are taken at once against a vocabulary of this size.
-
-    Examples
-    --------
-    >>> default_chunk_size(32_000), default_chunk_size(512)
-    (524, 32768)
-    """
-    return max(CHUNK_ROWS, CHUNK_ELEMENTS // max(vocabulary, 1))
 
 
 @overload
@@ -38,6 +24,7 @@ def linear_logprobs(
     *,
     bias: Tensor | None = ...,
     temperature: float = ...,
+    softcap: float | None = ...,
     chunk_size: int | None = ...,
     return_entropy: Literal[False] = ...,
 ) -> Tensor: ...
@@ -49,6 +36,7 @@ def linear_logprobs(
     *,
     bias: Tensor | None = ...,
     temperature: float = ...,
+    softcap: float | None = ...,
     chunk_size: int | None = ...,
     return_entropy: Literal[True],
 ) -> tuple[Tensor, Tensor]: ...
@@ -60,6 +48,7 @@ def linear_logprobs(
     *,
     bias: Tensor | None = ...,
     temperature: float = ...,
+    softcap: float | None = ...,
     chunk_size: int | None = ...,
     return_entropy: bool,
 ) -> Tensor | tuple[Tensor, Tensor]: ...
@@ -70,6 +59,7 @@ def linear_logprobs(
     *,
     bias: Tensor | None = None,
     temperature: float = 1.0,
+    softcap: float | None = None,
     chunk_size: int | None = None,
     return_entropy: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -87,6 +77,8 @@ def linear_logprobs(
         Added to the logits.
     temperature : float
         Positive; the logits are divided by it before the softmax.
+    softcap : float, optional
+        Positive; before that, logits become ``softcap * tanh(logits / softcap)``.
     chunk_size : int, optional
         Tokens taken at once; it changes memory and speed, not the result. By default as many as
         make 64 MiB of float32 logits, and 512 at least.
@@ -103,15 +95,16 @@ def linear_logprobs(
     Raises
     ------
     ValueError
-        If shapes do not fit, or `temperature` or `chunk_size` is not positive.
+        If shapes do not fit, or `temperature`, `softcap` or `chunk_size` is not positive.
     TypeError
         If `hidden` and `weight` differ in dtype.
 
     Notes
     -----
     The backward pass computes each chunk's logits again, unless one chunk holds all tokens; then
-    they are kept. O(chunk_size V) memory beyond the gradients, 8 n V D multiply-adds forward and
-    backward where the plain expression has 6. Differentiable once.
+    their softmax is kept. O(chunk_size V) memory beyond the gradients; four matrix products forward
+    and backward where the plain expression has three. Differentiable once. A head that is not one
+    matrix, as with a LoRA adapter on it, cannot be given here; `model_logprobs` takes it.
 
     Examples
     --------
@@ -119,9 +112,40 @@ def linear_logprobs(
     >>> linear_logprobs(hidden, weight, torch.tensor([1, 0]))
     tensor([-1.0986, -0.8620])
     """
-    _check(hidden, weight, targets, bias)
-    if not temperature > 0:
-        raise ValueError(f"temperature is {temperature}; it should be positive")
+    scaling = Scaling(float(temperature), softcap)
+    hidden, weight, chunk_size = checked(hidden, weight, targets, bias, chunk_size=chunk_size)
+    differentiable = torch.is_grad_enabled()
+    logprobs, entropy = _LinearLogprobs.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, bias, targets, (scaling, chunk_size, return_entropy, differentiable)
+    )
+    return (logprobs, entropy) if return_entropy else logprobs
+
+
+def checked(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    bias: Tensor | None,
+    *,
+    chunk_size: int | None,
+) -> tuple[Tensor, Tensor, int]:
+    """Return both factors in the dtype they are multiplied in, and the size of a chunk.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or `chunk_size` is not positive.
+    TypeError
+        If `hidden` and `weight` differ in dtype.
+    """
+    fits = hidden.dim() == 2 and weight.dim() == 2 and hidden.shape[1] == weight.shape[1]
+    if not fits or targets.shape != hidden.shape[:1]:
+        raise ValueError(
+            "expected hidden (n, D), weight (V, D) and targets (n,), not "
+            f"{tuple(hidden.shape)}, {tuple(weight.shape)} and {tuple(targets.shape)}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias has shape {tuple(bias.shape)}; expected {tuple(weight.shape[:1])}")
     if chunk_size is None:
         chunk_size = default_chunk_size(weight.shape[0])
     elif chunk_size < 1:
@@ -132,21 +156,7 @@ def linear_logprobs(
         hidden, weight = hidden.to(dtype), weight.to(dtype)
     if hidden.dtype != weight.dtype:
         raise TypeError(f"hidden is {hidden.dtype} and weight {weight.dtype}; cast one of them")
-    logprobs, entropy = _LinearLogprobs.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, bias, targets, (float(temperature), chunk_size, return_entropy)
-    )
-    return (logprobs, entropy) if return_entropy else logprobs
-
-
-def _check(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None) -> None:
-    fits = hidden.dim() == 2 and weight.dim() == 2 and hidden.shape[1] == weight.shape[1]
-    if not fits or targets.shape != hidden.shape[:1]:
-        raise ValueError(
-            "expected hidden (n, D), weight (V, D) and targets (n,), not "
-            f"{tuple(hidden.shape)}, {tuple(weight.shape)} and {tuple(targets.shape)}"
-        )
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias has shape {tuple(bias.shape)}; expected {tuple(weight.shape[:1])}")
+    return hidden, weight, min(chunk_size, max(hidden.shape[0], 1))
 
 
 class _LinearLogprobs(torch.autograd.Function):
@@ -159,25 +169,22 @@ class _LinearLogprobs(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         targets: Tensor,
-        options: tuple[float, int, bool],
+        options: tuple[Scaling, int, bool, bool],
     ) -> tuple[Tensor, Tensor | None]:
-        temperature, chunk_size, with_entropy = options
-        dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        scaling, chunk_size, with_entropy, differentiable = options
         n = hidden.shape[0]
-        logprobs = hidden.new_empty(n, dtype=dtype)
-        entropy = hidden.new_empty(n, dtype=dtype) if with_entropy else None
-        kept = None
-        for start in range(0, n, chunk_size):
-            rows = slice(start, start + chunk_size)
-            logits = _logits(hidden[rows], weight, bias, temperature)  # (chunk, V)
-            every = logits.log_softmax(dim=1)
-            logprobs[rows] = every.gather(1, targets[rows, None])[:, 0]
+        head = Head.of(weight, bias, scaling, chunk_size)
+        logprobs = head.logits.new_empty(n)
+        entropy = head.logits.new_empty(n) if with_entropy else None
+        for rows in chunk_rows(n, chunk_size):
+            every = head.log_softmax(hidden[rows])  # (chunk, V)
+            logprobs[rows] = pick(every, targets[rows])
             if entropy is not None:
-                entropy[rows] = torch.special.entr(every.exp()).sum(dim=1)
-            kept = logits if n <= chunk_size else None
-            del logits, every  # so that the next chunk does not stand beside this one
+                probabilities = every.exp()
+                entropy[rows] = torch.special.entr(probabilities, out=probabilities).sum(dim=1)
+        kept = head.residual(targets) if differentiable and n <= chunk_size else None
         ctx.save_for_backward(hidden, weight, bias, targets, kept)
-        ctx.temperature, ctx.chunk_size = temperature, chunk_size
+        ctx.scaling, ctx.chunk_size = scaling, chunk_size
         if entropy is not None:
             ctx.mark_non_differentiable(entropy)
         return logprobs, entropy
@@ -186,50 +193,13 @@ class _LinearLogprobs(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _grad_entropy: Tensor | None) -> tuple[Any, ...]:
         hidden, weight, bias, targets, kept = ctx.saved_tensors
-        into_hidden, into_weight, into_bias = ctx.needs_input_grad[:3]
-        grad_hidden = torch.empty_like(hidden) if into_hidden else None
-        # Chunks add up in float32: in bfloat16 the later ones would be rounded away.
-        grad_weight = torch.zeros_like(weight, dtype=grad.dtype) if into_weight else None
-        grad_bias = torch.zeros_like(bias, dtype=grad.dtype) if into_bias else None
-        for start in range(0, hidden.shape[0], ctx.chunk_size):
-            rows = slice(start, start + ctx.chunk_size)
-            logits = kept
-            if logits is None:
-                logits = _logits(hidden[rows], weight, bias, ctx.temperature)
-            residual = logits.softmax(dim=1)
-            del logits
-            residual[torch.arange(residual.shape[0], device=grad.device), targets[rows]] -= 1
-            # Scaling the D columns of hidden is cheaper than scaling the V columns of logits.
-            scale = grad[rows, None] / -ctx.temperature
-            if grad_hidden is not None:
-                grad_hidden[rows] = _product(residual, weight, hidden.dtype) * scale
-            if grad_weight is not None:
-                grad_weight += _product(residual.T, hidden[rows] * scale, hidden.dtype)
-            if grad_bias is not None:
-                grad_bias += _product(residual.T, scale, grad.dtype)[:, 0]
-            del residual
-        cast = [
-            None if x is None else x.to(like.dtype)
-            for x, like in ((grad_hidden, hidden), (grad_weight, weight), (grad_bias, bias))
-        ]
-        return (*cast, None, None)
-
-
-def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
-    """Return the (chunk, V) logits in float32 at least, fresh memory that may be written to."""
-    logits = _product(hidden, weight.T, hidden.dtype)
-    if bias is not None:
-        logits += bias
-    if temperature != 1.0:
-        logits /= temperature
-    return logits
-
-
-def _product(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-    """Multiply matrices of a model in `dtype` into float32 at least, rounding no sum to `dtype`."""
-    with torch.autocast(a.device.type, enabled=False):
-        if dtype == torch.float64:
-            return a @ b
-        if dtype == torch.float32 or a.device.type != "cuda":
-            return a.float() @ b.float()
-        return torch.mm(a.to(dtype), b.to(dtype), out_dtype=torch.float32)
+        inputs = (hidden, weight, bias)
+        head = Head.of(weight, bias, ctx.scaling, 0 if kept is not None else ctx.chunk_size)
+        gradients = Gradients.zeros(inputs, ctx.needs_input_grad[:3])
+        for rows in chunk_rows(hidden.shape[0], ctx.chunk_size):
+            residual = kept
+            if residual is None:
+                head.log_softmax(hidden[rows])
+                residual = head.residual(targets[rows])
+            gradients.add(head, hidden, rows, residual, grad[rows])
+        return (*gradients.like(inputs), None, None)

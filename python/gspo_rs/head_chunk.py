@@ -1,0 +1,211 @@
+"""One chunk of tokens against a linear head: logits, log-softmax, and the three matrix products.
+
+Letters: ``n`` tokens, of which ``c`` make a chunk, ``D`` hidden size, ``V`` vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Gradients", "Head", "Scaling", "chunk_rows", "default_chunk_size", "pick"]
+
+CHUNK_ELEMENTS = 2**24
+"""Logits held at once by default: 64 MiB in float32."""
+CHUNK_ROWS = 512
+"""Fewest tokens of a default chunk, so that a large head is not read for a handful of them."""
+
+
+def default_chunk_size(vocabulary: int) -> int:
+    """Return how many tokens are taken at once against a vocabulary of this size.
+
+    Examples
+    --------
+    >>> default_chunk_size(32_000), default_chunk_size(512)
+    (524, 32768)
+    """
+    return max(CHUNK_ROWS, CHUNK_ELEMENTS // max(vocabulary, 1))
+
+
+def chunk_rows(n: int, size: int) -> Iterator[slice]:
+    """Cut ``n`` tokens into chunks of `size`; the last may be smaller.
+
+    Examples
+    --------
+    >>> list(chunk_rows(5, 3))
+    [slice(0, 3, None), slice(3, 5, None)]
+    """
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What is done to the output of a head before the softmax: the soft cap, then the temperature.
+
+    Attributes
+    ----------
+    temperature : float
+        Positive; divides the capped logits.
+    softcap : float or None
+        Positive; logits become ``softcap * tanh(logits / softcap)``.
+    """
+
+    temperature: float = 1.0
+    softcap: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("temperature", self.temperature), ("softcap", self.softcap)):
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} is {value}; it should be positive")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head and the memory in which chunks of its logits stand, one after the other.
+
+    Attributes
+    ----------
+    weight : Tensor, shape (V, D)
+        In the dtype of the products' factors.
+    bias : Tensor, shape (V,), or None
+        Added to the logits.
+    scaling : Scaling
+        Done to the logits.
+    logits, logprobs : Tensor, shape (c, V)
+        Scratch for the largest chunk, in float32 at least. It is written over by each chunk:
+        fresh memory for each would cost more than its softmax.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    scaling: Scaling
+    logits: Tensor
+    logprobs: Tensor
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor | None, scaling: Scaling, rows: int) -> Head:
+        """Make room for chunks of `rows` tokens."""
+        shape, dtype = (rows, weight.shape[0]), _sum_dtype(weight)
+        if weight.device.type != "cuda":
+            weight = weight.to(dtype)  # once; here low precision has no products of its own
+        scratch = (torch.empty(shape, dtype=dtype, device=weight.device) for _ in range(2))
+        return cls(weight, bias, scaling, *scratch)
+
+    def log_softmax(self, hidden: Tensor) -> Tensor:
+        """Return the log-probability of every token of the vocabulary, (c, V), in the scratch."""
+        rows = hidden.shape[0]
+        logits = _product(hidden, self.weight.T, self.weight.dtype, self.logits[:rows])
+        if self.bias is not None:
+            logits += self.bias
+        if self.scaling.softcap is not None:
+            logits.div_(self.scaling.softcap).tanh_().mul_(self.scaling.softcap)
+        if self.scaling.temperature != 1.0:
+            logits /= self.scaling.temperature
+        return torch.log_softmax(logits, dim=1, out=self.logprobs[:rows])
+
+    def residual(self, targets: Tensor) -> Tensor:
+        """Turn the last `log_softmax` into minus its gradient, (c, V), in the same memory.
+
+        That is ``softmax - one-hot`` times the slope of the soft cap: the gradient, not of the
+        target's log-probability but of its negative, for the output of the head times the
+        temperature.
+        """
+        rows = targets.shape[0]
+        residual = self.logprobs[:rows].exp_()
+        residual[torch.arange(rows, device=targets.device), targets] -= 1
+        if self.scaling.softcap is not None:
+            tanh = self.logits[:rows].mul_(self.scaling.temperature / self.scaling.softcap)
+            residual *= tanh.square_().neg_().add_(1)
+        return residual
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Sums of gradients in float32 at least: in bfloat16 the later chunks would be rounded away.
+
+    Attributes
+    ----------
+    hidden : Tensor, shape (n, D), or None
+        None, here and below, where no gradient is asked.
+    weight : Tensor, shape (V, D), or None
+    bias : Tensor, shape (V,), or None
+    """
+
+    hidden: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+
+    @classmethod
+    def zeros(cls, inputs: tuple[Tensor | None, ...], needed: tuple[bool, ...]) -> Gradients:
+        """Make room for the gradients of those of `inputs` (hidden, weight, bias) that need one."""
+        return cls(
+            *(
+                torch.zeros_like(x, dtype=_sum_dtype(x)) if x is not None and need else None
+                for x, need in zip(inputs, needed, strict=True)
+            )
+        )
+
+    def add(self, head: Head, hidden: Tensor, rows: slice, residual: Tensor, scale: Tensor) -> None:
+        """Add those of a chunk whose tokens' log-probabilities count `scale`, (c,), in the loss."""
+        # Scaling the D columns of hidden is cheaper than scaling the V columns of the residual.
+        scale = scale[:, None] / -head.scaling.temperature
+        dtype = head.weight.dtype
+        if self.hidden is not None:
+            _product(residual, head.weight, dtype, self.hidden[rows]).mul_(scale)
+        if self.weight is not None:
+            _accumulate(self.weight, residual.T, hidden[rows] * scale, dtype)
+        if self.bias is not None:
+            self.bias.addmv_(residual.T, scale[:, 0])
+
+    def apart(self) -> Gradients:
+        """Make room for a sequence whose slope is not known yet; `hidden` is shared."""
+        zeros = (
+            None if total is None else torch.zeros_like(total) for total in (self.weight, self.bias)
+        )
+        return Gradients(self.hidden, *zeros)
+
+    def absorb(self, apart: Gradients, slope: Tensor, rows: slice) -> None:
+        """Add what was summed up apart for the tokens `rows`, scaled, and set it back to zero."""
+        if self.hidden is not None:
+            self.hidden[rows] *= slope
+        for total, part in ((self.weight, apart.weight), (self.bias, apart.bias)):
+            if total is not None and part is not None:
+                total.addcmul_(part, slope)
+                part.zero_()
+
+    def like(self, inputs: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        """Round each sum to the dtype of its input."""
+        sums = (self.hidden, self.weight, self.bias)
+        return tuple(
+            None if total is None or x is None else total.to(x.dtype)
+            for total, x in zip(sums, inputs, strict=True)
+        )
+
+
+def pick(logprobs: Tensor, targets: Tensor) -> Tensor:
+    """Take the log-probability of each target, (c,), from those of the vocabulary, (c, V)."""
+    return logprobs.gather(1, targets[:, None])[:, 0]
+
+
+def _sum_dtype(values: Tensor) -> torch.dtype:
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
+
+
+def _product(a: Tensor, b: Tensor, dtype: torch.dtype, out: Tensor) -> Tensor:
+    """Multiply matrices as `dtype` into `out`, whose float32 at least no sum is rounded from."""
+    with torch.autocast(a.device.type, enabled=False):
+        if dtype == out.dtype:
+            return torch.mm(a.to(dtype), b, out=out)
+        return torch.mm(a.to(dtype), b, out_dtype=out.dtype, out=out)
+
+
+def _accumulate(total: Tensor, a: Tensor, b: Tensor, dtype: torch.dtype) -> None:
+    """Add the product of two matrices, taken as `dtype`, to `total`."""
+    with torch.autocast(a.device.type, enabled=False):
+        if dtype == total.dtype:
+            total.addmm_(a, b)
+        else:
+            torch.addmm(total, a.to(dtype), b.to(dtype), out_dtype=total.dtype, out=total)
