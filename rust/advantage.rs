@@ -7,7 +7,7 @@ use crate::draws;
 use crate::normal::{self, Scores, Tables};
 use crate::quantile::quantile;
 use crate::rank::{self, Ties};
-use crate::sorted::Sorted;
+use crate::sorted::{STRETCH, Sorted};
 
 /// An estimator with its options; formulas in `docs/estimators.md`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -148,10 +148,15 @@ fn soft_wins(group: &Sorted, tau: f64, out: &mut [f64]) {
         .collect();
     for (below, tied) in group.ties() {
         let mine = values[below];
-        let wins: f64 = classes
-            .iter()
-            .map(|&(other, count)| count * soft_sign(mine, other, tau))
-            .sum();
+        let mut wins = 0.0;
+        for stretch in classes.chunks(STRETCH) {
+            if group.stopped() {
+                return;
+            }
+            for &(other, count) in stretch {
+                wins += count * soft_sign(mine, other, tau);
+            }
+        }
         for &(_, place) in tied {
             out[place as usize] = wins / (values.len() - 1) as f64;
         }
@@ -169,20 +174,24 @@ fn soft_sign(a: f64, b: f64, tau: f64) -> f64 {
 }
 
 fn best_minus_second(group: &Sorted, out: &mut [f64]) {
-    if let (Some(place), [.., second, best]) = (group.places().last(), group.values()) {
-        out[place] = best - second;
+    if let [.., second, best] = group.values() {
+        out[group.place(group.values().len() - 1)] = best - second;
     }
 }
 
 fn change(group: &Sorted, out: &mut [f64], of: impl Fn(f64) -> f64) {
-    for (place, &value) in group.places().zip(group.values()) {
-        out[place] = of(value);
+    for (keys, values) in group.stretches() {
+        for (&(_, place), &value) in keys.iter().zip(values) {
+            out[place as usize] = of(value);
+        }
     }
 }
 
 fn adjust(group: &Sorted, out: &mut [f64], change: impl Fn(f64) -> f64) {
-    for place in group.places() {
-        out[place] = change(out[place]);
+    for (keys, _) in group.stretches() {
+        for &(_, place) in keys {
+            out[place as usize] = change(out[place as usize]);
+        }
     }
 }
 

@@ -47,7 +47,14 @@ impl Column {
         }
     }
 
-    pub(crate) fn write(self, group: &Sorted, tables: &mut Tables, out: &mut [f64]) {
+    /// # Errors
+    /// [`Error::Overflow`] with the place in the group as its row.
+    pub(crate) fn write(
+        self,
+        group: &Sorted,
+        tables: &mut Tables,
+        out: &mut [f64],
+    ) -> Result<(), Error> {
         match self {
             Self::Rank(_) | Self::Percentile | Self::TopFraction(_) => out.fill(f64::NAN),
             Self::Advantage(_) => out.fill(0.0),
@@ -62,6 +69,27 @@ impl Column {
             Self::GroupMean => out.fill(group.moments().mean),
             Self::GroupStd => out.fill(group.moments().std(1)),
         }
+        match self {
+            Self::Advantage(_) => refuse_overflow(group, "advantage", out),
+            Self::GroupStd => refuse_overflow(group, "standard deviation", out),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Looks at `out` only if a difference of two rewards can leave float64.
+fn refuse_overflow(group: &Sorted, what: &'static str, out: &[f64]) -> Result<(), Error> {
+    let ends = [group.values().first(), group.values().last()];
+    if ends
+        .into_iter()
+        .flatten()
+        .all(|end| end.abs() < f64::MAX / 4.0)
+    {
+        return Ok(());
+    }
+    match out.iter().position(|value| value.is_infinite()) {
+        Some(row) => Err(Error::Overflow { row, what }),
+        None => Ok(()),
     }
 }
 

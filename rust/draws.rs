@@ -44,8 +44,10 @@ pub fn pass_at_k_advantages(group: &Sorted, k: usize, threshold: f64, out: &mut 
     let all_wrong = log_all_wrong(n, correct, k);
     let right = (0.5 * all_wrong).exp() / (-all_wrong.exp_m1()).sqrt();
     let wrong = -right * (correct as f64 / (n - correct) as f64);
-    for (place, &value) in group.places().zip(group.values()) {
-        out[place] = if value >= threshold { right } else { wrong };
+    for (keys, values) in group.stretches() {
+        for (&(_, place), &value) in keys.iter().zip(values) {
+            out[place as usize] = if value >= threshold { right } else { wrong };
+        }
     }
 }
 
@@ -74,8 +76,7 @@ fn best_with(group: &Sorted, k: usize, out: &mut [f64]) {
         0.0
     };
     let mut above = 0.0;
-    let classes: Vec<_> = group.ties().collect();
-    for (_, tied) in classes.into_iter().rev() {
+    for tied in group.falling_ties() {
         // Tied members are worth the same; the formula is that of the last of them.
         let share = is_best * values[at] + above;
         for &(_, place) in tied {
@@ -100,9 +101,7 @@ fn subtract_best_without(group: &Sorted, k: usize, out: &mut [f64]) {
     let values = group.values();
     let n = values.len();
     if n <= k {
-        for place in group.places() {
-            out[place] = 0.0;
-        }
+        out.fill(0.0);
         return;
     }
     let others = n - 1;

@@ -58,6 +58,13 @@ pub enum Error {
         /// The reward.
         value: f64,
     },
+    /// A result beyond the range of float64.
+    Overflow {
+        /// Of which row.
+        row: usize,
+        /// What it is.
+        what: &'static str,
+    },
     /// As many lengths as rewards are needed.
     LengthCount {
         /// How many lengths came.
@@ -102,6 +109,19 @@ pub enum Error {
     Interrupted,
     /// A bug in this crate: a worker thread panicked.
     Panicked,
+}
+
+impl Error {
+    /// The same of the row that lies at a place of the group.
+    pub(crate) fn of(self, row_at: impl Fn(usize) -> usize) -> Self {
+        match self {
+            Self::Overflow { row, what } => Self::Overflow {
+                row: row_at(row),
+                what,
+            },
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -156,6 +176,10 @@ impl fmt::Display for Error {
                 f,
                 "the reward at row {row} is {value}; maxrl divides by the mean of a group and \
                  takes no negative rewards"
+            ),
+            Self::Overflow { row, what } => write!(
+                f,
+                "the {what} at row {row} leaves the range of float64; scale the rewards down"
             ),
             Self::LengthCount { found, expected } => {
                 write!(

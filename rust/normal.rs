@@ -1,6 +1,6 @@
 //! Normal scores: what a rank would be worth if rewards were normal.
 
-use crate::sorted::Sorted;
+use crate::sorted::{STRETCH, Sorted};
 
 /// Groups up to this size share one table of scores per size.
 const KEPT: usize = 256;
@@ -41,11 +41,16 @@ pub struct Tables {
 
 impl Tables {
     /// The scores of the lower half of `n` ranks; the upper half mirrors them.
-    fn lower_half(&mut self, scores: Scores, n: usize) -> &[f64] {
-        let half = (1..=n / 2).map(|k| scores.score(k, n));
+    fn lower_half(&mut self, scores: Scores, n: usize, stopped: impl Fn() -> bool) -> &[f64] {
         if n > KEPT {
             self.large.clear();
-            self.large.extend(half);
+            self.large.resize(n / 2, 0.0);
+            let stretches = self.large.chunks_mut(STRETCH).take_while(|_| !stopped());
+            for (part, stretch) in stretches.enumerate() {
+                for (k, score) in (part * STRETCH + 1..).zip(stretch) {
+                    *score = scores.score(k, n);
+                }
+            }
             return &self.large;
         }
         let tables = match scores {
@@ -56,7 +61,7 @@ impl Tables {
             tables.resize(n + 1, Vec::new());
         }
         if tables[n].is_empty() {
-            tables[n] = half.collect();
+            tables[n] = (1..=n / 2).map(|k| scores.score(k, n)).collect();
         }
         &tables[n]
     }
@@ -65,7 +70,7 @@ impl Tables {
 /// Writes the mean score of each tie class, so that a group sums to zero under any ties.
 pub fn normal_scores(group: &Sorted, scores: Scores, tables: &mut Tables, out: &mut [f64]) {
     let n = group.values().len();
-    let lower = tables.lower_half(scores, n);
+    let lower = tables.lower_half(scores, n, || group.stopped());
     for (below, tied) in group.ties() {
         let above = n - below - tied.len();
         // Ranks whose mirror image is in the class cancel; what is left lies in one half.

@@ -24,12 +24,17 @@ pub fn advantages(
     })?;
     let mut out = vec![f64::NAN; rewards.len()];
     for (g, baseline) in baselines.into_iter().enumerate() {
+        cancel.check()?;
         for row in groups.range(g).map(|at| groups.row(at)) {
             out[row] = match baseline {
                 Some(baseline) if baseline.is_nan() => return Err(Error::NoTokens { row }),
                 Some(baseline) if !rewards[row].is_nan() => rewards[row] - baseline,
                 _ => 0.0,
             };
+            if out[row].is_infinite() {
+                let what = "advantage";
+                return Err(Error::Overflow { row, what });
+            }
         }
     }
     Ok(out)

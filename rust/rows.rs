@@ -96,9 +96,14 @@ fn group_by_group(
         tasks.iter().map(|task| span(input.groups, task).len()),
     );
     let work = tasks.into_par_iter().zip(stretches);
-    work.map_init(Scratch::default, |scratch, (task, mut outs)| {
+    let scratch = || Scratch {
+        sorted: Sorted::until(cancel),
+        ..Scratch::default()
+    };
+    work.map_init(scratch, |scratch, (task, mut outs)| {
         cancel.check()?;
-        fill(input, task, columns, scratch, &mut outs)
+        fill(input, task, columns, scratch, &mut outs)?;
+        cancel.check()
     })
     .collect()
 }
@@ -152,8 +157,8 @@ fn split<'a>(
 
 /// What a worker keeps from group to group.
 #[derive(Default)]
-struct Scratch {
-    sorted: Sorted,
+struct Scratch<'a> {
+    sorted: Sorted<'a>,
     tables: Tables,
     /// The rewards of a task, group after group.
     rewards: Vec<f64>,
@@ -164,7 +169,7 @@ fn fill(
     input: Input<'_>,
     task: Range<usize>,
     columns: &[Column],
-    scratch: &mut Scratch,
+    scratch: &mut Scratch<'_>,
     outs: &mut [&mut [f64]],
 ) -> Result<(), Error> {
     let Input { rewards, groups } = input;
@@ -188,7 +193,8 @@ fn fill(
         loaded.map_err(|error| first_infinite(rewards).unwrap_or(error))?;
         for (column, out) in columns.iter().zip(outs.iter_mut()) {
             let out = &mut out[range.clone()];
-            column.write(&scratch.sorted, &mut scratch.tables, out);
+            let written = column.write(&scratch.sorted, &mut scratch.tables, out);
+            written.map_err(|error| error.of(|place| groups.row(start + range.start + place)))?;
         }
     }
     Ok(())

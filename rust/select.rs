@@ -35,9 +35,8 @@ pub fn pairs(
     cancel: &Cancel,
 ) -> Result<Vec<[i64; 2]>, Error> {
     per_group(rewards, groups, cancel, |g, group, out| {
-        let rows: Vec<usize> = group.places().collect();
         let start = groups.range(g).start;
-        let row = |k: usize| i64::try_from(groups.row(start + rows[k])).unwrap_or(i64::MAX);
+        let row = |k| i64::try_from(groups.row(start + group.place(k))).unwrap_or(i64::MAX);
         match strategy {
             Strategy::All => all(group, margin, row, out),
             Strategy::BestWorst => one(group, margin, |_| 0, row, out),
@@ -80,7 +79,7 @@ fn all(group: &Sorted, margin: f64, row: impl Fn(usize) -> i64, out: &mut Vec<[i
         .collect();
     for class in classes.into_iter().rev() {
         let n = beaten(group, group.values()[class.start], margin);
-        for chosen in class {
+        for chosen in class.take_while(|_| !group.stopped()) {
             out.extend((0..n).map(|rejected| [row(chosen), row(rejected)]));
         }
     }

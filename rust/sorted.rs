@@ -4,18 +4,24 @@ use std::cell::Cell;
 
 use crate::error::Error;
 use crate::moments::Moments;
+use crate::pool::Cancel;
 
 /// Below this, insertion beats every other sort; groups are mostly this small.
 const INSERTION: usize = 24;
 /// Above this, a radix sort beats comparisons and stays linear.
 const RADIX: usize = 2048;
+/// Members of a large group between two looks at whether to stop; a power of two.
+pub(crate) const STRETCH: usize = 1 << 16;
+/// Above this, scratch is given back before more is asked for.
+const LARGE: usize = 1 << 20;
 
 /// A reward as a word that orders like it, and its place in the group.
 type Key = (u64, u32);
 
 /// Sorted rewards of one group, with scratch that is kept from group to group.
 #[derive(Debug, Default)]
-pub struct Sorted {
+pub struct Sorted<'a> {
+    cancel: Option<&'a Cancel>,
     keys: Vec<Key>,
     spare: Vec<Key>,
     values: Vec<f64>,
@@ -23,16 +29,47 @@ pub struct Sorted {
     moments: Cell<Option<Moments>>,
 }
 
-impl Sorted {
+impl<'a> Sorted<'a> {
+    /// Scratch for groups of any size, whose kernels end early once `cancel` asks for it.
+    ///
+    /// What they then leave is not to be used: whoever drives them looks at `cancel` last.
+    #[must_use]
+    pub fn until(cancel: &'a Cancel) -> Self {
+        Self {
+            cancel: Some(cancel),
+            ..Self::default()
+        }
+    }
+
+    /// Whether to stop.
+    pub(crate) fn stopped(&self) -> bool {
+        self.cancel.is_some_and(|cancel| cancel.check().is_err())
+    }
+
     /// Takes the rewards of the next group, leaving out NaN.
     ///
     /// # Errors
-    /// [`Error::Infinite`] with the place in the group as its row.
+    /// [`Error::Infinite`] with the place in the group as its row, or [`Error::Interrupted`].
     pub fn load(&mut self, rewards: &[f64]) -> Result<(), Error> {
         self.keys.clear();
         self.moments.set(None);
         self.size = rewards.len();
-        for (place, &reward) in rewards.iter().enumerate() {
+        for (part, rewards) in rewards.chunks(STRETCH).enumerate() {
+            self.cancel.map_or(Ok(()), Cancel::check)?;
+            self.take(part * STRETCH, rewards)?;
+        }
+        sort(&mut self.keys, &mut self.spare, self.cancel)?;
+        if self.spare.len() > LARGE {
+            self.spare = Vec::new();
+        }
+        self.values.clear();
+        self.values
+            .extend(self.keys.iter().map(|&(word, _)| from_ascending(word)));
+        Ok(())
+    }
+
+    fn take(&mut self, from: usize, rewards: &[f64]) -> Result<(), Error> {
+        for (place, &reward) in (from..).zip(rewards) {
             if reward.is_infinite() {
                 return Err(Error::Infinite {
                     row: place,
@@ -44,10 +81,6 @@ impl Sorted {
                     .push((ascending(reward), u32::try_from(place).unwrap_or(u32::MAX)));
             }
         }
-        sort(&mut self.keys, &mut self.spare);
-        self.values.clear();
-        self.values
-            .extend(self.keys.iter().map(|&(word, _)| from_ascending(word)));
         Ok(())
     }
 
@@ -74,8 +107,18 @@ impl Sorted {
     }
 
     /// The place in the group of the `k`-th lowest reward; ties in row order.
-    pub fn places(&self) -> impl Iterator<Item = usize> {
-        self.keys.iter().map(|&(_, place)| place as usize)
+    ///
+    /// # Panics
+    /// If fewer are scorable.
+    #[must_use]
+    pub fn place(&self, k: usize) -> usize {
+        self.keys[k].1 as usize
+    }
+
+    /// Stretches of ascending rewards with the places of the members.
+    pub(crate) fn stretches(&self) -> impl Iterator<Item = (&[Key], &[f64])> {
+        let stretches = self.keys.chunks(STRETCH).zip(self.values.chunks(STRETCH));
+        stretches.take_while(|_| !self.stopped())
     }
 
     /// Whether the group says anything: two scorable members that differ.
@@ -87,12 +130,36 @@ impl Sorted {
     /// Classes of equal rewards, ascending: how many are below, and the places of the members.
     pub fn ties(&self) -> impl Iterator<Item = (usize, &[Key])> {
         let mut below = 0;
-        self.keys.chunk_by(|a, b| a.0 == b.0).map(move |tied| {
+        self.keys.chunk_by(same).map_while(move |tied| {
             let before = below;
             below += tied.len();
-            (before, tied)
+            let looks = (before ^ below) >= STRETCH;
+            (!looks || !self.stopped()).then_some((before, tied))
         })
     }
+
+    /// The places of the members of each class, from the highest reward down.
+    pub(crate) fn falling_ties(&self) -> impl Iterator<Item = &[Key]> {
+        let mut seen = 0;
+        self.keys.chunk_by(same).rev().map_while(move |tied| {
+            let before = seen;
+            seen += tied.len();
+            let looks = (before ^ seen) >= STRETCH;
+            (!looks || !self.stopped()).then_some(tied)
+        })
+    }
+}
+
+/// All values but NaN, ascending.
+pub(crate) fn values(values: &[f64], cancel: &Cancel) -> Result<Vec<f64>, Error> {
+    let mut words = Vec::new();
+    for stretch in values.chunks(STRETCH) {
+        cancel.check()?;
+        let scored = stretch.iter().filter(|value| !value.is_nan());
+        words.extend(scored.map(|&value| ascending(value)));
+    }
+    radix_sort(&mut words, &mut Vec::new(), |&word| word, Some(cancel))?;
+    Ok(words.into_iter().map(from_ascending).collect())
 }
 
 /// Maps a number to a word of the same order; `-0.0` and `0.0` to the same word.
@@ -107,12 +174,17 @@ fn from_ascending(word: u64) -> f64 {
     f64::from_bits(word ^ flip)
 }
 
-fn sort(keys: &mut Vec<Key>, spare: &mut Vec<Key>) {
+fn same(a: &Key, b: &Key) -> bool {
+    a.0 == b.0
+}
+
+fn sort(keys: &mut Vec<Key>, spare: &mut Vec<Key>, cancel: Option<&Cancel>) -> Result<(), Error> {
     match keys.len() {
         0..=INSERTION => insertion_sort(keys),
         n if n <= RADIX => keys.sort_unstable(),
-        _ => radix_sort(keys, spare),
+        _ => radix_sort(keys, spare, |key| key.0, cancel)?,
     }
+    Ok(())
 }
 
 fn insertion_sort(keys: &mut [Key]) {
@@ -128,15 +200,24 @@ fn insertion_sort(keys: &mut [Key]) {
 }
 
 /// Byte by byte from the lowest; bytes that all keys share cost only the count.
-fn radix_sort(keys: &mut Vec<Key>, spare: &mut Vec<Key>) {
+fn radix_sort<K: Copy + Default>(
+    keys: &mut Vec<K>,
+    spare: &mut Vec<K>,
+    word: impl Fn(&K) -> u64,
+    cancel: Option<&Cancel>,
+) -> Result<(), Error> {
+    let check = || cancel.map_or(Ok(()), Cancel::check);
     let mut counts = [[0_usize; 256]; 8];
-    for &(word, _) in keys.iter() {
-        for (count, byte) in counts.iter_mut().zip(word.to_le_bytes()) {
-            count[byte as usize] += 1;
+    for stretch in keys.chunks(STRETCH) {
+        check()?;
+        for key in stretch {
+            for (count, byte) in counts.iter_mut().zip(word(key).to_le_bytes()) {
+                count[byte as usize] += 1;
+            }
         }
     }
     spare.clear();
-    spare.resize(keys.len(), (0, 0));
+    spare.resize(keys.len(), K::default());
     for (byte, count) in counts.iter().enumerate() {
         if count.contains(&keys.len()) {
             continue;
@@ -146,13 +227,17 @@ fn radix_sort(keys: &mut Vec<Key>, spare: &mut Vec<Key>) {
             next += n;
             next - n
         });
-        for &key in keys.iter() {
-            let at = &mut cursor[key.0.to_le_bytes()[byte] as usize];
-            spare[*at] = key;
-            *at += 1;
+        for stretch in keys.chunks(STRETCH) {
+            check()?;
+            for key in stretch {
+                let at = &mut cursor[word(key).to_le_bytes()[byte] as usize];
+                spare[*at] = *key;
+                *at += 1;
+            }
         }
         std::mem::swap(keys, spare);
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -175,7 +260,7 @@ mod tests {
                 rewards.iter().copied().enumerate().map(|(i, r)| (r, i)).collect();
             expected.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let found: Vec<(f64, usize)> =
-                sorted.values().iter().copied().zip(sorted.places()).collect();
+                sorted.values().iter().enumerate().map(|(k, &r)| (r, sorted.place(k))).collect();
             prop_assert_eq!(found, expected);
         }
     }

@@ -119,28 +119,38 @@ pub(crate) fn per_group<T: Send>(
     rewards: &[f64],
     groups: &Groups,
     cancel: &Cancel,
-    describe: impl Fn(usize, &Sorted, &mut Vec<T>) + Sync,
+    describe: impl Fn(usize, &Sorted<'_>, &mut Vec<T>) + Sync,
 ) -> Result<Vec<T>, Error> {
     check_count(rewards, groups)?;
     let tasks = (0..groups.n_groups()).into_par_iter().step_by(TASK);
     let parts: Vec<Vec<T>> = tasks
         .map_init(
-            || (Sorted::default(), Vec::new()),
+            || (Sorted::until(cancel), Vec::new()),
             |(sorted, own), from| {
                 cancel.check()?;
                 let mut out = Vec::new();
                 for g in from..groups.n_groups().min(from + TASK) {
-                    own.clear();
-                    own.extend(groups.range(g).map(|place| rewards[groups.row(place)]));
-                    let loaded = sorted.load(own);
+                    let loaded = sorted.load(gathered(rewards, groups, g, own));
                     loaded.map_err(|error| first_infinite(rewards).unwrap_or(error))?;
                     describe(g, sorted, &mut out);
                 }
+                cancel.check()?;
                 Ok(out)
             },
         )
         .collect::<Result<_, Error>>()?;
     Ok(parts.into_iter().flatten().collect())
+}
+
+/// The rewards of group `g`; in `own` where its rows are scattered.
+fn gathered<'a>(rewards: &'a [f64], groups: &Groups, g: usize, own: &'a mut Vec<f64>) -> &'a [f64] {
+    let Some(order) = groups.order() else {
+        return &rewards[groups.range(g)];
+    };
+    own.clear();
+    let rows = order[groups.range(g)].iter();
+    own.extend(rows.map(|&row| rewards[row as usize]));
+    own
 }
 
 #[cfg(test)]

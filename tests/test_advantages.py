@@ -93,6 +93,8 @@ def any_group(rewards, estimator):
         "pass_at_k": {"k": 2},
         "pkpo": {"k": 2},
         "opo": {"lengths": np.arange(1, n + 1)},
+        # The two rewards cancel, and their rounding must not be divided by next to nothing.
+        "gdpo": {"eps": 1e-3},
     }
     if estimator in ("gdpo", "borda"):
         rewards = np.stack([rewards, np.negative(rewards)], axis=1)

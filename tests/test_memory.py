@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 STATUS = Path("/proc/self/status")
+ON_LINUX = pytest.mark.skipif(
+    not STATUS.exists(), reason="the kernel tells the highest use on Linux only"
+)
 ROWS = 5_000_000
 
 SCRIPT = """
@@ -50,7 +53,7 @@ CALLS = {
 }
 
 
-@pytest.mark.skipif(not STATUS.exists(), reason="the kernel tells the highest use on Linux only")
+@ON_LINUX
 @pytest.mark.parametrize("text", [False, True], ids=["int64", "string"])
 @pytest.mark.parametrize("shuffled", [False, True], ids=["clustered", "shuffled"])
 @pytest.mark.parametrize("call", CALLS)
@@ -60,3 +63,85 @@ def test_a_call_adds_at_most_three_times_its_input_and_its_output(call, shuffled
     peak, n_input, n_output = map(int, run.stdout.split())
     sizes = f"added {peak >> 20} MiB, input {n_input >> 20} MiB, output {n_output >> 20} MiB"
     assert peak <= 3 * n_input + n_output, sizes
+
+
+ARRAYS = """
+import ctypes, gc, re
+import numpy as np
+import gspo_rs as gs
+from gspo_rs.estimators import ESTIMATORS
+
+def kibibytes(name):
+    return int(re.search(name + r":\\s+(\\d+)", open("/proc/self/status").read())[1])
+
+rng = np.random.default_rng(0)
+n = 3_000_000
+ids = np.arange(n) // {size}
+if {shuffled}:
+    rng.shuffle(ids)
+few, distinct = rng.integers(0, 9, n) / 8, rng.normal(size=n)
+several, lengths = rng.integers(0, 9, (n, 2)) / 8, rng.integers(1, 100, n)
+OPTIONS = {{"soft_winrate": {{"tau": 0.5}}, "pass_at_k": {{"k": 2}}, "pkpo": {{"k": 2}}}}
+
+def of(estimator, rewards, **options):
+    inputs = [rewards, *(v for v in options.values() if isinstance(v, np.ndarray))]
+    options = OPTIONS.get(estimator, {{}}) | options
+    return inputs, lambda i: gs.advantage(rewards, i, estimator, **options)
+
+def rows(rewards):
+    zscore = ("advantage", {{"estimator": "zscore", "ddof": 1, "eps": 1e-6}})
+    columns = [("rank", {{"method": "average"}}), "percentile", "group_mean", "group_std", zscore]
+    return [rewards], lambda i: gs.rows(rewards, i, columns)
+
+calls = {{}}
+for name in ESTIMATORS:
+    if name == "opo":
+        calls[name] = of(name, few, lengths=lengths)
+    elif name in ("gdpo", "borda"):
+        calls[name] = of(name, several)
+    else:
+        calls[name] = of(name, few)
+    if name not in ("opo", "gdpo", "borda", "soft_winrate", "maxrl"):
+        calls[name + " of distinct rewards"] = of(name, distinct)
+calls["against a pool"] = of("percentile", few, pool=distinct[:1000].copy())
+calls["summed first"] = of("mean", several, weights=np.ones(2))
+calls["with a baseline"] = of("pkpo", distinct, baseline="leave_one_out")
+calls["five columns"] = rows(few)
+for name in ("rank", "stats", "informative", "preference_pairs"):
+    calls[name] = [few], lambda i, name=name: getattr(gs, name)(few, i)
+draws = {{"quantile": {{"q": [0.1, 0.5]}}, "pass_at_k": {{"k": 2}}, "best_of_n": {{"n": 2}}}}
+for name, options in draws.items():
+    calls[name] = [few], lambda i, name=name, options=options: getattr(gs, name)(few, i, **options)
+
+def n_bytes(found):
+    if isinstance(found, np.ndarray):
+        return found.nbytes
+    if isinstance(found, list):
+        return sum(map(n_bytes, found))
+    return sum(n_bytes(v) for name, v in vars(found).items() if name != "groups")
+
+gs.percentile(few, ids)  # threads and lazily built state are of no call
+for name, (inputs, call) in calls.items():
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    open("/proc/self/clear_refs", "w").write("5")
+    before = kibibytes("VmRSS")
+    found = call(ids)
+    peak = (kibibytes("VmHWM") - before) * 1024
+    limit = 3 * (ids.nbytes + sum(map(n_bytes, inputs))) + n_bytes(found)
+    del found
+    print(f"{{name}}: {{peak >> 20}} of {{limit >> 20}} MiB", "OVER" if peak > limit else "")
+"""
+
+
+@ON_LINUX
+@pytest.mark.parametrize(
+    ("size", "shuffled"),
+    [(16, False), (16, True), (3_000_000, False)],
+    ids=["clustered", "shuffled", "one group"],
+)
+def test_every_estimator_adds_at_most_three_times_its_input_and_its_output(size, shuffled):
+    script = ARRAYS.format(size=size, shuffled=shuffled)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert len(run.stdout.splitlines()) > 30
+    assert not [line for line in run.stdout.splitlines() if line.endswith("OVER")], run.stdout

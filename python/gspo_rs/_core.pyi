@@ -8,6 +8,7 @@ __all__ = [
     "WholeGroups",
     "__version__",
     "best_of",
+    "deviation",
     "opo",
     "pack",
     "pairs",
@@ -48,6 +49,7 @@ def stats(rewards: NDArray[np.float64], groups: Groups) -> dict[str, NDArray[Any
 def quantiles(
     rewards: NDArray[np.float64], groups: Groups, q: list[float]
 ) -> NDArray[np.float64]: ...
+def deviation(values: NDArray[np.float64]) -> float: ...
 def pass_at_k(
     rewards: NDArray[np.float64], groups: Groups, k: int, threshold: float
 ) -> NDArray[np.float64]: ...

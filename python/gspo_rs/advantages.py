@@ -95,8 +95,10 @@ def advantage(
     return _of_one(summed, cut, estimator, options)
 
 
-def _of_several(rewards: Floats, groups: Groups, estimator: str, options: dict[str, Any]) -> Floats:
-    _check_count(rewards, groups)
+def _of_several(
+    rewards: list[Floats], groups: Groups, estimator: str, options: dict[str, Any]
+) -> Floats:
+    _check_count(rewards[0], groups)
     if estimator == "gdpo":
         return composed.gdpo(rewards, groups, **options)
     return composed.borda(rewards, groups, **options)
@@ -184,4 +186,6 @@ def _net_wins(wins: Floats, group: int, size: int) -> Floats:
         raise ValueError(f"the wins of group {group} are not finite; use NaN where none compared")
     # Sorted, so that the bits do not depend on the order of the opponents.
     total: Floats = np.sort(net, axis=1).sum(axis=1)
+    if not np.isfinite(total).all():
+        raise ValueError(f"the wins of group {group} leave float64 when they are added")
     return total / max(size - 1, 1)

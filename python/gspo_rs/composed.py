@@ -6,7 +6,8 @@ so that its bits do not depend on the order of the rows or of the groups.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,22 +16,22 @@ from gspo_rs import _core
 from gspo_rs.groups import Groups
 from gspo_rs.rows import Floats, as_rewards, refuse_infinite, rows
 
+MEAN: Final = ("advantage", {"estimator": "mean"})
+
 
 def batch_std(rewards: Floats, groups: Groups, eps: float) -> Floats:
     """Return reward minus group mean, over the deviation of the batch's raw rewards."""
-    (centred,) = rows(rewards, groups, [("advantage", {"estimator": "mean"})])
-    scored, batch = _batch(rewards, groups)
-    found = centred.copy()
-    deviation = _core.stats(rewards[scored], batch)["std"][0] + eps if scored.any() else 1.0
-    informative = _informative(rewards, groups)
-    found[informative] = centred[informative] / deviation
-    return found
+    rewards, factor = _in_range(rewards)
+    deviation = _core.deviation(_of_members(rewards, groups))
+    (centred,) = rows(rewards, groups, [MEAN])
+    return _over(centred, deviation, eps * factor)
 
 
 def reinforce_pp(rewards: Floats, groups: Groups, eps: float) -> Floats:
     """Return reward minus group mean, standardised over the batch."""
-    (centred,) = rows(rewards, groups, [("advantage", {"estimator": "mean"})])
-    return _whiten(centred, _informative(rewards, groups), _batch(rewards, groups)[0], eps)
+    rewards, factor = _in_range(rewards)
+    (centred,) = rows(rewards, groups, [MEAN])
+    return _standardised(centred, np.isnan(rewards), eps * factor)
 
 
 def against_pool(rewards: Floats, groups: Groups, pool: ArrayLike) -> Floats:
@@ -39,9 +40,12 @@ def against_pool(rewards: Floats, groups: Groups, pool: ArrayLike) -> Floats:
     rivals = np.sort(as_rewards(pool))
     if not len(rivals) or not np.isfinite(rivals).all():
         raise ValueError("pool holds the finite rewards of the rivals, at least one")
-    beaten = np.searchsorted(rivals, rewards, "left") + np.searchsorted(rivals, rewards, "right")
-    share = np.where(np.isnan(rewards), np.nan, beaten / (2 * len(rivals)))
-    return rows(share, groups, [("advantage", {"estimator": "mean"})])[0]
+    beaten = np.searchsorted(rivals, rewards, "left")
+    beaten += np.searchsorted(rivals, rewards, "right")
+    share = beaten / (2 * len(rivals))
+    del beaten
+    share[np.isnan(rewards)] = np.nan
+    return rows(share, groups, [MEAN])[0]
 
 
 def opo(rewards: Floats, groups: Groups, lengths: ArrayLike) -> Floats:
@@ -52,83 +56,118 @@ def opo(rewards: Floats, groups: Groups, lengths: ArrayLike) -> Floats:
     return _core.opo(rewards, np.ascontiguousarray(found, dtype=np.int64), groups._core)
 
 
-def gdpo(rewards: Floats, groups: Groups, weights: ArrayLike | None, eps: float) -> Floats:
+def gdpo(
+    rewards: Sequence[Floats], groups: Groups, weights: ArrayLike | None, eps: float
+) -> Floats:
     """Return the weighted sum of one z-score per reward, standardised over the batch."""
     zscore = ("advantage", {"estimator": "zscore", "ddof": 1, "eps": eps})
-    shares = as_weights(weights, rewards)
-    columns = [np.ascontiguousarray(column) for column in rewards.T]
-    summed = _weighted([rows(column, groups, [zscore])[0] for column in columns], shares)
-    informative = np.any([_informative(column, groups) for column in columns], axis=0)
-    scored = ~np.isnan(rewards).all(axis=1) & (groups.codes >= 0)
-    return _whiten(summed, informative & scored, scored, eps)
+    total = _weighted_columns(rewards, groups, zscore, as_weights(weights, rewards))
+    return _standardised(total, _unscorable(rewards), eps)
 
 
-def borda(rewards: Floats, groups: Groups, weights: ArrayLike | None) -> Floats:
+def borda(rewards: Sequence[Floats], groups: Groups, weights: ArrayLike | None) -> Floats:
     """Return the weighted sum of one unscaled percentile advantage per reward."""
-    spec = {"estimator": "percentile", "scale": "none", "ties": "midrank"}
-    columns = [np.ascontiguousarray(column) for column in rewards.T]
-    points = [rows(column, groups, [("advantage", spec)])[0] for column in columns]
-    return _weighted(points, as_weights(weights, rewards))
+    percentile = {"estimator": "percentile", "scale": "none", "ties": "midrank"}
+    shares = as_weights(weights, rewards)
+    return _weighted_columns(rewards, groups, ("advantage", percentile), shares)
 
 
-def weighted_sum(rewards: Floats, weights: ArrayLike) -> Floats:
+def weighted_sum(rewards: Sequence[Floats], weights: ArrayLike) -> Floats:
     """Return one reward per row: the weighted sum of those that are scorable, else NaN."""
+    shares = as_weights(weights, rewards)
+    total = np.zeros_like(rewards[0])
     with np.errstate(over="ignore", invalid="ignore"):
-        summed = _weighted([np.nan_to_num(c) for c in rewards.T], as_weights(weights, rewards))
-    if not np.isfinite(summed).all():
-        row = int(np.argmin(np.isfinite(summed)))
-        raise ValueError(f"the weighted sum of the rewards at row {row} leaves float64")
-    summed[np.isnan(rewards).all(axis=1)] = np.nan
-    return summed
+        for share, column in zip(shares, rewards, strict=True):
+            term = np.nan_to_num(column)
+            term *= share
+            total += term
+    _refuse_overflow(total, np.zeros(0), "weighted sum of the rewards")
+    total[_unscorable(rewards)] = np.nan
+    return total
 
 
-def as_several(rewards: ArrayLike) -> Floats:
-    """Return rewards of shape (n, k) as float64, NaN for None, none of them infinite."""
+def as_several(rewards: ArrayLike) -> list[Floats]:
+    """Return rewards of shape (n, k) as k columns of float64, NaN for None, none infinite."""
     found = np.asarray(rewards)
     if found.ndim != 2 or not found.shape[1]:
         raise ValueError(f"rewards have shape {found.shape}; several rewards have shape (n, k)")
     columns = [as_rewards(column) for column in found.T]
     for column in columns:
         refuse_infinite(column)
-    return np.stack(columns, axis=1)
+    return columns
 
 
-def as_weights(weights: ArrayLike | None, rewards: Floats) -> Floats:
+def as_weights(weights: ArrayLike | None, rewards: Sequence[Floats]) -> Floats:
     """Return one finite weight per reward, 1 for those not given."""
-    k = rewards.shape[1]
+    k = len(rewards)
     found = np.ones(k) if weights is None else np.asarray(weights, dtype=np.float64)
     if found.shape != (k,) or not np.isfinite(found).all():
         raise ValueError(f"weights are {weights!r}; pass {k} finite numbers, one per reward")
     return found
 
 
-def _weighted(columns: list[Floats], weights: Floats) -> Floats:
-    total = np.zeros_like(columns[0])
-    for weight, column in zip(weights, columns, strict=True):
-        total += weight * column
+def _weighted_columns(
+    rewards: Sequence[Floats], groups: Groups, column: tuple[str, dict[str, Any]], weights: Floats
+) -> Floats:
+    """Add up one column of each reward; only one of them is held at a time."""
+    total = np.zeros_like(rewards[0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        for weight, reward in zip(weights, rewards, strict=True):
+            (term,) = rows(reward, groups, [column])
+            dropped = np.isnan(term)
+            term *= weight
+            total += term
+    _refuse_overflow(total, dropped, "weighted sum of the advantages")
     return total
 
 
-def _batch(rewards: Floats, groups: Groups) -> tuple[NDArray[np.bool_], Any]:
-    """Tell which rows are scored and in a group, and make one group of them."""
-    scored = ~np.isnan(rewards) & (groups.codes >= 0)
-    return scored, Groups.from_offsets([0, max(int(scored.sum()), 1)])._core
+def _refuse_overflow(total: Floats, dropped: NDArray[Any], what: str) -> None:
+    wrong = ~np.isfinite(total)
+    if dropped.size:
+        wrong &= ~dropped
+    if wrong.any():
+        raise ValueError(f"the {what} at row {int(np.argmax(wrong))} leaves float64")
 
 
-def _informative(rewards: Floats, groups: Groups) -> NDArray[np.bool_]:
-    """Tell which rows are scored and in a group whose rewards differ; shape (n,)."""
-    found = _core.stats(rewards, groups._core)
-    differs = np.append(found["max"] > found["min"], False)  # the last for dropped rows, code -1
-    return differs[groups.codes] & ~np.isnan(rewards)
+def _unscorable(rewards: Sequence[Floats]) -> NDArray[np.bool_]:
+    """Tell which rows have no reward at all; shape (n,)."""
+    found = np.isnan(rewards[0])
+    for column in rewards[1:]:
+        found &= np.isnan(column)
+    return found
 
 
-def _whiten(
-    values: Floats, informative: NDArray[np.bool_], scored: NDArray[np.bool_], eps: float
-) -> Floats:
-    """Standardise what is scored as one group; rows that prefer nothing keep their 0 or NaN."""
-    if not informative.any():
-        return values
-    spec = {"estimator": "zscore", "ddof": 1, "eps": eps}
-    batch = Groups.from_offsets([0, len(values)])
-    (standard,) = rows(np.where(scored, values, np.nan), batch, [("advantage", spec)])
-    return np.where(informative, standard, np.where(np.isnan(values), np.nan, 0.0))
+def _in_range(rewards: Floats) -> tuple[Floats, float]:
+    """Return rewards whose differences float64 holds, and the power of two they are times.
+
+    What is divided by a deviation of the batch does not change under it.
+    """
+    reach = max(np.fmax.reduce(rewards, initial=0.0), -np.fmin.reduce(rewards, initial=0.0))
+    factor = 2.0**-4 if reach > 1e307 else 2.0**500 if reach < 1e-200 else 1.0
+    return (rewards, factor) if factor == 1.0 else (rewards * factor, factor)
+
+
+def _of_members(rewards: Floats, groups: Groups) -> Floats:
+    """Return rewards, NaN for those that belong to no group."""
+    if groups._core.offsets()[-1] == groups.n_rollouts:
+        return rewards
+    return np.where(groups.codes < 0, np.nan, rewards)
+
+
+def _standardised(values: Floats, unscorable: NDArray[np.bool_], eps: float) -> Floats:
+    """Standardise `values`, which are used up, over all that is scored.
+
+    They sum to 0 in every group and so over the batch: a mean would only bring in its rounding.
+    """
+    unscorable &= ~np.isnan(values)  # The others are in no group.
+    values[unscorable] = np.nan
+    standard = _over(values, _core.deviation(values), eps)
+    standard[unscorable] = 0.0
+    return standard
+
+
+def _over(centred: Floats, deviation: float, eps: float) -> Floats:
+    """Divide in place; without a deviation nothing differs, and every advantage is 0 as it is."""
+    if deviation > 0.0:
+        centred /= deviation + eps
+    return centred

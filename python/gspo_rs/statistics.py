@@ -218,7 +218,7 @@ def stats(rewards: ArrayLike, groups: Any) -> GroupStats:
     Raises
     ------
     ValueError
-        As `rank`.
+        If the deviation of a group leaves the range of float64, or as `rank`.
 
     Examples
     --------
@@ -226,12 +226,22 @@ def stats(rewards: ArrayLike, groups: Any) -> GroupStats:
     >>> found.mean, found.informative
     (array([0.5, 5. ]), array([ True, False]))
     """
-    cut = as_groups(groups)
-    found = _core.stats(as_rewards(rewards), cut._core)
+    found = _described(rewards, as_groups(groups))
+    if (endless := np.isinf(found.std)).any():
+        g = int(np.argmax(endless))
+        raise ValueError(
+            f"the standard deviation of group {g}, whose rewards lie between {found.min[g]} and "
+            f"{found.max[g]}, leaves the range of float64; scale the rewards down"
+        )
+    return found
+
+
+def _described(rewards: ArrayLike, groups: Groups) -> GroupStats:
+    found = _core.stats(as_rewards(rewards), groups._core)
     for array in found.values():
         array.flags.writeable = False
     # NaN, where nothing was scored, is not greater than NaN.
-    return GroupStats(groups=cut, informative=found["max"] > found["min"], **found)
+    return GroupStats(groups=groups, informative=found["max"] > found["min"], **found)
 
 
 def informative(
@@ -262,7 +272,7 @@ def informative(
     >>> informative([0.0, 1.0, 5.0, 5.0], ["a", "a", "b", "b"])
     array([ True, False])
     """
-    found = stats(rewards, groups)
+    found = _described(rewards, as_groups(groups))
     keep = found.informative.copy()
     if low is not None:
         keep &= found.mean >= low

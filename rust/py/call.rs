@@ -13,7 +13,7 @@ use crate::pool::{self, Cancel};
 /// Below this many rows a call is over before a signal could be noticed.
 const LONG: usize = 1 << 17;
 /// How often a long call looks for signals.
-const PATIENCE: Duration = Duration::from_millis(40);
+const PATIENCE: Duration = Duration::from_millis(20);
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {

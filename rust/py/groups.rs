@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BinaryArray, Int64Array, StringArray, UInt64Array};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString};
 use pyo3_arrow::input::AnyArray;
@@ -12,6 +13,9 @@ use super::call::run;
 use crate::error::Error;
 use crate::groups::{Groups, IntIds};
 use crate::ids::{self, bytes::FixedIds};
+
+/// Items of a list between two looks at signals.
+const STRETCH: usize = 1 << 16;
 
 /// A cut of rollouts into groups.
 #[pyclass(frozen, name = "Groups", module = "gspo_rs._core")]
@@ -114,11 +118,15 @@ fn list_to_arrow(ids: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
         Some(first) if first.is_instance_of::<PyBytes>() => id.is_instance_of::<PyBytes>(),
         _ => is_integer(id),
     };
-    if let Some((row, id)) = ids
-        .iter()
-        .enumerate()
-        .find(|(_, id)| !id.is_none() && !is(id))
-    {
+    let mut wrong = None;
+    for (row, id) in ids.iter().enumerate() {
+        answer_signals(ids.py(), row)?;
+        if !id.is_none() && !is(&id) {
+            wrong = Some((row, id));
+            break;
+        }
+    }
+    if let Some((row, id)) = wrong {
         let found = id.get_type().name()?.to_string();
         let expected = match &first {
             Some(first) if first.is_instance_of::<PyString>() => "a string",
@@ -134,18 +142,40 @@ fn list_to_arrow(ids: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
     }
     Ok(match &first {
         Some(first) if first.is_instance_of::<PyString>() => {
-            Arc::new(StringArray::from(ids.extract::<Vec<Option<String>>>()?))
+            Arc::new(StringArray::from(extracted::<String>(ids)?))
         }
         Some(first) if first.is_instance_of::<PyBytes>() => Arc::new(
-            ids.extract::<Vec<Option<Vec<u8>>>>()?
+            extracted::<Vec<u8>>(ids)?
                 .into_iter()
                 .collect::<BinaryArray>(),
         ),
-        _ => match ids.extract::<Vec<Option<i64>>>() {
-            Ok(ids) => Arc::new(Int64Array::from(ids)),
-            Err(_) => Arc::new(UInt64Array::from(ids.extract::<Vec<Option<u64>>>()?)),
+        _ => match extracted::<i64>(ids) {
+            Err(error) if error.is_instance_of::<PyOverflowError>(ids.py()) => {
+                Arc::new(UInt64Array::from(extracted::<u64>(ids)?))
+            }
+            ids => Arc::new(Int64Array::from(ids?)),
         },
     })
+}
+
+fn extracted<T>(ids: &Bound<'_, PyList>) -> PyResult<Vec<Option<T>>>
+where
+    T: for<'a, 'py> FromPyObject<'a, 'py>,
+{
+    let mut found = Vec::with_capacity(ids.len());
+    for (row, id) in ids.iter().enumerate() {
+        answer_signals(ids.py(), row)?;
+        found.push(id.extract::<Option<T>>().map_err(Into::into)?);
+    }
+    Ok(found)
+}
+
+/// The GIL is held: only this thread can answer Ctrl-C, and does so every few milliseconds.
+fn answer_signals(py: Python<'_>, row: usize) -> PyResult<()> {
+    if row % STRETCH == 0 {
+        py.check_signals()?;
+    }
+    Ok(())
 }
 
 /// Python integers and what stands for one exactly, such as `NumPy`'s; never a float.

@@ -22,7 +22,7 @@ mod _core {
     #[pymodule_export]
     use super::selection::{best_of, opo_, pairs, pass_at_k};
     #[pymodule_export]
-    use super::statistics::{pack_, quantiles, rows_, stats};
+    use super::statistics::{deviation, pack_, quantiles, rows_, stats};
     #[pymodule_export]
     use super::stream::PyWholeGroups;
 }

@@ -8,6 +8,7 @@ use pyo3::types::PyDict;
 use super::call::run;
 use super::columns::column;
 use super::groups::PyGroups;
+use crate::batch;
 use crate::column::Column;
 use crate::pack;
 use crate::rows::{self, Input};
@@ -92,6 +93,13 @@ pub(super) fn quantiles<'py>(
     let (rewards, groups) = (rewards.as_slice()?, &groups.get().groups);
     let work = |cancel: &_| summary::quantiles(rewards, groups, &q, cancel);
     Ok(run(py, rewards.len(), work)?.into_pyarray(py))
+}
+
+/// Binds [`batch::deviation`].
+#[pyfunction]
+pub(super) fn deviation(py: Python<'_>, values: PyReadonlyArray1<'_, f64>) -> PyResult<f64> {
+    let values = values.as_slice()?;
+    run(py, values.len(), |cancel| batch::deviation(values, cancel))
 }
 
 /// Binds [`pack::pack`].

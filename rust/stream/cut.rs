@@ -1,6 +1,7 @@
 //! Finds the borders of groups and gives the rows between them.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::ArrowError;
@@ -9,6 +10,9 @@ use arrow_select::concat::concat_batches;
 use super::StreamError;
 use super::keys::{Keys, key_columns};
 use super::seen::Seen;
+
+/// Rows that one step looks at, so that the caller can stop between steps.
+const STRETCH: usize = 1 << 16;
 
 /// Some whole groups, one after the other.
 #[derive(Debug, Clone)]
@@ -26,7 +30,7 @@ pub struct Cut {
 pub enum Step {
     /// The next groups.
     Cut(Cut),
-    /// A record batch was read, or found to have been the last.
+    /// A record batch was read, a stretch of it, or it was found to have been the last.
     Read,
     /// Every group has been given.
     End,
@@ -47,11 +51,25 @@ pub struct WholeGroups<R> {
     pending: VecDeque<RecordBatch>,
     /// The rows at which the groups that are in `pending` begin.
     starts: VecDeque<usize>,
-    /// Rows read so far, on top of those before the stream.
+    /// The first row of the batch that is being scanned, or of the next.
     row: usize,
+    scan: Option<Scan>,
     open: Vec<u8>,
     seen: Seen,
     ended: bool,
+}
+
+/// The keys of the last record batch, and how far they were looked at.
+struct Scan {
+    keys: Keys,
+    next: usize,
+    rows: usize,
+}
+
+impl fmt::Debug for Scan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scan({} of {})", self.next, self.rows)
+    }
 }
 
 impl<R: RecordBatchReader> WholeGroups<R> {
@@ -79,13 +97,14 @@ impl<R: RecordBatchReader> WholeGroups<R> {
             pending: VecDeque::new(),
             starts: VecDeque::new(),
             row: first_row,
+            scan: None,
             open: Vec::new(),
             seen: Seen::default(),
             ended: false,
         })
     }
 
-    /// Gives the next groups if all their rows are here, and otherwise reads one record batch.
+    /// Gives the next groups if all their rows are here, and otherwise reads on a little.
     ///
     /// # Errors
     /// If the producer fails, a key is null, a key comes back, or Arrow can't join the record
@@ -114,19 +133,36 @@ impl<R: RecordBatchReader> WholeGroups<R> {
     }
 
     fn read(&mut self) -> Result<Step, StreamError> {
-        match self.reader.next() {
-            Some(batch) => self.scan(batch.map_err(told_by_the_source)?)?,
-            None => self.ended = true,
-        }
+        let scan = match self.scan.take() {
+            Some(scan) => scan,
+            None => match self.reader.next() {
+                Some(batch) => self.keep(batch.map_err(told_by_the_source)?)?,
+                None => {
+                    self.ended = true;
+                    return Ok(Step::Read);
+                }
+            },
+        };
+        self.scan(scan)?;
         Ok(Step::Read)
     }
 
-    /// Finds where groups begin in `batch` and keeps it.
-    fn scan(&mut self, batch: RecordBatch) -> Result<(), StreamError> {
+    fn keep(&mut self, batch: RecordBatch) -> Result<Scan, StreamError> {
         let keys = Keys::of(&batch, &self.key).map_err(told_by_the_source)?;
-        let sound = keys.first_null.map_or(batch.num_rows(), |(row, _)| row);
+        let (next, rows) = (0, batch.num_rows());
+        if rows > 0 {
+            self.pending.push_back(batch);
+        }
+        Ok(Scan { keys, next, rows })
+    }
+
+    /// Finds where groups begin in the next stretch of the last batch.
+    fn scan(&mut self, scan: Scan) -> Result<(), StreamError> {
+        let Scan { keys, next, rows } = scan;
+        let sound = keys.first_null.map_or(rows, |(row, _)| row);
+        let end = sound.min(next + STRETCH);
         let mut key = Vec::new();
-        for row in 0..sound {
+        for row in next..end {
             if row > 0 && keys.same(row - 1, row) {
                 continue;
             }
@@ -141,13 +177,16 @@ impl<R: RecordBatchReader> WholeGroups<R> {
             self.starts.push_back(row);
             open.clone_from(&key);
         }
-        if let Some((row, place)) = keys.first_null {
-            let (name, row) = (self.by[place].clone(), self.row + row);
-            return Err(StreamError::NullKey { name, row });
-        }
-        self.row += batch.num_rows();
-        if batch.num_rows() > 0 {
-            self.pending.push_back(batch);
+        match keys.first_null {
+            _ if end < sound => {
+                let next = end;
+                self.scan = Some(Scan { keys, next, rows });
+            }
+            Some((row, place)) => {
+                let (name, row) = (self.by[place].clone(), self.row + row);
+                return Err(StreamError::NullKey { name, row });
+            }
+            None => self.row += rows,
         }
         Ok(())
     }
