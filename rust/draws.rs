@@ -78,7 +78,7 @@ fn best_with(group: &Sorted, k: usize, out: &mut [f64]) {
     for (_, tied) in classes.into_iter().rev() {
         // Tied members are worth the same; the formula is that of the last of them.
         let share = is_best * values[at] + above;
-        for &(_, place) in tied {
+        for &place in tied {
             out[place as usize] = share;
         }
         for _ in 0..tied.len().min(at) {
@@ -121,7 +121,7 @@ fn subtract_best_without(group: &Sorted, k: usize, out: &mut [f64]) {
     let (mut at, mut under) = (0, 0.0);
     for (_, tied) in group.ties() {
         let baseline = share * (under + above[at]);
-        for &(_, place) in tied {
+        for &place in tied {
             out[place as usize] -= baseline;
         }
         for _ in tied {

@@ -14,6 +14,7 @@ pub mod moments;
 pub mod normal;
 pub mod opo;
 pub mod pack;
+mod partitions;
 pub mod pool;
 #[cfg(feature = "python")]
 mod py;

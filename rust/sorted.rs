@@ -5,8 +5,10 @@ use std::cell::Cell;
 use crate::error::Error;
 use crate::moments::Moments;
 
-/// Below this, insertion beats every other sort; groups are mostly this small.
-const INSERTION: usize = 24;
+/// Up to this many, counting the smaller ones for each beats every sort; most groups are so small.
+const COUNTED: usize = 32;
+/// Members that are counted for at once.
+const LANES: usize = 8;
 /// Above this, a radix sort beats comparisons and stays linear.
 const RADIX: usize = 2048;
 
@@ -16,10 +18,15 @@ type Key = (u64, u32);
 /// Sorted rewards of one group, with scratch that is kept from group to group.
 #[derive(Debug, Default)]
 pub struct Sorted {
+    members: Vec<f64>,
+    /// For each member, how many are below; anything for those without a score.
+    below: Vec<u32>,
+    /// For each class of equal rewards, at the number of those below, how many are in it.
+    tied: Vec<u32>,
+    values: Vec<f64>,
+    places: Vec<u32>,
     keys: Vec<Key>,
     spare: Vec<Key>,
-    values: Vec<f64>,
-    size: usize,
     moments: Cell<Option<Moments>>,
 }
 
@@ -29,32 +36,35 @@ impl Sorted {
     /// # Errors
     /// [`Error::Infinite`] with the place in the group as its row.
     pub fn load(&mut self, rewards: &[f64]) -> Result<(), Error> {
-        self.keys.clear();
         self.moments.set(None);
-        self.size = rewards.len();
-        for (place, &reward) in rewards.iter().enumerate() {
-            if reward.is_infinite() {
-                return Err(Error::Infinite {
-                    row: place,
-                    value: reward,
-                });
-            }
-            if !reward.is_nan() {
-                self.keys
-                    .push((ascending(reward), u32::try_from(place).unwrap_or(u32::MAX)));
-            }
+        self.members.clear();
+        self.members
+            .extend(rewards.iter().map(|reward| reward + 0.0));
+        let infinite = |bad, reward: &f64| bad | reward.is_infinite();
+        if rewards.iter().fold(false, infinite) {
+            let row = rewards.iter().position(|reward| reward.is_infinite());
+            let row = row.expect("one was found");
+            let value = rewards[row];
+            return Err(Error::Infinite { row, value });
         }
-        sort(&mut self.keys, &mut self.spare);
-        self.values.clear();
-        self.values
-            .extend(self.keys.iter().map(|&(word, _)| from_ascending(word)));
+        let scored = rewards.iter().map(|r| usize::from(!r.is_nan())).sum();
+        self.below.resize(rewards.len(), 0);
+        self.tied.clear();
+        self.tied.resize(scored, 0);
+        self.values.resize(scored, 0.0);
+        self.places.resize(scored, 0);
+        if rewards.len() <= COUNTED {
+            self.count();
+        } else {
+            self.sort();
+        }
         Ok(())
     }
 
     /// Members of the group, unscorable ones included.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.size
+        self.members.len()
     }
 
     /// The scorable rewards, ascending, with `-0.0` as `0.0`.
@@ -75,7 +85,7 @@ impl Sorted {
 
     /// The place in the group of the `k`-th lowest reward; ties in row order.
     pub fn places(&self) -> impl Iterator<Item = usize> {
-        self.keys.iter().map(|&(_, place)| place as usize)
+        self.places.iter().map(|&place| place as usize)
     }
 
     /// Whether the group says anything: two scorable members that differ.
@@ -85,19 +95,94 @@ impl Sorted {
     }
 
     /// Classes of equal rewards, ascending: how many are below, and the places of the members.
-    pub fn ties(&self) -> impl Iterator<Item = (usize, &[Key])> {
+    pub fn ties(&self) -> impl Iterator<Item = (usize, &[u32])> {
         let mut below = 0;
-        self.keys.chunk_by(|a, b| a.0 == b.0).map(move |tied| {
-            let before = below;
-            below += tied.len();
-            (before, tied)
+        std::iter::from_fn(move || {
+            let tied = *self.tied.get(below)? as usize;
+            below += tied;
+            Some((below - tied, &self.places[below - tied..below]))
         })
+    }
+
+    /// Writes what `of` makes of each scorable reward.
+    pub fn by_value(&self, out: &mut [f64], of: impl Fn(f64) -> f64) {
+        for (out, &value) in out.iter_mut().zip(&self.members) {
+            if !value.is_nan() {
+                *out = of(value);
+            }
+        }
+    }
+
+    /// Writes what `of` makes of each scorable reward's standing: how many are below, and how many
+    /// are equal, itself included.
+    pub fn by_standing(&self, out: &mut [f64], of: impl Fn(u32, u32) -> f64) {
+        for ((out, &value), &below) in out.iter_mut().zip(&self.members).zip(&self.below) {
+            if !value.is_nan() {
+                *out = of(below, self.tied[below as usize]);
+            }
+        }
+    }
+
+    /// Sorts by counting for each member those that are below. Comparisons with NaN are false.
+    fn count(&mut self) {
+        let mut members = [f64::NAN; COUNTED];
+        members[..self.members.len()].copy_from_slice(&self.members);
+        let (lanes, _) = members.as_chunks::<LANES>();
+        for (below, own) in self.below.chunks_mut(LANES).zip(lanes) {
+            let mut counts = [0_u64; LANES];
+            for &other in &self.members {
+                for (count, &value) in counts.iter_mut().zip(own) {
+                    *count += u64::from(other < value);
+                }
+            }
+            for (below, count) in below.iter_mut().zip(counts) {
+                *below = narrow(count);
+            }
+        }
+        for (place, (&value, &below)) in (0..).zip(self.members.iter().zip(&self.below)) {
+            if !value.is_nan() {
+                let tied = &mut self.tied[below as usize];
+                self.values[(below + *tied) as usize] = value;
+                self.places[(below + *tied) as usize] = place;
+                *tied += 1;
+            }
+        }
+    }
+
+    fn sort(&mut self) {
+        let scored = (0..)
+            .zip(&self.members)
+            .filter(|(_, value)| !value.is_nan());
+        self.keys.clear();
+        self.keys
+            .extend(scored.map(|(place, &value)| (ascending(value), place)));
+        if self.keys.len() <= RADIX {
+            self.keys.sort_unstable();
+        } else {
+            radix_sort(&mut self.keys, &mut self.spare);
+        }
+        let sorted = self.values.iter_mut().zip(&mut self.places);
+        for (&(word, place), (value, kept)) in self.keys.iter().zip(sorted) {
+            (*value, *kept) = (from_ascending(word), place);
+        }
+        let mut start = 0;
+        for class in self.keys.chunk_by(|a, b| a.0 == b.0) {
+            self.tied[start] = narrow(class.len() as u64);
+            for &(_, place) in class {
+                self.below[place as usize] = narrow(start as u64);
+            }
+            start += class.len();
+        }
     }
 }
 
-/// Maps a number to a word of the same order; `-0.0` and `0.0` to the same word.
+fn narrow(count: u64) -> u32 {
+    u32::try_from(count).expect("row counts are checked to fit 32 bits")
+}
+
+/// Maps a number to a word of the same order.
 fn ascending(value: f64) -> u64 {
-    let bits = (value + 0.0).to_bits();
+    let bits = value.to_bits();
     let flip = if bits >> 63 == 1 { u64::MAX } else { 1 << 63 };
     bits ^ flip
 }
@@ -105,26 +190,6 @@ fn ascending(value: f64) -> u64 {
 fn from_ascending(word: u64) -> f64 {
     let flip = if word >> 63 == 1 { 1 << 63 } else { u64::MAX };
     f64::from_bits(word ^ flip)
-}
-
-fn sort(keys: &mut Vec<Key>, spare: &mut Vec<Key>) {
-    match keys.len() {
-        0..=INSERTION => insertion_sort(keys),
-        n if n <= RADIX => keys.sort_unstable(),
-        _ => radix_sort(keys, spare),
-    }
-}
-
-fn insertion_sort(keys: &mut [Key]) {
-    for i in 1..keys.len() {
-        let key = keys[i];
-        let mut hole = i;
-        while hole > 0 && keys[hole - 1].0 > key.0 {
-            keys[hole] = keys[hole - 1];
-            hole -= 1;
-        }
-        keys[hole] = key;
-    }
 }
 
 /// Byte by byte from the lowest; bytes that all keys share cost only the count.

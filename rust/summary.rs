@@ -122,6 +122,7 @@ pub(crate) fn per_group<T: Send>(
     describe: impl Fn(usize, &Sorted, &mut Vec<T>) + Sync,
 ) -> Result<Vec<T>, Error> {
     check_count(rewards, groups)?;
+    let order = groups.order();
     let tasks = (0..groups.n_groups()).into_par_iter().step_by(TASK);
     let parts: Vec<Vec<T>> = tasks
         .map_init(
@@ -131,7 +132,13 @@ pub(crate) fn per_group<T: Send>(
                 let mut out = Vec::new();
                 for g in from..groups.n_groups().min(from + TASK) {
                     own.clear();
-                    own.extend(groups.range(g).map(|place| rewards[groups.row(place)]));
+                    match order {
+                        None => own.extend_from_slice(&rewards[groups.range(g)]),
+                        Some(order) => {
+                            let members = &order[groups.range(g)];
+                            own.extend(members.iter().map(|&row| rewards[row as usize]));
+                        }
+                    }
                     let loaded = sorted.load(own);
                     loaded.map_err(|error| first_infinite(rewards).unwrap_or(error))?;
                     describe(g, sorted, &mut out);
