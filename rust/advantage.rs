@@ -95,14 +95,14 @@ pub fn advantages(group: &Sorted, estimator: Estimator, tables: &mut Tables, out
         Estimator::Mean => centred(group, 1.0, out),
         Estimator::Rloo => centred(group, n / (n - 1.0), out),
         Estimator::Zscore { ddof, eps } => {
-            change(group, out, group.moments().standardise(ddof, eps));
+            group.by_value(out, group.moments().standardise(ddof, eps));
         }
         Estimator::Quantile { k, ddof, eps } => {
             let origin = quantile(group.values(), k);
             let standardise = group.moments().standardise_from(origin, ddof, eps);
-            change(group, out, standardise);
+            group.by_value(out, standardise);
         }
-        Estimator::MaxRl => change(group, out, group.moments().relative()),
+        Estimator::MaxRl => group.by_value(out, group.moments().relative()),
         Estimator::Normal { scores } => normal::normal_scores(group, scores, tables, out),
         Estimator::SoftWinrate { tau } => soft_wins(group, tau, out),
         Estimator::BestMinusSecond => best_minus_second(group, out),
@@ -126,17 +126,17 @@ fn by_rank(group: &Sorted, ties: Ties, scale: f64, out: &mut [f64]) {
     let n = group.values().len() as f64;
     let others = n - 1.0;
     if ties == Ties::Average {
-        rank::margins(group, out);
-        adjust(group, out, |margin| margin * scale / others);
+        rank::margins(group, out, |margin| margin * scale / others);
     } else {
         rank::ranks(group, ties, out);
-        adjust(group, out, |rank| (2.0 * rank - n - 1.0) * scale / others);
+        let score = |rank: f64| (2.0 * rank - n - 1.0) * scale / others;
+        adjust(group, out, score);
     }
 }
 
 fn centred(group: &Sorted, scale: f64, out: &mut [f64]) {
     let mean = group.moments().mean;
-    change(group, out, |value| (value - mean) * scale);
+    group.by_value(out, |value| (value - mean) * scale);
 }
 
 /// Bradley-Terry wins minus losses; members are compared class by class of equal rewards.
@@ -157,7 +157,7 @@ fn soft_wins(group: &Sorted, tau: f64, out: &mut [f64]) {
                 wins += count * soft_sign(mine, other, tau);
             }
         }
-        for &(_, place) in tied {
+        for &place in tied {
             out[place as usize] = wins / (values.len() - 1) as f64;
         }
     }
@@ -179,17 +179,9 @@ fn best_minus_second(group: &Sorted, out: &mut [f64]) {
     }
 }
 
-fn change(group: &Sorted, out: &mut [f64], of: impl Fn(f64) -> f64) {
-    for (keys, values) in group.stretches() {
-        for (&(_, place), &value) in keys.iter().zip(values) {
-            out[place as usize] = of(value);
-        }
-    }
-}
-
 fn adjust(group: &Sorted, out: &mut [f64], change: impl Fn(f64) -> f64) {
-    for (keys, _) in group.stretches() {
-        for &(_, place) in keys {
+    for (places, _) in group.stretches() {
+        for &place in places {
             out[place as usize] = change(out[place as usize]);
         }
     }
@@ -257,7 +249,7 @@ mod tests {
             let mut group = Sorted::default();
             group.load(&rewards).unwrap();
             let mut out = vec![0.0; rewards.len()];
-            rank::margins(&group, &mut out);
+            rank::margins(&group, &mut out, |margin| margin);
             prop_assert_eq!(out.iter().sum::<f64>(), 0.0);
         }
     }

@@ -44,8 +44,8 @@ pub fn pass_at_k_advantages(group: &Sorted, k: usize, threshold: f64, out: &mut 
     let all_wrong = log_all_wrong(n, correct, k);
     let right = (0.5 * all_wrong).exp() / (-all_wrong.exp_m1()).sqrt();
     let wrong = -right * (correct as f64 / (n - correct) as f64);
-    for (keys, values) in group.stretches() {
-        for (&(_, place), &value) in keys.iter().zip(values) {
+    for (places, values) in group.stretches() {
+        for (&place, &value) in places.iter().zip(values) {
             out[place as usize] = if value >= threshold { right } else { wrong };
         }
     }
@@ -79,7 +79,7 @@ fn best_with(group: &Sorted, k: usize, out: &mut [f64]) {
     for tied in group.falling_ties() {
         // Tied members are worth the same; the formula is that of the last of them.
         let share = is_best * values[at] + above;
-        for &(_, place) in tied {
+        for &place in tied {
             out[place as usize] = share;
         }
         for _ in 0..tied.len().min(at) {
@@ -120,7 +120,7 @@ fn subtract_best_without(group: &Sorted, k: usize, out: &mut [f64]) {
     let (mut at, mut under) = (0, 0.0);
     for (_, tied) in group.ties() {
         let baseline = share * (under + above[at]);
-        for &(_, place) in tied {
+        for &place in tied {
             out[place as usize] -= baseline;
         }
         for _ in tied {

@@ -6,20 +6,25 @@ use std::sync::OnceLock;
 use crate::error::Error;
 use crate::hashing;
 use crate::items::{self, Items};
+use crate::partitions::Partitions;
 use crate::pool::Cancel;
 
 /// Something with one id per row. Equality is exact; hashes only sort the work.
 pub trait Ids: Sync {
-    /// Whether two rows with equal hashes are known to have equal ids.
-    const HASH_IS_EXACT: bool;
+    /// What stands for an id while its row is carried to its group.
+    type Key: Copy + Default + PartialEq + Send + Sync;
     /// Number of rows.
     fn len(&self) -> usize;
     /// Whether there are no rows.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// A hash of the id at `row`; equal ids have equal hashes.
-    fn hash(&self, row: usize) -> u64;
+    /// The key of the id at `row`; equal ids have equal keys.
+    fn key(&self, row: usize) -> Self::Key;
+    /// Whether ids with this key are known to be equal.
+    fn is_exact(key: Self::Key) -> bool;
+    /// A word with every bit spread, equal for equal keys.
+    fn hash(&self, key: Self::Key) -> u64;
     /// Whether rows `a` and `b` have the same id.
     fn same(&self, a: usize, b: usize) -> bool;
     /// Whether the id at `a` is known to be smaller than that at `b`.
@@ -45,14 +50,22 @@ impl<'a> IntIds<'a> {
 }
 
 impl Ids for IntIds<'_> {
-    const HASH_IS_EXACT: bool = true;
+    type Key = u64;
 
     fn len(&self) -> usize {
         self.keys.len()
     }
 
-    fn hash(&self, row: usize) -> u64 {
+    fn key(&self, row: usize) -> u64 {
         hashing::mix(self.keys[row].cast_unsigned() ^ self.seed)
+    }
+
+    fn is_exact(_: u64) -> bool {
+        true
+    }
+
+    fn hash(&self, key: u64) -> u64 {
+        key
     }
 
     fn same(&self, a: usize, b: usize) -> bool {
@@ -69,12 +82,17 @@ impl Ids for IntIds<'_> {
 pub struct Groups {
     n_rows: usize,
     offsets: Vec<i64>,
-    order: Option<Vec<u32>>,
-    places: OnceLock<Vec<u32>>,
+    scattered: Option<Scattered>,
 }
 
-/// The place of a row that belongs to no group.
-pub const NOWHERE: u32 = u32::MAX;
+/// What rows that did not come group after group need.
+#[derive(Debug)]
+struct Scattered {
+    partitions: Partitions,
+    /// The number of each partition's groups.
+    numbers: Vec<Vec<u32>>,
+    order: OnceLock<Vec<u32>>,
+}
 
 impl Groups {
     /// Groups the rows of `ids`; rows in `null` are dropped.
@@ -91,10 +109,23 @@ impl Groups {
             None => items::find(ids, cancel)?,
         };
         if items.all_differ() {
-            return Ok(Self::from_parts(n_rows, items.offsets(), None));
+            return Ok(Self::clustered(n_rows, items.offsets()));
         }
-        let (offsets, order) = hashing::group(ids, &items, cancel)?;
-        Ok(Self::from_parts(n_rows, offsets, order))
+        let partitions = hashing::group(ids, &items, cancel)?;
+        if partitions.n_groups() == items.len() && !matches!(items, Items::Kept(_)) {
+            return Ok(Self::clustered(n_rows, items.offsets()));
+        }
+        let (numbers, offsets) = partitions.numbered(n_rows);
+        let scattered = Scattered {
+            partitions,
+            numbers,
+            order: OnceLock::new(),
+        };
+        Ok(Self {
+            n_rows,
+            offsets,
+            scattered: Some(scattered),
+        })
     }
 
     /// Takes a cut that the caller has made.
@@ -105,29 +136,28 @@ impl Groups {
         let rises = offsets.first() == Some(&0) && offsets.is_sorted_by(|a, b| a < b);
         let n_rows = offsets.last().and_then(|&end| usize::try_from(end).ok());
         match n_rows {
-            Some(n_rows) if rises => Ok(Self::from_parts(n_rows, offsets, None)),
+            Some(n_rows) if rises => Ok(Self::clustered(n_rows, offsets)),
             _ => Err(Error::BadOffsets { len: None }),
         }
     }
 
-    fn from_parts(n_rows: usize, offsets: Vec<i64>, order: Option<Vec<u32>>) -> Self {
+    fn clustered(n_rows: usize, offsets: Vec<i64>) -> Self {
         Self {
             n_rows,
             offsets,
-            order,
-            places: OnceLock::new(),
+            scattered: None,
         }
     }
 
-    /// The place of each row in the order, [`NOWHERE`] for a dropped one; `None` when rows came
-    /// in the order. Computed once.
+    /// Whether the rows came group after group, none dropped.
     #[must_use]
-    pub fn places(&self) -> Option<&[u32]> {
-        let order = self.order.as_deref()?;
-        Some(
-            self.places
-                .get_or_init(|| hashing::inverse(order, self.n_rows)),
-        )
+    pub fn is_clustered(&self) -> bool {
+        self.scattered.is_none()
+    }
+
+    /// How the rows are brought together; `None` when they came so.
+    pub(crate) fn partitions(&self) -> Option<&Partitions> {
+        Some(&self.scattered.as_ref()?.partitions)
     }
 
     /// Rows that were given, dropped ones included.
@@ -148,10 +178,19 @@ impl Groups {
         &self.offsets
     }
 
-    /// Rows group after group; `None` when that is the order in which they came.
+    /// Rows group after group; `None` when that is the order in which they came. Computed once,
+    /// in the pool of the caller.
     #[must_use]
     pub fn order(&self) -> Option<&[u32]> {
-        self.order.as_deref()
+        let scattered = self.scattered.as_ref()?;
+        if let Some(order) = scattered.order.get() {
+            return Some(order);
+        }
+        // Outside of the lock: a thread of the pool that waits in it may be given another's call.
+        let order = scattered
+            .partitions
+            .order(&scattered.numbers, &self.offsets);
+        Some(scattered.order.get_or_init(|| order))
     }
 
     /// Where group `g` lies in the order.
@@ -163,16 +202,22 @@ impl Groups {
     /// The row at place `at` of the order.
     #[must_use]
     pub fn row(&self, at: usize) -> usize {
-        self.order.as_ref().map_or(at, |order| order[at] as usize)
+        self.order().map_or(at, |order| order[at] as usize)
     }
 
     /// The group of each row; -1 for a dropped one.
     #[must_use]
     pub fn codes(&self) -> Vec<i64> {
         let mut codes = vec![-1; self.n_rows];
+        let order = self.order();
         for (code, g) in (0..).zip(0..self.n_groups()) {
-            for at in self.range(g) {
-                codes[self.row(at)] = code;
+            match order {
+                None => codes[self.range(g)].fill(code),
+                Some(order) => {
+                    for &row in &order[self.range(g)] {
+                        codes[row as usize] = code;
+                    }
+                }
             }
         }
         codes

@@ -15,6 +15,7 @@ pub mod moments;
 pub mod normal;
 pub mod opo;
 pub mod pack;
+mod partitions;
 pub mod pool;
 #[cfg(feature = "python")]
 mod py;

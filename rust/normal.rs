@@ -81,7 +81,7 @@ pub fn normal_scores(group: &Sorted, scores: Scores, tables: &mut Tables, out: &
             let end = (above + tied.len()).min(below);
             -lower[above..end].iter().sum::<f64>()
         };
-        for &(_, place) in tied {
+        for &place in tied {
             out[place as usize] = sum / tied.len() as f64 + 0.0;
         }
     }

@@ -51,7 +51,7 @@ fn baseline(group: &Sorted, length: impl Fn(usize) -> i64) -> Option<f64> {
         .ties()
         .map(|(_, tied)| {
             tied.iter()
-                .map(|&(_, place)| i128::from(length(place as usize)))
+                .map(|&place| i128::from(length(place as usize)))
                 .sum()
         })
         .collect();

@@ -19,39 +19,47 @@ pub enum Ties {
 
 /// Writes ranks from 1, the lowest; rows without a score keep what `out` holds.
 pub fn ranks(group: &Sorted, ties: Ties, out: &mut [f64]) {
-    for (level, (below, tied)) in group.ties().enumerate() {
-        for (i, &(_, place)) in tied.iter().enumerate() {
-            out[place as usize] = match ties {
-                Ties::Average => below as f64 + (tied.len() + 1) as f64 / 2.0,
-                Ties::Min => (below + 1) as f64,
-                Ties::Max => (below + tied.len()) as f64,
-                Ties::Dense => (level + 1) as f64,
-                Ties::Ordinal => (below + i + 1) as f64,
-            };
+    match ties {
+        Ties::Average => group.by_standing(out, |below, tied| {
+            f64::from(below) + f64::from(tied + 1) / 2.0
+        }),
+        Ties::Min => group.by_standing(out, |below, _| f64::from(below + 1)),
+        Ties::Max => group.by_standing(out, |below, tied| f64::from(below + tied)),
+        Ties::Dense => {
+            for (level, (_, tied)) in group.ties().enumerate() {
+                for &place in tied {
+                    out[place as usize] = (level + 1) as f64;
+                }
+            }
+        }
+        Ties::Ordinal => {
+            let places = group.stretches().flat_map(|(places, _)| places);
+            for (i, &place) in places.enumerate() {
+                out[place as usize] = (i + 1) as f64;
+            }
         }
     }
 }
 
-/// Writes wins minus losses over the scored members: `less - greater`, an exact integer.
-pub fn margins(group: &Sorted, out: &mut [f64]) {
-    let n = group.values().len();
-    for (below, tied) in group.ties() {
-        let above = n - below - tied.len();
-        for &(_, place) in tied {
-            out[place as usize] = below as f64 - above as f64;
-        }
-    }
+/// Writes what `of` makes of wins minus losses over the scored members: `less - greater`, an exact
+/// integer.
+pub fn margins(group: &Sorted, out: &mut [f64], of: impl Fn(f64) -> f64) {
+    let n = group.values().len() as f64;
+    group.by_standing(out, |below, tied| {
+        of(f64::from(below) - (n - f64::from(below) - f64::from(tied)))
+    });
 }
 
 /// Writes the share of the others that each beats, ties counting half; 0.5 for a lone member.
 pub fn percentiles(group: &Sorted, out: &mut [f64]) {
     let n = group.values().len();
-    for (below, tied) in group.ties() {
-        let beaten = below as f64 + (tied.len() - 1) as f64 / 2.0;
-        let share = if n > 1 { beaten / (n - 1) as f64 } else { 0.5 };
-        for &(_, place) in tied {
-            out[place as usize] = share;
-        }
+    if n > 1 {
+        let others = (n - 1) as f64;
+        group.by_standing(out, |below, tied| {
+            (f64::from(below) + f64::from(tied - 1) / 2.0) / others
+        });
+    } else {
+        group.by_standing(out, |_, _| 0.5);
     }
 }
 
@@ -61,7 +69,7 @@ pub fn top_fraction(group: &Sorted, q: f64, out: &mut [f64]) {
     for (below, tied) in group.ties() {
         let above = n - below - tied.len();
         let share = ((q * n as f64 - above as f64) / tied.len() as f64).clamp(0.0, 1.0);
-        for &(_, place) in tied {
+        for &place in tied {
             out[place as usize] = share;
         }
     }

@@ -6,8 +6,9 @@ use rayon::prelude::*;
 
 use crate::column::Column;
 use crate::error::Error;
-use crate::groups::{Groups, NOWHERE};
+use crate::groups::Groups;
 use crate::normal::Tables;
+use crate::partitions::{Part, Partitions};
 use crate::pool::Cancel;
 use crate::sorted::Sorted;
 
@@ -18,8 +19,8 @@ const TASK: usize = 1 << 14;
 ///
 /// `buffers`, one of all rows per column, are the caller's, who knows how to get large ones
 /// cheaply. Where groups are scattered there is one more, and the columns end one buffer before
-/// theirs, the first in the last: each is computed group after group, then brought to the order
-/// of the rows in the buffer that has just become free.
+/// theirs, the first in the last: each is computed partition by partition, then brought to the
+/// order of the rows in the buffer that has just become free.
 ///
 /// # Errors
 /// [`Error::RewardCount`], [`Error::BadFraction`], [`Error::Infinite`] or [`Error::Negative`] with
@@ -37,29 +38,20 @@ pub fn rows(
     columns
         .iter()
         .try_for_each(|column| column.check(input.rewards))?;
-    let Some(places) = input.groups.places() else {
-        return group_by_group(input, columns, buffers, cancel);
+    let located = |error| located(error, input, columns);
+    let Some(partitions) = input.groups.partitions() else {
+        return group_by_group(input, columns, buffers, cancel).map_err(located);
     };
-    let (mut free, grouped) = buffers
+    let (mut free, sorted) = buffers
         .split_last_mut()
         .expect("a buffer more than columns");
-    // The gather jumps through the rewards: a copy in the caller's large pages is worth its cost.
-    copy(input.rewards, free);
-    let input = Input {
-        rewards: free,
-        groups: input.groups,
-    };
-    group_by_group(input, columns, grouped, cancel)?;
-    for column in grouped {
-        unscatter(column, places, free, cancel)?;
+    partitions.sort(input.rewards, free, cancel)?;
+    part_by_part(partitions, free, columns, sorted, cancel).map_err(located)?;
+    for column in sorted {
+        partitions.unsort(column, free, cancel)?;
         free = column;
     }
     Ok(())
-}
-
-fn copy(from: &[f64], to: &mut [f64]) {
-    let pairs = to.par_chunks_mut(TASK).zip(from.par_chunks(TASK));
-    pairs.for_each(|(to, from)| to.copy_from_slice(from));
 }
 
 /// Rewards and the groups they fall into.
@@ -82,56 +74,65 @@ pub(crate) fn check_count(rewards: &[f64], groups: &Groups) -> Result<(), Error>
     }
 }
 
-/// The columns in the order of the groups; every task writes its own stretch of them.
+/// The columns of clustered rows; every task writes its own stretch of them.
 fn group_by_group(
     input: Input<'_>,
     columns: &[Column],
     outputs: &mut [&mut [f64]],
     cancel: &Cancel,
 ) -> Result<(), Error> {
+    let Input { rewards, groups } = input;
     assert_eq!(columns.len(), outputs.len());
-    let tasks = input.groups.tasks(TASK);
-    let stretches = split(
-        outputs,
-        tasks.iter().map(|task| span(input.groups, task).len()),
-    );
+    let tasks = groups.tasks(TASK);
+    let stretches = split(outputs, tasks.iter().map(|task| span(groups, task).len()));
     let work = tasks.into_par_iter().zip(stretches);
-    let scratch = || Scratch {
-        sorted: Sorted::until(cancel),
-        ..Scratch::default()
-    };
-    work.map_init(scratch, |scratch, (task, mut outs)| {
-        cancel.check()?;
-        fill(input, task, columns, scratch, &mut outs)?;
-        cancel.check()
-    })
+    work.map_init(
+        || Scratch::until(cancel),
+        |scratch, (task, mut outs)| {
+            cancel.check()?;
+            let places = span(groups, &task);
+            let ranges = task.map(|g| {
+                let range = groups.range(g);
+                range.start - places.start..range.end - places.start
+            });
+            scratch.fill(&rewards[places.clone()], ranges, columns, &mut outs)?;
+            cancel.check()
+        },
+    )
     .collect()
 }
 
-/// Every row fetches its value from the place where its group lies.
-fn unscatter(
-    grouped: &[f64],
-    places: &[u32],
-    output: &mut [f64],
+/// The columns of scattered rows, of which `rewards` and `outputs` are sorted by partition.
+fn part_by_part(
+    partitions: &Partitions,
+    rewards: &[f64],
+    columns: &[Column],
+    outputs: &mut [&mut [f64]],
     cancel: &Cancel,
 ) -> Result<(), Error> {
-    let stretches = output.par_chunks_mut(TASK).zip(places.par_chunks(TASK));
-    let fetch = |&place: &u32| {
-        if place == NOWHERE {
-            f64::NAN
-        } else {
-            grouped[place as usize]
+    assert_eq!(columns.len(), outputs.len());
+    let mut pieces: Vec<Vec<Vec<&mut [f64]>>> = partitions.parts().iter().map(|_| vec![]).collect();
+    for output in outputs {
+        for (pieces, column) in pieces.iter_mut().zip(partitions.pieces_mut(output)) {
+            pieces.push(column);
         }
+    }
+    let work = partitions.parts().par_iter().zip(pieces).enumerate();
+    let scratch = || PartScratch {
+        groups: Scratch::until(cancel),
+        ..PartScratch::default()
     };
-    stretches
-        .map(|(output, places)| {
-            cancel.check()?;
-            for (out, place) in output.iter_mut().zip(places) {
-                *out = fetch(place);
-            }
-            Ok(())
-        })
-        .collect()
+    work.map_init(scratch, |scratch, (p, (part, mut pieces))| {
+        cancel.check()?;
+        scratch.gather(part, partitions.pieces(rewards, p), columns.len());
+        scratch.fill(part, columns)?;
+        cancel.check()?;
+        for (column, pieces) in scratch.columns.iter().zip(&mut pieces) {
+            part.unsort(column, pieces);
+        }
+        Ok(())
+    })
+    .collect()
 }
 
 /// Cuts every column into stretches of the given lengths; first all columns of stretch 0.
@@ -158,46 +159,85 @@ fn split<'a>(
 /// What a worker keeps from group to group.
 #[derive(Default)]
 struct Scratch<'a> {
-    sorted: Sorted<'a>,
+    group: Sorted<'a>,
     tables: Tables,
-    /// The rewards of a task, group after group.
-    rewards: Vec<f64>,
 }
 
-/// Computes the columns of the groups of one task into `outs`, group after group.
-fn fill(
-    input: Input<'_>,
-    task: Range<usize>,
-    columns: &[Column],
-    scratch: &mut Scratch<'_>,
-    outs: &mut [&mut [f64]],
-) -> Result<(), Error> {
-    let Input { rewards, groups } = input;
-    let places = span(groups, &task);
-    let start = places.start;
-    let ordered = match groups.order() {
-        None => &rewards[places],
-        Some(order) => {
-            // In one go, so that the cache misses overlap.
-            scratch.rewards.clear();
-            scratch
-                .rewards
-                .extend(order[places].iter().map(|&row| rewards[row as usize]));
-            &scratch.rewards
-        }
-    };
-    for g in task {
-        let range = groups.range(g);
-        let range = range.start - start..range.end - start;
-        let loaded = scratch.sorted.load(&ordered[range.clone()]);
-        loaded.map_err(|error| first_infinite(rewards).unwrap_or(error))?;
-        for (column, out) in columns.iter().zip(outs.iter_mut()) {
-            let out = &mut out[range.clone()];
-            let written = column.write(&scratch.sorted, &mut scratch.tables, out);
-            written.map_err(|error| error.of(|place| groups.row(start + range.start + place)))?;
+impl<'a> Scratch<'a> {
+    fn until(cancel: &'a Cancel) -> Self {
+        Self {
+            group: Sorted::until(cancel),
+            ..Self::default()
         }
     }
-    Ok(())
+
+    /// Computes the columns of the groups that lie at `ranges` of `rewards` into `outs`. The row
+    /// of an error is a place in its group.
+    fn fill(
+        &mut self,
+        rewards: &[f64],
+        ranges: impl Iterator<Item = Range<usize>>,
+        columns: &[Column],
+        outs: &mut [&mut [f64]],
+    ) -> Result<(), Error> {
+        for range in ranges {
+            self.group.load(&rewards[range.clone()])?;
+            for (column, out) in columns.iter().zip(outs.iter_mut()) {
+                column.write(&self.group, &mut self.tables, &mut out[range.clone()])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a worker keeps from partition to partition.
+#[derive(Default)]
+struct PartScratch<'a> {
+    groups: Scratch<'a>,
+    /// Rewards and columns, group after group.
+    rewards: Vec<f64>,
+    columns: Vec<Vec<f64>>,
+}
+
+impl PartScratch<'_> {
+    fn gather<'a>(
+        &mut self,
+        part: &Part,
+        rewards: impl Iterator<Item = &'a [f64]>,
+        n_columns: usize,
+    ) {
+        part.sort(rewards, &mut self.rewards);
+        self.columns.resize_with(n_columns, Vec::new);
+        for column in &mut self.columns {
+            column.resize(self.rewards.len(), 0.0);
+        }
+    }
+
+    fn fill(&mut self, part: &Part, columns: &[Column]) -> Result<(), Error> {
+        let mut outs: Vec<&mut [f64]> = self.columns.iter_mut().map(Vec::as_mut_slice).collect();
+        let ranges = (0..part.n_groups()).map(|g| part.range(g));
+        self.groups.fill(&self.rewards, ranges, columns, &mut outs)
+    }
+}
+
+/// What is wrong, with the row that has it: always the same one, whichever task met it first.
+fn located(error: Error, input: Input<'_>, columns: &[Column]) -> Error {
+    let Input { rewards, groups } = input;
+    let known = first_infinite(rewards).or_else(|| {
+        matches!(error, Error::Overflow { .. }).then_some(())?;
+        let mut scratch = Scratch::default();
+        (0..groups.n_groups()).find_map(|g| {
+            let range = groups.range(g);
+            let own: Vec<f64> = range.clone().map(|at| rewards[groups.row(at)]).collect();
+            let mut columns_of_group = vec![vec![0.0; own.len()]; columns.len()];
+            let mut outs: Vec<&mut [f64]> =
+                columns_of_group.iter_mut().map(Vec::as_mut_slice).collect();
+            let filled = scratch.fill(&own, std::iter::once(0..own.len()), columns, &mut outs);
+            let error = filled.err()?;
+            Some(error.of(|place| groups.row(range.start + place)))
+        })
+    });
+    known.unwrap_or(error)
 }
 
 /// An infinite reward is named by the first row that has one, whatever its group.
@@ -233,7 +273,7 @@ mod tests {
     ];
 
     fn computed(rewards: &[f64], groups: &Groups, cancel: &Cancel) -> Result<Vec<Vec<f64>>, Error> {
-        let more = usize::from(groups.order().is_some());
+        let more = usize::from(!groups.is_clustered());
         let mut outputs = vec![vec![0.0; rewards.len()]; COLUMNS.len() + more];
         let mut buffers: Vec<&mut [f64]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
         rows(Input { rewards, groups }, &COLUMNS, &mut buffers, cancel)?;

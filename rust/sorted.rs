@@ -6,8 +6,10 @@ use crate::error::Error;
 use crate::moments::Moments;
 use crate::pool::Cancel;
 
-/// Below this, insertion beats every other sort; groups are mostly this small.
-const INSERTION: usize = 24;
+/// Up to this many, counting the smaller ones for each beats every sort; most groups are so small.
+const COUNTED: usize = 32;
+/// Members that are counted for at once.
+const LANES: usize = 8;
 /// Above this, a radix sort beats comparisons and stays linear.
 const RADIX: usize = 2048;
 /// Members of a large group between two looks at whether to stop; a power of two.
@@ -22,10 +24,15 @@ type Key = (u64, u32);
 #[derive(Debug, Default)]
 pub struct Sorted<'a> {
     cancel: Option<&'a Cancel>,
+    members: Vec<f64>,
+    /// For each member, how many are below; anything for those without a score.
+    below: Vec<u32>,
+    /// For each class of equal rewards, at the number of those below, how many are in it.
+    tied: Vec<u32>,
+    values: Vec<f64>,
+    places: Vec<u32>,
     keys: Vec<Key>,
     spare: Vec<Key>,
-    values: Vec<f64>,
-    size: usize,
     moments: Cell<Option<Moments>>,
 }
 
@@ -51,35 +58,24 @@ impl<'a> Sorted<'a> {
     /// # Errors
     /// [`Error::Infinite`] with the place in the group as its row, or [`Error::Interrupted`].
     pub fn load(&mut self, rewards: &[f64]) -> Result<(), Error> {
-        self.keys.clear();
         self.moments.set(None);
-        self.size = rewards.len();
-        for (part, rewards) in rewards.chunks(STRETCH).enumerate() {
-            self.cancel.map_or(Ok(()), Cancel::check)?;
-            self.take(part * STRETCH, rewards)?;
+        self.members.clear();
+        for stretch in rewards.chunks(STRETCH) {
+            self.check()?;
+            self.members
+                .extend(stretch.iter().map(|reward| reward + 0.0));
         }
-        sort(&mut self.keys, &mut self.spare, self.cancel)?;
-        if self.spare.len() > LARGE {
-            self.spare = Vec::new();
+        let infinite = |bad, reward: &f64| bad | reward.is_infinite();
+        if rewards.iter().fold(false, infinite) {
+            let row = rewards.iter().position(|reward| reward.is_infinite());
+            let row = row.expect("one was found");
+            let value = rewards[row];
+            return Err(Error::Infinite { row, value });
         }
-        self.values.clear();
-        self.values
-            .extend(self.keys.iter().map(|&(word, _)| from_ascending(word)));
-        Ok(())
-    }
-
-    fn take(&mut self, from: usize, rewards: &[f64]) -> Result<(), Error> {
-        for (place, &reward) in (from..).zip(rewards) {
-            if reward.is_infinite() {
-                return Err(Error::Infinite {
-                    row: place,
-                    value: reward,
-                });
-            }
-            if !reward.is_nan() {
-                self.keys
-                    .push((ascending(reward), u32::try_from(place).unwrap_or(u32::MAX)));
-            }
+        if rewards.len() <= COUNTED {
+            self.count();
+        } else {
+            self.sort()?;
         }
         Ok(())
     }
@@ -87,7 +83,7 @@ impl<'a> Sorted<'a> {
     /// Members of the group, unscorable ones included.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.size
+        self.members.len()
     }
 
     /// The scorable rewards, ascending, with `-0.0` as `0.0`.
@@ -112,12 +108,12 @@ impl<'a> Sorted<'a> {
     /// If fewer are scorable.
     #[must_use]
     pub fn place(&self, k: usize) -> usize {
-        self.keys[k].1 as usize
+        self.places[k] as usize
     }
 
-    /// Stretches of ascending rewards with the places of the members.
-    pub(crate) fn stretches(&self) -> impl Iterator<Item = (&[Key], &[f64])> {
-        let stretches = self.keys.chunks(STRETCH).zip(self.values.chunks(STRETCH));
+    /// Stretches of the places of the members, ascending by reward, with the rewards.
+    pub(crate) fn stretches(&self) -> impl Iterator<Item = (&[u32], &[f64])> {
+        let stretches = self.places.chunks(STRETCH).zip(self.values.chunks(STRETCH));
         stretches.take_while(|_| !self.stopped())
     }
 
@@ -128,25 +124,137 @@ impl<'a> Sorted<'a> {
     }
 
     /// Classes of equal rewards, ascending: how many are below, and the places of the members.
-    pub fn ties(&self) -> impl Iterator<Item = (usize, &[Key])> {
+    pub fn ties(&self) -> impl Iterator<Item = (usize, &[u32])> {
         let mut below = 0;
-        self.keys.chunk_by(same).map_while(move |tied| {
+        std::iter::from_fn(move || {
+            let tied = *self.tied.get(below)? as usize;
             let before = below;
-            below += tied.len();
+            below += tied;
             let looks = (before ^ below) >= STRETCH;
-            (!looks || !self.stopped()).then_some((before, tied))
+            (!looks || !self.stopped()).then(|| (before, &self.places[before..below]))
         })
     }
 
     /// The places of the members of each class, from the highest reward down.
-    pub(crate) fn falling_ties(&self) -> impl Iterator<Item = &[Key]> {
-        let mut seen = 0;
-        self.keys.chunk_by(same).rev().map_while(move |tied| {
-            let before = seen;
-            seen += tied.len();
-            let looks = (before ^ seen) >= STRETCH;
-            (!looks || !self.stopped()).then_some(tied)
+    pub(crate) fn falling_ties(&self) -> impl Iterator<Item = &[u32]> {
+        let mut end = self.places.len();
+        std::iter::from_fn(move || {
+            let last = *self.places[..end].last()?;
+            let class = self.below[last as usize] as usize..end;
+            end = class.start;
+            let looks = (class.start ^ class.end) >= STRETCH;
+            (!looks || !self.stopped()).then(|| &self.places[class])
         })
+    }
+
+    /// Writes what `of` makes of each scorable reward.
+    pub fn by_value(&self, out: &mut [f64], of: impl Fn(f64) -> f64) {
+        let stretches = out.chunks_mut(STRETCH).zip(self.members.chunks(STRETCH));
+        for (out, members) in stretches.take_while(|_| !self.stopped()) {
+            for (out, &value) in out.iter_mut().zip(members) {
+                if !value.is_nan() {
+                    *out = of(value);
+                }
+            }
+        }
+    }
+
+    /// Writes what `of` makes of each scorable reward's standing: how many are below, and how many
+    /// are equal, itself included.
+    pub fn by_standing(&self, out: &mut [f64], of: impl Fn(u32, u32) -> f64) {
+        let members = self.members.chunks(STRETCH).zip(self.below.chunks(STRETCH));
+        let stretches = out.chunks_mut(STRETCH).zip(members);
+        for (out, (members, below)) in stretches.take_while(|_| !self.stopped()) {
+            for ((out, &value), &below) in out.iter_mut().zip(members).zip(below) {
+                if !value.is_nan() {
+                    *out = of(below, self.tied[below as usize]);
+                }
+            }
+        }
+    }
+
+    /// Makes room for what is known of the scorable members.
+    fn resize(&mut self) {
+        let scored = self.members.iter().map(|r| usize::from(!r.is_nan())).sum();
+        self.below.resize(self.members.len(), 0);
+        self.tied.clear();
+        self.tied.resize(scored, 0);
+        self.values.resize(scored, 0.0);
+        self.places.resize(scored, 0);
+    }
+
+    /// Sorts by counting for each member those that are below. Comparisons with NaN are false.
+    fn count(&mut self) {
+        self.resize();
+        let mut members = [f64::NAN; COUNTED];
+        members[..self.members.len()].copy_from_slice(&self.members);
+        let (lanes, _) = members.as_chunks::<LANES>();
+        for (below, own) in self.below.chunks_mut(LANES).zip(lanes) {
+            let mut counts = [0_u64; LANES];
+            for &other in &self.members {
+                for (count, &value) in counts.iter_mut().zip(own) {
+                    *count += u64::from(other < value);
+                }
+            }
+            for (below, count) in below.iter_mut().zip(counts) {
+                *below = narrow(count);
+            }
+        }
+        for (place, (&value, &below)) in (0..).zip(self.members.iter().zip(&self.below)) {
+            if !value.is_nan() {
+                let tied = &mut self.tied[below as usize];
+                self.values[(below + *tied) as usize] = value;
+                self.places[(below + *tied) as usize] = place;
+                *tied += 1;
+            }
+        }
+    }
+
+    fn sort(&mut self) -> Result<(), Error> {
+        self.keys.clear();
+        for (part, members) in self.members.chunks(STRETCH).enumerate() {
+            self.check()?;
+            let scored = (part * STRETCH..)
+                .zip(members)
+                .filter(|(_, value)| !value.is_nan());
+            self.keys
+                .extend(scored.map(|(place, &value)| (ascending(value), narrow(place as u64))));
+        }
+        if self.keys.len() <= RADIX {
+            self.keys.sort_unstable();
+        } else {
+            radix_sort(&mut self.keys, &mut self.spare, |key| key.0, self.cancel)?;
+        }
+        give_back(&mut self.spare);
+        self.resize();
+        let sorted = self.values.iter_mut().zip(&mut self.places);
+        for (&(word, place), (value, kept)) in self.keys.iter().zip(sorted) {
+            (*value, *kept) = (from_ascending(word), place);
+        }
+        let mut start = 0;
+        for class in self.keys.chunk_by(|a, b| a.0 == b.0) {
+            if (start ^ (start + class.len())) >= STRETCH {
+                self.check()?;
+            }
+            self.tied[start] = narrow(class.len() as u64);
+            for &(_, place) in class {
+                self.below[place as usize] = narrow(start as u64);
+            }
+            start += class.len();
+        }
+        give_back(&mut self.keys);
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.cancel.map_or(Ok(()), Cancel::check)
+    }
+}
+
+/// Frees the scratch of a very large group, before more is asked for.
+fn give_back<T>(scratch: &mut Vec<T>) {
+    if scratch.len() > LARGE {
+        *scratch = Vec::new();
     }
 }
 
@@ -156,15 +264,19 @@ pub(crate) fn values(values: &[f64], cancel: &Cancel) -> Result<Vec<f64>, Error>
     for stretch in values.chunks(STRETCH) {
         cancel.check()?;
         let scored = stretch.iter().filter(|value| !value.is_nan());
-        words.extend(scored.map(|&value| ascending(value)));
+        words.extend(scored.map(|&value| ascending(value + 0.0)));
     }
     radix_sort(&mut words, &mut Vec::new(), |&word| word, Some(cancel))?;
     Ok(words.into_iter().map(from_ascending).collect())
 }
 
-/// Maps a number to a word of the same order; `-0.0` and `0.0` to the same word.
+fn narrow(count: u64) -> u32 {
+    u32::try_from(count).expect("row counts are checked to fit 32 bits")
+}
+
+/// Maps a number to a word of the same order.
 fn ascending(value: f64) -> u64 {
-    let bits = (value + 0.0).to_bits();
+    let bits = value.to_bits();
     let flip = if bits >> 63 == 1 { u64::MAX } else { 1 << 63 };
     bits ^ flip
 }
@@ -172,31 +284,6 @@ fn ascending(value: f64) -> u64 {
 fn from_ascending(word: u64) -> f64 {
     let flip = if word >> 63 == 1 { 1 << 63 } else { u64::MAX };
     f64::from_bits(word ^ flip)
-}
-
-fn same(a: &Key, b: &Key) -> bool {
-    a.0 == b.0
-}
-
-fn sort(keys: &mut Vec<Key>, spare: &mut Vec<Key>, cancel: Option<&Cancel>) -> Result<(), Error> {
-    match keys.len() {
-        0..=INSERTION => insertion_sort(keys),
-        n if n <= RADIX => keys.sort_unstable(),
-        _ => radix_sort(keys, spare, |key| key.0, cancel)?,
-    }
-    Ok(())
-}
-
-fn insertion_sort(keys: &mut [Key]) {
-    for i in 1..keys.len() {
-        let key = keys[i];
-        let mut hole = i;
-        while hole > 0 && keys[hole - 1].0 > key.0 {
-            keys[hole] = keys[hole - 1];
-            hole -= 1;
-        }
-        keys[hole] = key;
-    }
 }
 
 /// Byte by byte from the lowest; bytes that all keys share cost only the count.

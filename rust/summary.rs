@@ -1,5 +1,7 @@
 //! What each group is like: one record per group.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::draws;
@@ -122,6 +124,7 @@ pub(crate) fn per_group<T: Send>(
     describe: impl Fn(usize, &Sorted<'_>, &mut Vec<T>) + Sync,
 ) -> Result<Vec<T>, Error> {
     check_count(rewards, groups)?;
+    let order = groups.order();
     let tasks = (0..groups.n_groups()).into_par_iter().step_by(TASK);
     let parts: Vec<Vec<T>> = tasks
         .map_init(
@@ -130,7 +133,7 @@ pub(crate) fn per_group<T: Send>(
                 cancel.check()?;
                 let mut out = Vec::new();
                 for g in from..groups.n_groups().min(from + TASK) {
-                    let loaded = sorted.load(gathered(rewards, groups, g, own));
+                    let loaded = sorted.load(gathered(rewards, order, groups.range(g), own));
                     loaded.map_err(|error| first_infinite(rewards).unwrap_or(error))?;
                     describe(g, sorted, &mut out);
                 }
@@ -142,14 +145,18 @@ pub(crate) fn per_group<T: Send>(
     Ok(parts.into_iter().flatten().collect())
 }
 
-/// The rewards of group `g`; in `own` where its rows are scattered.
-fn gathered<'a>(rewards: &'a [f64], groups: &Groups, g: usize, own: &'a mut Vec<f64>) -> &'a [f64] {
-    let Some(order) = groups.order() else {
-        return &rewards[groups.range(g)];
+/// The rewards of one group; in `own` where its rows are scattered.
+fn gathered<'a>(
+    rewards: &'a [f64],
+    order: Option<&[u32]>,
+    places: Range<usize>,
+    own: &'a mut Vec<f64>,
+) -> &'a [f64] {
+    let Some(order) = order else {
+        return &rewards[places];
     };
     own.clear();
-    let rows = order[groups.range(g)].iter();
-    own.extend(rows.map(|&row| rewards[row as usize]));
+    own.extend(order[places].iter().map(|&row| rewards[row as usize]));
     own
 }
 

@@ -8,64 +8,50 @@ use foldhash::quality::FixedState;
 use crate::groups::Ids;
 use crate::hashing;
 
-/// Ids that are strings or binary: the bytes decide.
-#[derive(Debug)]
-pub struct ByteIds {
-    bytes: BinaryViewArray,
-    hasher: FixedState,
-}
-
-impl ByteIds {
-    /// Wraps a column without nulls that matter.
-    #[must_use]
-    pub fn new(bytes: BinaryViewArray) -> Self {
-        Self {
-            bytes,
-            hasher: FixedState::with_seed(hashing::process_seed()),
-        }
+/// Rows of bytes.
+pub trait Bytes: Sync {
+    /// How many there are.
+    fn len(&self) -> usize;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// The bytes of `row`.
+    fn row(&self, row: usize) -> &[u8];
+    /// Whether the bytes of two rows are equal.
+    fn same(&self, a: usize, b: usize) -> bool {
+        self.row(a) == self.row(b)
     }
 }
 
-impl Ids for ByteIds {
-    const HASH_IS_EXACT: bool = false;
-
+impl Bytes for BinaryViewArray {
     fn len(&self) -> usize {
-        self.bytes.len()
+        Array::len(self)
     }
 
-    fn hash(&self, row: usize) -> u64 {
-        self.hasher.hash_one(self.bytes.value(row))
+    fn row(&self, row: usize) -> &[u8] {
+        self.value(row)
     }
 
     fn same(&self, a: usize, b: usize) -> bool {
-        let views = self.bytes.views();
+        let (a_view, b_view) = (self.views()[a], self.views()[b]);
         // The low half of a view holds the length and the first four bytes.
-        let head = |row: usize| views[row] << 64;
-        head(a) == head(b) && (views[a] == views[b] || self.bytes.value(a) == self.bytes.value(b))
-    }
-
-    fn rises(&self, a: usize, b: usize) -> bool {
-        self.bytes.value(a) < self.bytes.value(b)
+        a_view << 64 == b_view << 64 && (a_view == b_view || self.value(a) == self.value(b))
     }
 }
 
-/// Ids of equal width in one buffer, as `NumPy` keeps strings: the bytes decide.
+/// Rows of equal width in one buffer, as `NumPy` keeps strings.
 #[derive(Debug)]
-pub struct FixedIds<'a> {
-    bytes: &'a [u8],
-    width: usize,
-    hasher: FixedState,
+pub struct Fixed<'a> {
+    /// All rows.
+    pub bytes: &'a [u8],
+    /// Bytes per row.
+    pub width: usize,
 }
 
-impl<'a> FixedIds<'a> {
-    /// Wraps rows of `width` bytes.
-    #[must_use]
-    pub fn new(bytes: &'a [u8], width: usize) -> Self {
-        Self {
-            bytes,
-            width,
-            hasher: FixedState::with_seed(hashing::process_seed()),
-        }
+impl Bytes for Fixed<'_> {
+    fn len(&self) -> usize {
+        self.bytes.len() / self.width
     }
 
     fn row(&self, row: usize) -> &[u8] {
@@ -73,22 +59,112 @@ impl<'a> FixedIds<'a> {
     }
 }
 
-impl Ids for FixedIds<'_> {
-    const HASH_IS_EXACT: bool = false;
+/// Ids that are strings or binary.
+#[derive(Debug)]
+pub struct ByteIds<B> {
+    bytes: B,
+    hasher: FixedState,
+    seed: u64,
+}
+
+impl<B: Bytes> ByteIds<B> {
+    /// Wraps rows of bytes; nulls are the caller's matter.
+    #[must_use]
+    pub fn new(bytes: B) -> Self {
+        let seed = hashing::process_seed();
+        Self {
+            bytes,
+            hasher: FixedState::with_seed(seed),
+            seed,
+        }
+    }
+}
+
+/// The second word of a key whose first is only a hash: no length is as large as its top byte.
+const HASHED: u64 = u64::MAX;
+
+impl<B: Bytes> Ids for ByteIds<B> {
+    /// Up to 15 bytes as they are, with their number in the top byte; else a hash.
+    type Key = [u64; 2];
 
     fn len(&self) -> usize {
-        self.bytes.len() / self.width
+        self.bytes.len()
     }
 
-    fn hash(&self, row: usize) -> u64 {
-        self.hasher.hash_one(self.row(row))
+    fn key(&self, row: usize) -> [u64; 2] {
+        let bytes = self.bytes.row(row);
+        packed(bytes).unwrap_or_else(|| [self.hasher.hash_one(bytes), HASHED])
+    }
+
+    fn is_exact(key: [u64; 2]) -> bool {
+        key[1] != HASHED
+    }
+
+    fn hash(&self, [low, high]: [u64; 2]) -> u64 {
+        hashing::mix(hashing::mix(low ^ self.seed) ^ high)
     }
 
     fn same(&self, a: usize, b: usize) -> bool {
-        self.row(a) == self.row(b)
+        self.bytes.same(a, b)
     }
 
     fn rises(&self, a: usize, b: usize) -> bool {
-        self.row(a) < self.row(b)
+        self.bytes.row(a) < self.bytes.row(b)
+    }
+}
+
+/// Up to 15 bytes in two words, with their number in the top byte.
+fn packed(bytes: &[u8]) -> Option<[u64; 2]> {
+    let length = (bytes.len() as u64) << 56;
+    match (bytes.first_chunk(), bytes.last_chunk()) {
+        _ if bytes.len() > 15 => None,
+        (Some(&head), Some(&tail)) => {
+            // The last 8 bytes, less those that the first 8 hold.
+            let known = u32::try_from(8 * (16 - bytes.len())).unwrap_or(u32::MAX);
+            let tail = u64::from_le_bytes(tail).checked_shr(known).unwrap_or(0);
+            Some([u64::from_le_bytes(head), tail | length])
+        }
+        _ => {
+            let short = bytes.iter().rev();
+            Some([
+                short.fold(0, |word, &byte| word << 8 | u64::from(byte)),
+                length,
+            ])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(bytes: &[u8]) -> [u64; 2] {
+        ByteIds::new(Fixed {
+            bytes,
+            width: bytes.len().max(1),
+        })
+        .key(0)
+    }
+
+    proptest! {
+        #[test]
+        fn keys_of_up_to_15_bytes_are_equal_only_if_the_bytes_are(
+            a in prop::collection::vec(0_u8..3, 0..16), b in prop::collection::vec(0_u8..3, 0..16)
+        ) {
+            prop_assert_eq!(packed(&a) == packed(&b), a == b);
+            let mut twin = a.clone();
+            if let Some(last) = twin.last_mut() {
+                *last ^= 0x80;
+                prop_assert_ne!(packed(&a), packed(&twin));
+            }
+        }
+    }
+
+    #[test]
+    fn only_keys_of_up_to_15_bytes_are_taken_as_they_are() {
+        assert!(ByteIds::<Fixed<'_>>::is_exact(key(&[255; 15])));
+        assert!(!ByteIds::<Fixed<'_>>::is_exact(key(&[255; 16])));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, Int64Array, StructArray};
+use arrow_array::{Array, ArrayRef, BinaryViewArray, Int64Array, StructArray};
 use arrow_cast::cast;
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::concat::concat;
@@ -21,7 +21,7 @@ use crate::pool::Cancel;
 /// One key column, ready to be grouped.
 enum Key {
     Ints(Int64Array),
-    Bytes(ByteIds),
+    Bytes(ByteIds<BinaryViewArray>),
 }
 
 /// Groups the rows of one Arrow column; a struct column is grouped by all its fields together.

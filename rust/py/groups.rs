@@ -12,7 +12,10 @@ use pyo3_arrow::input::AnyArray;
 use super::call::run;
 use crate::error::Error;
 use crate::groups::{Groups, IntIds};
-use crate::ids::{self, bytes::FixedIds};
+use crate::ids::{
+    self,
+    bytes::{ByteIds, Fixed},
+};
 
 /// Items of a list between two looks at signals.
 const STRETCH: usize = 1 << 16;
@@ -46,7 +49,7 @@ impl PyGroups {
     fn from_fixed(py: Python<'_>, keys: PyReadonlyArray2<'_, u8>) -> PyResult<Self> {
         let (rows, width) = keys.as_array().dim();
         let bytes = keys.as_slice()?;
-        let work = |cancel: &_| Groups::new(&FixedIds::new(bytes, width), None, cancel);
+        let work = |cancel: &_| Groups::new(&ByteIds::new(Fixed { bytes, width }), None, cancel);
         Ok(Self {
             groups: run(py, rows, work)?,
         })
@@ -78,25 +81,28 @@ impl PyGroups {
 
     #[getter]
     fn clustered(&self) -> bool {
-        self.groups.order().is_none()
+        self.groups.is_clustered()
     }
 
     fn offsets<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
         PyArray1::from_slice(py, self.groups.offsets())
     }
 
-    fn order<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
-        let n = *self.groups.offsets().last().unwrap_or(&0);
-        let order = self.groups.order();
-        py.detach(|| match order {
-            None => (0..n).collect::<Vec<i64>>(),
-            Some(order) => order.iter().map(|&row| i64::from(row)).collect(),
-        })
-        .into_pyarray(py)
+    fn order<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
+        let groups = &self.groups;
+        let n = *groups.offsets().last().unwrap_or(&0);
+        let work = |_: &_| {
+            Ok(match groups.order() {
+                None => (0..n).collect::<Vec<i64>>(),
+                Some(order) => order.iter().map(|&row| i64::from(row)).collect(),
+            })
+        };
+        Ok(run(py, groups.n_rows(), work)?.into_pyarray(py))
     }
 
-    fn codes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
-        py.detach(|| self.groups.codes()).into_pyarray(py)
+    fn codes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
+        let work = |_: &_| Ok(self.groups.codes());
+        Ok(run(py, self.groups.n_rows(), work)?.into_pyarray(py))
     }
 }
 

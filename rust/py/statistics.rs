@@ -28,7 +28,7 @@ pub(super) fn rows_<'py>(
     let columns = columns.iter().map(|(name, options)| column(name, options));
     let columns = columns.collect::<PyResult<Vec<Column>>>()?;
     let (rewards, groups) = (rewards.as_slice()?, &groups.get().groups);
-    let more = usize::from(groups.order().is_some());
+    let more = usize::from(!groups.is_clustered());
     // NumPy asks for huge pages: a fraction of the page faults of our own allocator.
     let zeros = |_| PyArray1::<f64>::zeros(py, rewards.len(), false);
     let mut arrays: Vec<Array<'py, f64>> = (0..columns.len() + more).map(zeros).collect();
