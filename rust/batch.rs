@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::moments::Moments;
 use crate::pool::Cancel;
-use crate::sorted;
+use crate::radix;
 
 /// The sample standard deviation of all values but NaN; NaN for fewer than two.
 ///
@@ -12,7 +12,7 @@ use crate::sorted;
 /// # Errors
 /// [`Error::Interrupted`].
 pub fn deviation(values: &[f64], cancel: &Cancel) -> Result<f64, Error> {
-    Ok(Moments::new(&sorted::values(values, cancel)?).std(1))
+    Ok(Moments::new(&radix::values(values, cancel)?).std(1))
 }
 
 #[cfg(test)]

@@ -20,8 +20,10 @@ pub mod pool;
 #[cfg(feature = "python")]
 mod py;
 pub mod quantile;
+mod radix;
 pub mod rank;
 pub mod rows;
+mod scratch;
 pub mod select;
 pub mod sorted;
 pub mod stream;

@@ -7,10 +7,9 @@ use rayon::prelude::*;
 use crate::column::Column;
 use crate::error::Error;
 use crate::groups::Groups;
-use crate::normal::Tables;
-use crate::partitions::{Part, Partitions};
+use crate::partitions::Partitions;
 use crate::pool::Cancel;
-use crate::sorted::Sorted;
+use crate::scratch::{PartScratch, Scratch};
 
 /// Rows per task: small enough to balance and to answer Ctrl-C, large enough to be worth it.
 const TASK: usize = 1 << 14;
@@ -118,16 +117,12 @@ fn part_by_part(
         }
     }
     let work = partitions.parts().par_iter().zip(pieces).enumerate();
-    let scratch = || PartScratch {
-        groups: Scratch::until(cancel),
-        ..PartScratch::default()
-    };
+    let scratch = || PartScratch::until(cancel);
     work.map_init(scratch, |scratch, (p, (part, mut pieces))| {
         cancel.check()?;
-        scratch.gather(part, partitions.pieces(rewards, p), columns.len());
-        scratch.fill(part, columns)?;
+        let filled = scratch.fill(part, partitions.pieces(rewards, p), columns)?;
         cancel.check()?;
-        for (column, pieces) in scratch.columns.iter().zip(&mut pieces) {
+        for (column, pieces) in filled.iter().zip(&mut pieces) {
             part.unsort(column, pieces);
         }
         Ok(())
@@ -154,70 +149,6 @@ fn split<'a>(
         stretches.push(stretch);
     }
     stretches
-}
-
-/// What a worker keeps from group to group.
-#[derive(Default)]
-struct Scratch<'a> {
-    group: Sorted<'a>,
-    tables: Tables,
-}
-
-impl<'a> Scratch<'a> {
-    fn until(cancel: &'a Cancel) -> Self {
-        Self {
-            group: Sorted::until(cancel),
-            ..Self::default()
-        }
-    }
-
-    /// Computes the columns of the groups that lie at `ranges` of `rewards` into `outs`. The row
-    /// of an error is a place in its group.
-    fn fill(
-        &mut self,
-        rewards: &[f64],
-        ranges: impl Iterator<Item = Range<usize>>,
-        columns: &[Column],
-        outs: &mut [&mut [f64]],
-    ) -> Result<(), Error> {
-        for range in ranges {
-            self.group.load(&rewards[range.clone()])?;
-            for (column, out) in columns.iter().zip(outs.iter_mut()) {
-                column.write(&self.group, &mut self.tables, &mut out[range.clone()])?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What a worker keeps from partition to partition.
-#[derive(Default)]
-struct PartScratch<'a> {
-    groups: Scratch<'a>,
-    /// Rewards and columns, group after group.
-    rewards: Vec<f64>,
-    columns: Vec<Vec<f64>>,
-}
-
-impl PartScratch<'_> {
-    fn gather<'a>(
-        &mut self,
-        part: &Part,
-        rewards: impl Iterator<Item = &'a [f64]>,
-        n_columns: usize,
-    ) {
-        part.sort(rewards, &mut self.rewards);
-        self.columns.resize_with(n_columns, Vec::new);
-        for column in &mut self.columns {
-            column.resize(self.rewards.len(), 0.0);
-        }
-    }
-
-    fn fill(&mut self, part: &Part, columns: &[Column]) -> Result<(), Error> {
-        let mut outs: Vec<&mut [f64]> = self.columns.iter_mut().map(Vec::as_mut_slice).collect();
-        let ranges = (0..part.n_groups()).map(|g| part.range(g));
-        self.groups.fill(&self.rewards, ranges, columns, &mut outs)
-    }
 }
 
 /// What is wrong, with the row that has it: always the same one, whichever task met it first.

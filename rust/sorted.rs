@@ -3,8 +3,10 @@
 use std::cell::Cell;
 
 use crate::error::Error;
+use crate::items::narrow;
 use crate::moments::Moments;
 use crate::pool::Cancel;
+use crate::radix::{Key, ascending, from_ascending, radix_sort};
 
 /// Up to this many, counting the smaller ones for each beats every sort; most groups are so small.
 const COUNTED: usize = 32;
@@ -16,9 +18,6 @@ const RADIX: usize = 2048;
 pub(crate) const STRETCH: usize = 1 << 16;
 /// Above this, scratch is given back before more is asked for.
 const LARGE: usize = 1 << 20;
-
-/// A reward as a word that orders like it, and its place in the group.
-type Key = (u64, u32);
 
 /// Sorted rewards of one group, with scratch that is kept from group to group.
 #[derive(Debug, Default)]
@@ -59,12 +58,6 @@ impl<'a> Sorted<'a> {
     /// [`Error::Infinite`] with the place in the group as its row, or [`Error::Interrupted`].
     pub fn load(&mut self, rewards: &[f64]) -> Result<(), Error> {
         self.moments.set(None);
-        self.members.clear();
-        for stretch in rewards.chunks(STRETCH) {
-            self.check()?;
-            self.members
-                .extend(stretch.iter().map(|reward| reward + 0.0));
-        }
         let infinite = |bad, reward: &f64| bad | reward.is_infinite();
         if rewards.iter().fold(false, infinite) {
             let row = rewards.iter().position(|reward| reward.is_infinite());
@@ -73,9 +66,9 @@ impl<'a> Sorted<'a> {
             return Err(Error::Infinite { row, value });
         }
         if rewards.len() <= COUNTED {
-            self.count();
+            self.count(rewards);
         } else {
-            self.sort()?;
+            self.sort(rewards)?;
         }
         Ok(())
     }
@@ -173,27 +166,30 @@ impl<'a> Sorted<'a> {
         }
     }
 
-    /// Makes room for what is known of the scorable members.
-    fn resize(&mut self) {
-        let scored = self.members.iter().map(|r| usize::from(!r.is_nan())).sum();
-        self.below.resize(self.members.len(), 0);
+    /// Makes room for what is known of the members, of which so many are scorable.
+    fn resize(&mut self, rewards: &[f64], scored: usize) {
+        self.members.clear();
+        self.members
+            .extend(rewards.iter().map(|reward| reward + 0.0));
+        self.below.resize(rewards.len(), 0);
         self.tied.clear();
         self.tied.resize(scored, 0);
-        self.values.resize(scored, 0.0);
-        self.places.resize(scored, 0);
     }
 
     /// Sorts by counting for each member those that are below. Comparisons with NaN are false.
-    fn count(&mut self) {
-        self.resize();
+    fn count(&mut self, rewards: &[f64]) {
+        let scored = rewards.iter().map(|r| usize::from(!r.is_nan())).sum();
+        self.resize(rewards, scored);
+        self.values.resize(scored, 0.0);
+        self.places.resize(scored, 0);
         let mut members = [f64::NAN; COUNTED];
         members[..self.members.len()].copy_from_slice(&self.members);
         let (lanes, _) = members.as_chunks::<LANES>();
         for (below, own) in self.below.chunks_mut(LANES).zip(lanes) {
-            let mut counts = [0_u64; LANES];
+            let mut counts = [0_usize; LANES];
             for &other in &self.members {
                 for (count, &value) in counts.iter_mut().zip(own) {
-                    *count += u64::from(other < value);
+                    *count += usize::from(other < value);
                 }
             }
             for (below, count) in below.iter_mut().zip(counts) {
@@ -210,39 +206,47 @@ impl<'a> Sorted<'a> {
         }
     }
 
-    fn sort(&mut self) -> Result<(), Error> {
+    /// Sorts a larger group. Of a very large one no more is held at a time than needed.
+    fn sort(&mut self, rewards: &[f64]) -> Result<(), Error> {
         self.keys.clear();
-        for (part, members) in self.members.chunks(STRETCH).enumerate() {
+        for (part, rewards) in rewards.chunks(STRETCH).enumerate() {
             self.check()?;
-            let scored = (part * STRETCH..)
-                .zip(members)
-                .filter(|(_, value)| !value.is_nan());
+            let members = (part * STRETCH..).zip(rewards);
+            let scored = members.filter(|(_, reward)| !reward.is_nan());
             self.keys
-                .extend(scored.map(|(place, &value)| (ascending(value), narrow(place as u64))));
+                .extend(scored.map(|(place, reward)| (ascending(reward + 0.0), narrow(place))));
         }
         if self.keys.len() <= RADIX {
             self.keys.sort_unstable();
         } else {
             radix_sort(&mut self.keys, &mut self.spare, |key| key.0, self.cancel)?;
+            give_back(&mut self.spare);
         }
-        give_back(&mut self.spare);
-        self.resize();
-        let sorted = self.values.iter_mut().zip(&mut self.places);
-        for (&(word, place), (value, kept)) in self.keys.iter().zip(sorted) {
-            (*value, *kept) = (from_ascending(word), place);
-        }
-        let mut start = 0;
-        for class in self.keys.chunk_by(|a, b| a.0 == b.0) {
-            if (start ^ (start + class.len())) >= STRETCH {
-                self.check()?;
-            }
-            self.tied[start] = narrow(class.len() as u64);
-            for &(_, place) in class {
-                self.below[place as usize] = narrow(start as u64);
-            }
-            start += class.len();
-        }
+        self.values.clear();
+        self.places.clear();
+        self.values
+            .extend(self.keys.iter().map(|&(word, _)| from_ascending(word)));
+        self.places
+            .extend(self.keys.iter().map(|&(_, place)| place));
         give_back(&mut self.keys);
+        self.resize(rewards, self.values.len());
+        self.stand()
+    }
+
+    /// Notes the classes of equal rewards, which are sorted.
+    fn stand(&mut self) -> Result<(), Error> {
+        let mut start = 0;
+        for class in self.values.chunk_by(|a, b| a == b) {
+            let end = start + class.len();
+            if (start ^ end) >= STRETCH {
+                self.cancel.map_or(Ok(()), Cancel::check)?;
+            }
+            self.tied[start] = narrow(class.len());
+            for &place in &self.places[start..end] {
+                self.below[place as usize] = narrow(start);
+            }
+            start = end;
+        }
         Ok(())
     }
 
@@ -256,75 +260,6 @@ fn give_back<T>(scratch: &mut Vec<T>) {
     if scratch.len() > LARGE {
         *scratch = Vec::new();
     }
-}
-
-/// All values but NaN, ascending.
-pub(crate) fn values(values: &[f64], cancel: &Cancel) -> Result<Vec<f64>, Error> {
-    let mut words = Vec::new();
-    for stretch in values.chunks(STRETCH) {
-        cancel.check()?;
-        let scored = stretch.iter().filter(|value| !value.is_nan());
-        words.extend(scored.map(|&value| ascending(value + 0.0)));
-    }
-    radix_sort(&mut words, &mut Vec::new(), |&word| word, Some(cancel))?;
-    Ok(words.into_iter().map(from_ascending).collect())
-}
-
-fn narrow(count: u64) -> u32 {
-    u32::try_from(count).expect("row counts are checked to fit 32 bits")
-}
-
-/// Maps a number to a word of the same order.
-fn ascending(value: f64) -> u64 {
-    let bits = value.to_bits();
-    let flip = if bits >> 63 == 1 { u64::MAX } else { 1 << 63 };
-    bits ^ flip
-}
-
-fn from_ascending(word: u64) -> f64 {
-    let flip = if word >> 63 == 1 { 1 << 63 } else { u64::MAX };
-    f64::from_bits(word ^ flip)
-}
-
-/// Byte by byte from the lowest; bytes that all keys share cost only the count.
-fn radix_sort<K: Copy + Default>(
-    keys: &mut Vec<K>,
-    spare: &mut Vec<K>,
-    word: impl Fn(&K) -> u64,
-    cancel: Option<&Cancel>,
-) -> Result<(), Error> {
-    let check = || cancel.map_or(Ok(()), Cancel::check);
-    let mut counts = [[0_usize; 256]; 8];
-    for stretch in keys.chunks(STRETCH) {
-        check()?;
-        for key in stretch {
-            for (count, byte) in counts.iter_mut().zip(word(key).to_le_bytes()) {
-                count[byte as usize] += 1;
-            }
-        }
-    }
-    spare.clear();
-    spare.resize(keys.len(), K::default());
-    for (byte, count) in counts.iter().enumerate() {
-        if count.contains(&keys.len()) {
-            continue;
-        }
-        let mut next = 0;
-        let mut cursor = count.map(|n| {
-            next += n;
-            next - n
-        });
-        for stretch in keys.chunks(STRETCH) {
-            check()?;
-            for key in stretch {
-                let at = &mut cursor[word(key).to_le_bytes()[byte] as usize];
-                spare[*at] = *key;
-                *at += 1;
-            }
-        }
-        std::mem::swap(keys, spare);
-    }
-    Ok(())
 }
 
 #[cfg(test)]
