@@ -8,6 +8,7 @@ pub mod draws;
 pub mod error;
 pub mod groups;
 mod hashing;
+pub mod identity;
 pub mod ids;
 mod items;
 pub mod moments;
@@ -24,6 +25,7 @@ pub mod rows;
 pub mod select;
 pub mod sorted;
 pub mod stream;
+mod stretch;
 pub mod summary;
 
 pub use error::Error;

@@ -99,7 +99,7 @@ fn group_by_group(
     .map_err(|error| first_infinite(rewards).unwrap_or(error))
 }
 
-/// The columns of scattered rows, of which `rewards` and `outputs` are sorted by partition.
+/// The columns of scattered rows, of which `rewards` are sorted in every stretch.
 fn part_by_part(
     partitions: &Partitions,
     rewards: &[f64],
@@ -108,19 +108,19 @@ fn part_by_part(
     cancel: &Cancel,
 ) -> Result<(), Error> {
     assert_eq!(columns.len(), outputs.len());
-    let mut pieces: Vec<Vec<Vec<&mut [f64]>>> = partitions.parts().iter().map(|_| vec![]).collect();
+    let mut outs: Vec<Vec<&mut [f64]>> = partitions.parts().iter().map(|_| vec![]).collect();
     for output in outputs {
-        for (pieces, column) in pieces.iter_mut().zip(partitions.pieces_mut(output)) {
-            pieces.push(column);
+        for (outs, out) in outs.iter_mut().zip(partitions.of_parts(output)) {
+            outs.push(out);
         }
     }
-    let work = partitions.parts().par_iter().zip(pieces).enumerate();
-    work.map_init(PartScratch::default, |scratch, (p, (part, mut pieces))| {
+    let work = partitions.parts().par_iter().zip(outs).enumerate();
+    work.map_init(PartScratch::default, |scratch, (p, (part, outs))| {
         cancel.check()?;
         scratch.gather(part, partitions.pieces(rewards, p), columns.len());
         scratch.fill(part, columns)?;
-        for (column, pieces) in scratch.columns.iter().zip(&mut pieces) {
-            part.unsort(column, pieces);
+        for (column, out) in scratch.columns.iter().zip(outs) {
+            part.unsort(column, out);
         }
         Ok(())
     })
@@ -223,7 +223,7 @@ mod tests {
 
     use super::*;
     use crate::advantage::Estimator;
-    use crate::groups::IntIds;
+    use crate::identity::IntIds;
     use crate::rank::Ties;
 
     const COLUMNS: [Column; 4] = [

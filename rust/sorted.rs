@@ -40,10 +40,11 @@ impl Sorted {
         self.members.clear();
         self.members
             .extend(rewards.iter().map(|reward| reward + 0.0));
+        // Without an early exit, so that several are looked at at once.
         let infinite = |bad, reward: &f64| bad | reward.is_infinite();
-        if rewards.iter().fold(false, infinite) {
-            let row = rewards.iter().position(|reward| reward.is_infinite());
-            let row = row.expect("one was found");
+        if rewards.iter().fold(false, infinite)
+            && let Some(row) = rewards.iter().position(|reward| reward.is_infinite())
+        {
             let value = rewards[row];
             return Err(Error::Infinite { row, value });
         }
