@@ -38,8 +38,7 @@ soak: .venv/.core ## long randomised runs
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m "soak or not soak"
 
 bench: .venv/.core ## rivals in the same run, results checked equal first (MODEL=… adds TRL)
-	$(BIN)/python benches/bench_groups.py --rows 20000000 --sizes 16 --ids int --tasks all \
-		--only gspo_rs "Polars in memory" "Polars streaming" DuckDB
+	$(BIN)/python benches/bench_groups.py --suite short
 	$(BIN)/python benches/bench_losses.py
 	$(BIN)/python benches/bench_step.py
 ifdef MODEL

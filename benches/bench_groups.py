@@ -1,33 +1,52 @@
 """Group statistics of every row against what else could be picked, in one run, on equal results.
 
+    python benches/bench_groups.py --suite goals       # 20 million rows against Polars streaming
+    python benches/bench_groups.py --suite short       # goals, every rival at 10^5 rows, growth
+    python benches/bench_groups.py --suite full        # every rival at 10^5 to 10^8 rows, growth
     python benches/bench_groups.py [--rows 1000000] [--sizes 16 ragged] [--ids int64 string]
                                    [--tasks all zscore percentile] [--only "Polars streaming" …]
-    python benches/bench_groups.py --growth --rows 100000000
 
-Every contender gets an id and a reward per row. Its first result is checked against ours before
-anything is timed; the median of the repeats is printed. The last line of a case is what copying
-the bytes costs: the input and the outputs, read and written once. With `--growth`, the
-time of one task from 10^5 rows upwards.
+Prints Markdown. Every contender gets an id and a reward per row. Its first result is checked
+against ours before anything is timed; then the contenders take turns, and the shortest of each
+one's times is printed. The last line of a case is what copying the bytes costs: the input
+and the outputs, read and written once. Growth is the time of one task from 10^5 rows upwards.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import platform
-import statistics
+import shlex
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from functools import partial
 
 import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
-from group_rivals import TASKS, Contender, Result, contenders, copying, ours
+from group_rivals import TASKS, Result, contenders, copying, ours
 
-# A loop in Python takes microseconds a row; above this it would take most of the run.
-LOOP_ROWS = 2_000_000
+# Above these rows a contender would take most of the run, or more memory than there is.
+ROWS_OF = {"plain loop": 2_000_000, "verl": 2_000_000, "NumPy": 10_000_000, "torch": 10_000_000}
+ROWS_OF |= {"pandas": 20_000_000, "Polars in memory": 20_000_000, "DuckDB": 20_000_000}
 SMALLEST = 100_000
+GOALS = '--rows 20000000 --sizes 16 --tasks all percentile --only "Polars streaming"'
+GROWTH = "--growth --sizes 16 --tasks all --rows"
+SUITES = {
+    "goals": [GOALS],
+    "short": [GOALS, "--rows 100000 --sizes 4 16 64 ragged", f"{GROWTH} 10000000"],
+    "full": [
+        GOALS,
+        "--rows 100000 1000000 10000000 --sizes 4 16 64 ragged",
+        "--rows 100000000 --sizes 16 --ids int64 --repeats 1",
+        f"{GROWTH} 100000000",
+    ],
+}
 
 
 def table(rows: int, size: str, layout: str, ids: str) -> pl.DataFrame:
@@ -53,50 +72,60 @@ def same(found: Result, expected: Result, name: str) -> None:
         np.testing.assert_allclose(found[column], values, rtol=1e-9, atol=1e-9, err_msg=message)
 
 
-def seconds(contender: Contender, frame: pl.DataFrame | pd.DataFrame, repeats: int) -> float:
-    times = []
+def seconds(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Let the contenders take turns, so that a busy minute slows all of them."""
+    best = dict.fromkeys(runs, math.inf)
     for _ in range(repeats):
-        start = time.perf_counter()
-        contender(frame)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return best
 
 
-def compare(options: argparse.Namespace, task: str, size: str, layout: str, ids: str) -> None:
-    frame = table(options.rows, size, layout, ids)
+def fits(name: str, rows: int) -> bool:
+    return all(rows <= most for start, most in ROWS_OF.items() if name.startswith(start))
+
+
+def compare(options: argparse.Namespace, rows: int, task: str, size: str, kind: str) -> None:
+    layout, ids = kind.split()
+    frame = table(rows, size, layout, ids)
     equal = int(size) if layout == "clustered" and size != "ragged" else None
-    expected = ours(frame, task)
-    base = seconds(partial(ours, task=task), frame, options.repeats)
     chosen = contenders(task, equal)
     if options.only:
         chosen = {name: c for name, c in chosen.items() if name in ("gspo_rs", *options.only)}
-    place = f"{task} | {size} | {layout} {ids}"
+    runs = {}
+    expected = ours(frame, task)
     for name, contender in chosen.items():
-        if "loop" in name and options.rows > LOOP_ROWS:
-            continue
-        given = frame.to_pandas() if name == "pandas" else frame
-        same(contender(given), expected, name)
-        took = base if name == "gspo_rs" else seconds(contender, given, options.repeats)
-        print(f"| {place} | {name} | {took:.3f} | {took / base:.1f} |", flush=True)
-    took = seconds(copying(frame, task), frame, options.repeats)
-    print(f"| {place} | (copy of the bytes) | {took:.3f} | {took / base:.1f} |", flush=True)
+        if fits(name, rows):
+            runs[name] = partial(contender, frame.to_pandas() if name == "pandas" else frame)
+            same(runs[name](), expected, name)
+    runs["(copy of the bytes)"] = partial(copying(frame, task), frame)
+    del expected
+    times = seconds(runs, options.repeats)
+    for name, took in times.items():
+        ratio = took / times["gspo_rs"]
+        print(f"| {rows:,} | {task} | {size} | {kind} | {name} | {took:.4f} | {ratio:.1f} |")
+    sys.stdout.flush()
 
 
-def grow(options: argparse.Namespace, task: str, layout: str, ids: str) -> None:
-    """Print time per row from `SMALLEST` rows to `--rows`, in steps of about 3."""
+def grow(options: argparse.Namespace, most: int, task: str, size: str, kind: str) -> None:
+    """Print time per row from `SMALLEST` rows to `most`, in steps of about 3."""
     names = ["gspo_rs", *(options.only or ["Polars streaming"])]
     steps = [SMALLEST * 10**decade * lead for decade in range(4) for lead in (1, 3)]
-    for rows in [step for step in steps if step <= options.rows]:
-        frame = table(rows, options.sizes[0], layout, ids)
-        for name in names:
-            took = seconds(contenders(task, None)[name], frame, options.repeats)
-            per_row = took / rows * 1e9
-            print(f"| {task} | {layout} {ids} | {name} | {rows:,} | {took:.4f} | {per_row:.1f} |")
+    for rows in [step for step in steps if step <= most]:
+        frame = table(rows, size, *kind.split())
+        chosen = contenders(task, None)
+        times = seconds({name: partial(chosen[name], frame) for name in names}, options.repeats)
+        for name, took in times.items():
+            line = f"| {task} | {size} | {kind} | {name} | {rows:,} | {took:.4f}"
+            print(f"{line} | {took / rows * 1e9:.1f} |", flush=True)
 
 
-def arguments() -> argparse.Namespace:
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--suite", choices=list(SUITES), help="a list of such runs")
+    parser.add_argument("--rows", nargs="+", type=int, default=[1_000_000])
     parser.add_argument("--sizes", nargs="+", default=["16"], help="4, 16, 64, … or ragged")
     parser.add_argument("--layouts", nargs="+", default=["clustered", "shuffled"])
     parser.add_argument("--ids", nargs="+", default=["int64", "string"])
@@ -104,7 +133,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", help="rivals, by the names of the table")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--growth", action="store_true", help="time over rows")
-    return parser.parse_args()
+    return parser.parse_args(words)
+
+
+def run(options: argparse.Namespace) -> None:
+    if options.growth:
+        print("\n| task | size | ids | contender | rows | seconds | ns per row |")
+        print("|---|---|---|---|---:|---:|---:|")
+    else:
+        print("\n| rows | task | size | ids | contender | seconds | times ours |")
+        print("|---:|---|---|---|---|---:|---:|")
+    kinds = [f"{layout} {ids}" for layout in options.layouts for ids in options.ids]
+    step = grow if options.growth else compare
+    for case in itertools.product(options.rows, options.tasks, options.sizes, kinds):
+        step(options, *case)
 
 
 def main() -> None:
@@ -112,25 +154,14 @@ def main() -> None:
     git = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     print(
-        f"{options.rows:,} rows, seed 0, commit {commit or 'unknown'}, {platform.machine()}, "
+        f"Seed 0, commit {commit or 'unknown'}, {platform.machine()}, "
         f"{pl.thread_pool_size()} threads, Polars {pl.__version__}, DuckDB {duckdb.__version__}, "
-        f"pandas {pd.__version__}, NumPy {np.__version__}; median of {options.repeats}\n"
+        f"pandas {pd.__version__}, NumPy {np.__version__}; shortest of {options.repeats}"
     )
-    if options.growth:
-        print(
-            "| task | ids | contender | rows | seconds | ns per row |\n|---|---|---|---:|---:|---:|"
-        )
-        for task in options.tasks:
-            for layout in options.layouts:
-                for ids in options.ids:
-                    grow(options, task, layout, ids)
-        return
-    print("| task | size | ids | contender | seconds | times ours |\n|---|---|---|---|---:|---:|")
-    for task in options.tasks:
-        for size in options.sizes:
-            for layout in options.layouts:
-                for ids in options.ids:
-                    compare(options, task, size, layout, ids)
+    if options.suite is None:
+        run(options)
+    for line in SUITES.get(options.suite, []):
+        run(arguments(shlex.split(line)))
 
 
 if __name__ == "__main__":

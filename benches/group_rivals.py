@@ -1,10 +1,10 @@
 """The contenders of `bench_groups.py`: each computes one task for every row, in row order.
 
 Three tasks: ``all`` (mean, deviation, rank, percentile and z-score), ``zscore`` and ``percentile``
-alone. A contender takes a frame of ``id`` and ``reward`` and returns its columns. The loop in plain
-Python is ours: it does what trainers do that gather the rewards of a prompt in a dictionary, as
-verl does, which is not installed here. So is the expression over equal groups: the arithmetic of
-TRL, which has it inside of its trainer.
+alone. A contender takes a frame of ``id`` and ``reward`` and returns its columns. verl's own
+function takes part where verl is installed. The loop in plain Python is ours: it does what
+trainers do that gather the rewards of a prompt in a dictionary, as verl does. So is the expression
+over equal groups: the arithmetic of TRL, which has it inside of its trainer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 
 import duckdb
 import numpy as np
@@ -169,6 +170,16 @@ def plain_loop(frame: pl.DataFrame) -> Result:
     return {"zscore": advantage}
 
 
+def verl(frame: pl.DataFrame) -> Result:
+    """Call verl's function for completions of one token, which carries the reward."""
+    from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
+
+    reward = torch.from_numpy(frame["reward"].to_numpy(writable=True))[:, None]
+    mask, ids = torch.ones_like(reward), frame["id"].to_numpy()
+    advantage, _ = compute_grpo_outcome_advantage(reward, mask, ids, epsilon=EPS)
+    return {"zscore": advantage[:, 0].numpy()}
+
+
 def copying(frame: pl.DataFrame, task: str) -> Contender:
     """Copy as many bytes as the input and the output have: no contender can be faster."""
     given = np.ones(int(frame.estimated_size()), dtype=np.uint8)
@@ -193,6 +204,8 @@ def contenders(task: str, size: int | None) -> dict[str, Contender]:
     }
     if task == "zscore":
         found |= {"torch index_add": scatter, "plain loop (as verl)": plain_loop}
+        if find_spec("verl") is not None:
+            found["verl"] = verl
         if size is not None:
             found["equal groups (as TRL)"] = partial(equal_groups, size=size)
     return found

@@ -9,15 +9,17 @@ use hashbrown::HashTable;
 use rayon::prelude::*;
 
 use crate::error::Error;
-use crate::groups::Ids;
+use crate::identity::Ids;
 use crate::items::{Items, narrow};
-use crate::partitions::{Part, Partitions, Stretch};
+use crate::partitions::{Part, Partitions};
 use crate::pool::Cancel;
+use crate::stretch::Stretch;
 
-/// Rows per stretch: each of its partitions is long enough to be read in a stream.
-const STRETCH: usize = 1 << 20;
+/// Rows per stretch: one column of it fits the second-level cache, and each of its partitions fills
+/// a few cache lines.
+const STRETCH: usize = 1 << 16;
 /// Items per partition aimed at: with a few columns of results it fits the second-level cache.
-const PARTITION: usize = 1 << 13;
+const PARTITION: usize = 1 << 14;
 const MAX_PARTITION_BITS: u32 = 12;
 
 /// The seed of this process's hashes. Results do not depend on it.
@@ -117,39 +119,57 @@ fn group_partition<I: Ids>(ids: &I, items: &Items, spreads: &[Spread<I::Key>], p
     let (mut firsts, mut offsets) = (Vec::<u32>::new(), vec![0_u32]);
     let n_items = spreads.iter().map(|spread| spread.part(p).len()).sum();
     let mut locals = Vec::with_capacity(n_items);
-    for &Record { key, item } in spreads.iter().flat_map(|spread| spread.part(p)) {
-        let row = items.first(item as usize);
-        let found = table.entry(
-            ids.hash(key),
-            |&(other, local)| {
-                other == key && (I::is_exact(key) || ids.same(firsts[local as usize] as usize, row))
-            },
-            |&(key, _)| ids.hash(key),
-        );
-        let (_, local) = *found.or_insert((key, narrow(firsts.len()))).get();
-        if local as usize == firsts.len() {
-            firsts.push(narrow(row));
-            offsets.push(0);
+    for spread in spreads {
+        for &Record { key, item } in spread.part(p) {
+            let row = items.first(item as usize);
+            let found = table.entry(
+                ids.hash(key),
+                |&(other, local)| {
+                    other == key
+                        && (I::is_exact(key) || ids.same(firsts[local as usize] as usize, row))
+                },
+                |&(key, _)| ids.hash(key),
+            );
+            let (_, local) = *found.or_insert((key, narrow(firsts.len()))).get();
+            if local as usize == firsts.len() {
+                firsts.push(narrow(row));
+                offsets.push(0);
+            }
+            let rows = items.rows(item as usize);
+            offsets[local as usize + 1] += rows.end - rows.start;
+            locals.push(local);
         }
-        let rows = items.rows(item as usize);
-        offsets[local as usize + 1] += rows.end - rows.start;
-        locals.push(local);
     }
     for g in 0..firsts.len() {
         offsets[g + 1] += offsets[g];
     }
-    let mut cursor = offsets.clone();
-    let mut places = Vec::with_capacity(offsets[firsts.len()] as usize);
-    let records = spreads.iter().flat_map(|spread| spread.part(p));
-    for (record, &local) in records.zip(&locals) {
-        for _ in items.rows(record.item as usize) {
-            places.push(cursor[local as usize]);
-            cursor[local as usize] += 1;
-        }
-    }
+    let records = spreads.iter().map(|spread| spread.part(p));
     Part {
-        places,
+        places: places(items, records, &locals, &offsets),
         offsets,
         firsts,
     }
+}
+
+/// The places of the rows of `records`, whose local groups are `locals`, sorted by group.
+fn places<'a, K: 'a>(
+    items: &Items,
+    records: impl Iterator<Item = &'a [Record<K>]>,
+    locals: &[u32],
+    offsets: &[u32],
+) -> Vec<u32> {
+    let mut cursor = offsets.to_vec();
+    let mut next = |&local: &u32| {
+        let at = &mut cursor[local as usize];
+        *at += 1;
+        *at - 1
+    };
+    if !matches!(items, Items::Runs { .. }) {
+        return locals.iter().map(next).collect();
+    }
+    let mut places = Vec::with_capacity(offsets[offsets.len() - 1] as usize);
+    for (record, local) in records.flatten().zip(locals) {
+        places.extend(items.rows(record.item as usize).map(|_| next(local)));
+    }
+    places
 }

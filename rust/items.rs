@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::error::Error;
-use crate::groups::Ids;
+use crate::identity::Ids;
 use crate::pool::Cancel;
 
 /// Rows per task.
@@ -39,6 +39,7 @@ impl Items {
         }
     }
 
+    #[inline]
     pub(crate) fn rows(&self, item: usize) -> std::ops::Range<u32> {
         match self {
             Self::Rows(_) => narrow(item)..narrow(item) + 1,
@@ -49,6 +50,7 @@ impl Items {
         }
     }
 
+    #[inline]
     pub(crate) fn first(&self, item: usize) -> usize {
         match self {
             Self::Rows(_) => item,

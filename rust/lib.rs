@@ -9,6 +9,7 @@ pub mod draws;
 pub mod error;
 pub mod groups;
 mod hashing;
+pub mod identity;
 pub mod ids;
 mod items;
 pub mod moments;
@@ -27,6 +28,7 @@ mod scratch;
 pub mod select;
 pub mod sorted;
 pub mod stream;
+mod stretch;
 pub mod summary;
 
 pub use error::Error;

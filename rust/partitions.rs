@@ -10,21 +10,9 @@ use rayon::prelude::*;
 
 use crate::error::Error;
 use crate::groups::position;
-use crate::items::{Items, narrow};
+use crate::items::narrow;
 use crate::pool::Cancel;
-
-/// The partition of a row that belongs to no group.
-const NO_HOME: u16 = u16::MAX;
-
-/// Neighbouring rows, and where they go when they are sorted by partition.
-#[derive(Debug)]
-pub(crate) struct Stretch {
-    rows: Range<usize>,
-    /// The partition of each row.
-    homes: Vec<u16>,
-    /// Sorted by partition, partition `p` is `bounds[p]..bounds[p + 1]`, in row order.
-    bounds: Vec<u32>,
-}
+use crate::stretch::Stretch;
 
 /// The groups of one partition.
 #[derive(Debug)]
@@ -42,82 +30,6 @@ pub(crate) struct Part {
 pub(crate) struct Partitions {
     stretches: Vec<Stretch>,
     parts: Vec<Part>,
-}
-
-impl Stretch {
-    /// Of the items `own`, with the partition of each and the bounds of the sorted items.
-    pub(crate) fn new(
-        items: &Items,
-        n_rows: usize,
-        own: Range<usize>,
-        homes: Vec<u16>,
-        bounds: &[u32],
-    ) -> Self {
-        // Dropped rows belong to the stretch of the items before them.
-        let start = if own.start == 0 {
-            0
-        } else {
-            items.first(own.start)
-        };
-        let end = if own.end == items.len() {
-            n_rows
-        } else {
-            items.first(own.end)
-        };
-        if matches!(items, Items::Rows(_)) {
-            return Self {
-                rows: start..end,
-                homes,
-                bounds: bounds.to_vec(),
-            };
-        }
-        let mut of_rows = vec![NO_HOME; end - start];
-        let mut bounds = vec![0; bounds.len()];
-        for (item, home) in own.zip(homes) {
-            let rows = items.rows(item);
-            bounds[home as usize + 1] += rows.end - rows.start;
-            of_rows[rows.start as usize - start..rows.end as usize - start].fill(home);
-        }
-        for p in 1..bounds.len() {
-            bounds[p] += bounds[p - 1];
-        }
-        Self {
-            rows: start..end,
-            homes: of_rows,
-            bounds,
-        }
-    }
-
-    /// Sorts `given`, one value per row, by partition into `sorted`, which may be longer.
-    fn sort<T: Copy>(&self, given: impl Iterator<Item = T>, sorted: &mut [T]) {
-        let mut cursor = self.bounds.clone();
-        for (value, &home) in given.zip(&self.homes) {
-            if home != NO_HOME {
-                let at = &mut cursor[home as usize];
-                sorted[*at as usize] = value;
-                *at += 1;
-            }
-        }
-    }
-
-    /// Brings values that are sorted by partition back to row order; dropped rows get NaN.
-    fn unsort(&self, sorted: &[f64], given: &mut [f64]) {
-        let mut cursor = self.bounds.clone();
-        for (value, &home) in given.iter_mut().zip(&self.homes) {
-            *value = if home == NO_HOME {
-                f64::NAN
-            } else {
-                let at = &mut cursor[home as usize];
-                *at += 1;
-                sorted[*at as usize - 1]
-            };
-        }
-    }
-
-    /// Where partition `p` lies in the sorted stretch.
-    fn part(&self, p: usize) -> Range<usize> {
-        self.bounds[p] as usize..self.bounds[p + 1] as usize
-    }
 }
 
 impl Part {
@@ -147,21 +59,30 @@ impl Part {
         }
     }
 
-    /// Brings values that are sorted by group back to the stretches.
-    pub(crate) fn unsort(&self, sorted: &[f64], pieces: &mut [&mut [f64]]) {
-        let mut places = self.places.as_slice();
-        for piece in pieces {
-            let (own, rest) = places.split_at(piece.len());
-            places = rest;
-            for (value, &place) in piece.iter_mut().zip(own) {
-                *value = sorted[place as usize];
-            }
+    /// Brings values that are sorted by group back to the order of the stretches.
+    pub(crate) fn unsort(&self, sorted: &[f64], given: &mut [f64]) {
+        for (value, &place) in given.iter_mut().zip(&self.places) {
+            *value = sorted[place as usize];
         }
     }
 }
 
 impl Partitions {
-    pub(crate) fn new(stretches: Vec<Stretch>, parts: Vec<Part>) -> Self {
+    pub(crate) fn new(mut stretches: Vec<Stretch>, parts: Vec<Part>) -> Self {
+        let mut end = 0;
+        let lengths = parts.iter().map(|part| narrow(part.places.len()));
+        let mut starts: Vec<u32> = lengths
+            .map(|length| {
+                end += length;
+                end - length
+            })
+            .collect();
+        for stretch in &mut stretches {
+            stretch.starts.clone_from(&starts);
+            for (start, bounds) in starts.iter_mut().zip(stretch.bounds.windows(2)) {
+                *start += bounds[1] - bounds[0];
+            }
+        }
         Self { stretches, parts }
     }
 
@@ -189,7 +110,7 @@ impl Partitions {
         .collect()
     }
 
-    /// Brings values back to row order; dropped rows get NaN.
+    /// Brings values that are sorted by partition back to row order; dropped rows get NaN.
     pub(crate) fn unsort(
         &self,
         sorted: &[f64],
@@ -197,9 +118,9 @@ impl Partitions {
         cancel: &Cancel,
     ) -> Result<(), Error> {
         let work = self.stretches.par_iter().zip(self.of_stretches(given));
-        work.map(|(stretch, given)| {
+        work.map_init(Vec::new, |own, (stretch, given)| {
             cancel.check()?;
-            stretch.unsort(&sorted[stretch.rows.clone()], given);
+            stretch.unsort(sorted, own, given);
             Ok(())
         })
         .collect()
@@ -221,17 +142,11 @@ impl Partitions {
         stretches.map(move |stretch| &sorted[stretch.rows.clone()][stretch.part(p)])
     }
 
-    /// The pieces of every partition, to be written by one thread each.
-    pub(crate) fn pieces_mut<'a>(&self, sorted: &'a mut [f64]) -> Vec<Vec<&'a mut [f64]>> {
-        let empty = || Vec::with_capacity(self.stretches.len());
-        let mut pieces: Vec<_> = self.parts.iter().map(|_| empty()).collect();
-        for (stretch, mut own) in self.stretches.iter().zip(self.of_stretches(sorted)) {
-            for (p, pieces) in pieces.iter_mut().enumerate() {
-                let piece = own.split_off_mut(..stretch.part(p).len());
-                pieces.push(piece.expect("the bounds end with the stretch"));
-            }
-        }
-        pieces
+    /// The rows of every partition, to be written by one thread each.
+    pub(crate) fn of_parts<'a>(&self, mut values: &'a mut [f64]) -> Vec<&'a mut [f64]> {
+        let lengths = self.parts.iter().map(|part| part.places.len());
+        let cut = |length| values.split_off_mut(..length).expect("one value per row");
+        lengths.map(cut).collect()
     }
 
     /// The number of every partition's groups, counted by their first rows, and the offsets of
@@ -286,14 +201,5 @@ impl Partitions {
             }
         });
         order.into_iter().map(AtomicU32::into_inner).collect()
-    }
-}
-
-impl Stretch {
-    /// Its rows, sorted by partition.
-    fn order(&self) -> Vec<u32> {
-        let mut order = vec![0; self.rows.len()];
-        self.sort(self.rows.clone().map(narrow), &mut order);
-        order
     }
 }

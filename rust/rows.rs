@@ -101,7 +101,7 @@ fn group_by_group(
     .collect()
 }
 
-/// The columns of scattered rows, of which `rewards` and `outputs` are sorted by partition.
+/// The columns of scattered rows, of which `rewards` are sorted in every stretch.
 fn part_by_part(
     partitions: &Partitions,
     rewards: &[f64],
@@ -110,20 +110,20 @@ fn part_by_part(
     cancel: &Cancel,
 ) -> Result<(), Error> {
     assert_eq!(columns.len(), outputs.len());
-    let mut pieces: Vec<Vec<Vec<&mut [f64]>>> = partitions.parts().iter().map(|_| vec![]).collect();
+    let mut outs: Vec<Vec<&mut [f64]>> = partitions.parts().iter().map(|_| vec![]).collect();
     for output in outputs {
-        for (pieces, column) in pieces.iter_mut().zip(partitions.pieces_mut(output)) {
-            pieces.push(column);
+        for (outs, out) in outs.iter_mut().zip(partitions.of_parts(output)) {
+            outs.push(out);
         }
     }
-    let work = partitions.parts().par_iter().zip(pieces).enumerate();
+    let work = partitions.parts().par_iter().zip(outs).enumerate();
     let scratch = || PartScratch::until(cancel);
-    work.map_init(scratch, |scratch, (p, (part, mut pieces))| {
+    work.map_init(scratch, |scratch, (p, (part, outs))| {
         cancel.check()?;
         let filled = scratch.fill(part, partitions.pieces(rewards, p), columns)?;
         cancel.check()?;
-        for (column, pieces) in filled.iter().zip(&mut pieces) {
-            part.unsort(column, pieces);
+        for (column, out) in filled.iter().zip(outs) {
+            part.unsort(column, out);
         }
         Ok(())
     })
@@ -190,7 +190,7 @@ mod tests {
 
     use super::*;
     use crate::advantage::Estimator;
-    use crate::groups::IntIds;
+    use crate::identity::IntIds;
     use crate::rank::Ties;
 
     const COLUMNS: [Column; 4] = [

@@ -58,10 +58,11 @@ impl<'a> Sorted<'a> {
     /// [`Error::Infinite`] with the place in the group as its row, or [`Error::Interrupted`].
     pub fn load(&mut self, rewards: &[f64]) -> Result<(), Error> {
         self.moments.set(None);
+        // Without an early exit, so that several are looked at at once.
         let infinite = |bad, reward: &f64| bad | reward.is_infinite();
-        if rewards.iter().fold(false, infinite) {
-            let row = rewards.iter().position(|reward| reward.is_infinite());
-            let row = row.expect("one was found");
+        if rewards.iter().fold(false, infinite)
+            && let Some(row) = rewards.iter().position(|reward| reward.is_infinite())
+        {
             let value = rewards[row];
             return Err(Error::Infinite { row, value });
         }

@@ -5,8 +5,8 @@ use std::hash::BuildHasher;
 use arrow_array::{Array, BinaryViewArray};
 use foldhash::quality::FixedState;
 
-use crate::groups::Ids;
 use crate::hashing;
+use crate::identity::Ids;
 
 /// Rows of bytes.
 pub trait Bytes: Sync {

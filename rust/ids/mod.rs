@@ -15,7 +15,8 @@ use arrow_select::take::take;
 
 use self::bytes::ByteIds;
 use crate::error::Error;
-use crate::groups::{Groups, IntIds};
+use crate::groups::Groups;
+use crate::identity::IntIds;
 use crate::pool::Cancel;
 
 /// One key column, ready to be grouped.

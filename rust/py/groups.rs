@@ -11,7 +11,8 @@ use pyo3_arrow::input::AnyArray;
 
 use super::call::run;
 use crate::error::Error;
-use crate::groups::{Groups, IntIds};
+use crate::groups::Groups;
+use crate::identity::IntIds;
 use crate::ids::{
     self,
     bytes::{ByteIds, Fixed},

@@ -1,0 +1,111 @@
+//! Neighbouring rows, sorted by partition and back.
+
+use std::ops::Range;
+
+use crate::items::{Items, narrow};
+
+/// The partition of a row that belongs to no group.
+const NO_HOME: u16 = u16::MAX;
+
+/// Neighbouring rows, and where they go when they are sorted by partition.
+#[derive(Debug)]
+pub(crate) struct Stretch {
+    pub(crate) rows: Range<usize>,
+    /// The partition of each row.
+    homes: Vec<u16>,
+    /// Sorted by partition, partition `p` is `bounds[p]..bounds[p + 1]`, in row order.
+    pub(crate) bounds: Vec<u32>,
+    /// Where each of its partitions begins when all rows are sorted by partition.
+    pub(crate) starts: Vec<u32>,
+}
+
+impl Stretch {
+    /// Of the items `own`, with the partition of each and the bounds of the sorted items.
+    pub(crate) fn new(
+        items: &Items,
+        n_rows: usize,
+        own: Range<usize>,
+        homes: Vec<u16>,
+        bounds: &[u32],
+    ) -> Self {
+        // Dropped rows belong to the stretch of the items before them.
+        let start = if own.start == 0 {
+            0
+        } else {
+            items.first(own.start)
+        };
+        let end = if own.end == items.len() {
+            n_rows
+        } else {
+            items.first(own.end)
+        };
+        if matches!(items, Items::Rows(_)) {
+            return Self {
+                rows: start..end,
+                homes,
+                bounds: bounds.to_vec(),
+                starts: Vec::new(),
+            };
+        }
+        let mut of_rows = vec![NO_HOME; end - start];
+        let mut bounds = vec![0; bounds.len()];
+        for (item, home) in own.zip(homes) {
+            let rows = items.rows(item);
+            bounds[home as usize + 1] += rows.end - rows.start;
+            of_rows[rows.start as usize - start..rows.end as usize - start].fill(home);
+        }
+        for p in 1..bounds.len() {
+            bounds[p] += bounds[p - 1];
+        }
+        Self {
+            rows: start..end,
+            homes: of_rows,
+            bounds,
+            starts: Vec::new(),
+        }
+    }
+
+    /// Sorts `given`, one value per row, by partition into `sorted`, which may be longer.
+    pub(crate) fn sort<T: Copy>(&self, given: impl Iterator<Item = T>, sorted: &mut [T]) {
+        let mut cursor = self.bounds.clone();
+        for (value, &home) in given.zip(&self.homes) {
+            if home != NO_HOME {
+                let at = &mut cursor[home as usize];
+                sorted[*at as usize] = value;
+                *at += 1;
+            }
+        }
+    }
+
+    /// Brings values of all rows, sorted by partition, back to the order of its own; dropped rows
+    /// get NaN.
+    pub(crate) fn unsort(&self, sorted: &[f64], own: &mut Vec<f64>, given: &mut [f64]) {
+        own.clear();
+        for (p, &start) in self.starts.iter().enumerate() {
+            let start = start as usize;
+            own.extend_from_slice(&sorted[start..start + self.part(p).len()]);
+        }
+        let mut cursor = self.bounds.clone();
+        for (value, &home) in given.iter_mut().zip(&self.homes) {
+            *value = if home == NO_HOME {
+                f64::NAN
+            } else {
+                let at = &mut cursor[home as usize];
+                *at += 1;
+                own[*at as usize - 1]
+            };
+        }
+    }
+
+    /// Where partition `p` lies in the sorted stretch.
+    pub(crate) fn part(&self, p: usize) -> Range<usize> {
+        self.bounds[p] as usize..self.bounds[p + 1] as usize
+    }
+
+    /// Its rows, sorted by partition.
+    pub(crate) fn order(&self) -> Vec<u32> {
+        let mut order = vec![0; self.rows.len()];
+        self.sort(self.rows.clone().map(narrow), &mut order);
+        order
+    }
+}
