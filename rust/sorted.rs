@@ -63,8 +63,11 @@ impl<'a> Sorted<'a> {
             self.spare = Vec::new();
         }
         self.values.clear();
-        self.values
-            .extend(self.keys.iter().map(|&(word, _)| from_ascending(word)));
+        for stretch in self.keys.chunks(STRETCH) {
+            self.cancel.map_or(Ok(()), Cancel::check)?;
+            self.values
+                .extend(stretch.iter().map(|&(word, _)| from_ascending(word)));
+        }
         Ok(())
     }
 
@@ -217,7 +220,12 @@ fn radix_sort<K: Copy + Default>(
         }
     }
     spare.clear();
-    spare.resize(keys.len(), K::default());
+    spare.reserve_exact(keys.len());
+    while spare.len() < keys.len() {
+        // New pages take their time.
+        check()?;
+        spare.resize(keys.len().min(spare.len() + STRETCH), K::default());
+    }
     for (byte, count) in counts.iter().enumerate() {
         if count.contains(&keys.len()) {
             continue;

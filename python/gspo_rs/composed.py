@@ -126,7 +126,7 @@ def _refuse_overflow(total: Floats, dropped: NDArray[Any], what: str) -> None:
     if dropped.size:
         wrong &= ~dropped
     if wrong.any():
-        raise ValueError(f"the {what} at row {int(np.argmax(wrong))} leaves float64")
+        raise ValueError(f"the {what} at row {int(np.argmax(wrong))} leaves the range of float64")
 
 
 def _unscorable(rewards: Sequence[Floats]) -> NDArray[np.bool_]:
