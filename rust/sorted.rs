@@ -210,15 +210,7 @@ fn radix_sort<K: Copy + Default>(
     cancel: Option<&Cancel>,
 ) -> Result<(), Error> {
     let check = || cancel.map_or(Ok(()), Cancel::check);
-    let mut counts = [[0_usize; 256]; 8];
-    for stretch in keys.chunks(STRETCH) {
-        check()?;
-        for key in stretch {
-            for (count, byte) in counts.iter_mut().zip(word(key).to_le_bytes()) {
-                count[byte as usize] += 1;
-            }
-        }
-    }
+    let counts = count_bytes(keys, &word, cancel)?;
     spare.clear();
     spare.reserve_exact(keys.len());
     while spare.len() < keys.len() {
@@ -246,6 +238,24 @@ fn radix_sort<K: Copy + Default>(
         std::mem::swap(keys, spare);
     }
     Ok(())
+}
+
+/// How often each byte occurs at each of the eight places of the words.
+fn count_bytes<K>(
+    keys: &[K],
+    word: impl Fn(&K) -> u64,
+    cancel: Option<&Cancel>,
+) -> Result<[[usize; 256]; 8], Error> {
+    let mut counts = [[0; 256]; 8];
+    for stretch in keys.chunks(STRETCH) {
+        cancel.map_or(Ok(()), Cancel::check)?;
+        for key in stretch {
+            for (count, byte) in counts.iter_mut().zip(word(key).to_le_bytes()) {
+                count[byte as usize] += 1;
+            }
+        }
+    }
+    Ok(counts)
 }
 
 #[cfg(test)]

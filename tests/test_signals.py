@@ -18,12 +18,13 @@ STAT = Path("/proc/self/stat")
 TICKS = os.sysconf("SC_CLK_TCK")
 
 SCRIPT = """
-import time
+import signal, time
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import gspo_rs as gs
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
 rng = np.random.default_rng(0)
 {setup}
 print("ready", flush=True)
@@ -98,7 +99,10 @@ def time_to_stop(name, wait):
         time.sleep(wait)
         before = processor_time(child.pid)
         child.send_signal(signal.SIGINT)
-        answer, _ = child.communicate(timeout=60)
+        try:
+            answer, _ = child.communicate(timeout=60)
+        finally:
+            child.kill()
     return float(answer) - before
 
 

@@ -13,7 +13,7 @@ use crate::stream::{Cut, Step, StreamError, WholeGroups};
 impl From<StreamError> for PyErr {
     fn from(error: StreamError) -> Self {
         match error {
-            // Arrow carries words only: a producer in Python may have been the one to notice Ctrl-C.
+            // Arrow carries words only: a producer in Python may have noticed Ctrl-C itself.
             StreamError::Source(message) if message.trim_end().ends_with("KeyboardInterrupt") => {
                 PyKeyboardInterrupt::new_err(())
             }
