@@ -195,7 +195,8 @@ def _net_wins(wins: Floats, group: int, size: int) -> Floats:
     if np.isinf(wins).any() or not np.isfinite(net).all():
         raise ValueError(f"the wins of group {group} are not finite; use NaN where none compared")
     # Sorted, so that the bits do not depend on the order of the opponents.
-    total: Floats = np.sort(net, axis=1).sum(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total: Floats = np.sort(net, axis=1).sum(axis=1)
     if not np.isfinite(total).all():
         raise ValueError(f"the wins of group {group}, added, leave the range of float64")
     return total / max(size - 1, 1)
