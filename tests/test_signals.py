@@ -72,7 +72,7 @@ CALLS = {
     "a batch": (SCATTERED, 'gs.advantage(rewards, groups, "reinforce_pp")'),
     "ids in a list": ("ids = list(range(3_000_000))", "gs.Groups(ids)"),
     "a stream of one batch": (
-        'table = pa.table({"id": np.arange(20_000_000)})',
+        'table = pa.table({"id": np.arange(5_000_000)})',
         'list(gs._core.WholeGroups(table, ["id"], 10_000))',
     ),
     "a stream of a producer in Python": (
