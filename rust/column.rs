@@ -28,6 +28,12 @@ pub enum Column {
 }
 
 impl Column {
+    /// Whether the time grows with the pairs of members, not with the members.
+    #[must_use]
+    pub fn compares_pairs(self) -> bool {
+        matches!(self, Self::Advantage(Estimator::SoftWinrate { .. }))
+    }
+
     pub(crate) fn check(self, rewards: &[f64]) -> Result<(), Error> {
         match self {
             Self::TopFraction(q) | Self::Advantage(Estimator::TopFraction { q }) => {

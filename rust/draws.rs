@@ -160,7 +160,7 @@ fn log_all_wrong(n: usize, correct: usize, k: usize) -> f64 {
 mod tests {
     use super::*;
 
-    fn group(rewards: &[f64]) -> Sorted {
+    fn group(rewards: &[f64]) -> Sorted<'static> {
         let mut group = Sorted::default();
         group.load(rewards).unwrap();
         group

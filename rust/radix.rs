@@ -40,17 +40,14 @@ pub(crate) fn radix_sort<K: Copy + Default>(
     cancel: Option<&Cancel>,
 ) -> Result<(), Error> {
     let check = || cancel.map_or(Ok(()), Cancel::check);
-    let mut counts = [[0_usize; 256]; 8];
-    for stretch in keys.chunks(STRETCH) {
-        check()?;
-        for key in stretch {
-            for (count, byte) in counts.iter_mut().zip(word(key).to_le_bytes()) {
-                count[byte as usize] += 1;
-            }
-        }
-    }
+    let counts = count_bytes(keys, &word, cancel)?;
     spare.clear();
-    spare.resize(keys.len(), K::default());
+    spare.reserve_exact(keys.len());
+    while spare.len() < keys.len() {
+        // New pages take their time.
+        check()?;
+        spare.resize(keys.len().min(spare.len() + STRETCH), K::default());
+    }
     for (byte, count) in counts.iter().enumerate() {
         if count.contains(&keys.len()) {
             continue;
@@ -71,4 +68,22 @@ pub(crate) fn radix_sort<K: Copy + Default>(
         std::mem::swap(keys, spare);
     }
     Ok(())
+}
+
+/// How often each byte occurs at each of the eight places of the words.
+fn count_bytes<K>(
+    keys: &[K],
+    word: impl Fn(&K) -> u64,
+    cancel: Option<&Cancel>,
+) -> Result<[[usize; 256]; 8], Error> {
+    let mut counts = [[0; 256]; 8];
+    for stretch in keys.chunks(STRETCH) {
+        cancel.map_or(Ok(()), Cancel::check)?;
+        for key in stretch {
+            for (count, byte) in counts.iter_mut().zip(word(key).to_le_bytes()) {
+                count[byte as usize] += 1;
+            }
+        }
+    }
+    Ok(counts)
 }

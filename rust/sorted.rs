@@ -225,12 +225,15 @@ impl<'a> Sorted<'a> {
         }
         self.values.clear();
         self.places.clear();
-        self.values
-            .extend(self.keys.iter().map(|&(word, _)| from_ascending(word)));
-        self.places
-            .extend(self.keys.iter().map(|&(_, place)| place));
+        for stretch in self.keys.chunks(STRETCH) {
+            self.cancel.map_or(Ok(()), Cancel::check)?;
+            self.values
+                .extend(stretch.iter().map(|&(word, _)| from_ascending(word)));
+            self.places.extend(stretch.iter().map(|&(_, place)| place));
+        }
         give_back(&mut self.keys);
         self.resize(rewards, self.values.len());
+        self.check()?;
         self.stand()
     }
 

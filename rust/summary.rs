@@ -142,7 +142,15 @@ pub(crate) fn per_group<T: Send>(
             },
         )
         .collect::<Result<_, Error>>()?;
-    Ok(parts.into_iter().flatten().collect())
+    let rest = parts.iter().skip(1).map(Vec::len).sum();
+    let mut parts = parts.into_iter();
+    let mut all = parts.next().unwrap_or_default();
+    all.reserve_exact(rest);
+    for mut part in parts {
+        cancel.check()?;
+        all.append(&mut part);
+    }
+    Ok(all)
 }
 
 /// The rewards of one group; in `own` where its rows are scattered.

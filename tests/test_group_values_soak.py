@@ -9,7 +9,7 @@ import gspo_rs as gs
 import oracle
 from cases import KINDS, SIZES, draw_case
 
-QUICK, FULL = 1_000, 100_000
+QUICK, FULL = 1_000, 40_000
 QS = [0.0, 0.1, 0.5, 0.77, 1.0]
 
 
@@ -188,7 +188,7 @@ def test_statistics_of_groups_of_65537_of_all_kinds_are_those_of_the_formulas(na
 
 def check_random(seed):
     rng = np.random.default_rng([1, seed])
-    n = int(rng.choice([0, 1, 2, 7, 60, 1000], p=[0.03, 0.07, 0.1, 0.3, 0.35, 0.15]))
+    n = int(rng.choice([0, 1, 2, 7, 60, 1000], p=[0.03, 0.07, 0.2, 0.36, 0.3, 0.04]))
     check(rng, n if n < 3 else int(rng.integers(1, n + 1)), None, rng.choice(NAMES))
 
 
@@ -200,6 +200,6 @@ def test_statistics_of_random_rollouts_are_those_of_the_formulas(block):
 
 @pytest.mark.soak
 @pytest.mark.parametrize("block", range(100))
-def test_statistics_of_a_hundred_thousand_random_rollouts_are(block):
+def test_statistics_of_random_rollouts_are_those_of_the_formulas_40_000_times(block):
     for seed in range(block * FULL // 100, (block + 1) * FULL // 100):
         check_random(seed)

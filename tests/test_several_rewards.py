@@ -167,3 +167,42 @@ def test_an_infinite_reward_is_named_by_its_row(estimator):
     rewards = rewards if estimator in ("gdpo", "borda") else rewards[:, 1]
     with pytest.raises(ValueError, match="reward at row 2 is inf"):
         gs.advantage(rewards, [0, 0, 0], estimator, **options)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "options"),
+    [
+        ("mean", {}),
+        ("rloo", {}),
+        ("best_minus_second", {}),
+        ("pkpo", {"k": 2, "baseline": "leave_one_out"}),
+        ("opo", {"lengths": [1, 1, 1, 9, 9]}),
+    ],
+)
+def test_an_advantage_beyond_float64_is_an_error_that_names_its_row(estimator, options):
+    rewards = [1.0, 1.7e308, 0.0, -1.7e308, -1.7e308]
+    ids = ["other", "group", "other", "group", "group"]
+    with pytest.raises(ValueError, match="advantage at row 1 leaves the range of float64"):
+        gs.advantage(rewards, ids, estimator, **options)
+
+
+def test_a_deviation_beyond_float64_is_an_error_that_names_its_place():
+    rewards, ids = [0.0, 1.7e308, -1.7e308], [5, 6, 6]
+    with pytest.raises(ValueError, match="standard deviation of group 1, whose rewards lie"):
+        gs.stats(rewards, ids)
+    with pytest.raises(ValueError, match="standard deviation at row 1 leaves the range"):
+        gs.rows(rewards, ids, ["group_std"])
+    assert gs.informative(rewards, ids).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("estimator", ["gdpo", "borda", "mean"])
+def test_a_weighted_sum_beyond_float64_is_an_error_that_names_its_row(estimator):
+    rewards = [[0.0, 0.0], [1.0, 1.0], [9.0, 9.0]]
+    with pytest.raises(ValueError, match=r"weighted sum of the .* at row \d leaves the range"):
+        gs.advantage(rewards, [0, 0, 0], estimator, weights=[1.7e308, 1.7e308])
+
+
+def test_wins_beyond_float64_are_an_error_that_names_the_group():
+    wins = [[0, 1e308, 1e308], [0, 0, 0], [0, 0, 0]]
+    with pytest.raises(ValueError, match="wins of group 0, added, leave the range of float64"):
+        gs.advantage_from_wins([wins], [0, 0, 0])

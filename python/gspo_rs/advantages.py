@@ -17,6 +17,8 @@ __all__ = ["ESTIMATORS", "advantage", "advantage_from_wins"]
 
 # Those that take several rewards as they are; for any other, they are summed first.
 OF_SEVERAL = ("gdpo", "borda")
+# Those that look at more than the rewards of one group.
+COMPOSED = (*OF_SEVERAL, "batch_std", "reinforce_pp", "opo")
 
 
 def advantage(
@@ -55,8 +57,9 @@ def advantage(
     Raises
     ------
     ValueError
-        For an unknown estimator or a bad option, an infinite reward (the message names the
-        row), or if the numbers of rewards and rollouts differ.
+        For an unknown estimator or a bad option, an infinite reward or an advantage that
+        leaves the range of float64 (the message names the row), or if the numbers of rewards
+        and rollouts differ.
     TypeError
         For an option that the estimator does not have, or one that it needs and did not get;
         the message lists those it has.
@@ -93,6 +96,13 @@ def advantage(
         return _of_one(as_rewards(rewards), cut, estimator, options)
     summed = composed.weighted_sum(composed.as_several(rewards), weights)
     return _of_one(summed, cut, estimator, options)
+
+
+def as_column(estimator: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Return the column of `rows` that an estimator is; None if it looks beyond one group."""
+    if estimator in COMPOSED or "weights" in options or options.get("pool") is not None:
+        return None
+    return "advantage", {"estimator": estimator, **resolve(estimator, options)}
 
 
 def _of_several(
@@ -185,7 +195,8 @@ def _net_wins(wins: Floats, group: int, size: int) -> Floats:
     if np.isinf(wins).any() or not np.isfinite(net).all():
         raise ValueError(f"the wins of group {group} are not finite; use NaN where none compared")
     # Sorted, so that the bits do not depend on the order of the opponents.
-    total: Floats = np.sort(net, axis=1).sum(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total: Floats = np.sort(net, axis=1).sum(axis=1)
     if not np.isfinite(total).all():
-        raise ValueError(f"the wins of group {group} leave float64 when they are added")
+        raise ValueError(f"the wins of group {group}, added, leave the range of float64")
     return total / max(size - 1, 1)

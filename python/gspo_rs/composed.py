@@ -126,7 +126,7 @@ def _refuse_overflow(total: Floats, dropped: NDArray[Any], what: str) -> None:
     if dropped.size:
         wrong &= ~dropped
     if wrong.any():
-        raise ValueError(f"the {what} at row {int(np.argmax(wrong))} leaves float64")
+        raise ValueError(f"the {what} at row {int(np.argmax(wrong))} leaves the range of float64")
 
 
 def _unscorable(rewards: Sequence[Floats]) -> NDArray[np.bool_]:
@@ -143,7 +143,7 @@ def _in_range(rewards: Floats) -> tuple[Floats, float]:
     What is divided by a deviation of the batch does not change under it.
     """
     reach = max(np.fmax.reduce(rewards, initial=0.0), -np.fmin.reduce(rewards, initial=0.0))
-    factor = 2.0**-4 if reach > 1e307 else 2.0**500 if reach < 1e-200 else 1.0
+    factor = 0.25 if reach > 1e307 else 2.0**500 if reach < 1e-200 else 1.0
     return (rewards, factor) if factor == 1.0 else (rewards * factor, factor)
 
 

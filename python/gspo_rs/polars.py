@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from gspo_rs import data
-from gspo_rs.advantages import advantage
+from gspo_rs.advantages import advantage, as_column
 from gspo_rs.expressions import OF_A_GROUP, By, NullIds, describe, mapped, narrow
 from gspo_rs.groups import Groups
 from gspo_rs.rollouts import Rollouts
@@ -154,13 +154,13 @@ class RewardNamespace:
         fields = ("rank", "percentile", "advantage", *OF_A_GROUP)
 
         def compute(rewards: Floats, groups: Groups, given: dict[str, Any]) -> dict[str, Floats]:
-            ranks = ("rank", {"method": "average"})
-            names = ["rank", "percentile", "group_size", "group_mean"]
-            found = dict(zip(names, rows(rewards, groups, [ranks, *names[1:]]), strict=True))
-            # Apart, because columns of scattered rows that are computed together are held twice.
-            (found["group_std"],) = rows(rewards, groups, ["group_std"])
-            found["advantage"] = advantage(rewards, groups, estimator, **given)
-            return {name: found[name] for name in fields}
+            column = as_column(estimator, given)
+            columns = [("rank", {"method": "average"}), "percentile", *OF_A_GROUP]
+            found = rows(rewards, groups, [*columns, column] if column else columns)
+            if not column:
+                found.append(advantage(rewards, groups, estimator, **given))
+            named = dict(zip(["rank", "percentile", *OF_A_GROUP, "advantage"], found, strict=True))
+            return {name: named[name] for name in fields}
 
         return mapped(self._rewards, by, compute, fields=fields, null_ids=null_ids, options=options)
 

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use crate::error::Error;
 use crate::pool::{self, Cancel};
 
-/// Below this many rows a call is over before a signal could be noticed.
+/// A call of fewer steps is over before a signal could be noticed.
 const LONG: usize = 1 << 17;
 /// How often a long call looks for signals.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -27,10 +27,10 @@ impl From<Error> for PyErr {
     }
 }
 
-/// Runs `work`, which handles about `rows` rows.
+/// Runs `work`, which takes about `steps` steps: rows, or pairs of rows.
 pub(super) fn run<T: Send>(
     py: Python<'_>,
-    rows: usize,
+    steps: usize,
     work: impl FnOnce(&Cancel) -> Result<T, Error> + Send,
 ) -> PyResult<T> {
     let pool = pool::current();
@@ -39,7 +39,7 @@ pub(super) fn run<T: Send>(
         let caught = catch_unwind(AssertUnwindSafe(|| pool.install(|| work(&cancel))));
         caught.unwrap_or(Err(Error::Panicked))
     };
-    if rows < LONG {
+    if steps < LONG {
         return Ok(py.detach(guarded)?);
     }
     py.detach(|| {

@@ -120,33 +120,7 @@ impl PyGroups {
 /// A list of integers, of strings or of bytes, with None for null, as one Arrow column.
 fn list_to_arrow(ids: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
     let first = ids.iter().find(|id| !id.is_none());
-    let is = |id: &Bound<'_, PyAny>| match &first {
-        Some(first) if first.is_instance_of::<PyString>() => id.is_instance_of::<PyString>(),
-        Some(first) if first.is_instance_of::<PyBytes>() => id.is_instance_of::<PyBytes>(),
-        _ => is_integer(id),
-    };
-    let mut wrong = None;
-    for (row, id) in ids.iter().enumerate() {
-        answer_signals(ids.py(), row)?;
-        if !id.is_none() && !is(&id) {
-            wrong = Some((row, id));
-            break;
-        }
-    }
-    if let Some((row, id)) = wrong {
-        let found = id.get_type().name()?.to_string();
-        let expected = match &first {
-            Some(first) if first.is_instance_of::<PyString>() => "a string",
-            Some(first) if first.is_instance_of::<PyBytes>() => "bytes",
-            _ => "an integer or a string",
-        };
-        return Err(Error::MixedIds {
-            row,
-            found,
-            expected,
-        }
-        .into());
-    }
+    refuse_mixed(ids, first.as_ref())?;
     Ok(match &first {
         Some(first) if first.is_instance_of::<PyString>() => {
             Arc::new(StringArray::from(extracted::<String>(ids)?))
@@ -163,6 +137,32 @@ fn list_to_arrow(ids: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
             ids => Arc::new(Int64Array::from(ids?)),
         },
     })
+}
+
+/// Checks that all ids but None are what the first of them is.
+fn refuse_mixed(ids: &Bound<'_, PyList>, first: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    let text = first.is_some_and(|first| first.is_instance_of::<PyString>());
+    let bytes = first.is_some_and(|first| first.is_instance_of::<PyBytes>());
+    for (row, id) in ids.iter().enumerate() {
+        answer_signals(ids.py(), row)?;
+        let (fits, expected) = if text {
+            (id.is_instance_of::<PyString>(), "a string")
+        } else if bytes {
+            (id.is_instance_of::<PyBytes>(), "bytes")
+        } else {
+            (is_integer(&id), "an integer or a string")
+        };
+        if !fits && !id.is_none() {
+            let found = id.get_type().name()?.to_string();
+            let error = Error::MixedIds {
+                row,
+                found,
+                expected,
+            };
+            return Err(error.into());
+        }
+    }
+    Ok(())
 }
 
 fn extracted<T>(ids: &Bound<'_, PyList>) -> PyResult<Vec<Option<T>>>

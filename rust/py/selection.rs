@@ -56,7 +56,8 @@ pub(super) fn pairs<'py>(
     };
     let (rewards, groups) = (rewards.as_slice()?, &groups.get().groups);
     let work = |cancel: &_| select::pairs(rewards, groups, strategy, margin, cancel);
-    let pairs = run(py, rewards.len(), work)?;
+    let steps = rewards.len().saturating_mul(rewards.len());
+    let pairs = run(py, steps, work)?;
     let n = pairs.len();
     pairs.into_flattened().into_pyarray(py).reshape([n, 2])
 }

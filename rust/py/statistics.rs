@@ -36,7 +36,9 @@ pub(super) fn rows_<'py>(
     let buffers = borrowed.iter_mut().map(|array| array.as_slice_mut());
     let mut buffers = buffers.collect::<Result<Vec<&mut [f64]>, _>>()?;
     let input = Input { rewards, groups };
-    run(py, rewards.len(), |cancel| {
+    let compares = columns.iter().any(|column| column.compares_pairs());
+    let each = if compares { rewards.len() } else { 1 };
+    run(py, rewards.len().saturating_mul(each), |cancel| {
         rows::rows(input, &columns, &mut buffers, cancel)
     })?;
     drop(borrowed);

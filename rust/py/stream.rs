@@ -4,7 +4,7 @@ use std::sync::{Mutex, TryLockError};
 
 use arrow_array::RecordBatchReader;
 use numpy::{IntoPyArray, PyArray1};
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3_arrow::{PyRecordBatch, PyRecordBatchReader};
 
@@ -13,6 +13,10 @@ use crate::stream::{Cut, Step, StreamError, WholeGroups};
 impl From<StreamError> for PyErr {
     fn from(error: StreamError) -> Self {
         match error {
+            // Arrow carries words only: a producer in Python may have noticed Ctrl-C itself.
+            StreamError::Source(message) if message.trim_end().ends_with("KeyboardInterrupt") => {
+                PyKeyboardInterrupt::new_err(())
+            }
             StreamError::Source(message) => PyOSError::new_err(message),
             other => PyValueError::new_err(other.to_string()),
         }

@@ -1,0 +1,114 @@
+"""Ctrl-C during a long call: a real signal to a real process that computes without end.
+
+What counts is the processor time from the signal to the exception: it is that of the clock on
+an idle machine, and does not grow with the load of a busy one.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+STAT = Path("/proc/self/stat")
+TICKS = os.sysconf("SC_CLK_TCK")
+
+SCRIPT = """
+import signal, time
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import gspo_rs as gs
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
+rng = np.random.default_rng(0)
+{setup}
+print("ready", flush=True)
+try:
+    while True:
+        {call}
+except KeyboardInterrupt:
+    print(time.process_time(), flush=True)
+"""
+
+ONE_GROUP = "rewards = rng.normal(size={}); groups = gs.Groups.from_offsets([0, len(rewards)])"
+SCATTERED = """
+rewards = rng.normal(size=5_000_000)
+groups = gs.Groups(rng.integers(0, 300_000, 5_000_000)); gs.rank(rewards, groups)
+"""
+PRODUCER = """
+schema = pa.schema([("id", pa.int64())])
+def batches():
+    for k in range(10**9):
+        yield pa.record_batch([pa.array(np.full(10, k))], schema=schema)
+"""
+CALLS = {
+    "soft win rates of one group": (
+        ONE_GROUP.format(100_000),
+        'gs.advantage(rewards, groups, "soft_winrate", tau=0.5)',
+    ),
+    "ranks of one group": (ONE_GROUP.format(10_000_000), "gs.rank(rewards, groups)"),
+    "normal scores of one group": (
+        ONE_GROUP.format(10_000_000),
+        'gs.advantage(rewards, groups, "normal")',
+    ),
+    "the best of draws from one group": (
+        ONE_GROUP.format(10_000_000),
+        'gs.advantage(rewards, groups, "pkpo", k=3, baseline="leave_one_out")',
+    ),
+    "all pairs of one group": (
+        ONE_GROUP.format(8_000),
+        'gs.preference_pairs(rewards, groups, "all")',
+    ),
+    "columns of scattered groups": (
+        SCATTERED,
+        'gs.rows(rewards, groups, ["percentile", "group_mean", "group_std"] * 5)',
+    ),
+    "statistics of scattered groups": (SCATTERED, "gs.stats(rewards, groups)"),
+    "a batch": (SCATTERED, 'gs.advantage(rewards, groups, "reinforce_pp")'),
+    "ids in a list": ("ids = list(range(3_000_000))", "gs.Groups(ids)"),
+    "a stream of one batch": (
+        'table = pa.table({"id": np.arange(5_000_000)})',
+        'list(gs._core.WholeGroups(table, ["id"], 10_000))',
+    ),
+    "a stream of a producer in Python": (
+        PRODUCER,
+        "reader = pa.RecordBatchReader.from_batches(schema, batches())\n"
+        '        list(gs._core.WholeGroups(reader, ["id"], 10))',
+    ),
+}
+
+
+def processor_time(pid):
+    """Seconds that the process has computed, in user and system mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def time_to_stop(name, wait):
+    setup, call = CALLS[name]
+    script = SCRIPT.format(setup=setup, call=call)
+    command = [sys.executable, "-c", script]
+    env = os.environ | {"GSPO_RS_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as child:
+        assert child.stdout.readline() == "ready\n"
+        time.sleep(wait)
+        before = processor_time(child.pid)
+        child.send_signal(signal.SIGINT)
+        try:
+            answer, _ = child.communicate(timeout=60)
+        finally:
+            child.kill()
+    return float(answer) - before
+
+
+@pytest.mark.skipif(not STAT.exists(), reason="processor time of another process is read on Linux")
+@pytest.mark.parametrize("name", CALLS)
+def test_ctrl_c_is_answered_within_a_tenth_of_a_second(name):
+    times = [time_to_stop(name, wait) for wait in (0.3, 0.47, 0.71)]
+    assert median(times) < 0.1, times
+    assert max(times) < 0.5, times
