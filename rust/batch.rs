@@ -29,7 +29,7 @@ mod tests {
         let found = deviation(&rewards, &Cancel::default()).unwrap();
         assert_eq!(deviation(&shuffled, &Cancel::default()), Ok(found));
         // 5 times 0..1000 over 7: the variance of a uniform grid.
-        let expected = ((1e6 - 1.0) / 12.0 * 5000.0 / 4999.0).sqrt() / 7.0;
+        let expected = ((1e6_f64 - 1.0) / 12.0 * 5000.0 / 4999.0).sqrt() / 7.0;
         assert!((found / expected - 1.0).abs() < 1e-14);
     }
 }
