@@ -29,36 +29,32 @@ impl Stretch {
         bounds: &[u32],
     ) -> Self {
         // Dropped rows belong to the stretch of the items before them.
-        let start = if own.start == 0 {
-            0
-        } else {
-            items.first(own.start)
+        let border = |item| match item {
+            item if item == items.len() => n_rows,
+            item => items.first(item),
         };
-        let end = if own.end == items.len() {
-            n_rows
-        } else {
-            items.first(own.end)
-        };
+        let start = if own.start == 0 { 0 } else { border(own.start) };
+        let rows = start..border(own.end);
         if matches!(items, Items::Rows(_)) {
             return Self {
-                rows: start..end,
+                rows,
                 homes,
                 bounds: bounds.to_vec(),
                 starts: Vec::new(),
             };
         }
-        let mut of_rows = vec![NO_HOME; end - start];
+        let mut of_rows = vec![NO_HOME; rows.len()];
         let mut bounds = vec![0; bounds.len()];
         for (item, home) in own.zip(homes) {
-            let rows = items.rows(item);
-            bounds[home as usize + 1] += rows.end - rows.start;
-            of_rows[rows.start as usize - start..rows.end as usize - start].fill(home);
+            let run = items.rows(item);
+            bounds[home as usize + 1] += run.end - run.start;
+            of_rows[run.start as usize - rows.start..run.end as usize - rows.start].fill(home);
         }
         for p in 1..bounds.len() {
             bounds[p] += bounds[p - 1];
         }
         Self {
-            rows: start..end,
+            rows,
             homes: of_rows,
             bounds,
             starts: Vec::new(),

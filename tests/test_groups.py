@@ -152,3 +152,9 @@ def test_the_arrays_of_groups_cannot_be_written():
     for array in (groups.codes, groups.offsets, groups.order, groups.sizes):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 7
+
+
+def test_rows_that_are_all_dropped_have_no_rank():
+    nothing = gs.Groups([None, None, None], null_ids="drop")
+    assert nothing.n_groups == 0
+    assert np.isnan(gs.rank([1.0, 2.0, 3.0], nothing)).all()
