@@ -3,6 +3,7 @@
 //! Kernels know neither Python nor Arrow; `ids` and `stream` read Arrow; `py` binds.
 
 pub mod advantage;
+pub mod buffer;
 pub mod column;
 pub mod draws;
 pub mod error;
