@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from gspo_rs import _core
+from gspo_rs.bell import Bell
 from gspo_rs.buffer_groups import BufferStats, EvictedGroup, GivenGroup, Id
-
-if TYPE_CHECKING:
-    import asyncio
 
 __all__ = ["BufferStats", "EvictedGroup", "GivenGroup", "GroupBuffer", "Status"]
 
@@ -59,8 +56,6 @@ class GroupBuffer:
     A group's id names one visit to a prompt: give the next visit a new id, for instance
     ``f"{epoch}/{prompt}"``. After an eviction the same id may be used again.
 
-    A call is one step: Ctrl-C leaves no rollout half taken in.
-
     Examples
     --------
     >>> buffer = GroupBuffer(group_size=2, max_staleness=1)
@@ -98,18 +93,10 @@ class GroupBuffer:
         }
         _check(self._limits)
         self._core = _core.GroupBuffer(self._limits, None, time.monotonic())
-        self._changed = threading.Condition()
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._bell = Bell(self._take, self._due)
 
     def expect(self, group_id: Id, size: int) -> Literal["accepted", "full", "late"]:
-        """Open a group before its first rollout: ask before sampling, and hold back if full.
-
-        Parameters
-        ----------
-        group_id : int or str
-            One visit to a prompt.
-        size : int
-            Rollouts that will come.
+        """Open a group of `size` rollouts before the first: ask, and hold back if it is full.
 
         Returns
         -------
@@ -175,7 +162,7 @@ class GroupBuffer:
         rollout = (rollout_id, policy_version, n_bytes)
         status = self._core.put(group_id, rollout, payload, time.monotonic())
         if status == "ready":
-            self._wake()
+            self._bell.ring()
         return status
 
     def get(self, timeout: float | None = None) -> GivenGroup:
@@ -196,32 +183,12 @@ class GroupBuffer:
         TimeoutError
             If none was ready in time.
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            while True:
-                now = time.monotonic()
-                if (given := self._take(now)) is not None:
-                    return given
-                self._changed.wait(self._patience(now, end))
+        return self._bell.wait(timeout)
 
     async def aget(self, timeout: float | None = None) -> GivenGroup:
-        """Wait for a group as `get` does, without blocking the event loop.
+        """Wait for a group as `get` does, as a task of the running event loop.
 
         A task that is cancelled while it waits takes no group with it.
-
-        Parameters
-        ----------
-        timeout : float, optional
-            Seconds to wait at most.
-
-        Returns
-        -------
-        GivenGroup
-
-        Raises
-        ------
-        TimeoutError
-            If none was ready in time.
 
         Examples
         --------
@@ -231,65 +198,33 @@ class GroupBuffer:
         >>> asyncio.run(buffer.aget()).group_id
         7
         """
-        import asyncio  # a third of the time that `import gspo_rs` may take
-
-        end = None if timeout is None else time.monotonic() + timeout
-        while True:
-            wake = asyncio.get_running_loop().create_future()
-            with self._changed:
-                now = time.monotonic()
-                if (given := self._take(now)) is not None:
-                    return given
-                patience = self._patience(now, end)
-                self._waiting.add(wake)
-            try:
-                await asyncio.wait([wake], timeout=patience)
-            finally:
-                with self._changed:
-                    self._waiting.discard(wake)
+        return await self._bell.wait_async(timeout)
 
     def advance(self, policy_version: int) -> list[EvictedGroup]:
         """Say that the policy has moved on, and evict what is too old for it.
 
-        Parameters
-        ----------
-        policy_version : int
-            The present version; it only rises.
-
         Returns
         -------
         list of EvictedGroup
-            As `evicted`: to be queued again.
+            What `evicted` returns: to be queued again.
 
         Raises
         ------
         ValueError
-            If `policy_version` is below the present one.
+            If `policy_version` is below the present one; it only rises.
         """
         self._core.advance(policy_version)
         return self.evicted()
 
     def evicted(self) -> list[EvictedGroup]:
-        """Return the groups evicted since this, or `advance`, was last called.
-
-        Each is told once.
-
-        Returns
-        -------
-        list of EvictedGroup
-        """
+        """Return the groups evicted since this, or `advance`, was last called: each once."""
         return [
             EvictedGroup(group_id, size, tuple(rollout_ids), reason)
             for group_id, size, rollout_ids, reason in self._core.evicted()
         ]
 
     def stats(self) -> BufferStats:
-        """Return what the buffer holds and what has happened in it.
-
-        Returns
-        -------
-        BufferStats
-        """
+        """Return what the buffer holds and what has happened in it."""
         totals = self._core.totals()
         groups, ready_groups, n_bytes, policy_version = self._core.held()
         given = max(totals["given_groups"], 1)
@@ -315,12 +250,7 @@ class GroupBuffer:
         return self._core.state(time.monotonic())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a state in place of the present one.
-
-        Parameters
-        ----------
-        state : mapping
-            From `state_dict`, perhaps through JSON.
+        """Take up what `state_dict` gave, perhaps through JSON, in place of the present state.
 
         Raises
         ------
@@ -340,47 +270,21 @@ class GroupBuffer:
         'duplicate'
         """
         restored = _core.GroupBuffer(self._limits, dict(state), time.monotonic())
-        with self._changed:
-            self._core = restored
-            self._wake()
+        self._core = restored
+        self._bell.ring()
 
     def _take(self, now: float) -> GivenGroup | None:
         given = self._core.take(now)
         if given is None:
             return None
-        group_id, size, staleness, seconds, rollout_ids, versions, payloads = given
-        return GivenGroup(
-            group_id=group_id,
-            size=size,
-            staleness=staleness,
-            seconds=seconds,
-            rollout_ids=tuple(rollout_ids),
-            policy_versions=tuple(versions),
-            payloads=tuple(payloads),
-        )
+        group_id, size, staleness, seconds, names, versions, payloads = given
+        rollouts = tuple(names), tuple(versions), tuple(payloads)
+        return GivenGroup(group_id, size, staleness, seconds, *rollouts)
 
-    def _patience(self, now: float, end: float | None) -> float | None:
-        """Seconds until there is something to look for; `TimeoutError` past the end."""
-        if end is not None and now >= end:
-            raise TimeoutError("no group was ready in time")
+    def _due(self, now: float) -> float | None:
         deadline = self._limits["deadline"]
-        if deadline is None:
-            return None if end is None else end - now
         # A group that opens during the wait is due after those that are open.
-        due = self._core.next_deadline() or now + deadline
-        return max(0.0, (due if end is None else min(due, end)) - now)
-
-    def _wake(self) -> None:
-        with self._changed:
-            # All, since a waiter that is interrupted would take the one call with it.
-            self._changed.notify_all()
-            for wake in self._waiting:
-                wake.get_loop().call_soon_threadsafe(_settle, wake)
-
-
-def _settle(wake: asyncio.Future[None]) -> None:
-    if not wake.done():
-        wake.set_result(None)
+        return deadline and (self._core.next_deadline() or now + deadline)
 
 
 def _check(limits: Mapping[str, float | None]) -> None:
