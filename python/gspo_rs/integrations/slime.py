@@ -104,7 +104,7 @@ def has_signal(args: Any, samples: Sequence[Any], **_: Any) -> Any:
     DynamicFilterOutput
         slime's own, so that it can count what was dropped and why.
     """
-    from slime.rollout.filter_hub.base_types import (  # type: ignore[import-not-found]
+    from slime.rollout.filter_hub.base_types import (
         DynamicFilterOutput,
     )
 
