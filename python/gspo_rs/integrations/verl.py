@@ -26,22 +26,20 @@ from gspo_rs.losses import gspo_token_loss
 __all__ = ["FREE", "PREFIX", "estimator_of", "policy_loss"]
 
 PREFIX = "gspo_rs."
-FREE = tuple(
-    [
-        "percentile",
-        "top_fraction",
-        "normal",
-        "gopo",
-        "mean",
-        "rloo",
-        "zscore",
-        "quantile",
-        "maxrl",
-        "opo",
-        "best_minus_second",
-        "batch_std",
-        "reinforce_pp",
-    ]
+FREE = (
+    "percentile",
+    "top_fraction",
+    "normal",
+    "gopo",
+    "mean",
+    "rloo",
+    "zscore",
+    "quantile",
+    "maxrl",
+    "opo",
+    "best_minus_second",
+    "batch_std",
+    "reinforce_pp",
 )
 """Estimators without an option that must be given."""
 
