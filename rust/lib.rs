@@ -4,6 +4,7 @@
 
 pub mod advantage;
 pub mod batch;
+pub mod buffer;
 pub mod column;
 pub mod draws;
 pub mod error;

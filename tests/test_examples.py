@@ -99,3 +99,17 @@ def test_a_demo_that_does_not_rise_ends_with_an_error(tmp_path):
     assert (tmp_path / "demo" / "demo.png").stat().st_size > 10_000
     prompts = (tmp_path / "demo" / "prompts.jsonl").read_text().splitlines()
     assert set(json.loads(prompts[0])) == {"prompt", "answer"}
+
+
+def test_a_loop_of_ones_own_learns(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import own_loop
+
+    means = own_loop.main()
+    assert means[0] < 0.2
+    assert means[-1] > 0.8
+    assert "reward 0." in capsys.readouterr().out
+
+
+def test_a_loop_of_ones_own_fits_on_forty_lines():
+    assert len((EXAMPLES / "own_loop.py").read_text().splitlines()) <= 40

@@ -20,7 +20,7 @@ LAYERS = [
     (
         "arrays",
         "groups rows statistics estimators composed advantages draws pairs overlong packing "
-        "rollouts",
+        "rollouts bell buffer buffer_groups",
     ),
     ("data", "columns source census spill data prompts expressions polars"),
     ("files", "atomic files report"),

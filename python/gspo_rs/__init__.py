@@ -6,6 +6,7 @@ The array functions live here; ``gspo_rs.losses`` and ``gspo_rs.logprobs`` need 
 
 from gspo_rs._core import __version__
 from gspo_rs.advantages import advantage, advantage_from_wins
+from gspo_rs.buffer import GroupBuffer
 from gspo_rs.draws import best_of_n, pass_at_k
 from gspo_rs.groups import Groups
 from gspo_rs.overlong import soft_overlong_penalty
@@ -23,6 +24,7 @@ from gspo_rs.statistics import (
 )
 
 __all__ = [
+    "GroupBuffer",
     "GroupStats",
     "Groups",
     "__version__",

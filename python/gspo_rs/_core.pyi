@@ -1,9 +1,10 @@
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "GroupBuffer",
     "Groups",
     "WholeGroups",
     "__version__",
@@ -19,6 +20,29 @@ __all__ = [
 ]
 
 __version__: str
+
+@final
+class GroupBuffer:
+    def __new__(
+        cls, limits: dict[str, Any], state: dict[str, Any] | None, now: float
+    ) -> GroupBuffer: ...
+    def expect(
+        self, group: int | str, size: int, now: float
+    ) -> Literal["accepted", "full", "late"]: ...
+    def put(
+        self, group: int | str, rollout: tuple[int | str, int, int], payload: Any, now: float
+    ) -> Literal["accepted", "ready", "duplicate", "late", "stale", "full", "evicted"]: ...
+    def take(
+        self, now: float
+    ) -> tuple[int | str, int, int, float, list[int | str], list[int], list[Any]] | None: ...
+    def advance(self, version: int) -> None: ...
+    def evicted(
+        self,
+    ) -> list[tuple[int | str, int, list[int | str], Literal["stale", "bytes", "deadline"]]]: ...
+    def next_deadline(self) -> float | None: ...
+    def held(self) -> tuple[int, int, int, int]: ...
+    def totals(self) -> dict[str, Any]: ...
+    def state(self, now: float) -> dict[str, Any]: ...
 
 @final
 class Groups:

@@ -5,6 +5,8 @@
     reason = "pyo3 hands over what it has converted"
 )]
 
+mod buffer;
+mod buffer_state;
 mod call;
 mod columns;
 mod groups;
@@ -17,6 +19,8 @@ mod _core {
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "Python's own name")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+    #[pymodule_export]
+    use super::buffer::PyGroupBuffer;
     #[pymodule_export]
     use super::groups::PyGroups;
     #[pymodule_export]
