@@ -236,7 +236,7 @@ def test_a_browser_shows_the_page_without_an_error_or_a_request(hostile, tmp_pat
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         pytest.skip("no Chromium on this machine")
-    page_of(hostile, tmp_path, reward='<b onclick="x">')
+    report(hostile, tmp_path / "report.html", by="id", reward='<b onclick="x">')
     log = tmp_path / "net.json"
     options = "--headless=new --no-sandbox --disable-background-networking --dump-dom"
     found = subprocess.run(
