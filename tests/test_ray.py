@@ -90,30 +90,31 @@ def test_a_killed_worker_changes_no_bit(cluster, frame, tmp_path):
     assert {path.name for path in Path(tmp_path).iterdir()} == {"reading", "scoring"}
 
 
-def test_a_group_larger_than_a_block_is_not_split_and_a_split_one_is_found(cluster):
+def test_a_group_larger_than_a_block_is_not_split(cluster):
     # 8 groups of 4 MB, while Ray cuts blocks at 1 MB.
+    n = 4000
+    rows = {"row": np.arange(n), "id": np.arange(n) % 8, "text": ["x" * 8000] * n}
+    frame = pl.DataFrame({**rows, "reward": np.random.default_rng(0).normal(size=n)})
     old = cluster.target_max_block_size
     cluster.target_max_block_size = 1 << 20
     try:
-        n = 4000
-        frame = pl.DataFrame(
-            {
-                "row": np.arange(n),
-                "id": np.arange(n) % 8,
-                "reward": np.random.default_rng(0).normal(size=n),
-                "text": ["x" * 8000] * n,
-            }
-        )
-        scored = score(blocks(frame), by="id", partitions=2, estimator="rloo").materialize()
-        assert digest(fetched(scored)) == digest(local(frame, "id", "rloo"))
-        check(scored, by="id", partitions=2)
-        wrong = fetched(scored).filter(pl.col("row") != 13)
-        with pytest.raises(
-            ValueError, match="the group id=5 has 499 rows, but a row of it says 500"
-        ):
-            check(blocks(wrong), by="id")
+        scored = fetched(score(blocks(frame), by="id", partitions=2, estimator="rloo"))
     finally:
         cluster.target_max_block_size = old
+    assert digest(scored) == digest(local(frame, "id", "rloo"))
+
+
+@pytest.mark.parametrize(
+    "missing", [pytest.param(False, marks=pytest.mark.soak), True], ids=["whole", "split"]
+)
+def test_a_group_that_was_split_is_found(cluster, missing):
+    frame = pl.DataFrame({"row": np.arange(400), "id": np.arange(400) % 8, "reward": 0.5})
+    scored = local(frame, "id").filter(pl.col("row") != (13 if missing else -1))
+    if not missing:
+        check(blocks(scored), by="id", partitions=2)
+        return
+    with pytest.raises(ValueError, match="the group id=5 has 49 rows, but its rows say 50"):
+        check(blocks(scored), by="id", partitions=2)
 
 
 @pytest.mark.parametrize(
