@@ -1,0 +1,1 @@
+"""Other frameworks: thin, each calls the functions of this package."""
