@@ -28,7 +28,7 @@ LAYERS = [
         "tensors",
         "layout reductions diagnostics divergence correction losses linear_head logprobs batch",
     ),
-    ("effects", "sampler sampling rewards"),
+    ("effects", "sampler sampling rewards conformance"),
     (
         "training",
         "presets rules config runfile policy optimizer tokens minibatch lesson objective step "

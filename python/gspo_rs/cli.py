@@ -13,6 +13,7 @@ app = App(
 
 # Name → the line of `--help`; the command is `gspo_rs.commands.NAME:NAME`.
 COMMANDS = {
+    "doctor": "Say what is wrong with a loss or an advantage function of your own.",
     "train": "Train a causal language model as a TOML file says.",
 }
 for name, line in COMMANDS.items():
