@@ -59,6 +59,20 @@ def expression(
     return (terms.sum(1) / count).sum() / live
 
 
+def plain_tokens(new, old, advantages, mask):
+    """What most would write, with the two details that most forget."""
+    log_ratio = torch.where(mask, new.float() - old.float(), 0.0).clamp(-20, 20)
+    ratio, a = log_ratio.exp(), advantages.float()[:, None]
+    terms = -torch.minimum(ratio * a, ratio.clamp(0.8, 1.28) * a) * mask
+    return (terms.sum(1) / mask.sum(1).clamp(min=1)).sum() / (mask.sum(1) > 0).sum()
+
+
+@pytest.mark.parametrize("loss", [expression, plain_tokens])
+def test_a_plain_expression_that_is_right_has_no_fault(loss):
+    report = check(loss)
+    assert report.findings == (), str(report)
+
+
 def wide_clip(*batch):
     return expression(*batch, low=0.2, high=0.2)
 
