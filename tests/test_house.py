@@ -29,7 +29,7 @@ LAYERS = [
         "layout reductions diagnostics divergence correction losses head_chunk linear_head "
         "one_pass linear_losses logprobs batch",
     ),
-    ("effects", "sampler sampling rewards"),
+    ("effects", "sampler sampling rewards conformance"),
     (
         "training",
         "presets rules config runfile policy optimizer tokens minibatch lesson objective step "

@@ -107,6 +107,20 @@ def test_loss_and_gradient_are_the_same_however_the_step_is_cut(algorithm, shape
         torch.testing.assert_close(found[0][name], value, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("loss", ["plackett_luce", "pairwise", "ipo"])
+def test_a_loss_of_groups_is_exact_however_the_step_is_cut(loss):
+    found = [
+        loss_and_gradient(
+            make_policy(),
+            make_lesson(),
+            make_config(algorithm="listwise", loss=loss, micro_batch_tokens=tokens),
+        )[1]
+        for tokens in (1, 10_000)
+    ]
+    assert found[0].abs().max() > 1e-3
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("shape", ["packed", "padded"])
 def test_logprobs_are_those_of_the_models_own_logits_one_sequence_at_a_time(shape):
     policy, lesson = make_policy(shape), make_lesson()

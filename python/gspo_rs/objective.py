@@ -133,7 +133,7 @@ def group_slopes(
         Those of the loss.
     """
     assert config.loss is not None
-    scores = torch.zeros(len(lesson.codes), dtype=torch.float64, device=policy.device)
+    scores = torch.zeros(len(lesson.prompts), dtype=torch.float64, device=policy.device)
     with torch.no_grad():
         for batch in batches(policy, lesson, config):
             part = Part(policy.logprobs(batch), batch.lengths, batch.rows)

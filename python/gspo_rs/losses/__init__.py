@@ -3,8 +3,8 @@
 Every loss is minimised and is a sum over the tokens of weights times terms; with weights that
 `sequence_weights` computed from the whole optimizer step, the losses and gradients of its
 micro-batches add up to those of the step, however it is cut. The losses of a group compare
-sequences and need whole groups. Ratios are float32 (float64 for float64 input); nothing waits
-for the GPU.
+sequences and need whole groups. Ratios are float32 (float64 for float64 input); nothing but the
+losses of groups waits for the GPU.
 """
 
 from gspo_rs.correction import (
