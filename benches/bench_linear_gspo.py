@@ -63,9 +63,7 @@ def trl(batch):
 
 
 def recomputed(batch):
-    return from_logprobs(
-        linear_logprobs(batch["hidden"], batch["weight"], batch["targets"]), batch
-    )
+    return from_logprobs(linear_logprobs(batch["hidden"], batch["weight"], batch["targets"]), batch)
 
 
 def one_pass(batch):
