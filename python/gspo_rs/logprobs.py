@@ -128,7 +128,7 @@ def model_logprobs(
     head = _Head.of(model)
     hidden = _hidden(model, head, input_ids, attention_mask, position_ids)
     hidden = hidden.flatten(0, 1).index_select(0, positions)  # (n, D)
-    if type(head.module) is not nn.Linear or head.cap is not None:
+    if type(head.module) is not nn.Linear:
         logprobs, entropy = _checkpointed(head, hidden, targets, temperature)
         return (logprobs, entropy) if return_entropy else logprobs
     return linear_logprobs(
@@ -136,7 +136,9 @@ def model_logprobs(
         head.module.weight,
         targets,
         bias=head.module.bias,
+        # The scale comes before the cap, the temperature after it.
         temperature=temperature / head.scale,
+        softcap=None if head.cap is None else head.cap / head.scale,
         return_entropy=return_entropy,
     )
 
