@@ -21,8 +21,7 @@ from pathlib import Path
 import torch
 
 from gspo_rs.linear_head import linear_logprobs
-from gspo_rs.linear_losses import linear_gspo_loss
-from gspo_rs.losses import gspo_loss
+from gspo_rs.losses import gspo_loss, linear_gspo_loss
 
 
 def make(options: argparse.Namespace) -> dict[str, torch.Tensor]:

@@ -1,12 +1,15 @@
 """The configuration: presets, rules and the TOML that people write."""
 
 import dataclasses
+import inspect
 import json
+from typing import get_args
 
 import pytest
 
+from gspo_rs import losses
 from gspo_rs.config import Config, ConfigError, resolve
-from gspo_rs.presets import PRESETS
+from gspo_rs.presets import OPTIONS, PRESETS, Loss
 from gspo_rs.runfile import from_dict, load
 
 
@@ -53,6 +56,55 @@ def test_a_field_of_a_preset_can_be_set_by_itself():
 def test_another_loss_brings_the_clip_of_its_ratio_level():
     config = resolve(online(algorithm="grpo", loss="gspo"))
     assert (config.clip_low, config.clip_high) == (3e-4, 4e-4)
+
+
+def test_every_option_of_every_loss_is_a_field_and_an_argument_of_its_function():
+    fields = {field.name for field in dataclasses.fields(Config)}
+    for loss in get_args(Loss):
+        arguments = inspect.signature(getattr(losses, f"{loss}_loss")).parameters
+        own = {name for name in arguments if arguments[name].kind is inspect.Parameter.KEYWORD_ONLY}
+        assert own - {"lengths", "n_groups", "beta"} == set(OPTIONS[loss])
+        assert set(OPTIONS[loss]) <= fields
+        for name, default in OPTIONS[loss].items():
+            assert arguments[name].default == default
+
+
+def test_losses_that_compare_groups_take_the_mean_over_groups_and_a_scale():
+    config = resolve(online(algorithm="listwise"))
+    assert (config.loss, config.reduction, config.beta, config.q) == (
+        "top_fraction",
+        None,
+        0.1,
+        0.2,
+    )
+    assert resolve(online(algorithm="gspo")).beta == 0
+    assert resolve(online(algorithm="dpo", loss="gspo")).reduction == "seq_mean"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"algorithm": "gspo", "tau_pos": 1.0}, "tau_pos = 1.0: no option of the loss 'gspo'"),
+        ({"algorithm": "cispo", "clip_high": 0.2}, "its options: w_min, w_max"),
+        ({"algorithm": "cispo", "w_min": 6.0}, "w_min = 6.0: must not be above w_max"),
+        ({"algorithm": "grpo", "delta": 1.1}, r"delta = 1.1: must be above 1 \+ clip_high"),
+        ({"algorithm": "grpo", "delta": 3.0, "dual_clip": 3.0}, "the same bound"),
+        ({"algorithm": "dpo", "reduction": "seq_mean"}, "reduction = 'seq_mean': .*over groups"),
+        ({"algorithm": "dpo", "beta": 0.0}, "beta = 0.0: .* above 0"),
+        ({"algorithm": "dpo", "opsm": 0.5}, "opsm = 0.5: .*leave it out"),
+        ({"algorithm": "gspo", "correction": "token_mask"}, "use a correction of sequences"),
+        ({"correction": "seq_mask", "old_logprobs": "sampler"}, "a pass of the training engine"),
+    ],
+)
+def test_what_a_loss_cannot_use_is_refused_before_anything_is_sampled(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve(online(**fields))
+
+
+@pytest.mark.parametrize("algorithm", PRESETS)
+def test_a_resolved_config_resolves_to_itself(algorithm):
+    config = resolve(online(algorithm=algorithm))
+    assert resolve(config) == config
 
 
 @pytest.mark.parametrize(

@@ -26,16 +26,17 @@ LAYERS = [
     ("files", "atomic files report"),
     (
         "tensors",
-        "layout reductions diagnostics divergence losses head_chunk linear_head "
-        "one_pass linear_losses logprobs batch",
+        "layout reductions diagnostics divergence correction losses head_chunk linear_head "
+        "one_pass model_head logprobs batch",
     ),
     ("effects", "sampler sampling rewards"),
     (
         "training",
-        "presets config runfile policy optimizer tokens minibatch lesson step checkpoint metrics "
+        "presets rules config runfile policy optimizer tokens minibatch lesson objective step "
+        "checkpoint metrics "
         "display harvest rounds evaluate run train",
     ),
-    ("front", "cli integrations"),
+    ("front", "cli commands integrations"),
 ]
 LAYER_OF = {name: depth for depth, (_, names) in enumerate(LAYERS) for name in names.split()}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

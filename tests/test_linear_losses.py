@@ -1,7 +1,6 @@
 """The GSPO loss of a linear head in one pass, against the whole log-softmax and `gspo_loss`."""
 
 import math
-from functools import partial
 
 import pytest
 import torch
@@ -10,8 +9,16 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gspo_rs.linear_head import linear_logprobs
-from gspo_rs.linear_losses import linear_gspo_loss, linear_sequence_loss
-from gspo_rs.losses import gspo_loss, sequence_weights
+from gspo_rs.losses import (
+    gspo_loss,
+    gspo_token_loss,
+    linear_gspo_loss,
+    linear_sequence_loss,
+    luspo_loss,
+    reinforce_loss,
+    sequence_weights,
+    vespo_loss,
+)
 
 LENGTHS = [0, 3, 17, 1, 0, 9, 1, 40, 0]
 WIDE = {"clip_low": 0.01, "clip_high": 0.01}
@@ -239,25 +246,17 @@ def test_luspo_is_gspo_with_the_weights_of_seq_sum():
     assert ours(*inputs, batch, **WIDE)[0].item() == pytest.approx(expected, rel=1e-12)
 
 
-def product_ratio(logprobs, old, advantages, mask, weights, *, lengths):
-    """A loss by the whole sequence's probability, its importance weight detached."""
-    owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-    total = torch.zeros_like(advantages).index_add(0, owner, (logprobs - old).detach())
-    terms = -(weights * advantages * torch.tanh(total).exp())[owner] * logprobs
-    return terms.sum(), {"seen": total.sum()}
-
-
 @pytest.mark.parametrize("chunk_size", [6, None])
-def test_any_loss_that_weighs_the_tokens_of_a_sequence_alike_gets_its_gradient(chunk_size):
+@pytest.mark.parametrize("loss", [luspo_loss, vespo_loss, reinforce_loss, gspo_token_loss])
+def test_any_loss_that_weighs_the_tokens_of_a_sequence_alike_gets_its_gradient(loss, chunk_size):
     inputs, batch = case()
     batch["weights"] = torch.rand(len(LENGTHS), dtype=torch.float64)
-    expected = evaluate(plain, inputs, batch, loss=product_ratio)
+    expected = evaluate(plain, inputs, batch, loss=loss)
 
     def one_pass(hidden, weight, bias, batch):
         options = {k: batch[k] for k in ("advantages", "lengths", "weights")}
         given = (hidden, weight, batch["targets"], batch["old_logprobs"])
-        options |= {"bias": bias, "chunk_size": chunk_size}
-        return linear_sequence_loss(partial(product_ratio), *given, **options)
+        return linear_sequence_loss(loss, *given, **options, bias=bias, chunk_size=chunk_size)
 
     torch.testing.assert_close(evaluate(one_pass, inputs, batch), expected, rtol=0, atol=1e-12)
 

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gspo_rs import metrics
 from gspo_rs.config import Config, ConfigError
+from gspo_rs.presets import Algorithm
 from gspo_rs.rewards import RewardError
 from gspo_rs.step import TrainingDivergedError
 from gspo_rs.tokens import LengthError
@@ -140,11 +142,34 @@ def test_packed_and_padded_micro_batches_train_the_same_model(online, tmp_path):
     torch.testing.assert_close(trained[0], trained[1], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("algorithm", ["gspo_token", "grpo", "dapo", "dr_grpo", "rloo"])
+@pytest.mark.parametrize("algorithm", get_args(Algorithm))
 def test_every_preset_trains(online, letters, algorithm):
     config = online(algorithm=algorithm, max_steps=2, num_iterations=2)
     result = train(config, reward=share_of_a)
     assert not torch.equal(weights(result.final), weights(letters))
+
+
+@pytest.mark.parametrize("correction", ["token_truncate", "seq_mask"])
+def test_a_corrected_run_measures_the_mismatch_of_its_sampler(online, correction):
+    loss = "grpo" if correction == "token_truncate" else "gspo"
+    config = online(algorithm=loss, correction=correction, opsm=0.5, num_iterations=2)
+    train(config, reward=share_of_a)
+    for record in steps(config):
+        assert 0 <= record["mismatch/max"] < 1e-3  # one engine, float32: the same to rounding
+        assert record["mismatch/kept_frac"] == 1
+        assert 0 <= record["mismatch/opsm_frac"] < 1
+
+
+def test_a_listwise_run_is_the_same_however_its_steps_are_cut(offline, tmp_path):
+    trained = []
+    for tokens in (16, 4096):
+        folder = str(tmp_path / str(tokens))
+        config = offline(
+            algorithm="listwise", loss="plackett_luce", output_dir=folder, micro_batch_tokens=tokens
+        )
+        trained.append(weights(train(config).final))
+        assert all("pairs/accuracy" in record for record in steps(config))
+    torch.testing.assert_close(trained[0], trained[1], rtol=0, atol=1e-5)
 
 
 def test_groups_without_signal_are_dropped_and_counted(online):

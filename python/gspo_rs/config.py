@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gspo_rs.advantages import advantage
-from gspo_rs.presets import CLIPS, PRESETS, Loss, Reduction
+from gspo_rs.presets import PRESETS, Algorithm, Loss, Reduction, chosen
+from gspo_rs.rules import broken
 
 
 class ConfigError(ValueError):
@@ -66,16 +67,31 @@ class Config:
         Source of the old log-probabilities online: a pass of the training engine or the sampler's
         own. "auto" is the sampler's in float32 (the same to rounding), else a pass.
     algorithm : str
-        Preset of the next five: gspo, gspo_token, grpo, dapo, dr_grpo or rloo.
-    advantage, loss, clip_low, clip_high, reduction : optional
+        Preset of `advantage`, `loss`, `reduction` and the options of the loss; see docs/losses.md.
+    advantage, loss, reduction : str, optional
         Each replaces what the preset says.
+    clip_low, clip_high, dual_clip, delta, tau_pos, tau_neg, w_min, w_max, clip : float, optional
+        Options of the loss, which has some of them; each replaces what the preset says.
+    k_pos, lam_pos, k_neg, lam_neg, delta_low, delta_high : float, optional
+        The same.
+    q, label_smoothing : float, optional
+        The same, for losses that compare the members of a group.
     advantage_options : dict
         Options of the advantage estimator.
     renormalise : bool
         Leave groups without signal out of the reduction's denominator. Off, they count as
         sequences with zero loss and the step size does not depend on how many there are.
-    beta : float
-        Weight of the KL penalty towards the starting policy; 0 needs no reference.
+    correction : str
+        How advantages make up for a sampler unlike the training engine: a mode of
+        `gspo_rs.losses.sampler_correction`, or "none".
+    correction_low, correction_high : float, optional
+        Bounds of the ratio between the two; by default those of the mode.
+    opsm : float, optional
+        Drop a bad completion whose tokens became this many nats less likely in the mean.
+    beta : float, optional
+        Weight of the KL penalty towards the starting policy, by default 0, which needs no
+        reference; for a loss that compares the members of a group, the factor of the log-ratio to
+        the starting policy that is its score, by default 0.1.
     kl_estimator : {"k3_is", "k3", "k2"}
         Estimator of `gspo_rs.losses.kl_penalty`.
     learning_rate, weight_decay, adam_beta1, adam_beta2, adam_epsilon : float
@@ -156,15 +172,36 @@ class Config:
     top_p: float = 1.0
     top_k: int = 0
     old_logprobs: Literal["auto", "recompute", "sampler"] = "auto"
-    algorithm: Literal["gspo", "gspo_token", "grpo", "dapo", "dr_grpo", "rloo"] = "gspo"
+    algorithm: Algorithm = "gspo"
     advantage: str | None = None
     advantage_options: dict[str, Any] = field(default_factory=dict)
     loss: Loss | None = None
+    reduction: Reduction | None = None
     clip_low: float | None = None
     clip_high: float | None = None
-    reduction: Reduction | None = None
+    dual_clip: float | None = None
+    delta: float | None = None
+    tau_pos: float | None = None
+    tau_neg: float | None = None
+    w_min: float | None = None
+    w_max: float | None = None
+    clip: float | None = None
+    k_pos: float | None = None
+    lam_pos: float | None = None
+    k_neg: float | None = None
+    lam_neg: float | None = None
+    delta_low: float | None = None
+    delta_high: float | None = None
+    q: float | None = None
+    label_smoothing: float | None = None
     renormalise: bool = False
-    beta: float = 0.0
+    correction: Literal[
+        "none", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask", "seq_mask"
+    ] = "none"
+    correction_low: float | None = None
+    correction_high: float | None = None
+    opsm: float | None = None
+    beta: float | None = None
     kl_estimator: Literal["k3_is", "k3", "k2"] = "k3_is"
     learning_rate: float = 1e-6
     weight_decay: float = 0.0
@@ -193,11 +230,8 @@ class Config:
     eval_steps: int = 20
 
     def __post_init__(self) -> None:
-        for names, holds, rule in _RULES:
-            for name in names.split():
-                value = getattr(self, name)
-                if value is not None and not holds(value):
-                    raise ConfigError(f"{name} = {value!r}: must be {rule}")
+        if fault := broken(self):
+            raise ConfigError(fault)
         if self.algorithm not in PRESETS:
             raise ConfigError(f"algorithm = {self.algorithm!r}: must be one of {list(PRESETS)}")
 
@@ -212,27 +246,6 @@ class Config:
         return self.steps_per_generation * self.num_iterations
 
 
-_RULES: list[tuple[str, Any, str]] = [
-    ("num_generations", lambda v: v >= 2, "at least 2: a group of one has no signal"),
-    (
-        "prompts_per_step steps_per_generation num_iterations num_train_epochs max_steps"
-        " max_completion_length max_prompt_length micro_batch_tokens logging_steps"
-        " save_total_limit",
-        lambda v: v >= 1,
-        "at least 1",
-    ),
-    ("temperature adam_epsilon", lambda v: v > 0, "above 0"),
-    ("top_p", lambda v: 0 < v <= 1, "in (0, 1]"),
-    ("adam_beta1 adam_beta2 clip_low", lambda v: 0 <= v < 1, "in [0, 1)"),
-    (
-        "top_k beta clip_high learning_rate weight_decay max_grad_norm warmup_steps lora_r"
-        " save_steps eval_size eval_steps seed",
-        lambda v: 0 <= v < float("inf"),
-        "finite and not negative",
-    ),
-]
-
-
 def resolve(config: Config) -> Config:
     """Fill what the preset decides and check that the run is one thing: online or offline.
 
@@ -244,13 +257,13 @@ def resolve(config: Config) -> Config:
     Returns
     -------
     Config
-        With `advantage`, `loss`, `clip_low`, `clip_high` and `reduction` set.
+        With `advantage`, `loss`, `reduction`, `beta` and the options of the loss set.
 
     Raises
     ------
     ConfigError
-        If neither or both of `prompts` and `rollouts` are given, one has a key of the other, or
-        the advantage or one of its options is not known.
+        If neither or both of `prompts` and `rollouts` are given, one has a key of the other, the
+        loss does not read a field that is set, or the advantage or one of its options is not known.
 
     Examples
     --------
@@ -264,20 +277,17 @@ def resolve(config: Config) -> Config:
         raise ConfigError("old_logprobs_column is a column of `rollouts`; see old_logprobs")
     if not config.online and config.reward is not None:
         raise ConfigError("reward is a function for online runs; offline see reward_column")
-    filled = _filled(config)
+    if config.correction != "none" and (not config.online or config.old_logprobs == "sampler"):
+        raise ConfigError(
+            f"correction = {config.correction!r}: compares the sampler with a pass of the training"
+            " engine; it needs `prompts`, and old_logprobs = 'recompute' or 'auto'"
+        )
+    try:
+        filled = dataclasses.replace(config, **chosen(dataclasses.asdict(config)))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     try:
         advantage([0.0, 1.0], [0, 0], filled.advantage or "", **config.advantage_options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"advantage = {filled.advantage!r}: {error}") from error
     return filled
-
-
-def _filled(config: Config) -> Config:
-    preset = dataclasses.asdict(PRESETS[config.algorithm])
-    if config.loss not in (None, preset["loss"]):
-        # A token's clip on a sequence ratio never clips, and the reverse always does.
-        preset["clip_low"], preset["clip_high"] = CLIPS[config.loss]
-    chosen = {name: getattr(config, name) for name in preset}
-    return dataclasses.replace(
-        config, **{name: preset[name] if chosen[name] is None else chosen[name] for name in preset}
-    )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gspo_rs.layout import LOG_RATIO_BOUND, Layout, bounded_exp
 
-__all__ = ["Level", "measure", "policy_metrics"]
+__all__ = ["Level", "clip_shares", "measure", "policy_metrics"]
 
 Level = Literal["sequence", "token"]
 
@@ -97,9 +97,16 @@ def policy_metrics(
 
 @torch.no_grad()
 def measure(
-    log_ratio: Tensor, advantages: Tensor, layout: Layout, clip: tuple[float, float], level: Level
+    log_ratio: Tensor,
+    advantages: Tensor,
+    layout: Layout,
+    clip: tuple[float, float] | None = None,
+    level: Level = "token",
 ) -> dict[str, Tensor]:
-    """Compute the metrics of `policy_metrics` from checked values, token by token."""
+    """Compute the metrics of `policy_metrics` from checked values, token by token.
+
+    Without a band there are no clip shares.
+    """
     log_ratio = log_ratio.detach()
     n_tokens = layout.lengths.sum().to(log_ratio.dtype)
     seq_log_ratio = layout.mean(log_ratio)
@@ -109,17 +116,12 @@ def measure(
     live = layout.lengths > 0
     n_sequences = live.sum().to(log_ratio.dtype)
 
-    clipped = layout.spread(seq_ratio) if level == "sequence" else ratio
-    sides = {
-        "low": layout.select(((clipped < 1 - clip[0]) & (advantages < 0)).to(ratio.dtype)),
-        "high": layout.select(((clipped > 1 + clip[1]) & (advantages > 0)).to(ratio.dtype)),
-    }
-    metrics = {f"clip/token_{side}": hit.sum() / n_tokens for side, hit in sides.items()}
-    metrics["clip/token"] = metrics["clip/token_low"] + metrics["clip/token_high"]
-    if level == "sequence":
-        for side, hit in sides.items():
-            metrics[f"clip/seq_{side}"] = layout.mean(hit).sum() / n_sequences
-        metrics["clip/seq"] = metrics["clip/seq_low"] + metrics["clip/seq_high"]
+    metrics = {}
+    if clip is not None:
+        bound = layout.spread(seq_ratio) if level == "sequence" else ratio
+        low = (bound < 1 - clip[0]) & (advantages < 0)
+        high = (bound > 1 + clip[1]) & (advantages > 0)
+        metrics = clip_shares(low.to(ratio.dtype), high.to(ratio.dtype), layout, level)
     metrics |= _distribution("ratio", ratio, layout.mask, n_tokens)
     metrics |= _distribution("seq_ratio", seq_ratio, live, n_sequences)
     unmoved = (seq_log_ratio.abs() < UNMOVED) & live
@@ -128,6 +130,21 @@ def measure(
     metrics["kl/old_k1"] = -log_ratio.sum() / n_tokens
     metrics["kl/old_k2"] = log_ratio.square().sum() / 2 / n_tokens
     metrics["kl/old_k3"] = (bounded.expm1() - bounded).sum() / n_tokens
+    return metrics
+
+
+@torch.no_grad()
+def clip_shares(low: Tensor, high: Tensor, layout: Layout, level: Level) -> dict[str, Tensor]:
+    """Average what is 1 for tokens whose gradient the lower or the upper bound removes."""
+    n_tokens, n_sequences = layout.lengths.sum(), (layout.lengths > 0).sum()
+    metrics = {}
+    for side, removed in (("low", low), ("high", high)):
+        hit = layout.select(removed)
+        metrics[f"clip/token_{side}"] = hit.sum() / n_tokens
+        if level == "sequence":
+            metrics[f"clip/seq_{side}"] = layout.mean(hit).sum() / n_sequences
+    for what in ("token", "seq") if level == "sequence" else ("token",):
+        metrics[f"clip/{what}"] = metrics[f"clip/{what}_low"] + metrics[f"clip/{what}_high"]
     return metrics
 
 

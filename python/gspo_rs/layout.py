@@ -10,11 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["LOG_RATIO_BOUND", "Layout", "bounded_exp"]
+__all__ = ["LOG_PROB_FLOOR", "LOG_RATIO_BOUND", "Layout", "bounded_exp"]
 
 LOG_RATIO_BOUND = 20.0
 """Log-ratios are clamped to plus or minus this before ``exp``: an overflow is NaN in the gradient
 even of a branch that is not selected."""
+
+LOG_PROB_FLOOR = -1e4
+"""Log-probabilities below this count as this where they are a factor of a loss: an impossible token
+would make it infinite. No model gives a token it can sample so little."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,10 @@ class Layout:
             )
         return self.select(_exact(logprobs) - _exact(old_logprobs.detach()))
 
+    def logprobs(self, logprobs: Tensor) -> Tensor:
+        """Return log-probabilities that multiply a loss: finite, 0 outside the mask, float32."""
+        return self.select(_exact(logprobs)).clamp(min=LOG_PROB_FLOOR)
+
     def total(self, values: Tensor) -> Tensor:
         """Sum the tokens of each sequence, (B,); `values` are already 0 outside the mask."""
         if self.mask is not None:
@@ -160,6 +168,10 @@ class Layout:
             return self.sequence_values(weights, "weights", like)
         live = (self.lengths > 0).to(like.dtype)
         return live / (live.sum().clamp(min=1) * self.lengths.clamp(min=1))
+
+    def weighted_sum(self, terms: Tensor, weights: Tensor | None) -> Tensor:
+        """Sum the terms of all tokens, each with the weight of its sequence: a loss."""
+        return (self.weights(weights, terms) * self.total(self.select(terms))).sum()
 
 
 def bounded_exp(log_ratio: Tensor) -> Tensor:

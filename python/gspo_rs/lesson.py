@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gspo_rs.batch import Batch, build, cut
@@ -28,28 +29,40 @@ class Lesson:
         Tokens of the ``m`` sequences; none is empty.
     advantages, weights : Tensor, shape (m,)
         The weight of a token of each sequence comes from the whole step.
+    rewards : ndarray of float64, shape (m,)
+        As given.
+    codes : ndarray of int64, shape (m,)
+        The group of each sequence; the step holds whole groups.
+    n_groups : int
+        Groups that the step counts.
     old_logprobs, ref_logprobs : Ragged of float32 or None
         Under the policy that sampled and under the reference. Without old ones the current policy
         is the one that sampled, and every ratio is 1.
+    sampler_logprobs : Ragged of float32 or None
+        As the sampler computed them, where the loss is corrected for it.
     """
 
     prompts: Ragged
     completions: Ragged
     advantages: Tensor
     weights: Tensor
+    rewards: NDArray[np.float64]
+    codes: NDArray[np.int64]
+    n_groups: int
     old_logprobs: Ragged | None = None
     ref_logprobs: Ragged | None = None
+    sampler_logprobs: Ragged | None = None
 
     @classmethod
-    def of(cls, minibatch: Minibatch, reduction: Reduction, budget: int) -> "Lesson":
+    def of(cls, minibatch: Minibatch, reduction: Reduction | None, budget: int) -> "Lesson":
         """Weigh the sequences of a minibatch by `reduction` over all that it counts.
 
         Parameters
         ----------
         minibatch : Minibatch
             Of one optimizer step.
-        reduction : str
-            Of `sequence_weights`.
+        reduction : str or None
+            Of `sequence_weights`; None for a loss that is a mean over groups.
         budget : int
             The generation budget in tokens, which ``constant`` divides by.
 
@@ -60,16 +73,20 @@ class Lesson:
         """
         weights = sequence_weights(
             np.where(minibatch.counted, minibatch.lengths, 0),
-            reduction,
+            reduction or "seq_sum",
             minibatch.groups.codes,
             budget=budget,
         )
+        codes = minibatch.groups.codes
         trained = torch.from_numpy(minibatch.trained)
         return cls(
             prompts=minibatch.prompt_tokens,
             completions=minibatch.completion_tokens,
             advantages=torch.from_numpy(minibatch.advantages)[trained],
             weights=weights[trained],
+            rewards=minibatch.rollouts.reward[minibatch.trained],
+            codes=codes[minibatch.trained],
+            n_groups=max(len(np.unique(codes[minibatch.counted])), 1),
         )
 
 

@@ -1,46 +1,203 @@
-"""Presets: what the name of an algorithm stands for."""
+"""Presets: what the name of an algorithm stands for, and what each loss can be told."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-Loss = Literal["gspo", "gspo_token", "grpo"]
+Loss = Literal[
+    "gspo",
+    "gspo_token",
+    "grpo",
+    "sapo",
+    "cispo",
+    "gmpo",
+    "luspo",
+    "vespo",
+    "dppo",
+    "reinforce",
+    "plackett_luce",
+    "pairwise",
+    "top_fraction",
+    "dpo",
+    "ipo",
+]
 Reduction = Literal["seq_mean", "token_mean", "prompt_mean", "constant", "seq_sum"]
+Algorithm = Literal[
+    "gspo",
+    "gspo_token",
+    "grpo",
+    "dapo",
+    "dr_grpo",
+    "sapo",
+    "cispo",
+    "gmpo",
+    "luspo",
+    "vespo",
+    "dppo",
+    "rloo",
+    "reinforce_pp",
+    "gopo",
+    "qae",
+    "maxrl",
+    "listwise",
+    "dpo",
+]
+
+_SEQUENCE: dict[str, float | None] = {"clip_low": 3e-4, "clip_high": 4e-4}
+_TOKEN: dict[str, float | None] = {
+    "clip_low": 0.2,
+    "clip_high": 0.2,
+    "dual_clip": None,
+    "delta": None,
+}
+
+# Loss → its options, which are its arguments, and their defaults. A loss that replaces the one of
+# a preset brings its own: a token's clip on a sequence ratio never clips, the reverse always does.
+OPTIONS: dict[str, dict[str, float | None]] = {
+    "gspo": _SEQUENCE,
+    "gspo_token": _SEQUENCE,
+    "grpo": _TOKEN,
+    "sapo": {"tau_pos": 1.0, "tau_neg": 1.05},
+    "cispo": {"w_min": 0.0, "w_max": 5.0},
+    "gmpo": {"clip": 0.4},
+    "luspo": {"clip_low": 2e-3, "clip_high": 2.5e-3},
+    "vespo": {"k_pos": 2.0, "lam_pos": 3.0, "k_neg": 3.0, "lam_neg": 2.0},
+    "dppo": {"delta_low": 0.2, "delta_high": 0.2, "w_max": 20.0},
+    "reinforce": {"w_max": None},
+    "plackett_luce": {},
+    "pairwise": {"label_smoothing": 0.0},
+    "top_fraction": {"q": 0.2},
+    "dpo": {"label_smoothing": 0.0},
+    "ipo": {},
+}
+_NAMES = {name for options in OPTIONS.values() for name in options}
+
+# Losses that compare the members of a group: no advantage, no ratio, a mean over groups.
+GROUP_LOSSES = frozenset({"plackett_luce", "pairwise", "top_fraction", "dpo", "ipo"})
+# Losses with one ratio per sequence, which take no factor per token.
+SEQUENCE_LOSSES = frozenset({"gspo", "luspo", "gmpo"})
 
 
 @dataclass(frozen=True)
 class Preset:
-    """The four independent choices that an algorithm's name stands for.
+    """The independent choices that an algorithm's name stands for.
 
     Attributes
     ----------
     advantage : str
-        Estimator of `gspo_rs.advantage`.
-    loss : {"gspo", "gspo_token", "grpo"}
-        Ratio level and gradient: one ratio per sequence, the same with a gradient per token, or
-        one ratio per token.
-    clip_low, clip_high : float
-        The ratio may move in ``[1 - clip_low, 1 + clip_high]``; follows the ratio's level.
-    reduction : str
-        `gspo_rs.losses.sequence_weights` of the whole optimizer step.
+        Estimator of `gspo_rs.advantage`; only reported by a loss that compares groups.
+    loss : str
+        Function of `gspo_rs.losses`, without ``_loss``.
+    reduction : str or None
+        `gspo_rs.losses.sequence_weights` of the whole optimizer step; None for a mean over groups.
+    options : mapping of str to float
+        Options of the loss where they are not its defaults.
     """
 
     advantage: str
     loss: Loss
-    clip_low: float
-    clip_high: float
-    reduction: Reduction
+    reduction: Reduction | None
+    options: Mapping[str, float] = field(default_factory=dict)
 
 
-# Sources: GSPO 2507.18071; GRPO 2402.03300; DAPO 2503.14476; Dr. GRPO 2503.20783; RLOO 2402.14740.
-# The percentile advantage of `gspo` is this project's: group-sensitive preference.
+# Sources: docs/losses.md. The percentile advantage of `gspo` is this project's: group-sensitive
+# preference. Where a paper changes the advantage only, the loss is that of GRPO or DAPO.
 PRESETS = {
-    "gspo": Preset("percentile", "gspo", 3e-4, 4e-4, "seq_mean"),
-    "gspo_token": Preset("percentile", "gspo_token", 3e-4, 4e-4, "seq_mean"),
-    "grpo": Preset("zscore", "grpo", 0.2, 0.2, "seq_mean"),
-    "dapo": Preset("zscore", "grpo", 0.2, 0.28, "token_mean"),
-    "dr_grpo": Preset("mean", "grpo", 0.2, 0.2, "constant"),
-    "rloo": Preset("rloo", "grpo", 0.2, 0.2, "seq_sum"),
+    "gspo": Preset("percentile", "gspo", "seq_mean"),
+    "gspo_token": Preset("percentile", "gspo_token", "seq_mean"),
+    "grpo": Preset("zscore", "grpo", "seq_mean"),
+    "dapo": Preset("zscore", "grpo", "token_mean", {"clip_high": 0.28}),
+    "dr_grpo": Preset("mean", "grpo", "constant"),
+    "sapo": Preset("zscore", "sapo", "seq_mean"),
+    "cispo": Preset("zscore", "cispo", "token_mean"),
+    "gmpo": Preset("zscore", "gmpo", "seq_mean"),
+    "luspo": Preset("zscore", "luspo", "seq_sum"),
+    "vespo": Preset("zscore", "vespo", "token_mean"),
+    "dppo": Preset("zscore", "dppo", "token_mean"),
+    "rloo": Preset("rloo", "grpo", "seq_sum"),
+    "reinforce_pp": Preset("reinforce_pp", "grpo", "token_mean"),
+    "gopo": Preset("gopo", "grpo", "seq_mean"),
+    "qae": Preset("quantile", "grpo", "token_mean", {"clip_high": 0.28}),
+    "maxrl": Preset("maxrl", "grpo", "token_mean"),
+    "listwise": Preset("percentile", "top_fraction", None),
+    "dpo": Preset("percentile", "dpo", None),
 }
 
-# The clip that suits a ratio's level, for a loss that replaces the one of its preset.
-CLIPS = {"gspo": (3e-4, 4e-4), "gspo_token": (3e-4, 4e-4), "grpo": (0.2, 0.2)}
+
+def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that the preset decides, those `given` as they are.
+
+    Parameters
+    ----------
+    given : mapping
+        Fields of a configuration; None where a person said nothing.
+
+    Returns
+    -------
+    dict
+        ``advantage``, ``loss``, ``reduction``, ``beta`` and every option of any loss: None for
+        those that the loss does not have.
+
+    Raises
+    ------
+    ValueError
+        If a field is given that the loss does not read, or two contradict one another; the
+        message begins with the field.
+
+    Examples
+    --------
+    >>> fields = chosen({"algorithm": "dapo", "clip_low": 0.1})
+    >>> fields["loss"], fields["clip_low"], fields["clip_high"], fields["tau_pos"]
+    ('grpo', 0.1, 0.28, None)
+    """
+    preset = PRESETS[given["algorithm"]]
+    loss = given.get("loss") or preset.loss
+    defaults = dict(OPTIONS[loss])
+    if loss == preset.loss:
+        defaults |= preset.options
+    options = {name: _option(name, given.get(name), loss, defaults) for name in sorted(_NAMES)}
+    grouped = loss in GROUP_LOSSES
+    fields = {
+        "advantage": given.get("advantage") or preset.advantage,
+        "loss": loss,
+        "reduction": None if grouped else given.get("reduction") or preset.reduction or "seq_mean",
+        "beta": given["beta"] if given.get("beta") is not None else 0.1 if grouped else 0.0,
+        **options,
+    }
+    _check(given, fields)
+    return fields
+
+
+def _option(name: str, value: Any, loss: str, defaults: Mapping[str, Any]) -> Any:
+    if name in defaults:
+        return defaults[name] if value is None else value
+    if value is not None:
+        has = ", ".join(defaults) or "none"
+        raise ValueError(f"{name} = {value!r}: no option of the loss {loss!r}; its options: {has}")
+    return None
+
+
+def _check(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+    """Refuse what the loss cannot use."""
+    loss, correction = fields["loss"], given.get("correction", "none")
+    if loss in GROUP_LOSSES:
+        for name, without in (("reduction", None), ("correction", "none"), ("opsm", None)):
+            if given.get(name, without) != without:
+                raise ValueError(
+                    f"{name} = {given[name]!r}: the loss {loss!r} compares the members of a group "
+                    "and takes the mean over groups; leave it out"
+                )
+        if not fields["beta"] > 0:
+            raise ValueError(f"beta = {fields['beta']}: the loss {loss!r} needs it above 0")
+    if loss in SEQUENCE_LOSSES and correction.startswith("token"):
+        raise ValueError(
+            f"correction = {correction!r}: the loss {loss!r} has one ratio per sequence; use a "
+            "correction of sequences, or loss = 'gspo_token'"
+        )
+    if fields["dual_clip"] is not None and fields["delta"] is not None:
+        raise ValueError("dual_clip and delta are the same bound; give one")
+    for name in ("dual_clip", "delta"):
+        if fields[name] is not None and not fields[name] > 1 + fields["clip_high"]:
+            raise ValueError(f"{name} = {fields[name]}: must be above 1 + clip_high")
+    if loss == "cispo" and fields["w_min"] > fields["w_max"]:
+        raise ValueError(f"w_min = {fields['w_min']}: must not be above w_max")

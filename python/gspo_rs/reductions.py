@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Reduction", "sequence_weights"]
+__all__ = ["Reduction", "distributed_weights", "sequence_weights", "step_counts"]
 
 Reduction = Literal["seq_mean", "token_mean", "prompt_mean", "constant", "seq_sum"]
 
@@ -22,6 +22,8 @@ def sequence_weights(
     reduction: Reduction = "seq_mean",
     groups: Any = None,
     budget: float | None = None,
+    *,
+    counts: Tensor | None = None,
 ) -> Tensor:
     """Weigh each token of each sequence so that the weighted losses sum to the loss of the step.
 
@@ -50,6 +52,9 @@ def sequence_weights(
         The group of each sequence; only ``prompt_mean`` reads it.
     budget : float, optional
         The generation budget in tokens; only ``constant`` reads it.
+    counts : Tensor, shape (3,), optional
+        Where this is a part of the step: the sum of `step_counts` over all its parts, each of
+        which must hold whole groups for ``prompt_mean``.
 
     Returns
     -------
@@ -83,13 +88,14 @@ def sequence_weights(
     if tokens.dim() != 1 or bool((tokens < 0).any()):
         raise ValueError(f"lengths should be (B,) counts of at least 0, got {lengths!r}")
     live = tokens > 0
-    n_sequences = live.sum().clamp(min=1).to(tokens.dtype)
+    counts = step_counts(lengths, groups) if counts is None else counts.to(tokens)
+    n_sequences, n_tokens, n_groups = counts.clamp(min=1)
     if reduction == "seq_mean":
         denominator = n_sequences * tokens
     elif reduction == "token_mean":
-        denominator = tokens.sum()
+        denominator = n_tokens
     elif reduction == "prompt_mean":
-        denominator = _prompt_tokens(tokens, groups)
+        denominator = n_groups * _group_tokens(tokens, _codes(groups, tokens))
     elif reduction == "constant":
         if budget is None or not budget > 0:
             raise ValueError(
@@ -106,14 +112,90 @@ def sequence_weights(
     return torch.where(live, 1.0 / torch.where(live, denominator, 1.0), 0.0)
 
 
-def _prompt_tokens(tokens: Tensor, groups: Any) -> Tensor:
-    """Return for each sequence the tokens of its group times the number of groups with tokens."""
+def step_counts(lengths: Any, groups: Any = None) -> Tensor:
+    """Count what the weights divide by, in a form that adds up over the parts of a step.
+
+    Sum it over the micro-batches of a step, or all-reduce it over ranks, and give the sum to
+    `sequence_weights` as `counts`.
+
+    Parameters
+    ----------
+    lengths : array_like or Tensor of int, shape (B,)
+        Sampled tokens of each sequence of this part.
+    groups : array_like, Tensor, or object with ``codes``, shape (B,), optional
+        The group of each sequence, whole groups in a part; without them their count is 0.
+
+    Returns
+    -------
+    Tensor of float64, shape (3,)
+        Sequences with a token, tokens, groups with a token.
+
+    Raises
+    ------
+    ValueError
+        If `groups` has another shape than `lengths`.
+
+    Examples
+    --------
+    >>> step_counts([4, 1, 0], ["a", "a", "b"]).tolist()
+    [2.0, 5.0, 1.0]
+    """
+    tokens = torch.as_tensor(lengths).to(torch.float64)
+    n_groups = tokens.new_zeros(())
+    if groups is not None:
+        codes = _codes(groups, tokens)
+        n_groups = (tokens.new_zeros(tokens.shape).index_add(0, codes, tokens) > 0).sum()
+    return torch.stack([(tokens > 0).sum().to(tokens), tokens.sum(), n_groups.to(tokens)])
+
+
+def distributed_weights(
+    lengths: Any,
+    reduction: Reduction = "seq_mean",
+    groups: Any = None,
+    budget: float | None = None,
+    *,
+    process_group: Any = None,
+) -> Tensor:
+    """Weigh the sequences of this rank so that averaged gradients are those of the whole step.
+
+    Call it on every rank, once per optimizer step, before the first backward.
+
+    Parameters
+    ----------
+    lengths, reduction, groups, budget
+        As in `sequence_weights`, for all sequences of this rank's share of the step. For
+        ``prompt_mean`` a rank holds whole groups. A rank without sequences passes empty lengths.
+    process_group : torch.distributed.ProcessGroup, optional
+        The ranks that average their gradients; by default all.
+
+    Returns
+    -------
+    Tensor of float64, shape (B,)
+        As of one process, times the number of ranks: data parallelism averages where one process
+        sums.
+
+    Raises
+    ------
+    ValueError
+        As `sequence_weights`.
+    """
+    counts = step_counts(lengths, groups)
+    torch.distributed.all_reduce(counts, group=process_group)
+    ranks = torch.distributed.get_world_size(process_group)
+    return ranks * sequence_weights(lengths, reduction, groups, budget, counts=counts)
+
+
+def _codes(groups: Any, tokens: Tensor) -> Tensor:
+    """Return the number of each sequence's group, from 0."""
     if groups is None:
         raise ValueError("reduction 'prompt_mean' needs groups, one id per sequence")
     ids = getattr(groups, "codes", groups)
     ids = ids.numpy(force=True) if isinstance(ids, Tensor) else np.asarray(ids)
     if ids.shape != tuple(tokens.shape):
         raise ValueError(f"groups has shape {ids.shape}, lengths {tuple(tokens.shape)}")
-    codes = torch.from_numpy(np.unique(ids, return_inverse=True)[1]).to(tokens.device)
-    per_group = tokens.new_zeros(tokens.shape).index_add(0, codes, tokens)
-    return (per_group > 0).sum() * per_group[codes]
+    return torch.from_numpy(np.unique(ids, return_inverse=True)[1]).to(tokens.device)
+
+
+def _group_tokens(tokens: Tensor, codes: Tensor) -> Tensor:
+    """Return for each sequence the tokens of its group."""
+    return tokens.new_zeros(tokens.shape).index_add(0, codes, tokens)[codes]

@@ -67,9 +67,8 @@ def lessons(
         One per minibatch. Offline without a column of log-probabilities the starting policy is
         the old one; the reference of the KL penalty always is.
     """
-    assert config.reduction is not None
     plain = [Lesson.of(cut, config.reduction, config.max_completion_length) for cut in cuts]
-    if config.beta == 0 and not _starts_old(config):
+    if not needs_start(config):
         reference: list[Ragged | None] = [None] * len(plain)
     else:
         with policies.starting(policy, config, frozen) as start:
@@ -80,7 +79,8 @@ def lessons(
             old_logprobs=known
             if _starts_old(config)
             else _old(policy, config, cut, lesson, first=place == 0),
-            ref_logprobs=known if config.beta > 0 else None,
+            ref_logprobs=known if config.beta else None,
+            sampler_logprobs=_sampler(config, cut),
         )
         for place, (cut, lesson, known) in enumerate(zip(cuts, plain, reference, strict=True))
     ]
@@ -97,9 +97,10 @@ def needs_start(config: Config) -> bool:
     Returns
     -------
     bool
-        True for a KL penalty, and offline without old log-probabilities in the data.
+        True for a KL penalty or a loss of groups, and offline without old log-probabilities in
+        the data.
     """
-    return config.beta > 0 or _starts_old(config)
+    return bool(config.beta) or _starts_old(config)
 
 
 def _starts_old(config: Config) -> bool:
@@ -116,8 +117,17 @@ def _old(
         return rollouts.old_logprobs.rows(cut.trained)
     if config.old_logprobs != "sampler" and first and config.num_iterations == 1:
         return None  # the weights are still those that sampled: every ratio is 1
-    exact = config.old_logprobs == "auto" and policy.autocast is None
+    compared = config.correction != "none"
+    exact = config.old_logprobs == "auto" and policy.autocast is None and not compared
     if exact or config.old_logprobs == "sampler":
         assert rollouts.sampler_logprobs is not None
         return rollouts.sampler_logprobs.rows(cut.trained)
     return recompute(policy, lesson, config)
+
+
+def _sampler(config: Config, cut: Minibatch) -> Ragged | None:
+    """Return the sampler's own log-probabilities where the loss is corrected for it."""
+    if config.correction == "none" and (config.opsm is None or not config.online):
+        return None
+    assert cut.rollouts.sampler_logprobs is not None
+    return cut.rollouts.sampler_logprobs.rows(cut.trained)

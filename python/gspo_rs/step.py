@@ -4,25 +4,25 @@ Letters: ``m`` sequences of the step, ``n_tokens`` their sampled tokens.
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from gspo_rs import losses
 from gspo_rs.batch import Batch
 from gspo_rs.config import Config
 from gspo_rs.lesson import Lesson, batches
+from gspo_rs.objective import (
+    Part,
+    compares_groups,
+    group_scores,
+    group_slopes,
+    policy_loss,
+    weighs_sequences,
+)
 from gspo_rs.policy import Policy
-from gspo_rs.rollouts import Ragged
-
-_LOSSES: dict[str, tuple[Any, losses.Level]] = {
-    "gspo": (losses.gspo_loss, "sequence"),
-    "gspo_token": (losses.gspo_token_loss, "sequence"),
-    "grpo": (losses.grpo_loss, "token"),
-}
 
 
 class TrainingDivergedError(RuntimeError):
@@ -87,67 +87,55 @@ def backward(policy: Policy, lesson: Lesson, config: Config) -> dict[str, Tensor
         Detached scalars: ``loss`` and the metrics of all micro-batches together, since a maximum
         or a percentile cannot be averaged.
     """
-    parts: list[tuple[Batch, Tensor, Tensor, Tensor]] = []
+    if compares_groups(config):
+        slopes, loss, metrics = group_slopes(policy, lesson, config)
+        for batch in batches(policy, lesson, config):
+            _, surrogate = _in_one_pass(
+                policy,
+                batch,
+                lambda part: (part.of(slopes) * group_scores(part, lesson, config)).sum(),
+                lengths=None,
+            )
+            torch.autograd.backward(surrogate)
+        return {**metrics, "loss": loss}
+    parts, values = [], []
     for batch in batches(policy, lesson, config):
-        logprobs = policy.logprobs(batch)
-        old = _tokens(lesson.old_logprobs, batch, logprobs)
-        loss = _loss(logprobs, old, batch, lesson, config)
-        torch.autograd.backward(loss)
-        parts.append((batch, logprobs.detach(), old, loss.detach()))
-    columns = list(zip(*parts, strict=True))
-    logprobs, old = torch.cat(columns[1]), torch.cat(columns[2])
-    lengths = torch.cat([batch.lengths for batch in columns[0]])
-    rows = np.concatenate([batch.rows for batch in columns[0]])
-    metrics = losses.policy_metrics(
-        logprobs,
-        old,
-        _of(lesson.advantages, rows, logprobs),
-        lengths=lengths,
-        clip_low=config.clip_low or 0.0,
-        clip_high=config.clip_high or 0.0,
-        level=_LOSSES[config.loss or "gspo"][1],
+        part, gradient = _taken(policy, batch, lesson, config)
+        loss, _ = policy_loss(part, lesson, config)
+        torch.autograd.backward(loss + gradient)
+        parts.append(replace(part, logprobs=part.logprobs.detach()))
+        values.append(loss.detach())
+    whole = Part(
+        logprobs=torch.cat([part.logprobs for part in parts]),
+        lengths=torch.cat([part.lengths for part in parts]),
+        rows=np.concatenate([part.rows for part in parts]),
     )
-    metrics["loss"] = torch.stack(columns[3]).sum()
-    if lesson.ref_logprobs is not None:
-        reference = torch.from_numpy(lesson.ref_logprobs.rows(rows).values).to(logprobs)
-        kl = losses.kl_penalty(logprobs, reference, None, estimator="k3", lengths=lengths)
-        metrics |= kl[1]
-    return metrics
+    _, metrics = policy_loss(whole, lesson, config)
+    return {**metrics, "loss": torch.stack(values).sum()}
 
 
-def _loss(logprobs: Tensor, old: Tensor, batch: Batch, lesson: Lesson, config: Config) -> Tensor:
-    function, level = _LOSSES[config.loss or "gspo"]
-    weights = _of(lesson.weights, batch.rows, logprobs)
-    loss: Tensor = function(
-        logprobs,
-        old,
-        _of(lesson.advantages, batch.rows, logprobs),
-        None,
-        weights,
-        clip_low=config.clip_low,
-        clip_high=config.clip_high,
-        lengths=batch.lengths,
-    )[0]
-    if config.beta == 0:
-        return loss
-    penalty, _ = losses.kl_penalty(
-        logprobs,
-        _tokens(lesson.ref_logprobs, batch, logprobs),
-        None,
-        weights,
-        estimator=config.kl_estimator,
-        old_logprobs=old,
-        lengths=batch.lengths,
-        level=level,
+def _taken(
+    policy: Policy, batch: Batch, lesson: Lesson, config: Config
+) -> tuple[Part, Tensor | float]:
+    """Return a micro-batch, and the gradient of its loss where its log-probabilities have none."""
+    if not weighs_sequences(config):
+        return Part(policy.logprobs(batch), batch.lengths, batch.rows), 0.0
+    known = lesson.old_logprobs is None and lesson.sampler_logprobs is None
+    return _in_one_pass(
+        policy,
+        batch,
+        lambda part: policy_loss(part, lesson, config)[0],
+        lengths=None if known else lesson.completions.lengths[batch.rows].tolist(),
     )
-    return loss + config.beta * penalty
 
 
-def _tokens(values: Ragged | None, batch: Batch, logprobs: Tensor) -> Tensor:
-    if values is None:
-        return logprobs.detach()
-    return torch.from_numpy(values.rows(batch.rows).values).to(logprobs.device)
+def _in_one_pass(
+    policy: Policy, batch: Batch, loss: Callable[[Part], Tensor], lengths: list[int] | None
+) -> tuple[Part, Tensor]:
+    """Return a micro-batch without gradient, and 0 with the gradient of its loss."""
 
+    def share(logprobs: Tensor, _tokens: slice, rows: slice) -> Tensor:
+        return loss(Part(logprobs, batch.lengths[rows], batch.rows[rows]))
 
-def _of(values: Tensor, rows: NDArray[np.int64], like: Tensor) -> Tensor:
-    return values[torch.from_numpy(rows)].to(like.device, non_blocking=True)
+    gradient, logprobs = policy.one_pass(batch, share, lengths)
+    return Part(logprobs, batch.lengths, batch.rows), gradient

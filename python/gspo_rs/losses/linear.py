@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gspo_rs.head_chunk import Scaling
 from gspo_rs.layout import Layout
-from gspo_rs.losses import gspo_loss
+from gspo_rs.losses.sequence import gspo_loss
 from gspo_rs.one_pass import one_pass
 
 __all__ = ["linear_gspo_loss", "linear_sequence_loss"]
@@ -146,9 +146,10 @@ def linear_sequence_loss(
     Parameters
     ----------
     loss : callable
-        A loss of `gspo_rs.losses` whose gradient for a log-probability depends on the sequence
-        only, called in the flat layout; its options bound to it, as by `functools.partial`. A loss
-        by token, such as `grpo_loss`, would get wrong gradients in sequences longer than a chunk.
+        `gspo_loss`, `gspo_token_loss`, `luspo_loss`, `vespo_loss`, `reinforce_loss` without bound,
+        or another whose gradient for a log-probability depends on the sequence only, its options
+        bound to it as by `functools.partial`. A loss by token, such as `grpo_loss`, would get
+        wrong gradients in sequences longer than a chunk.
     hidden, weight, targets, old_logprobs, advantages, lengths, weights
         As in `linear_gspo_loss`. Without `old_logprobs` the gradient of `loss` for a
         log-probability must not depend on its value.

@@ -1,39 +1,19 @@
-"""Policy losses that depend on the log-probabilities of sampled tokens only, and their gradients.
+"""Losses with one importance ratio per sequence.
 
 Letters: ``B`` sequences, ``T`` columns of a padded batch, ``n_tokens`` tokens of a flat one;
 ``l`` and ``o`` are the log-probabilities of a token under the current and the old policy.
-
-Every loss is minimised and is a sum over the tokens of weights times terms; with weights that
-`sequence_weights` computed from the whole optimizer step, the losses and gradients of its
-micro-batches add up to those of the step, however it is cut. Ratios are float32 (float64 for
-float64 input); nothing waits for the GPU.
 """
 
 from __future__ import annotations
 
-import warnings
+import math
 
 import torch
 from torch import Tensor
 
-from gspo_rs.diagnostics import Level, measure, policy_metrics
-from gspo_rs.divergence import kl_penalty
+from gspo_rs.diagnostics import measure
 from gspo_rs.layout import Layout, bounded_exp
-from gspo_rs.reductions import Reduction, sequence_weights
-
-__all__ = [
-    "Level",
-    "Reduction",
-    "grpo_loss",
-    "gspo_loss",
-    "gspo_token_loss",
-    "kl_penalty",
-    "policy_metrics",
-    "sequence_weights",
-]
-
-WIDE_SEQUENCE_CLIP = 0.02
-"""A clip above this hardly ever acts on a sequence ratio, which is a mean over its tokens."""
+from gspo_rs.losses.clip import check_clip, clipped
 
 
 def gspo_loss(
@@ -105,12 +85,12 @@ def gspo_loss(
     >>> loss, metrics["clip/seq"]
     (tensor(-0.2500), tensor(0.))
     """
-    _check_clip(clip_low, clip_high, "sequence")
+    check_clip(clip_low, clip_high, "sequence")
     layout = Layout.of(logprobs, mask, lengths)
     log_ratio = layout.log_ratio(logprobs, old_logprobs)
     per_sequence = layout.sequence_values(advantages, "advantages", log_ratio)  # (B,)
     ratio = bounded_exp(layout.mean(log_ratio))  # (B,)
-    terms = _clipped(ratio, per_sequence, clip_low, clip_high)
+    terms = clipped(ratio, per_sequence, clip_low, clip_high)
     loss = (layout.weights(weights, log_ratio) * layout.lengths * terms).sum()
     per_token = layout.spread(per_sequence)
     return loss, measure(log_ratio, per_token, layout, (clip_low, clip_high), "sequence")
@@ -162,7 +142,7 @@ def gspo_token_loss(
     >>> gspo_token_loss(old, old, per_token, None, lengths=torch.tensor([2, 1]))[0]
     tensor(0.)
     """
-    _check_clip(clip_low, clip_high, "sequence")
+    check_clip(clip_low, clip_high, "sequence")
     layout = Layout.of(logprobs, mask, lengths)
     log_ratio = layout.log_ratio(logprobs, old_logprobs)
     per_token = layout.token_values(advantages, "advantages", log_ratio)
@@ -170,41 +150,84 @@ def gspo_token_loss(
     # also for a token that became impossible, whose log-ratio of -inf would be NaN here.
     token = log_ratio.clamp(min=torch.finfo(log_ratio.dtype).min)
     moving = (token - token.detach()) + layout.spread(layout.mean(log_ratio.detach()))
-    terms = _clipped(bounded_exp(moving), per_token, clip_low, clip_high)
-    loss = (layout.weights(weights, log_ratio) * layout.total(layout.select(terms))).sum()
+    terms = clipped(bounded_exp(moving), per_token, clip_low, clip_high)
+    loss = layout.weighted_sum(terms, weights)
     return loss, measure(log_ratio, per_token, layout, (clip_low, clip_high), "sequence")
 
 
-def grpo_loss(
+def luspo_loss(
     logprobs: Tensor,
     old_logprobs: Tensor,
     advantages: Tensor,
     mask: Tensor | None,
     weights: Tensor | None = None,
     *,
-    clip_low: float = 0.2,
-    clip_high: float = 0.2,
-    dual_clip: float | None = None,
-    delta: float | None = None,
+    clip_low: float = 2e-3,
+    clip_high: float = 2.5e-3,
     lengths: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the clipped loss over token ratios: GRPO, DAPO and Dr. GRPO by clip and weights.
+    """Return the LUSPO loss: that of GSPO, each sequence counting as often as it has tokens.
 
     Parameters
     ----------
-    logprobs, old_logprobs, mask, lengths
+    logprobs, old_logprobs, advantages, mask, clip_low, clip_high, lengths
         As in `gspo_loss`.
-    advantages : Tensor, shape (B,), (B, T) or (n_tokens,)
-        Per sequence, or per token. In the flat layout, shape (B,) is read as per sequence.
     weights : Tensor, shape (B,), optional
-        From `sequence_weights`: ``seq_mean`` (the default, over this batch) for GRPO,
-        ``token_mean`` or ``prompt_mean`` for DAPO, ``constant`` for Dr. GRPO.
-    clip_low, clip_high : float
-        The ratio is clipped to ``1 - clip_low`` .. ``1 + clip_high``; DAPO has 0.2 and 0.28.
-    dual_clip, delta : float, optional
-        An upper bound of the unclipped ratio, above ``1 + clip_high``, which ends the push against
-        a token of negative advantage whose ratio has grown beyond it. The two names, of the dual
-        clip and of the two-sided clip, mean the same bound: give one.
+        From `sequence_weights` with ``seq_sum``; by default those of this batch alone.
+
+    Returns
+    -------
+    loss, metrics
+        As in `gspo_loss`.
+
+    Notes
+    -----
+    ``-(1/B) sum_i L_i min(s_i A_i, clip(s_i) A_i)`` [1]_: a token of a long sequence pulls as
+    much as one of a short one. It is `gspo_loss` with the weights and the clip of the paper.
+
+    References
+    ----------
+    .. [1] LUSPO (2026). Length-unbiased sequence policy optimization. arXiv 2602.05261.
+
+    Examples
+    --------
+    >>> old, lengths = torch.zeros(3), torch.tensor([2, 1])
+    >>> luspo_loss(old, old, torch.tensor([1.0, -0.5]), None, lengths=lengths)[0]
+    tensor(-0.7500)
+    """
+    if weights is None:
+        live = Layout.of(logprobs, mask, lengths).lengths > 0
+        weights = live.double() / live.sum().clamp(min=1)
+    return gspo_loss(
+        logprobs,
+        old_logprobs,
+        advantages,
+        mask,
+        weights,
+        clip_low=clip_low,
+        clip_high=clip_high,
+        lengths=lengths,
+    )
+
+
+def gmpo_loss(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    mask: Tensor | None,
+    weights: Tensor | None = None,
+    *,
+    clip: float = 0.4,
+    lengths: Tensor | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the GMPO loss: the geometric mean of token ratios, each clipped by itself.
+
+    Parameters
+    ----------
+    logprobs, old_logprobs, advantages, mask, weights, lengths
+        As in `gspo_loss`.
+    clip : float
+        Bound of a token's log-ratio, in nats, on the side where it would help the loss.
 
     Returns
     -------
@@ -214,67 +237,33 @@ def grpo_loss(
     Raises
     ------
     ValueError
-        As in `gspo_loss`; also if both `dual_clip` and `delta` are given, or the one that is does
-        not lie above ``1 + clip_high``.
+        As in `gspo_loss`; also if `clip` is negative.
 
     Notes
     -----
-    ``loss_it = -min(r_it A_it, clip(r_it) A_it)`` with ``r_it = exp(l_it - o_it)`` [1]_. A
-    correction for a sampler that differs from the old policy (truncated importance weights,
-    sequence masking) multiplies the advantages.
+    ``-sum_i w_i L_i A_i exp(mean_t z_it)`` with ``z = min(d, clamp(d))`` for a positive
+    advantage and ``max(d, clamp(d))`` for another, ``d = l - o``, clamped to plus or minus
+    `clip` [1]_.
 
     References
     ----------
-    .. [1] Z. Shao et al. (2024). DeepSeekMath. arXiv 2402.03300.
-    .. [2] Q. Yu et al. (2025). DAPO. arXiv 2503.14476.
-    .. [3] D. Ye et al. (2020). Mastering complex control in MOBA games. arXiv 1912.09729.
+    .. [1] Y. Zhao et al. (2025). Geometric-mean policy optimization. arXiv 2507.20673.
 
     Examples
     --------
-    >>> old = torch.log(torch.tensor([0.5, 0.25, 0.1]))
-    >>> new = torch.log(torch.tensor([0.5, 0.50, 0.1]))
-    >>> loss, metrics = grpo_loss(
-    ...     new, old, torch.tensor([1.0, 0.0]), None, lengths=torch.tensor([2, 1])
-    ... )
-    >>> loss, metrics["clip/token_high"]
-    (tensor(-0.5500), tensor(0.3333))
+    >>> old, lengths = torch.zeros(2), torch.tensor([2])
+    >>> new = torch.tensor([1.4, 0.0])
+    >>> gmpo_loss(new, old, torch.tensor([1.0]), None, lengths=lengths)[0]
+    tensor(-1.2214)
     """
-    _check_clip(clip_low, clip_high, "token")
-    cap = _cap(dual_clip, delta, clip_high)
+    if not clip >= 0:
+        raise ValueError(f"clip={clip} should be at least 0")
     layout = Layout.of(logprobs, mask, lengths)
     log_ratio = layout.log_ratio(logprobs, old_logprobs)
-    per_token = layout.token_values(advantages, "advantages", log_ratio)
-    terms = _clipped(bounded_exp(log_ratio), per_token, clip_low, clip_high, cap=cap)
-    loss = (layout.weights(weights, log_ratio) * layout.total(layout.select(terms))).sum()
-    return loss, measure(log_ratio, per_token, layout, (clip_low, clip_high), "token")
-
-
-def _clipped(
-    ratio: Tensor, advantages: Tensor, low: float, high: float, cap: float | None = None
-) -> Tensor:
-    """Return the pessimistic one of the free and the clipped loss; `cap` bounds the free one."""
-    free = ratio if cap is None else ratio.clamp(max=cap)
-    return torch.maximum(-free * advantages, -ratio.clamp(1 - low, 1 + high) * advantages)
-
-
-def _check_clip(low: float, high: float, level: Level) -> None:
-    if not (low >= 0 and high >= 0):
-        raise ValueError(f"clip_low={low} and clip_high={high} should be at least 0")
-    if level == "sequence" and max(low, high) > WIDE_SEQUENCE_CLIP:
-        warnings.warn(
-            f"clip_low={low}, clip_high={high} hardly ever clip a sequence ratio, which is a "
-            "geometric mean over tokens; the GSPO paper has 3e-4 and 4e-4",
-            stacklevel=3,
-        )
-
-
-def _cap(dual_clip: float | None, delta: float | None, clip_high: float) -> float | None:
-    if dual_clip is not None and delta is not None:
-        raise ValueError(f"dual_clip={dual_clip} and delta={delta} are the same bound; give one")
-    cap = delta if dual_clip is None else dual_clip
-    if cap is not None and not cap > 1 + clip_high:
-        raise ValueError(
-            f"{'delta' if dual_clip is None else 'dual_clip'}={cap} should be above "
-            f"1 + clip_high = {1 + clip_high}"
-        )
-    return cap
+    per_sequence = layout.sequence_values(advantages, "advantages", log_ratio)  # (B,)
+    per_token = layout.spread(per_sequence)
+    band = log_ratio.clamp(-clip, clip)
+    kept = torch.where(per_token > 0, log_ratio.minimum(band), log_ratio.maximum(band))
+    terms = -bounded_exp(layout.mean(kept)) * per_sequence
+    loss = (layout.weights(weights, log_ratio) * layout.lengths * terms).sum()
+    return loss, measure(log_ratio, per_token, layout, (-math.expm1(-clip), math.expm1(clip)))

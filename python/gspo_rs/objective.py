@@ -1,0 +1,223 @@
+"""Objective: what one step minimises, as the configuration says, on any part of its sequences.
+
+Letters: ``m`` sequences of the step, ``B`` of them in a micro-batch, ``n_tokens`` their tokens.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gspo_rs import losses
+from gspo_rs.config import Config
+from gspo_rs.lesson import Lesson, batches
+from gspo_rs.policy import Policy
+from gspo_rs.presets import GROUP_LOSSES, OPTIONS, SEQUENCE_LOSSES
+from gspo_rs.rollouts import Ragged
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some sequences of a step, flat, with their log-probabilities under the current policy.
+
+    Attributes
+    ----------
+    logprobs : Tensor, shape (n_tokens,)
+        With gradient.
+    lengths : Tensor of int64, shape (B,)
+        Tokens of each.
+    rows : ndarray of int64, shape (B,)
+        Which sequences of the step these are.
+    """
+
+    logprobs: Tensor
+    lengths: Tensor
+    rows: NDArray[np.int64]
+
+    def tokens(self, values: Ragged | None) -> Tensor:
+        """Return the log-probabilities of the same tokens elsewhere; None stands for the same."""
+        if values is None:
+            return self.logprobs.detach()
+        return torch.from_numpy(values.rows(self.rows).values).to(self.logprobs.device)
+
+    def of(self, values: Tensor) -> Tensor:
+        """Return the values of these sequences."""
+        return values[torch.from_numpy(self.rows)].to(self.logprobs.device, non_blocking=True)
+
+
+def policy_loss(part: Part, lesson: Lesson, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of a part of a step; those of all parts add up to that of the step.
+
+    Parameters
+    ----------
+    part : Part
+        A micro-batch, or the whole step.
+    lesson : Lesson
+        The step.
+    config : Config
+        Resolved; not for a loss that compares the members of a group.
+
+    Returns
+    -------
+    loss : Tensor, scalar
+        With gradient where the part has one.
+    metrics : dict of str to Tensor
+        Of this part: those of the loss, of the correction and of the KL penalty.
+    """
+    assert config.loss is not None
+    old = part.tokens(lesson.old_logprobs)
+    advantages, corrected = _advantages(part, old, lesson, config)
+    weights = part.of(lesson.weights)
+    loss, metrics = getattr(losses, f"{config.loss}_loss")(
+        part.logprobs, old, advantages, None, weights, lengths=part.lengths, **_options(config)
+    )
+    metrics |= corrected
+    if config.beta:
+        penalty, kl = losses.kl_penalty(
+            part.logprobs,
+            part.tokens(lesson.ref_logprobs),
+            None,
+            weights,
+            estimator=config.kl_estimator,
+            old_logprobs=old,
+            lengths=part.lengths,
+            level="sequence" if config.loss in SEQUENCE_LOSSES | {"gspo_token"} else "token",
+        )
+        loss, metrics = loss + config.beta * penalty, metrics | kl
+    return loss, metrics
+
+
+def compares_groups(config: Config) -> bool:
+    """Return whether the loss compares the members of a group.
+
+    Parameters
+    ----------
+    config : Config
+        Resolved.
+
+    Returns
+    -------
+    bool
+        Then a micro-batch has no loss of its own: see `group_slopes`.
+    """
+    return config.loss in GROUP_LOSSES
+
+
+def weighs_sequences(config: Config) -> bool:
+    """Return whether every token of a sequence has the same slope in the loss.
+
+    Parameters
+    ----------
+    config : Config
+        Resolved.
+
+    Returns
+    -------
+    bool
+        Then the gradient is taken in one pass over the head: see `gspo_rs.one_pass`.
+    """
+    alike = config.loss in ("gspo", "gspo_token", "luspo", "vespo")
+    return alike and not config.beta and not config.correction.startswith("token")
+
+
+def group_slopes(
+    policy: Policy, lesson: Lesson, config: Config
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Take the gradient of a loss of whole groups in the scores of the sequences.
+
+    The backward passes of ``sum_i c_i h_i`` over micro-batches then add up to the gradient of the
+    loss, since the weights do not move between the two passes.
+
+    Parameters
+    ----------
+    policy : Policy
+        As it is.
+    lesson : Lesson
+        Whole groups, with `ref_logprobs`.
+    config : Config
+        Resolved.
+
+    Returns
+    -------
+    slopes : Tensor of float64, shape (m,)
+        ``c = dL/dh``.
+    loss : Tensor, scalar
+        Detached.
+    metrics : dict of str to Tensor
+        Those of the loss.
+    """
+    assert config.loss is not None
+    scores = torch.zeros(len(lesson.codes), dtype=torch.float64, device=policy.device)
+    with torch.no_grad():
+        for batch in batches(policy, lesson, config):
+            part = Part(policy.logprobs(batch), batch.lengths, batch.rows)
+            scores[torch.from_numpy(batch.rows)] = group_scores(part, lesson, config)
+    scores.requires_grad_()
+    options = _options(config) | ({"beta": config.beta} if config.loss == "ipo" else {})
+    loss, metrics = getattr(losses, f"{config.loss}_loss")(
+        scores, lesson.rewards, lesson.codes, n_groups=lesson.n_groups, **options
+    )
+    return torch.autograd.grad(loss, scores)[0], loss.detach(), metrics
+
+
+def group_scores(part: Part, lesson: Lesson, config: Config) -> Tensor:
+    """Return the score of each sequence of a part.
+
+    Parameters
+    ----------
+    part : Part
+        A micro-batch.
+    lesson : Lesson
+        With `ref_logprobs`.
+    config : Config
+        Resolved.
+
+    Returns
+    -------
+    Tensor of float64, shape (B,)
+        With gradient where the part has one.
+    """
+    assert config.beta is not None
+    return losses.sequence_scores(
+        part.logprobs,
+        part.tokens(lesson.ref_logprobs),
+        None,
+        beta=1.0 if config.loss == "ipo" else config.beta,
+        average=config.loss == "ipo",
+        lengths=part.lengths,
+    )
+
+
+def _options(config: Config) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in OPTIONS[config.loss or "gspo"]}
+
+
+def _advantages(
+    part: Part, old: Tensor, lesson: Lesson, config: Config
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the advantages of a part times the corrections asked for, and what they measured."""
+    advantages = part.of(lesson.advantages)
+    metrics: dict[str, Tensor] = {}
+    sampler = old if lesson.sampler_logprobs is None else part.tokens(lesson.sampler_logprobs)
+    if config.opsm is not None:
+        kept, metrics = losses.off_policy_mask(
+            part.logprobs, sampler, advantages, None, delta=config.opsm, lengths=part.lengths
+        )
+        advantages = advantages * kept
+    if config.correction != "none":
+        factors, mismatch = losses.sampler_correction(
+            old,
+            sampler,
+            None,
+            mode=config.correction,
+            low=config.correction_low,
+            high=config.correction_high,
+            lengths=part.lengths,
+        )
+        if config.correction.startswith("token"):
+            advantages = advantages.repeat_interleave(part.lengths)
+        advantages, metrics = advantages * factors, metrics | mismatch
+    return advantages, metrics
