@@ -14,6 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gspo_rs.activations import recompute_activations
 from gspo_rs.batch import Batch, Shape
 from gspo_rs.config import Config
 from gspo_rs.logprobs import model_logprobs, model_one_pass
@@ -141,6 +142,8 @@ def load(config: Config, resumed: Path | None = None) -> Policy:
         raise PolicyError(f"model {config.model!r} is not causal: its tokens see those that follow")
     shape = _shape(config, policy)
     model = policy.model if config.lora_r == 0 else _adapted(policy.model, config, resumed)
+    if config.gradient_checkpointing:
+        recompute_activations(model)
     return dataclasses.replace(policy, model=model, shape=shape)
 
 

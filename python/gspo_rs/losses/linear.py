@@ -16,6 +16,7 @@ from gspo_rs.head_chunk import Scaling
 from gspo_rs.layout import Layout
 from gspo_rs.losses.sequence import gspo_loss
 from gspo_rs.one_pass import one_pass
+from gspo_rs.transfer import sent
 
 __all__ = ["linear_gspo_loss", "linear_sequence_loss"]
 
@@ -184,7 +185,7 @@ def linear_sequence_loss(
     """
     dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
     like = hidden.new_zeros(hidden.shape[0], dtype=dtype)
-    on_device = _sent(lengths, hidden.device)
+    on_device = sent(lengths, hidden.device)
     layout = Layout.of(like, None, on_device)
     advantages = layout.sequence_values(advantages, "advantages", like)
     # Those of the whole batch: `loss` sees a few sequences at a time.
@@ -209,10 +210,3 @@ def linear_sequence_loss(
     )
     value, metrics = part(logprobs, slice(None), slice(None))
     return value + gradient, metrics
-
-
-def _sent(values: Tensor, device: torch.device) -> Tensor:
-    """Send a tensor to `device`, to a GPU without waiting."""
-    if values.device.type == "cpu" and device.type == "cuda":
-        values = values.pin_memory()
-    return values.to(device, non_blocking=True)
