@@ -12,7 +12,7 @@ from gspo_rs.policy import load
 def walked(model, ids):
     """The gradients of a sum of logits, and how often the first layer's MLP ran for them."""
     runs = []
-    model.model.layers[0].mlp.register_forward_hook(lambda *_: runs.append(1))
+    model.model.layers[0].mlp.register_forward_pre_hook(lambda *_: runs.append(1))
     model(input_ids=ids, use_cache=False).logits.square().sum().backward()
     return [p.grad for p in model.parameters()], len(runs)
 
