@@ -15,6 +15,7 @@ from gspo_rs.correction import (
 )
 from gspo_rs.diagnostics import Level, policy_metrics
 from gspo_rs.divergence import kl_penalty
+from gspo_rs.losses.linear import linear_gspo_loss, linear_sequence_loss
 from gspo_rs.losses.listwise import (
     dpo_loss,
     ipo_loss,
@@ -47,6 +48,8 @@ __all__ = [
     "gspo_token_loss",
     "ipo_loss",
     "kl_penalty",
+    "linear_gspo_loss",
+    "linear_sequence_loss",
     "luspo_loss",
     "mismatch_metrics",
     "off_policy_mask",
