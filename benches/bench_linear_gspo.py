@@ -21,8 +21,7 @@ from pathlib import Path
 import torch
 
 from gspo_rs.linear_head import linear_logprobs
-from gspo_rs.linear_losses import linear_gspo_loss
-from gspo_rs.losses import gspo_loss
+from gspo_rs.losses import gspo_loss, linear_gspo_loss
 
 
 def make(options: argparse.Namespace) -> dict[str, torch.Tensor]:
@@ -63,9 +62,7 @@ def trl(batch):
 
 
 def recomputed(batch):
-    return from_logprobs(
-        linear_logprobs(batch["hidden"], batch["weight"], batch["targets"]), batch
-    )
+    return from_logprobs(linear_logprobs(batch["hidden"], batch["weight"], batch["targets"]), batch)
 
 
 def one_pass(batch):

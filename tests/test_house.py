@@ -27,13 +27,13 @@ LAYERS = [
     (
         "tensors",
         "layout reductions diagnostics divergence correction losses head_chunk linear_head "
-        "one_pass linear_losses logprobs batch",
+        "one_pass model_head logprobs transfer batch",
     ),
-    ("effects", "sampler sampling rewards"),
+    ("effects", "sampler sampling rewards conformance"),
     (
         "training",
-        "presets rules config runfile policy optimizer tokens minibatch lesson objective step "
-        "checkpoint metrics "
+        "presets rules config runfile activations policy optimizer tokens minibatch lesson "
+        "objective step checkpoint metrics "
         "display harvest rounds evaluate run train",
     ),
     ("front", "cli commands integrations"),

@@ -16,9 +16,12 @@ def case(n=37, d=8, v=50, dtype=torch.float64, bias=True, spread=1.0):
     return inputs, targets, upstream
 
 
-def plain(hidden, weight, bias, targets, temperature=1.0):
+def plain(hidden, weight, bias, targets, temperature=1.0, softcap=None):
     logits = torch.nn.functional.linear(hidden, weight, bias)
-    logits = (logits if logits.dtype == torch.float64 else logits.float()) / temperature
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    logits = logits / temperature
     return logits.log_softmax(dim=-1).gather(1, targets[:, None])[:, 0]
 
 
@@ -42,6 +45,16 @@ def test_values_and_gradients_are_those_of_the_whole_log_softmax(chunk_size, tem
     found = with_gradients(
         ours, inputs, targets, upstream, temperature=temperature, chunk_size=chunk_size
     )
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("chunk_size", [5, None])
+def test_the_soft_cap_comes_before_the_temperature(chunk_size, temperature):
+    inputs, targets, upstream = case()
+    options = {"temperature": temperature, "softcap": 2.5}
+    expected = with_gradients(plain, inputs, targets, upstream, **options)
+    found = with_gradients(ours, inputs, targets, upstream, chunk_size=chunk_size, **options)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -174,6 +187,7 @@ def test_autocast_casts_both_factors():
         ({"bias": torch.zeros(8)}, r"bias has shape \(8,\)"),
         ({"temperature": 0.0}, "temperature is 0.0"),
         ({"temperature": float("nan")}, "temperature is nan"),
+        ({"softcap": -1.0}, "softcap is -1.0"),
         ({"chunk_size": 0}, "chunk_size is 0"),
     ],
 )

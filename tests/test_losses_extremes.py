@@ -58,10 +58,11 @@ def valued(objective, new, *rest, **options):
     return loss.detach(), leaf.grad
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("drift", [100.0, -100.0])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_log_ratios_of_100_nats_give_finite_losses_and_gradients(objective, drift):
-    _, old, advantages, mask = batch(dtype=torch.float32)
+def test_log_ratios_of_100_nats_give_finite_losses_and_gradients(objective, drift, dtype):
+    _, old, advantages, mask = batch(dtype=dtype)
     loss, gradient = valued(objective, old + drift, old, advantages, mask)
     assert loss.isfinite()
     assert gradient.isfinite().all()

@@ -107,7 +107,7 @@ def test_a_page_of_a_real_file_ranks_its_models_as_polars_does(shared, tmp_path)
         ("tot_game24_200", "prompt_id", "Pass at k"),
         ("llama3b_amc_aime50", "prompt_id", "Pass at k"),
         ("gsm8k_solutions4", "prompt_id", "all wrong"),
-        ("rg_policy3", ["source", "prompt_id"], "Left out: no column is called source or model"),
+        ("rg_policy3", ["source", "prompt_id"], "Left out: source is part of the group's id; name"),
         ("wmt21_ted_zhen_mqm", "prompt_id", "4,710 of 12,645 rows (37.2 %) have a reward of null"),
     ],
 )
@@ -236,7 +236,7 @@ def test_a_browser_shows_the_page_without_an_error_or_a_request(hostile, tmp_pat
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         pytest.skip("no Chromium on this machine")
-    page_of(hostile, tmp_path, reward='<b onclick="x">')
+    report(hostile, tmp_path / "report.html", by="id", reward='<b onclick="x">')
     log = tmp_path / "net.json"
     options = "--headless=new --no-sandbox --disable-background-networking --dump-dom"
     found = subprocess.run(

@@ -1,15 +1,18 @@
 """One optimizer step: the same however it is cut, and never taken on what is not finite."""
 
 import math
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from gspo_rs.config import Config, resolve
 from gspo_rs.lesson import Lesson, batches, recompute
+from gspo_rs.objective import Part, policy_loss, weighs_sequences
 from gspo_rs.optimizer import learning_rate, make_optimizer
 from gspo_rs.policy import Policy
 from gspo_rs.presets import Algorithm
@@ -105,6 +108,57 @@ def test_loss_and_gradient_are_the_same_however_the_step_is_cut(algorithm, shape
     torch.testing.assert_close(found[1], expected[1], rtol=0, atol=1e-12)
     for name, value in expected[0].items():
         torch.testing.assert_close(found[0][name], value, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["plackett_luce", "pairwise", "ipo"])
+def test_a_loss_of_groups_is_exact_however_the_step_is_cut(loss):
+    found = [
+        loss_and_gradient(
+            make_policy(),
+            make_lesson(),
+            make_config(algorithm="listwise", loss=loss, micro_batch_tokens=tokens),
+        )[1]
+        for tokens in (1, 10_000)
+    ]
+    assert found[0].abs().max() > 1e-3
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("loss", "given", "head", "rows"),
+    [
+        ("gspo", "old", "linear", 3),
+        ("gspo", "old", "linear", 512),
+        ("gspo", "old", "adapted", 3),
+        ("gspo", "nothing", "linear", 3),
+        ("gspo", "sampler", "linear", 3),
+        ("gspo_token", "old", "linear", 3),
+        ("luspo", "old", "linear", 3),
+        ("vespo", "old", "linear", 3),
+    ],
+)
+def test_the_gradient_taken_in_one_pass_is_that_of_the_log_probabilities(
+    loss, given, head, rows, monkeypatch
+):
+    monkeypatch.setattr("gspo_rs.head_chunk.CHUNK_ROWS", rows)
+    monkeypatch.setattr("gspo_rs.head_chunk.CHUNK_ELEMENTS", rows * VOCABULARY)
+    lesson = make_lesson(old=given == "old", ref=False)
+    if given == "sampler":
+        lesson = replace(lesson, sampler_logprobs=make_lesson().old_logprobs)
+    config = make_config(loss=loss, opsm=5.0 if given == "sampler" else None, micro_batch_tokens=30)
+    policy = make_policy()
+    if head == "adapted":
+        adapter = LoraConfig(r=2, target_modules=["lm_head"], init_lora_weights=False)
+        policy = replace(policy, model=get_peft_model(policy.model, adapter).double())
+    assert weighs_sequences(config)
+    _, found = loss_and_gradient(policy, lesson, config)
+    policy.model.zero_grad(set_to_none=True)
+    for batch in batches(policy, lesson, config):
+        part = Part(policy.logprobs(batch), batch.lengths, batch.rows)
+        policy_loss(part, lesson, config)[0].backward()
+    expected = torch.cat([p.grad.flatten() for p in policy.trainable().values()])
+    assert expected.abs().max() > 1e-3
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", ["packed", "padded"])

@@ -160,18 +160,6 @@ def test_a_corrected_run_measures_the_mismatch_of_its_sampler(online, correction
         assert 0 <= record["mismatch/opsm_frac"] < 1
 
 
-def test_a_listwise_run_is_the_same_however_its_steps_are_cut(offline, tmp_path):
-    trained = []
-    for tokens in (16, 4096):
-        folder = str(tmp_path / str(tokens))
-        config = offline(
-            algorithm="listwise", loss="plackett_luce", output_dir=folder, micro_batch_tokens=tokens
-        )
-        trained.append(weights(train(config).final))
-        assert all("pairs/accuracy" in record for record in steps(config))
-    torch.testing.assert_close(trained[0], trained[1], rtol=0, atol=1e-5)
-
-
 def test_groups_without_signal_are_dropped_and_counted(online):
     def only_ab(prompts, completions, **_):
         found = share_of_a(completions)

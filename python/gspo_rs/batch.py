@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gspo_rs.packing import pack
 from gspo_rs.rollouts import Ragged, joined_ranges
+from gspo_rs.transfer import sent
 
 Shape = Literal["packed", "padded"]
 
@@ -153,7 +154,4 @@ def build(
 
 
 def _tensor(values: NDArray[np.int64], device: torch.device | str) -> Tensor:
-    tensor = torch.from_numpy(np.ascontiguousarray(values))
-    if torch.device(device).type == "cpu":
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)
+    return sent(torch.from_numpy(np.ascontiguousarray(values)), device)

@@ -14,6 +14,7 @@ app = App(
 # Name → the line of `--help`; the command is `gspo_rs.commands.NAME:NAME`.
 COMMANDS = {
     "best": "Write the best completions of each group: prompt, completion, reward.",
+    "doctor": "Say what is wrong with a loss or an advantage function of your own.",
     "lists": "Write one row per group, its columns as lists.",
     "pairs": "Write preference pairs for DPO: prompt, chosen, rejected, margin.",
     "report": "Write one HTML page about scored completions.",

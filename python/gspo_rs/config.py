@@ -122,6 +122,9 @@ class Config:
     layout : {"auto", "packed", "padded"}
         Micro-batches as one row without padding, or as right-padded rows of like length. "auto"
         packs for attention kernels that skip what lies outside a sequence.
+    gradient_checkpointing : bool
+        Compute the activations of each layer again in the backward pass instead of keeping them:
+        less memory for one more forward pass.
     micro_batch_tokens : int, optional
         Token budget of a micro-batch, padding included; by default 2048 on CPU, 16384 on GPU. A
         longer sequence makes a micro-batch by itself.
@@ -220,6 +223,7 @@ class Config:
     device: str = "auto"
     attn_implementation: str | None = None
     layout: Literal["auto", "packed", "padded"] = "auto"
+    gradient_checkpointing: bool = False
     micro_batch_tokens: int | None = None
     seed: int = 0
     save_steps: int = 50

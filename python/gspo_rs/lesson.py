@@ -29,29 +29,29 @@ class Lesson:
         Tokens of the ``m`` sequences; none is empty.
     advantages, weights : Tensor, shape (m,)
         The weight of a token of each sequence comes from the whole step.
-    rewards : ndarray of float64, shape (m,)
-        As given.
-    codes : ndarray of int64, shape (m,)
-        The group of each sequence; the step holds whole groups.
-    n_groups : int
-        Groups that the step counts.
     old_logprobs, ref_logprobs : Ragged of float32 or None
         Under the policy that sampled and under the reference. Without old ones the current policy
         is the one that sampled, and every ratio is 1.
     sampler_logprobs : Ragged of float32 or None
         As the sampler computed them, where the loss is corrected for it.
+    rewards : ndarray of float64, shape (m,), or None
+        As given; read by a loss that compares the members of a group, with the next two.
+    codes : ndarray of int64, shape (m,), or None
+        The group of each sequence; the step holds whole groups.
+    n_groups : int
+        Groups that the step counts.
     """
 
     prompts: Ragged
     completions: Ragged
     advantages: Tensor
     weights: Tensor
-    rewards: NDArray[np.float64]
-    codes: NDArray[np.int64]
-    n_groups: int
     old_logprobs: Ragged | None = None
     ref_logprobs: Ragged | None = None
     sampler_logprobs: Ragged | None = None
+    rewards: NDArray[np.float64] | None = None
+    codes: NDArray[np.int64] | None = None
+    n_groups: int = 1
 
     @classmethod
     def of(cls, minibatch: Minibatch, reduction: Reduction | None, budget: int) -> "Lesson":

@@ -6,17 +6,18 @@ model's input.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, overload
-from weakref import WeakSet
+from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gspo_rs.linear_head import default_chunk_size, linear_logprobs
+from gspo_rs.head_chunk import Scaling, default_chunk_size
+from gspo_rs.linear_head import linear_logprobs
+from gspo_rs.model_head import OutputHead, head_inputs
+from gspo_rs.one_pass import Loss, one_pass
 
-__all__ = ["default_chunk_size", "linear_logprobs", "model_logprobs"]
+__all__ = ["default_chunk_size", "linear_logprobs", "model_logprobs", "model_one_pass"]
 
 
 @overload
@@ -125,114 +126,112 @@ def model_logprobs(
     """
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; it should be positive")
-    head = _Head.of(model)
-    hidden = _hidden(model, head, input_ids, attention_mask, position_ids)
-    hidden = hidden.flatten(0, 1).index_select(0, positions)  # (n, D)
-    if type(head.module) is not nn.Linear or head.cap is not None:
+    head, hidden = _asked(model, input_ids, positions, attention_mask, position_ids)
+    if type(head.module) is not nn.Linear:
         logprobs, entropy = _checkpointed(head, hidden, targets, temperature)
         return (logprobs, entropy) if return_entropy else logprobs
+    scaling = _scaling(head, temperature)
     return linear_logprobs(
         hidden,
         head.module.weight,
         targets,
         bias=head.module.bias,
-        temperature=temperature / head.scale,
+        temperature=scaling.temperature,
+        softcap=scaling.softcap,
         return_entropy=return_entropy,
     )
 
 
-@dataclass(frozen=True)
-class _Head:
-    """The output head of a model and what the model does to its logits afterwards."""
-
-    module: nn.Module
-    vocabulary: int
-    scale: float
-    cap: float | None
-
-    @classmethod
-    def of(cls, model: nn.Module) -> _Head:
-        find = getattr(model, "get_output_embeddings", None)
-        module = None if find is None else find()
-        if module is None:
-            raise ValueError(
-                f"{type(model).__name__} has no output head over a vocabulary; load it with "
-                "AutoModelForCausalLM"
-            )
-        config: Any = model.config
-        config = config.get_text_config()
-        scale = getattr(config, "logit_scale", None) or 1.0
-        scale /= getattr(config, "logits_scaling", None) or 1.0
-        cap = getattr(config, "final_logit_softcapping", None)
-        return cls(module, config.vocab_size, float(scale), cap)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return the logits in float32 at least, (..., V)."""
-        logits = self.module(hidden)
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        logits = logits * self.scale
-        return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
-
-
-# Models whose logits were seen to be what `_Head` makes of their hidden states.
-_verified: WeakSet[nn.Module] = WeakSet()
-
-
-def _hidden(
+def model_one_pass(
     model: nn.Module,
-    head: _Head,
     input_ids: Tensor,
+    *,
+    positions: Tensor,
+    targets: Tensor,
+    loss: Loss,
+    lengths: list[int] | None,
+    position_ids: Tensor | None = None,
+    temperature: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Return `model_logprobs`, and the gradient of their loss taken in the same pass over the head.
+
+    Parameters
+    ----------
+    model, input_ids, positions, targets, position_ids, temperature
+        As in `model_logprobs`; `positions` are those of sequence after sequence.
+    loss, lengths
+        As in `one_pass`.
+
+    Returns
+    -------
+    gradient : Tensor, scalar
+        0; its backward pass is that of the loss of all tokens.
+    logprobs : Tensor, shape (n,)
+        As `model_logprobs` returns them, detached.
+
+    Raises
+    ------
+    ValueError
+        As `model_logprobs` does.
+
+    Notes
+    -----
+    A head that is not one matrix, such as one with a LoRA adapter, is computed again in the
+    backward pass, as in `model_logprobs`.
+
+    Examples
+    --------
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> shape = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
+    >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=4, **shape))
+    >>> gradient, logprobs = model_one_pass(
+    ...     model,
+    ...     torch.tensor([[3, 1, 2]]),
+    ...     positions=torch.tensor([0, 1]),
+    ...     targets=torch.tensor([1, 2]),
+    ...     loss=lambda logprobs, tokens, rows: -logprobs.sum(),
+    ...     lengths=None,
+    ... )
+    >>> gradient.detach(), logprobs.requires_grad, gradient.requires_grad
+    (tensor(0.), False, True)
+    """
+    head, hidden = _asked(model, input_ids, positions, None, position_ids)
+    if type(head.module) is not nn.Linear:
+        logprobs, _ = _checkpointed(head, hidden, targets, temperature)
+        value = loss(logprobs, slice(None), slice(None))
+        return value - value.detach(), logprobs.detach()
+    return one_pass(
+        hidden,
+        head.module.weight,
+        targets,
+        loss,
+        lengths=lengths,
+        bias=head.module.bias,
+        scaling=_scaling(head, temperature),
+    )
+
+
+def _asked(
+    model: nn.Module,
+    input_ids: Tensor,
+    positions: Tensor,
     attention_mask: Tensor | None,
     position_ids: Tensor | None,
-) -> Tensor:
-    """Run the model and return what its head was about to receive, (R, S, D)."""
-    caught: list[Tensor] = []
-
-    def catch(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
-        caught.append(inputs[0])
-        return (inputs[0][:, :1],)
-
-    optional = {"attention_mask": attention_mask, "position_ids": position_ids}
-    given = {name: value for name, value in optional.items() if value is not None}
-    hook = head.module.register_forward_pre_hook(catch)
-    try:
-        output = model(input_ids=input_ids, use_cache=False, **given)
-    finally:
-        hook.remove()
-    if len(caught) != 1 or caught[0].shape[:2] != input_ids.shape:
-        raise ValueError(
-            f"{type(model).__name__} does not call its head once with (R, S, D) hidden states, "
-            f"but with {[tuple(x.shape) for x in caught]}; its log-probabilities cannot be taken"
-        )
-    if model not in _verified:
-        _verify(model, head, output.logits, caught[0][:, :1])
-        _verified.add(model)
-    return caught[0]
+) -> tuple[OutputHead, Tensor]:
+    """Run the model up to its head; return the head and its input at the positions, (n, D)."""
+    head = OutputHead.of(model)
+    hidden = head_inputs(model, head, input_ids, attention_mask, position_ids)
+    return head, hidden.flatten(0, 1).index_select(0, positions)
 
 
-@torch.no_grad()
-def _verify(model: nn.Module, head: _Head, logits: Tensor, hidden: Tensor) -> None:
-    """Compare the logits (R, 1, V) of the model with those `head` makes of the same positions."""
-    expected = head.logits(hidden)
-    precision = 1e-4 if logits.dtype in (torch.float32, torch.float64) else 3e-2
-    same = logits.shape == expected.shape and torch.allclose(
-        logits.to(expected.dtype),
-        expected,
-        rtol=0.0,
-        # A model that has diverged is no reason to misread its head.
-        atol=precision * float(expected.nan_to_num().abs().max()),
-        equal_nan=True,
-    )
-    if not same:
-        raise ValueError(
-            f"{type(model).__name__} turns the output of its head into other logits than by "
-            "logit_scale, logits_scaling or final_logit_softcapping of its config; "
-            "its log-probabilities would be wrong"
-        )
+def _scaling(head: OutputHead, temperature: float) -> Scaling:
+    # The scale comes before the cap, the temperature after it.
+    cap = None if head.cap is None else head.cap / head.scale
+    return Scaling(temperature / head.scale, cap)
 
 
 def _checkpointed(
-    head: _Head, hidden: Tensor, targets: Tensor, temperature: float
+    head: OutputHead, hidden: Tensor, targets: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """Take the chunks through a head that is no plain matrix, computing each again backward."""
 

@@ -17,6 +17,7 @@ from gspo_rs.lesson import Lesson, batches
 from gspo_rs.policy import Policy
 from gspo_rs.presets import GROUP_LOSSES, OPTIONS, SEQUENCE_LOSSES
 from gspo_rs.rollouts import Ragged
+from gspo_rs.transfer import sent
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Part:
         """Return the log-probabilities of the same tokens elsewhere; None stands for the same."""
         if values is None:
             return self.logprobs.detach()
-        return torch.from_numpy(values.rows(self.rows).values).to(self.logprobs.device)
+        return sent(torch.from_numpy(values.rows(self.rows).values), self.logprobs.device)
 
     def of(self, values: Tensor) -> Tensor:
         """Return the values of these sequences."""
-        return values[torch.from_numpy(self.rows)].to(self.logprobs.device, non_blocking=True)
+        return sent(values[torch.from_numpy(self.rows)], self.logprobs.device)
 
 
 def policy_loss(part: Part, lesson: Lesson, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
@@ -106,6 +107,23 @@ def compares_groups(config: Config) -> bool:
     return config.loss in GROUP_LOSSES
 
 
+def weighs_sequences(config: Config) -> bool:
+    """Return whether every token of a sequence has the same slope in the loss.
+
+    Parameters
+    ----------
+    config : Config
+        Resolved.
+
+    Returns
+    -------
+    bool
+        Then the gradient is taken in one pass over the head: see `gspo_rs.one_pass`.
+    """
+    alike = config.loss in ("gspo", "gspo_token", "luspo", "vespo")
+    return alike and not config.beta and not config.correction.startswith("token")
+
+
 def group_slopes(
     policy: Policy, lesson: Lesson, config: Config
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -133,7 +151,7 @@ def group_slopes(
         Those of the loss.
     """
     assert config.loss is not None
-    scores = torch.zeros(len(lesson.codes), dtype=torch.float64, device=policy.device)
+    scores = torch.zeros(len(lesson.prompts), dtype=torch.float64, device=policy.device)
     with torch.no_grad():
         for batch in batches(policy, lesson, config):
             part = Part(policy.logprobs(batch), batch.lengths, batch.rows)

@@ -14,9 +14,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gspo_rs.activations import recompute_activations
 from gspo_rs.batch import Batch, Shape
 from gspo_rs.config import Config
-from gspo_rs.logprobs import model_logprobs
+from gspo_rs.logprobs import model_logprobs, model_one_pass
+from gspo_rs.one_pass import Loss
 
 
 class PolicyError(ValueError):
@@ -73,6 +75,25 @@ class Policy:
         assert isinstance(result, Tensor)
         return result
 
+    def one_pass(
+        self, batch: Batch, loss: Loss, lengths: list[int] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return 0 with the gradient of a loss by sequence, and the `logprobs`, detached.
+
+        See `gspo_rs.one_pass.one_pass` for `loss` and `lengths`.
+        """
+        with self.computing():
+            return model_one_pass(
+                self.model,
+                batch.input_ids,
+                positions=batch.positions,
+                targets=batch.targets,
+                loss=loss,
+                lengths=lengths,
+                position_ids=batch.position_ids,
+                temperature=self.temperature,
+            )
+
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Name the parameters that are trained: all, or those of the adapters."""
         named = self.model.named_parameters()
@@ -121,6 +142,8 @@ def load(config: Config, resumed: Path | None = None) -> Policy:
         raise PolicyError(f"model {config.model!r} is not causal: its tokens see those that follow")
     shape = _shape(config, policy)
     model = policy.model if config.lora_r == 0 else _adapted(policy.model, config, resumed)
+    if config.gradient_checkpointing:
+        recompute_activations(model)
     return dataclasses.replace(policy, model=model, shape=shape)
 
 

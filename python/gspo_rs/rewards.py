@@ -27,7 +27,7 @@ class RewardError(ValueError):
     """A reward function failed, or answered what is no list of rewards."""
 
 
-def load(spec: str) -> RewardFunction:
+def load(spec: str, *, what: str = "reward") -> RewardFunction:
     """Import the reward function that `spec` names, running no code but its own module's.
 
     Parameters
@@ -35,6 +35,8 @@ def load(spec: str) -> RewardFunction:
     spec : str
         ``"package.module:function"``, or ``"folder/file.py:function"`` relative to the working
         directory.
+    what : str
+        What the function is, for errors.
 
     Returns
     -------
@@ -54,17 +56,17 @@ def load(spec: str) -> RewardFunction:
     place, separator, name = spec.rpartition(":")
     if not separator or not place or not name:
         raise RewardError(
-            f"reward {spec!r} is not of the form 'module:function' or 'folder/file.py:function'"
+            f"{what} {spec!r} is not of the form 'module:function' or 'folder/file.py:function'"
         )
     module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
     function = getattr(module, name, None)
     if callable(function):
         return function  # type: ignore[no-any-return]
     if function is not None:
-        raise RewardError(f"reward {spec!r}: {name} is a {type(function).__name__}, not a function")
+        raise RewardError(f"{what} {spec!r}: {name} is a {type(function).__name__}, not a function")
     public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
     near = difflib.get_close_matches(name, public, n=3) or sorted(public)
-    raise RewardError(f"reward {spec!r}: no function {name} there; it has {', '.join(near) or '-'}")
+    raise RewardError(f"{what} {spec!r}: no function {name} there; it has {', '.join(near) or '-'}")
 
 
 def _from_name(name: str) -> Any:

@@ -4,15 +4,24 @@ Letters: ``m`` sequences of the step, ``n_tokens`` their sampled tokens.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gspo_rs.batch import Batch
 from gspo_rs.config import Config
 from gspo_rs.lesson import Lesson, batches
-from gspo_rs.objective import Part, compares_groups, group_scores, group_slopes, policy_loss
+from gspo_rs.objective import (
+    Part,
+    compares_groups,
+    group_scores,
+    group_slopes,
+    policy_loss,
+    weighs_sequences,
+)
 from gspo_rs.policy import Policy
 
 
@@ -81,15 +90,19 @@ def backward(policy: Policy, lesson: Lesson, config: Config) -> dict[str, Tensor
     if compares_groups(config):
         slopes, loss, metrics = group_slopes(policy, lesson, config)
         for batch in batches(policy, lesson, config):
-            part = Part(policy.logprobs(batch), batch.lengths, batch.rows)
-            surrogate = (part.of(slopes) * group_scores(part, lesson, config)).sum()
+            _, surrogate = _in_one_pass(
+                policy,
+                batch,
+                lambda part: (part.of(slopes) * group_scores(part, lesson, config)).sum(),
+                lengths=None,
+            )
             torch.autograd.backward(surrogate)
         return {**metrics, "loss": loss}
     parts, values = [], []
     for batch in batches(policy, lesson, config):
-        part = Part(policy.logprobs(batch), batch.lengths, batch.rows)
+        part, gradient = _taken(policy, batch, lesson, config)
         loss, _ = policy_loss(part, lesson, config)
-        torch.autograd.backward(loss)
+        torch.autograd.backward(loss + gradient)
         parts.append(replace(part, logprobs=part.logprobs.detach()))
         values.append(loss.detach())
     whole = Part(
@@ -99,3 +112,30 @@ def backward(policy: Policy, lesson: Lesson, config: Config) -> dict[str, Tensor
     )
     _, metrics = policy_loss(whole, lesson, config)
     return {**metrics, "loss": torch.stack(values).sum()}
+
+
+def _taken(
+    policy: Policy, batch: Batch, lesson: Lesson, config: Config
+) -> tuple[Part, Tensor | float]:
+    """Return a micro-batch, and the gradient of its loss where its log-probabilities have none."""
+    if not weighs_sequences(config):
+        return Part(policy.logprobs(batch), batch.lengths, batch.rows), 0.0
+    known = lesson.old_logprobs is None and lesson.sampler_logprobs is None
+    return _in_one_pass(
+        policy,
+        batch,
+        lambda part: policy_loss(part, lesson, config)[0],
+        lengths=None if known else lesson.completions.lengths[batch.rows].tolist(),
+    )
+
+
+def _in_one_pass(
+    policy: Policy, batch: Batch, loss: Callable[[Part], Tensor], lengths: list[int] | None
+) -> tuple[Part, Tensor]:
+    """Return a micro-batch without gradient, and 0 with the gradient of its loss."""
+
+    def share(logprobs: Tensor, _tokens: slice, rows: slice) -> Tensor:
+        return loss(Part(logprobs, batch.lengths[rows], batch.rows[rows]))
+
+    gradient, logprobs = policy.one_pass(batch, share, lengths)
+    return Part(logprobs, batch.lengths, batch.rows), gradient

@@ -3,8 +3,8 @@
 Every loss is minimised and is a sum over the tokens of weights times terms; with weights that
 `sequence_weights` computed from the whole optimizer step, the losses and gradients of its
 micro-batches add up to those of the step, however it is cut. The losses of a group compare
-sequences and need whole groups. Ratios are float32 (float64 for float64 input); nothing waits
-for the GPU.
+sequences and need whole groups. Ratios are float32 (float64 for float64 input); nothing but the
+losses of groups waits for the GPU.
 """
 
 from gspo_rs.correction import (
@@ -15,6 +15,7 @@ from gspo_rs.correction import (
 )
 from gspo_rs.diagnostics import Level, policy_metrics
 from gspo_rs.divergence import kl_penalty
+from gspo_rs.losses.linear import linear_gspo_loss, linear_sequence_loss
 from gspo_rs.losses.listwise import (
     dpo_loss,
     ipo_loss,
@@ -47,6 +48,8 @@ __all__ = [
     "gspo_token_loss",
     "ipo_loss",
     "kl_penalty",
+    "linear_gspo_loss",
+    "linear_sequence_loss",
     "luspo_loss",
     "mismatch_metrics",
     "off_policy_mask",

@@ -64,8 +64,8 @@ def plackett_luce_loss(
 
     References
     ----------
-    .. [1] M. E. Glickman and J. Hennessy (2015). A stochastic rank ordered logit model for rating
-       multi-competitor games and sports. J. Quant. Anal. Sports 11 (3), 131-144.
+    .. [1] D. M. DeLong, G. H. Guirguis, Y. C. So (1994). Efficient computation of subset selection
+       probabilities with application to Cox regression. Biometrika 81 (3), 607-611.
 
     Examples
     --------

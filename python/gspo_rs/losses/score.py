@@ -240,7 +240,8 @@ def dppo_loss(
 
     References
     ----------
-    .. [1] DPPO (2026). Divergence proximal policy optimization. arXiv 2602.04879.
+    .. [1] P. Qi et al. (2026). Rethinking the trust region in LLM reinforcement learning.
+       arXiv 2602.04879.
 
     Examples
     --------

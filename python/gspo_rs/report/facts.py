@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from gspo_rs.report.histograms import Histogram, histogram
 from gspo_rs.report.narrow import Narrow
+from gspo_rs.rows import rows
 from gspo_rs.statistics import GroupStats, percentile
 
 __all__ = ["Facts", "LengthEffect", "Spread", "find_facts", "length_effect"]
@@ -168,10 +168,10 @@ def _spread(stats: GroupStats) -> Spread:
 
 
 def _tied_pairs(narrow: Narrow) -> int:
-    rows = pl.DataFrame({"group": narrow.groups.codes, "reward": narrow.reward})
-    classes = rows.filter(pl.col("reward").is_not_nan()).group_by("group", "reward").len()
-    size = classes["len"].cast(pl.Int64)
-    return int((size * (size - 1) // 2).sum())
+    # The ranks of a class of t tied rows span t - 1, in each of its t rows.
+    ranks = [("rank", {"method": method}) for method in ("max", "min")]
+    highest, lowest = rows(narrow.reward, narrow.groups, ranks)
+    return int(np.nansum(highest - lowest)) // 2
 
 
 def length_effect(narrow: Narrow, stats: GroupStats) -> LengthEffect:

@@ -83,7 +83,7 @@ def choose(
             fitting = _fitting(part, schema, exclude=(*keys, reward))
             found[part] = fitting[0] if len(fitting) == 1 else None
             if found[part] is None:
-                missing[part] = _reason(part, fitting)
+                missing[part] = _reason(part, fitting, keys)
     return Names(keys, reward, found["prompt"], found["completion"], found["model"], missing)
 
 
@@ -93,8 +93,10 @@ def _fitting(part: str, schema: pl.Schema, *, exclude: Sequence[str]) -> list[st
     return [name for name in known if EXPECTED[TYPES[part]](schema[name])]
 
 
-def _reason(part: str, fitting: Sequence[str]) -> str:
+def _reason(part: str, fitting: Sequence[str], keys: Sequence[str]) -> str:
     advice = f"name one with --{OPTIONS[part]}"
     if fitting:
         return f"{' and '.join(fitting)} could both be meant; {advice}"
+    if taken := [name for name in KNOWN[part] if name in keys]:
+        return f"{taken[0]} is part of the group's id; {advice}"
     return f"no column is called {' or '.join(KNOWN[part])}; {advice}"

@@ -69,7 +69,7 @@ def read(source: Source, names: Names, census: Census) -> Narrow:
 
     Notes
     -----
-    About 60 bytes a row. Equal completions are told by a 128-bit BLAKE2b digest [1]_: two
+    Equal completions are told by a 128-bit BLAKE2b digest [1]_: two
     different ones with the same digest can't be made on purpose, unlike those of a faster hash.
 
     References

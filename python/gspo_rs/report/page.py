@@ -104,7 +104,8 @@ def report(
     Notes
     -----
     Three passes over the source: ids and rewards; completions, of which their length and a digest
-    are kept; the texts of the rows that are shown. About 100 bytes of memory a row.
+    are kept; the texts of the rows that are shown. Up to 300 bytes of memory a row, however long
+    its text.
 
     Examples
     --------

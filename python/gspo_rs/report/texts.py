@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from gspo_rs.groups import Groups
-from gspo_rs.report.narrow import Narrow
+from gspo_rs.report.narrow import Integers, Narrow
 from gspo_rs.statistics import percentile, stats
 
 __all__ = ["Copies", "Repeated", "copies", "repeated"]
@@ -73,24 +74,17 @@ def copies(narrow: Narrow) -> Copies:
     if not len(rows):
         return Copies(0, 0, 0, 0, 0, None)
     found = _pairs(narrow, rows)
-    reward = narrow.reward[rows]
-    contradicted = stats(reward, found).informative
-    firsts = found.order[found.offsets[:-1]]
-    copied = narrow.groups.codes[rows[firsts[found.sizes > 1]]]
-    example = None
-    if contradicted.any():
-        pair = int(np.argmax(contradicted))
-        members = found.order[found.offsets[pair] : found.offsets[pair + 1]]
-        scored = members[~np.isnan(reward[members])]
-        one, other = scored[0], scored[np.argmax(reward[scored] != reward[scored[0]])]
-        example = (int(rows[one]), float(reward[one])), (int(rows[other]), float(reward[other]))
+    again = rows[found.sizes[found.codes] > 1]
+    copied = narrow.groups.codes[again]
+    sets = _pairs(narrow, again)
+    contradicted = stats(narrow.reward[again], sets).informative
     return Copies(
         n_completions=len(rows),
         n_copies=len(rows) - found.n_groups,
         n_groups=len(np.unique(copied)),
-        n_sets=int((found.sizes > 1).sum()),
+        n_sets=sets.n_groups,
         n_contradicted=int(contradicted.sum()),
-        contradiction=example,
+        contradiction=_contradiction(narrow, again, sets, contradicted),
     )
 
 
@@ -136,7 +130,21 @@ def repeated(narrow: Narrow) -> tuple[int, Sequence[Repeated]]:
     ]
 
 
-def _pairs(narrow: Narrow, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Groups:
+def _contradiction(
+    narrow: Narrow, rows: Integers, sets: Groups, contradicted: NDArray[np.bool_]
+) -> tuple[tuple[int, float], tuple[int, float]] | None:
+    """Return the first two scored rows of the first set with two rewards."""
+    if not contradicted.any():
+        return None
+    first = int(np.argmax(contradicted))
+    members = rows[sets.order[sets.offsets[first] : sets.offsets[first + 1]]]
+    members = members[~np.isnan(narrow.reward[members])]
+    reward = narrow.reward[members]
+    other = int(np.argmax(reward != reward[0]))
+    return (int(members[0]), float(reward[0])), (int(members[other]), float(reward[other]))
+
+
+def _pairs(narrow: Narrow, rows: Integers) -> Groups:
     """Put rows of one group with one completion together."""
     assert narrow.text is not None
     return Groups(pl.DataFrame({"group": narrow.groups.codes[rows], "text": narrow.text[rows]}))

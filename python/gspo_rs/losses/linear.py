@@ -14,8 +14,9 @@ from torch import Tensor
 
 from gspo_rs.head_chunk import Scaling
 from gspo_rs.layout import Layout
-from gspo_rs.losses import gspo_loss
+from gspo_rs.losses.sequence import gspo_loss
 from gspo_rs.one_pass import one_pass
+from gspo_rs.transfer import sent
 
 __all__ = ["linear_gspo_loss", "linear_sequence_loss"]
 
@@ -146,9 +147,10 @@ def linear_sequence_loss(
     Parameters
     ----------
     loss : callable
-        A loss of `gspo_rs.losses` whose gradient for a log-probability depends on the sequence
-        only, called in the flat layout; its options bound to it, as by `functools.partial`. A loss
-        by token, such as `grpo_loss`, would get wrong gradients in sequences longer than a chunk.
+        `gspo_loss`, `gspo_token_loss`, `luspo_loss`, `vespo_loss`, `reinforce_loss` without bound,
+        or another whose gradient for a log-probability depends on the sequence only, its options
+        bound to it as by `functools.partial`. A loss by token, such as `grpo_loss`, would get
+        wrong gradients in sequences longer than a chunk.
     hidden, weight, targets, old_logprobs, advantages, lengths, weights
         As in `linear_gspo_loss`. Without `old_logprobs` the gradient of `loss` for a
         log-probability must not depend on its value.
@@ -183,7 +185,7 @@ def linear_sequence_loss(
     """
     dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
     like = hidden.new_zeros(hidden.shape[0], dtype=dtype)
-    on_device = _sent(lengths, hidden.device)
+    on_device = sent(lengths, hidden.device)
     layout = Layout.of(like, None, on_device)
     advantages = layout.sequence_values(advantages, "advantages", like)
     # Those of the whole batch: `loss` sees a few sequences at a time.
@@ -208,10 +210,3 @@ def linear_sequence_loss(
     )
     value, metrics = part(logprobs, slice(None), slice(None))
     return value + gradient, metrics
-
-
-def _sent(values: Tensor, device: torch.device) -> Tensor:
-    """Send a tensor to `device`, to a GPU without waiting."""
-    if values.device.type == "cpu" and device.type == "cuda":
-        values = values.pin_memory()
-    return values.to(device, non_blocking=True)

@@ -1,0 +1,151 @@
+"""Train the same model by every algorithm from several seeds, and draw reward over step.
+
+    python benches/compare_algorithms.py --model <directory of the story model>
+
+Two tasks: the demo's (sorting letters, a model of 220 000 parameters that a careless teacher
+taught) and the stories of `examples/stories.toml`. Every run has the same prompts, group size,
+steps and, within a task, learning rate: that of GSPO, tuned for none of the others. Each run that
+is done is kept in `rewards.jsonl`, so that a stopped comparison goes on where it was. Writes
+`table.md`, and `<task>.svg` with the mean over seeds.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from rich.console import Console
+from transformers.utils.logging import disable_progress_bar
+
+from gspo_rs.config import Config
+from gspo_rs.metrics import read
+from gspo_rs.runfile import load
+from gspo_rs.train import train
+
+mpl.use("agg")
+from matplotlib import pyplot as plt
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+# Label → fields of the configuration.
+CONTENDERS = {
+    "gspo": {"algorithm": "gspo"},
+    "gspo, z-score": {"algorithm": "gspo", "advantage": "zscore"},
+    "grpo": {"algorithm": "grpo"},
+    "grpo, percentile": {"algorithm": "grpo", "advantage": "percentile"},
+    "dapo": {"algorithm": "dapo"},
+    "dr_grpo": {"algorithm": "dr_grpo"},
+    "sapo": {"algorithm": "sapo"},
+    "cispo": {"algorithm": "cispo"},
+    "rloo": {"algorithm": "rloo"},
+    "listwise": {"algorithm": "listwise"},
+}
+
+
+def main() -> None:
+    """Run what is missing, then write table and plots."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="directory of the story model")
+    parser.add_argument("--output", type=Path, default=Path("runs/compare"))
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    disable_progress_bar()
+    options.output.mkdir(parents=True, exist_ok=True)
+    file = options.output / "rewards.jsonl"
+    done = known(file)
+    for seed in range(options.seeds):
+        for task, base in (("demo", demo_run), ("stories", stories_run)):
+            for name in options.only:
+                if (task, name, seed, options.steps) in done:
+                    continue
+                config = base(options, seed)
+                folder = options.output / task / f"{name.replace(', ', '-')}-{seed}"
+                rewards = rewards_of(replace(config, **CONTENDERS[name], output_dir=str(folder)))
+                record = {"task": task, "name": name, "seed": seed, "steps": options.steps}
+                with file.open("a") as lines:
+                    lines.write(json.dumps({**record, "rewards": rewards}) + "\n")
+    done = {key: found for key, found in known(file).items() if key[3] == options.steps}
+    (options.output / "table.md").write_text(table(done))
+    for task in ("demo", "stories"):
+        draw(options.output / f"{task}.svg", task, done)
+
+
+def known(file: Path) -> dict[tuple[str, str, int, int], list[float]]:
+    """Read the rewards by step of every run that is done."""
+    records = map(json.loads, file.read_text().splitlines()) if file.exists() else []
+    return {(r["task"], r["name"], r["seed"], r["steps"]): r["rewards"] for r in records}
+
+
+def rewards_of(config: Config) -> list[float]:
+    """Train and return the mean reward of each step."""
+    result = train(config)
+    return [record["reward/mean"] for record in read(result.metrics_file) if record["step"] > 0]
+
+
+def demo_run(options: argparse.Namespace, seed: int) -> Config:
+    """Return the demo's run from its careless pupil, who is the same for every algorithm."""
+    sys.path.insert(0, str(EXAMPLES))
+    import demo
+    import demo_task
+
+    folder = options.output / f"demo-start-{seed}"
+    told = argparse.Namespace(output=folder, seed=seed, lessons=300, steps=options.steps)
+    if not (folder / "prompts.jsonl").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        questions = demo_task.words(random.Random(f"held out {seed}"), 64)
+        demo.taught(demo_task.tokenizer(), questions, told, Console(stderr=True))
+    return replace(demo.run_config(told), eval_size=0, logging_steps=options.steps)
+
+
+def stories_run(options: argparse.Namespace, seed: int) -> Config:
+    """Return the stories run."""
+    changes = [f"model={options.model}", f"max_steps={options.steps}", f"seed={seed}"]
+    changes += ["eval_size=0", "save_steps=0", "device=cpu", f"logging_steps={options.steps}"]
+    return replace(load(EXAMPLES / "stories.toml", changes), advantage=None)
+
+
+def table(done: dict[tuple[str, str, int, int], list[float]]) -> str:
+    """Return the mean reward of the first and last five steps, with the deviation over seeds."""
+    lines = ["| task | algorithm | first 5 steps | last 5 steps | deviation over seeds | seeds |"]
+    lines.append("|---|---|---:|---:|---:|---:|")
+    for task in ("demo", "stories"):
+        for name in CONTENDERS:
+            runs = [run for key, run in done.items() if key[:2] == (task, name)]
+            if runs:
+                first, last = ([statistics.mean(r[cut]) for r in runs] for cut in ENDS)
+                spread = f"{statistics.stdev(last):.3f}" if len(runs) > 1 else "-"
+                means = f"{statistics.mean(first):.3f} | {statistics.mean(last):.3f}"
+                lines.append(f"| {task} | {name} | {means} | {spread} | {len(runs)} |")
+    return "\n".join(lines) + "\n"
+
+
+ENDS = (slice(0, 5), slice(-5, None))
+
+
+def draw(path: Path, task: str, done: dict[tuple[str, str, int, int], list[float]]) -> None:
+    """Write reward over step: the mean over seeds, and the range of the seeds as a shade."""
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for name in CONTENDERS:
+        runs = np.array([run for key, run in done.items() if key[:2] == (task, name)])
+        if len(runs):
+            steps = np.arange(1, runs.shape[1] + 1)
+            (line,) = axes.plot(steps, runs.mean(axis=0), label=name)
+            colour = line.get_color()
+            axes.fill_between(steps, runs.min(axis=0), runs.max(axis=0), alpha=0.1, color=colour)
+    axes.set(xlabel="optimizer step", ylabel="mean reward", title=task)
+    axes.legend(ncols=2, fontsize="small")
+    figure.savefig(path)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Activations of a model: kept for the backward pass, or computed again by it layer by layer."""
+
+from typing import Any
+
+import torch
+
+
+class ActivationsError(ValueError):
+    """A model whose activations cannot be computed again; the message says why."""
+
+
+def recompute_activations(model: Any) -> None:
+    """Have the layers of a model keep their inputs only, and run again in the backward pass.
+
+    Costs one more forward pass and saves the memory of what happens inside the layers.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel or peft.PeftModel
+        In eval mode. Only the flag `training` of its layers themselves is raised, by which
+        transformers tells that a backward pass will follow; dropout inside them stays off.
+
+    Raises
+    ------
+    ActivationsError
+        If the model has no such layers, or they compute something else in training.
+
+    Examples
+    --------
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> shape = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
+    >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=4, **shape)).eval()
+    >>> recompute_activations(model)
+    >>> model.model.layers[0].training, model.model.layers[0].mlp.training
+    (True, False)
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    before = _probe(base)
+    # The new name of the method; the old one warns where both are there.
+    enable = getattr(base, "activation_checkpointing_enable", None)
+    try:
+        if enable is None:
+            base.gradient_checkpointing_enable({"use_reentrant": False})
+        else:
+            enable({"use_reentrant": False})
+    except ValueError as error:
+        raise ActivationsError(f"{type(base).__name__}: {error}") from error
+    for module in base.modules():
+        if getattr(module, "gradient_checkpointing", False):
+            module.training = True
+    if not torch.equal(before, _probe(base)):
+        raise ActivationsError(
+            f"{type(base).__name__} computes something else in training, such as dropout in its "
+            "layers; set its dropout to 0 or leave gradient_checkpointing off"
+        )
+
+
+@torch.no_grad()
+def _probe(model: Any) -> torch.Tensor:
+    ids = torch.tensor([[1, 2, 1, 2]], device=next(model.parameters()).device)
+    logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
+    return logits

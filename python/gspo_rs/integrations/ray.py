@@ -1,0 +1,193 @@
+"""Scores of groups on Ray Data: the columns and the bits of one machine, on many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gspo_rs.estimators import resolve
+from gspo_rs.expressions import NullIds
+from gspo_rs.polars import RewardNamespace
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+__all__ = ["check", "score"]
+
+COLUMNS = ("rank", "percentile", "advantage", "group_size", "group_mean", "group_std")
+# They look at all groups at once, which no worker has.
+OF_ALL_GROUPS = ("batch_std", "reinforce_pp", "gdpo")
+
+
+def score(
+    dataset: Dataset,
+    *,
+    by: str | Sequence[str],
+    reward: str = "reward",
+    estimator: str = "percentile",
+    partitions: int | None = None,
+    null_ids: NullIds = "error",
+    **options: Any,
+) -> Dataset:
+    """Add rank, percentile, advantage and the moments of its group to each row.
+
+    Parameters
+    ----------
+    dataset : ray.data.Dataset
+        Scored completions, one a row; the rows of a group may lie in any blocks.
+    by : str or sequence of str
+        The columns that name the group of a row.
+    reward : str
+        Column of the rewards: numbers or bools, null or NaN for an unscorable completion.
+    estimator : str
+        One of `gspo_rs.advantage` that looks at one group at a time.
+    partitions : int, optional
+        Blocks to shuffle the groups into; Ray's default, 200, if left out. A block is scored in
+        one task and has to fit in its memory.
+    null_ids : {"error", "drop"}
+        Whether a null key is an error, or its row gets nulls.
+    **options
+        Of the estimator. One that is a column is given as an expression:
+        ``lengths=pl.col("length")``.
+
+    Returns
+    -------
+    ray.data.Dataset
+        Lazy. Its columns and types, then ``rank``, ``percentile``, ``advantage``, ``group_size``,
+        ``group_mean`` and ``group_std``, as `RewardNamespace.score` of `gspo_rs.polars`, to the
+        bit. Rows come partition by partition: take a row number along if their order matters.
+
+    Raises
+    ------
+    ValueError
+        If the estimator is unknown or needs all groups at once, an option depends on the order
+        of rows, or `partitions` is less than 1. While it runs, within Ray's error: if a column is
+        missing or one of the new ones is there, a key is null, or a reward is infinite.
+    TypeError
+        If an option is unknown, or is neither a number, a name nor an expression.
+
+    Notes
+    -----
+    ``dataset.repartition(partitions, keys=by)`` brings each group into one block, which Ray never
+    splits after that, and one call scores a whole block in Rust: no Python runs for each group.
+    `check` counts again, independently.
+    """
+    keys = [by] if isinstance(by, str) else list(by)
+    _refuse_estimator(estimator, options)
+    if partitions is not None and partitions < 1:
+        raise ValueError(f"partitions is {partitions}; it is at least 1")
+    parts = partitions or dataset.context.default_hash_shuffle_parallelism
+
+    # Made by the worker, because an expression that calls Python does not travel.
+    def scores() -> pl.Expr:
+        return RewardNamespace(pl.col(reward)).score(keys, estimator, null_ids=null_ids, **options)
+
+    return dataset.repartition(parts, keys=keys).map_batches(
+        _scorer(scores, keys, reward),
+        batch_size=None,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+    )
+
+
+def check(scored: Dataset, *, by: str | Sequence[str], partitions: int | None = None) -> None:
+    """Count the rows of each group again and compare with its ``group_size``.
+
+    Parameters
+    ----------
+    scored : ray.data.Dataset
+        What `score` returns, or what was written of it.
+    by : str or sequence of str
+        The columns that name the group of a row.
+    partitions : int, optional
+        As in `score`.
+
+    Raises
+    ------
+    ValueError
+        If a group has another number of rows than its rows say; names one by its key.
+    """
+    from ray.data.aggregate import Count, Max, Min
+
+    keys = [by] if isinstance(by, str) else list(by)
+    counted = (
+        scored.select_columns([*keys, "group_size"])
+        .groupby(keys, num_partitions=partitions)
+        .aggregate(
+            Count(alias_name="rows"),
+            Min("group_size", alias_name="least"),
+            Max("group_size", alias_name="most"),
+        )
+    )
+    wrong = counted.map_batches(_differing, batch_size=None, batch_format="pyarrow").take(1)
+    if wrong:
+        group = ", ".join(f"{key}={wrong[0][key]!r}" for key in keys)
+        rows, sizes = wrong[0]["rows"], sorted({wrong[0]["least"], wrong[0]["most"]})
+        said = " and ".join(map(str, sizes))
+        raise ValueError(f"the group {group} has {rows} rows, but its rows say {said}")
+
+
+def _differing(counted: pa.Table) -> pa.Table:
+    if not counted.num_columns:  # an empty partition
+        return counted
+    rows = counted["rows"]
+    same = pc.and_(pc.equal(rows, counted["least"]), pc.equal(rows, counted["most"]))
+    return counted.filter(pc.invert(same))
+
+
+def _refuse_estimator(estimator: str, options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        if value is not None and not isinstance(value, int | float | str | pl.Expr):
+            kind = type(value).__name__
+            raise TypeError(f"{name} is {kind}; on Ray it is a number, a name or an expression")
+    resolve(estimator, options)
+    if estimator in OF_ALL_GROUPS:
+        raise ValueError(f"{estimator} needs all groups at once; on Ray, use one that needs one")
+    if options.get("ties") == "ordinal":
+        raise ValueError("ties='ordinal' follows the order of rows, which Ray does not keep")
+
+
+def _scorer(
+    scores: Callable[[], pl.Expr], keys: list[str], reward: str
+) -> Callable[[pa.Table], pa.Table]:
+    """Return what adds the scores to a block that holds its groups whole."""
+
+    def scored(table: pa.Table) -> pa.Table:
+        if not table.num_columns:  # an empty partition
+            return table
+        expression = scores()
+        names = list(dict.fromkeys(expression.meta.root_names()))
+        _refuse_columns(table, names)
+        # Only the short columns: the others keep their types and are not touched.
+        frame = pl.DataFrame(table.select(names))
+        _refuse_infinite(frame, keys, reward)
+        found = frame.select(expression.alias("score"))["score"].struct.unnest()
+        for column in found:
+            table = table.append_column(column.name, column.to_arrow())
+        return table
+
+    return scored
+
+
+def _refuse_columns(table: pa.Table, names: list[str]) -> None:
+    has = ", ".join(table.column_names)
+    for name in names:
+        if name not in table.column_names:
+            raise ValueError(f"the data set has no column {name!r}; it has {has}")
+    for name in COLUMNS:
+        if name in table.column_names:
+            raise ValueError(f"the data set has a column {name!r} already; rename or drop it")
+
+
+def _refuse_infinite(frame: pl.DataFrame, keys: list[str], reward: str) -> None:
+    if frame.schema[reward].is_float():
+        infinite = frame.filter(pl.col(reward).is_infinite())
+        if infinite.height:
+            group = ", ".join(f"{key}={infinite[key][0]!r}" for key in keys)
+            value = math.copysign(math.inf, infinite[reward][0])
+            raise ValueError(f"a reward of the group {group} is {value}; use null or NaN")
