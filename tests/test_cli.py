@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gspo_rs import cli
+from gspo_rs.commands.train import train
 
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
 
@@ -51,7 +51,7 @@ def test_help_answers_at_once():
 def test_bad_input_gets_one_line_and_code_two(tmp_path, capsys, text, message):
     path = tmp_path / "run.toml"
     path.write_text(text)
-    assert cli.train(path) == 2
+    assert train(path) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error

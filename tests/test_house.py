@@ -31,7 +31,7 @@ LAYERS = [
         "presets config runfile policy optimizer tokens minibatch lesson step checkpoint metrics "
         "display harvest rounds evaluate run train",
     ),
-    ("front", "cli integrations"),
+    ("front", "cli commands integrations"),
 ]
 LAYER_OF = {name: depth for depth, (_, names) in enumerate(LAYERS) for name in names.split()}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

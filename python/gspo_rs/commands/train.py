@@ -1,0 +1,50 @@
+"""`gspo-rs train`."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gspo_rs.commands.outcome import TOLD, interrupted, told
+from gspo_rs.runfile import load
+
+
+def train(
+    config: Path,
+    *,
+    resume: bool = False,
+    set_: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
+    verbose: Annotated[bool, Parameter(name=["-v", "--verbose"], negative="")] = False,
+) -> int:
+    """Train a causal language model as a TOML file says.
+
+    Parameters
+    ----------
+    config
+        The TOML file; its keys are the fields of `gspo_rs.train.Config`.
+    resume
+        Go on from the newest checkpoint in the output folder.
+    set_
+        key=value pairs that replace keys of the file.
+    verbose
+        Show where an error comes from.
+    """
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("gspo_rs").setLevel(logging.INFO)
+    try:
+        settings = load(config, set_ or [])
+        # Seconds of imports that `--help` and a typing mistake should not wait for.
+        from transformers.utils.logging import disable_progress_bar
+
+        from gspo_rs import train as training
+
+        disable_progress_bar()  # type: ignore[no-untyped-call] # would cut through the table
+        result = training.train(settings, resume=resume)
+    except KeyboardInterrupt:
+        return interrupted(f"`gspo-rs train {config} --resume` goes on")
+    except TOLD as error:
+        return told(error, verbose=verbose)
+    sys.stdout.write(f"{result.steps} steps; model in {result.final}\n")
+    return 0
