@@ -20,6 +20,7 @@ mod py;
 pub mod quantile;
 pub mod rank;
 pub mod rows;
+pub mod scoring;
 pub mod select;
 pub mod sorted;
 pub mod stream;

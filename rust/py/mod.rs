@@ -8,6 +8,7 @@
 mod call;
 mod columns;
 mod groups;
+mod scoring;
 mod selection;
 mod statistics;
 mod stream;
@@ -19,6 +20,8 @@ mod _core {
     const __version__: &str = env!("CARGO_PKG_VERSION");
     #[pymodule_export]
     use super::groups::PyGroups;
+    #[pymodule_export]
+    use super::scoring::{PyScores, exchange, file_digest};
     #[pymodule_export]
     use super::selection::{best_of, opo_, pairs, pass_at_k};
     #[pymodule_export]

@@ -4,7 +4,7 @@ use std::sync::{Mutex, TryLockError};
 
 use arrow_array::RecordBatchReader;
 use numpy::{IntoPyArray, PyArray1};
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3_arrow::{PyRecordBatch, PyRecordBatchReader};
 
@@ -14,6 +14,8 @@ impl From<StreamError> for PyErr {
     fn from(error: StreamError) -> Self {
         match error {
             StreamError::Source(message) => PyOSError::new_err(message),
+            StreamError::Disk(_) => PyOSError::new_err(error.to_string()),
+            StreamError::LittleMemory { .. } => PyMemoryError::new_err(error.to_string()),
             other => PyValueError::new_err(other.to_string()),
         }
     }

@@ -1,0 +1,294 @@
+//! The scores of a data set: fed batch by batch, computed group by group, given row by row.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
+use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch};
+use arrow_cast::cast;
+use arrow_schema::{DataType, Schema};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
+
+use super::part::{Part, Results};
+use super::spilled::Spilled;
+use super::Scored;
+use crate::stream::StreamError;
+use crate::stream::keys::{Keys, key_columns};
+
+/// What a run of scoring is.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The names of the key columns, which come first in every batch.
+    pub by: Vec<String>,
+    /// The name of the reward column, which comes last.
+    pub reward: String,
+    /// Whether rows are to be compared with a second reading: 4 bytes more a row.
+    pub checked: bool,
+    /// Whether negative rewards are refused.
+    pub refuse_negative: bool,
+    /// Bytes that ids and scores may take in memory.
+    pub budget: usize,
+    /// Where they go beyond that.
+    pub directory: PathBuf,
+}
+
+/// Some whole groups: rewards group after group, and where the groups begin.
+pub type Chunk = (Vec<f64>, Vec<i64>);
+
+#[derive(Debug)]
+enum State {
+    Memory(Part),
+    Spilled(Spilled),
+}
+
+/// See the module.
+pub struct Scores {
+    settings: Settings,
+    state: State,
+    rows: u64,
+    digest: Box<Xxh3>,
+    /// The groups that were taken and not yet put.
+    taken: Range<usize>,
+    grouped: bool,
+}
+
+/// One batch of ids and rewards, and how each row is digested.
+struct Rows {
+    keys: Keys,
+    rewards: Float64Array,
+}
+
+impl Scores {
+    /// Scores that nothing has been fed to.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            state: State::Memory(Part::default()),
+            rows: 0,
+            digest: Box::new(Xxh3::new()),
+            taken: 0..0,
+            grouped: false,
+        }
+    }
+
+    /// Rows fed so far.
+    #[must_use]
+    pub fn n_rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Groups known so far; of spilled rows, those that were computed.
+    #[must_use]
+    pub fn n_groups(&self) -> usize {
+        match &self.state {
+            State::Memory(part) => part.n_groups(),
+            State::Spilled(spilled) => spilled.n_groups(),
+        }
+    }
+
+    /// Whether the rows have gone through the disk.
+    #[must_use]
+    pub fn spilled(&self) -> bool {
+        matches!(self.state, State::Spilled(_))
+    }
+
+    /// Takes in the next batch; `first_row` is what errors call its first row.
+    ///
+    /// # Errors
+    /// A null key, an infinite, negative or rounded reward, a type that cannot be a key or a
+    /// reward, or a full disk.
+    pub fn push(&mut self, batch: &RecordBatch, first_row: usize) -> Result<(), StreamError> {
+        let rows = Rows::of(batch, &self.settings, first_row)?;
+        let mut scratch = Vec::new();
+        let mut digests = Vec::with_capacity(batch.num_rows() * 8);
+        let mut code = None;
+        for row in 0..batch.num_rows() {
+            let reward = rows.rewards.value(row);
+            let key = rows.keys.bytes(row, &mut scratch);
+            let digest = digest(key, reward);
+            digests.extend_from_slice(&digest.to_le_bytes());
+            match &mut self.state {
+                State::Memory(part) => {
+                    if code.is_none() || !rows.keys.same(row - 1, row) {
+                        code = part.interner.code(key);
+                    }
+                    part.codes.push(code.ok_or(StreamError::TooManyGroups)?);
+                    part.rewards.push(reward);
+                    if self.settings.checked {
+                        part.checks.push(short(digest));
+                    }
+                }
+                State::Spilled(spilled) => spilled.push(key, reward, self.rows, short(digest))?,
+            }
+            self.rows += 1;
+        }
+        self.digest.update(&digests);
+        self.spill_if_large()
+    }
+
+    /// The digest of the ids and rewards since the last call, of one file for instance.
+    pub fn end_file(&mut self) -> u64 {
+        std::mem::replace(&mut self.digest, Box::new(Xxh3::new())).digest()
+    }
+
+    fn spill_if_large(&mut self) -> Result<(), StreamError> {
+        let State::Memory(part) = &mut self.state else {
+            return Ok(());
+        };
+        if part.memory() <= self.settings.budget && part.len() < u32::MAX as usize {
+            return Ok(());
+        }
+        let part = std::mem::take(part);
+        let spilled = Spilled::new(&part, &self.settings)?;
+        self.state = State::Spilled(spilled);
+        Ok(())
+    }
+
+    /// The next whole groups, of about `rows` rows; `None` after the last.
+    ///
+    /// # Errors
+    /// If the disk fails, or one partition does not fit the memory.
+    pub fn take(&mut self, rows: usize) -> Result<Option<Chunk>, StreamError> {
+        if !self.grouped {
+            self.grouped = true;
+            match &mut self.state {
+                State::Memory(part) => part.group(),
+                State::Spilled(spilled) => spilled.start(self.rows)?,
+            }
+        }
+        let end = self.taken.end;
+        let (part, first) = match &mut self.state {
+            State::Memory(part) => (part, end),
+            State::Spilled(spilled) => match spilled.part_after(end)? {
+                Some(found) => found,
+                None => return Ok(None),
+            },
+        };
+        if first == part.n_groups() {
+            return Ok(None);
+        }
+        self.taken = part.some_groups(first, rows);
+        Ok(Some(part.take(&self.taken)))
+    }
+
+    /// Takes in what was found for the groups that [`Scores::take`] gave.
+    pub fn put(&mut self, results: Results<'_>) {
+        match &mut self.state {
+            State::Memory(part) => part.put(&self.taken, results),
+            State::Spilled(spilled) => spilled.part().put(&self.taken, results),
+        }
+    }
+
+    /// Frees what only computing needed.
+    pub fn settle(&mut self) {
+        if let State::Memory(part) = &mut self.state {
+            part.settle();
+        }
+    }
+
+    /// What the rows `start..stop` are told.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn scored(&mut self, start: u64, stop: u64) -> Result<Vec<Scored>, StreamError> {
+        match &mut self.state {
+            State::Memory(part) => {
+                let rows = index(start)..index(stop);
+                Ok(rows.map(|row| part.scored(row)).collect())
+            }
+            State::Spilled(spilled) => spilled.scored(start, stop),
+        }
+    }
+
+    /// The first row of `batch` that is not what row `start` and those after it were.
+    ///
+    /// # Errors
+    /// As [`Scores::push`].
+    pub fn changed(
+        &mut self,
+        batch: &RecordBatch,
+        start: u64,
+        first_row: usize,
+    ) -> Result<Option<usize>, StreamError> {
+        let rows = Rows::of(batch, &self.settings, first_row)?;
+        let known = self.scored(start, start + batch.num_rows() as u64)?;
+        let mut scratch = Vec::new();
+        let mut seen = |row: usize| {
+            let key = rows.keys.bytes(row, &mut scratch);
+            short(digest(key, rows.rewards.value(row)))
+        };
+        let mut rows = (0..).zip(&known);
+        let wrong = rows.find(|&(row, known)| known.check != seen(row));
+        Ok(wrong.map(|(row, _)| first_row + row))
+    }
+}
+
+/// A row number as an index: as many rows are in memory.
+fn index(row: u64) -> usize {
+    usize::try_from(row).expect("rows in memory fit the address space")
+}
+
+fn digest(key: &[u8], reward: f64) -> u64 {
+    xxh3_64_with_seed(key, reward.to_bits())
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "32 bits of the digest are kept")]
+fn short(digest: u64) -> u32 {
+    digest as u32
+}
+
+impl Rows {
+    fn of(batch: &RecordBatch, settings: &Settings, first_row: usize) -> Result<Self, StreamError> {
+        let (key, reward) = columns(&batch.schema(), settings)?;
+        let source = |error: arrow_schema::ArrowError| StreamError::Source(error.to_string());
+        let keys = Keys::of(batch, &key).map_err(source)?;
+        if let Some((row, place)) = keys.first_null {
+            return Err(StreamError::NullKey {
+                name: settings.by[place].clone(),
+                row: first_row + row,
+            });
+        }
+        let column = batch.column(reward);
+        let rewards = cast(column, &DataType::Float64).map_err(source)?;
+        let rewards = rewards.as_primitive::<Float64Type>();
+        let filled = rewards.iter().map(|reward| match reward {
+            Some(reward) if !reward.is_nan() => reward,
+            _ => f64::NAN,
+        });
+        let rewards = Float64Array::from_iter_values(filled);
+        refuse(&rewards, column, settings, first_row)?;
+        Ok(Self { keys, rewards })
+    }
+}
+
+/// The places of the keys and of the reward.
+fn columns(schema: &Schema, settings: &Settings) -> Result<(Vec<usize>, usize), StreamError> {
+    let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+    let n = settings.by.len();
+    Ok((key_columns(schema, &names[..n])?, n))
+}
+
+fn refuse(
+    rewards: &Float64Array,
+    column: &ArrayRef,
+    settings: &Settings,
+    first_row: usize,
+) -> Result<(), StreamError> {
+    let whole = matches!(column.data_type(), DataType::Int64 | DataType::UInt64);
+    let wrong = |value: f64| {
+        value.is_infinite()
+            || (whole && value.abs() >= 2.0_f64.powi(53))
+            || (settings.refuse_negative && value < 0.0)
+    };
+    let Some(row) = rewards.values().iter().position(|&value| wrong(value)) else {
+        return Ok(());
+    };
+    let (name, value) = (settings.reward.clone(), rewards.value(row));
+    Err(StreamError::BadReward {
+        name,
+        row: first_row + row,
+        value,
+    })
+}
