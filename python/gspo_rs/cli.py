@@ -13,7 +13,9 @@ app = App(
 
 # Name → the line of `--help`; the command is `gspo_rs.commands.NAME:NAME`.
 COMMANDS = {
+    "score": "Score completions in files: rank, percentile and advantage in their group.",
     "train": "Train a causal language model as a TOML file says.",
+    "verify": "Check an output of `score` against its manifest.",
 }
 for name, line in COMMANDS.items():
     app.command(f"gspo_rs.commands.{name}:{name}", name=name, help=line)

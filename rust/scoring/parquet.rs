@@ -12,8 +12,8 @@ use parquet::basic::{Compression, Repetition, Type as Physical, ZstdLevel};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::data_type::{DoubleType, Int64Type};
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, ParquetMetaData};
 use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, ParquetMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
@@ -71,11 +71,18 @@ pub fn append(source: &Path, target: &Path, rows: u64, next: &mut Next<'_>) -> R
     let file = metadata.file_metadata();
     if u64::try_from(file.num_rows()).ok() != Some(rows) {
         let found = file.num_rows();
-        return Err(told(format!("it has {found} rows where it had {rows} before")));
+        return Err(told(format!(
+            "it has {found} rows where it had {rows} before"
+        )));
     }
     let root = file.schema_descr().root_schema();
     let fields = root.get_fields().iter().cloned().chain(fields()?);
-    let mut writer = create(target, root.name(), fields.collect(), key_values(&metadata)?)?;
+    let mut writer = create(
+        target,
+        root.name(),
+        fields.collect(),
+        key_values(&metadata)?,
+    )?;
     let mut start = 0;
     for group in metadata.row_groups() {
         let mut out = writer.next_row_group()?;
@@ -228,7 +235,9 @@ fn encode(
     let schema = Arc::new(schema.build()?);
     let mut writer = SerializedFileWriter::new(&mut file, schema, properties(Vec::new()))?;
     let mut group = writer.next_row_group()?;
-    let mut column = group.next_column()?.ok_or_else(|| told("no column".into()))?;
+    let mut column = group
+        .next_column()?
+        .ok_or_else(|| told("no column".into()))?;
     let (mut floats, mut ints) = (Vec::new(), Vec::new());
     let mut levels = Vec::with_capacity(scored.len());
     for row in scored {

@@ -85,7 +85,9 @@ impl Part {
     /// The groups from `first` on that have about `rows` rows together, at least one.
     pub(super) fn some_groups(&self, first: usize, rows: usize) -> Range<usize> {
         let goal = (self.starts[first] as usize).saturating_add(rows);
-        let end = self.starts.partition_point(|&start| (start as usize) < goal);
+        let end = self
+            .starts
+            .partition_point(|&start| (start as usize) < goal);
         first..end.clamp(first + 1, self.n_groups())
     }
 

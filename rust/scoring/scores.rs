@@ -10,9 +10,9 @@ use arrow_cast::cast;
 use arrow_schema::{DataType, Schema};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
+use super::Scored;
 use super::part::{Part, Results};
 use super::spilled::Spilled;
-use super::Scored;
 use crate::stream::StreamError;
 use crate::stream::keys::{Keys, key_columns};
 
@@ -101,30 +101,33 @@ impl Scores {
     /// reward, or a full disk.
     pub fn push(&mut self, batch: &RecordBatch, first_row: usize) -> Result<(), StreamError> {
         let rows = Rows::of(batch, &self.settings, first_row)?;
-        let mut scratch = Vec::new();
-        let mut digests = Vec::with_capacity(batch.num_rows() * 8);
-        let mut code = None;
-        for row in 0..batch.num_rows() {
-            let reward = rows.rewards.value(row);
-            let key = rows.keys.bytes(row, &mut scratch);
-            let digest = digest(key, reward);
-            digests.extend_from_slice(&digest.to_le_bytes());
-            match &mut self.state {
-                State::Memory(part) => {
-                    if code.is_none() || !rows.keys.same(row - 1, row) {
-                        code = part.interner.code(key);
-                    }
-                    part.codes.push(code.ok_or(StreamError::TooManyGroups)?);
-                    part.rewards.push(reward);
-                    if self.settings.checked {
-                        part.checks.push(short(digest));
-                    }
+        let digests = rows.digests();
+        match &mut self.state {
+            State::Memory(part) => {
+                let codes = &mut part.codes;
+                let keys = &mut part.interner;
+                if !keys.codes(&rows.keys, batch.num_rows(), |code| codes.push(code)) {
+                    return Err(StreamError::TooManyGroups);
                 }
-                State::Spilled(spilled) => spilled.push(key, reward, self.rows, short(digest))?,
+                part.rewards.extend_from_slice(rows.rewards.values());
+                if self.settings.checked {
+                    part.checks
+                        .extend(digests.iter().map(|&digest| short(digest)));
+                }
             }
-            self.rows += 1;
+            State::Spilled(spilled) => {
+                let mut scratch = Vec::new();
+                for (at, &digest) in digests.iter().enumerate() {
+                    let key = rows.keys.bytes(at, &mut scratch);
+                    let row = self.rows + at as u64;
+                    spilled.push(key, rows.rewards.value(at), row, short(digest))?;
+                }
+            }
         }
-        self.digest.update(&digests);
+        self.rows += batch.num_rows() as u64;
+        for digest in digests {
+            self.digest.update(&digest.to_le_bytes());
+        }
         self.spill_if_large()
     }
 
@@ -214,14 +217,10 @@ impl Scores {
     ) -> Result<Option<usize>, StreamError> {
         let rows = Rows::of(batch, &self.settings, first_row)?;
         let known = self.scored(start, start + batch.num_rows() as u64)?;
-        let mut scratch = Vec::new();
-        let mut seen = |row: usize| {
-            let key = rows.keys.bytes(row, &mut scratch);
-            short(digest(key, rows.rewards.value(row)))
-        };
-        let mut rows = (0..).zip(&known);
-        let wrong = rows.find(|&(row, known)| known.check != seen(row));
-        Ok(wrong.map(|(row, _)| first_row + row))
+        let digests = rows.digests();
+        let mut pairs = known.iter().zip(digests);
+        let wrong = pairs.position(|(known, digest)| known.check != short(digest));
+        Ok(wrong.map(|row| first_row + row))
     }
 }
 
@@ -230,16 +229,26 @@ fn index(row: u64) -> usize {
     usize::try_from(row).expect("rows in memory fit the address space")
 }
 
-fn digest(key: &[u8], reward: f64) -> u64 {
-    xxh3_64_with_seed(key, reward.to_bits())
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "32 bits of the digest are kept")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "32 bits of the digest are kept"
+)]
 fn short(digest: u64) -> u32 {
     digest as u32
 }
 
 impl Rows {
+    /// One word per row that tells its key and its reward.
+    fn digests(&self) -> Vec<u64> {
+        let mut scratch = Vec::new();
+        let rewards = self.rewards.values().iter().enumerate();
+        rewards
+            .map(|(row, reward)| {
+                xxh3_64_with_seed(self.keys.bytes(row, &mut scratch), reward.to_bits())
+            })
+            .collect()
+    }
+
     fn of(batch: &RecordBatch, settings: &Settings, first_row: usize) -> Result<Self, StreamError> {
         let (key, reward) = columns(&batch.schema(), settings)?;
         let source = |error: arrow_schema::ArrowError| StreamError::Source(error.to_string());

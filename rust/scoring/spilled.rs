@@ -119,7 +119,6 @@ impl Spilled {
         let (part, rows) = (&mut self.part, &mut self.rows);
         let checked = self.settings.checked;
         self.keys
-            
             .read(number, |piece| read(piece, part, rows, checked))?;
         self.n_groups += part.n_groups();
         part.group();

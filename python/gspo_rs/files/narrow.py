@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from gspo_rs._core import Scores
 from gspo_rs.advantages import advantage
+from gspo_rs.estimators import resolve
 from gspo_rs.files.inputs import Input, checked
 from gspo_rs.files.keep import choose
 from gspo_rs.files.options import COLUMNS, OF_THE_BATCH, Options
@@ -112,10 +114,16 @@ def compute(scores: Scores, options: Options, progress: Progress) -> Tally:
 
 
 def _columns(rewards: Floats, groups: Groups, options: Options) -> list[Floats]:
-    told = [("rank", {"method": "average"}), "group_mean", "group_std"]
-    found = rows(rewards, groups, told)
-    given = options.estimator_options
-    return [*found, advantage(rewards, groups, options.estimator, **given)]
+    told: list[str | tuple[str, dict[str, Any]]] = [
+        ("rank", {"method": "average"}),
+        "group_mean",
+        "group_std",
+    ]
+    given = resolve(options.estimator, dict(options.estimator_options))
+    if options.estimator in OF_THE_BATCH or given.get("pool") is not None:
+        gain = advantage(rewards, groups, options.estimator, **options.estimator_options)
+        return [*rows(rewards, groups, told), gain]
+    return rows(rewards, groups, [*told, ("advantage", {"estimator": options.estimator, **given})])
 
 
 def _refuse_drift(given: Input, schema: pl.Schema, first: tuple[str, pl.Schema]) -> None:
