@@ -14,10 +14,16 @@ from hypothesis import strategies as st
 import gspo_rs as gs
 from gspo_rs.files import options
 
-FILES = (
-    "rg_easy wildbench_judge10 rg_policy3 llama3b_amc_aime50 tot_game24_200 gsm8k_solutions4 "
-    "qwen_math_rm8 wmt21_ted_zhen_mqm"
-).split()
+FILES = [
+    "rg_easy",
+    "wildbench_judge10",
+    "rg_policy3",
+    "llama3b_amc_aime50",
+    "tot_game24_200",
+    "gsm8k_solutions4",
+    "qwen_math_rm8",
+    "wmt21_ted_zhen_mqm",
+]
 COLUMNS = ["rank", "percentile", "advantage", "group_size", "group_mean", "group_std"]
 
 

@@ -2,6 +2,8 @@
 //!
 //! The texts beside them are never decoded: [`parquet`] copies their bytes as they are.
 
+mod batch;
+mod disk;
 mod interner;
 pub mod parquet;
 mod part;

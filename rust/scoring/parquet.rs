@@ -1,7 +1,6 @@
 //! Scores written as Parquet: beside the columns of a file whose bytes are copied, or alone.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,18 +14,16 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, ParquetMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
-use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::reader::ChunkReader;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type, TypePtr};
 use rayon::prelude::*;
-use xxhash_rust::xxh3::Xxh3;
 
 use super::Scored;
+use super::disk::{Chunks, Hashed};
 
 /// Rows per row group of a file of scores alone.
 const ROW_GROUP: u64 = 1 << 18;
-/// Bytes read and written at a time.
-const BUFFER: usize = 1 << 20;
 
 /// The columns that are written, with the numbers that each row has in them.
 const COLUMNS: [(&str, fn(&Scored) -> Cell); 6] = [
@@ -172,23 +169,17 @@ fn create(
     key_values: Vec<KeyValue>,
 ) -> Result<Output> {
     let schema = Type::group_type_builder(root).with_fields(fields).build()?;
-    let hashed = Hashed {
-        file: BufWriter::with_capacity(BUFFER, File::create(target)?),
-        hash: Box::new(Xxh3::new()),
-        bytes: 0,
-    };
+    let hashed = Hashed::create(target)?;
     SerializedFileWriter::new(hashed, Arc::new(schema), properties(key_values))
 }
 
 fn finish(mut writer: Output, rows: u64) -> Result<Written> {
     writer.finish()?;
-    let hashed = writer.inner_mut();
-    hashed.flush()?;
-    hashed.file.get_ref().sync_all()?;
+    let (bytes, digest) = writer.inner_mut().finish()?;
     Ok(Written {
         rows,
-        bytes: hashed.bytes,
-        digest: hashed.hash.digest128(),
+        bytes,
+        digest,
     })
 }
 
@@ -266,47 +257,4 @@ fn encode(
 
 fn told(message: String) -> ParquetError {
     ParquetError::General(message)
-}
-
-/// A file that is read in long pieces.
-struct Chunks(File);
-
-impl Length for Chunks {
-    fn len(&self) -> u64 {
-        self.0.len()
-    }
-}
-
-impl ChunkReader for Chunks {
-    type T = BufReader<File>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T> {
-        let mut file = self.0.try_clone()?;
-        file.seek(SeekFrom::Start(start))?;
-        Ok(BufReader::with_capacity(BUFFER, file))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
-        self.0.get_bytes(start, length)
-    }
-}
-
-/// A file whose bytes are digested on their way.
-struct Hashed {
-    file: BufWriter<File>,
-    hash: Box<Xxh3>,
-    bytes: u64,
-}
-
-impl Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hash.update(&bytes[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -27,7 +28,7 @@ class Progress:
         console = Console(file=sys.stderr)
         self._bars = Bars(*columns, console=console, disable=not sys.stderr.isatty())
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         self._bars.start()
         return self
 

@@ -101,9 +101,7 @@ def _told(scores: Scores, start: int, stop: int) -> pl.DataFrame:
     )
 
 
-def _check(
-    given: Input, seen: Read, options: Options, scores: Scores, progress: Progress
-) -> None:
+def _check(given: Input, seen: Read, options: Options, scores: Scores, progress: Progress) -> None:
     """Read every column of every row, and compare ids and rewards with those of the first pass."""
     row = 0
     for frame in _frames(given, seen.rows):
@@ -147,9 +145,7 @@ def _compare(
         raise ValueError(f"{given.source.name} changed at row {changed} while it was scored")
 
 
-def _rewrite(
-    given: Input, seen: Read, target: Path, options: Options, scores: Scores
-) -> int:
+def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: Scores) -> int:
     """Decode the rows, add their scores, and write them."""
     lock, kept, rows = Lock(), 0, 0
     problems: list[Exception] = []

@@ -170,7 +170,5 @@ def _refuse_foreign(target: Path) -> None:
 
 def _is_whole(path: Path, entry: OutputEntry) -> bool:
     return (
-        path.is_file()
-        and path.stat().st_size == entry.size
-        and file_digest(path) == entry.digest
+        path.is_file() and path.stat().st_size == entry.size and file_digest(path) == entry.digest
     )
