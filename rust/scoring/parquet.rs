@@ -25,8 +25,10 @@ use super::disk::{Chunks, Hashed};
 /// Rows per row group of a file of scores alone.
 const ROW_GROUP: u64 = 1 << 18;
 
+type CellOf = fn(&Scored) -> Cell;
+
 /// The columns that are written, with the numbers that each row has in them.
-const COLUMNS: [(&str, fn(&Scored) -> Cell); 6] = [
+const COLUMNS: [(&str, CellOf); 6] = [
     ("rank", |row| Cell::Float(row.rank())),
     ("percentile", |row| Cell::Float(row.percentile())),
     ("advantage", |row| Cell::Float(Some(row.advantage))),
@@ -216,11 +218,7 @@ fn add(out: &mut SerializedRowGroupWriter<'_, Hashed>, scored: &[Scored]) -> Res
 }
 
 /// Encodes one column of scores as a Parquet file of its own in memory.
-fn encode(
-    scored: &[Scored],
-    cell: fn(&Scored) -> Cell,
-    field: TypePtr,
-) -> Result<(Bytes, ColumnChunkMetaData)> {
+fn encode(scored: &[Scored], cell: CellOf, field: TypePtr) -> Result<(Bytes, ColumnChunkMetaData)> {
     let schema = Type::group_type_builder("schema").with_fields(vec![field]);
     let mut file = Vec::new();
     let schema = Arc::new(schema.build()?);

@@ -33,6 +33,7 @@ pub struct Settings {
 pub type Chunk = (Vec<f64>, Vec<i64>);
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one of them")]
 enum State {
     Memory(Part),
     Spilled(Spilled),
