@@ -113,8 +113,9 @@ def check(tmp_path, capfd, kind, seed):
     assert "Traceback" not in error
     assert "panicked" not in error
     if code == 0 and kind in MAY_PASS:
-        rows = pl.read_parquet(bad)
-        assert gs.scan(folder / "out").select(rows.columns).collect().equals(rows)
+        if layout == "wide":  # a narrow run reads no text, and can't know that it is damaged
+            rows = pl.read_parquet(bad)
+            assert gs.scan(folder / "out").select(rows.columns).collect().equals(rows)
         return False
     assert code in (1, 2)
     assert error.startswith("error: ")
