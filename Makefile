@@ -40,6 +40,7 @@ soak: .venv/.core ## long randomised runs
 bench: .venv/.core ## rivals in the same run, results checked equal first (MODEL=… adds TRL)
 	$(BIN)/python benches/bench_groups.py --rows 20000000 --sizes 16 --ids int --tasks all \
 		--only gspo_rs "Polars in memory" "Polars streaming" DuckDB
+	$(BIN)/python benches/bench_score.py
 	$(BIN)/python benches/bench_losses.py
 	$(BIN)/python benches/bench_step.py
 ifdef MODEL

@@ -102,7 +102,7 @@ CONTESTANTS = {
     "copy": copy,
     "wide": lambda source, target: ours(source, target, "wide"),
     "narrow": lambda source, target: ours(source, target, "narrow"),
-    "narrow, 256 MiB": lambda source, target: ours(source, target, "narrow", "256MiB"),
+    "narrow, spilled": lambda source, target: ours(source, target, "narrow", "192MiB"),
     "Polars over": over,
     "DuckDB": duckdb,
 }
