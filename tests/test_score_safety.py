@@ -48,21 +48,31 @@ def digests(target):
     return [(entry.name, entry.digest) for entry in gs.verify(target).outputs]
 
 
+def begun(folder, target):
+    """Start a run and wait until it works, so that imports are not what is killed."""
+    run = start(folder, target, "--estimator", "zscore")
+    place = target.with_name(f".{target.name}.gspo-rs")
+    while not place.exists() and run.poll() is None:
+        time.sleep(0.001)
+    return run
+
+
 def killed_over_an_old_output(folder, tmp_path, rounds):
     """Kill runs that replace an output; return how many left the old one."""
     asked = {"by": "prompt_id", "estimator": "zscore"}
     gs.score(folder, tmp_path / "old", by="prompt_id", layout="narrow")
     gs.score(folder, tmp_path / "whole", **asked)
     old, new = digests(tmp_path / "old"), digests(tmp_path / "whole")
-    begun = time.monotonic()
-    assert start(folder, tmp_path / "timed", "--estimator", "zscore").wait() == 0
-    seconds = time.monotonic() - begun
+    run = begun(folder, tmp_path / "timed")
+    since = time.monotonic()
+    assert run.wait() == 0
+    seconds = time.monotonic() - since
     stayed = 0
     for seed in range(rounds):
         target = tmp_path / f"out{seed}"
         shutil.copytree(tmp_path / "old", target)
-        run = start(folder, target, "--estimator", "zscore")
-        time.sleep(random.Random(seed).uniform(0.2, 1.1) * seconds)
+        run = begun(folder, target)
+        time.sleep(random.Random(seed).uniform(0, 1.1) * seconds)
         run.kill()
         run.communicate()
         found = digests(target)
