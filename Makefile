@@ -39,6 +39,7 @@ soak: .venv/.core ## long randomised runs
 
 bench: .venv/.core ## rivals in the same run, results checked equal first (MODEL=… adds TRL)
 	$(BIN)/python benches/bench_groups.py --suite short
+	$(BIN)/python benches/bench_score.py
 	$(BIN)/python benches/bench_losses.py
 	$(BIN)/python benches/bench_step.py
 ifdef MODEL

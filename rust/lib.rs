@@ -26,6 +26,7 @@ mod radix;
 pub mod rank;
 pub mod rows;
 mod scratch;
+pub mod scoring;
 pub mod select;
 pub mod sorted;
 pub mod stream;

@@ -105,7 +105,7 @@ def test_rust_kernels_know_neither_python_nor_arrow(path):
     inside = path.relative_to(ROOT / "rust").parts[0]
     if inside != "py":
         assert "pyo3" not in text
-    if inside not in ("py", "ids", "stream"):
+    if inside not in ("py", "ids", "stream", "scoring"):
         assert "arrow_" not in text
     assert "unsafe" not in text
 

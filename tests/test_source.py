@@ -47,7 +47,7 @@ def test_a_column_that_is_null_in_the_first_thousand_lines_has_its_type(tmp_path
     [
         ("gone.parquet", FileNotFoundError, r"no such file: .*gone\.parquet"),
         ("*.parquet", FileNotFoundError, r"no file matches .*\*\.parquet"),
-        ("", IsADirectoryError, r"is a folder; name its files, such as .*\*\.parquet"),
+        ("", FileNotFoundError, r"no file below .* is one of \.parquet"),
         ("notes.txt", ValueError, r"format of .*notes\.txt' by its suffix; known: \.parquet"),
     ],
 )

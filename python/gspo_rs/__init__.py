@@ -4,6 +4,9 @@ The array functions live here; ``gspo_rs.losses`` and ``gspo_rs.logprobs`` need 
 ``gspo_rs.train`` needs transformers, and neither is imported unless you ask for it.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from gspo_rs._core import __version__
 from gspo_rs.advantages import advantage, advantage_from_wins
 from gspo_rs.buffer import GroupBuffer
@@ -23,6 +26,11 @@ from gspo_rs.statistics import (
     top_fraction,
 )
 
+if TYPE_CHECKING:
+    from gspo_rs.files.scan import scan
+    from gspo_rs.files.score import score
+    from gspo_rs.files.verify import verify
+
 __all__ = [
     "GroupBuffer",
     "GroupStats",
@@ -39,7 +47,23 @@ __all__ = [
     "quantile",
     "rank",
     "rows",
+    "scan",
+    "score",
     "soft_overlong_penalty",
     "stats",
     "top_fraction",
+    "verify",
 ]
+
+# What works on files needs Polars; it is loaded when it is first asked for.
+LAZY = {
+    "scan": "gspo_rs.files.scan",
+    "score": "gspo_rs.files.score",
+    "verify": "gspo_rs.files.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(LAZY[name]), name)

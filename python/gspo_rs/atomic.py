@@ -39,13 +39,13 @@ def directory(target: Path) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
-        _sync_tree(partial)
+        sync_tree(partial)
         remove(target)
         partial.rename(target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def remove(target: Path) -> None:
@@ -102,12 +102,12 @@ def file(target: Path) -> Iterator[Path]:
     partial = target.with_name(f"{_ASIDE}{target.name}")
     try:
         yield partial
-        _sync(partial)
+        sync(partial)
         partial.rename(target)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def write_text(target: Path, text: str) -> None:
@@ -124,13 +124,27 @@ def write_text(target: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def _sync_tree(folder: Path) -> None:
+def sync_tree(folder: Path) -> None:
+    """Bring a folder and all that lies below it to the disk.
+
+    Parameters
+    ----------
+    folder : Path
+        Its files and folders are synced one by one.
+    """
     for path in sorted(folder.rglob("*")):
-        _sync(path)
-    _sync(folder)
+        sync(path)
+    sync(folder)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring one file or folder to the disk.
+
+    Parameters
+    ----------
+    path : Path
+        A folder's sync makes the names in it last.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

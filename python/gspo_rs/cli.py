@@ -19,9 +19,11 @@ COMMANDS = {
     "pairs": "Write preference pairs for DPO: prompt, chosen, rejected, margin.",
     "report": "Write one HTML page about scored completions.",
     "rows": "Write one row per completion out of groups as lists.",
+    "score": "Score completions in files: rank, percentile and advantage in their group.",
     "select": "Choose rows by rules and write which they are.",
     "stats": "Describe scored groups in a table.",
     "train": "Train a causal language model as a TOML file says.",
+    "verify": "Check an output of `score` against its manifest.",
     "verl": "Write one prompt per group in the schema of verl.",
 }
 for name, line in COMMANDS.items():

@@ -24,6 +24,9 @@ SCANNERS: Mapping[str, Callable[[list[str]], pl.LazyFrame]] = {
     ".jsonl": lambda files: pl.scan_ndjson(files, infer_schema_length=None),
     ".ndjson": lambda files: pl.scan_ndjson(files, infer_schema_length=None),
     ".csv": lambda files: pl.scan_csv(files, glob=False, infer_schema_length=None),
+    ".arrow": lambda files: pl.scan_ipc(files, glob=False),
+    ".ipc": lambda files: pl.scan_ipc(files, glob=False),
+    ".feather": lambda files: pl.scan_ipc(files, glob=False),
 }
 
 # Bytes of rows that Polars may read before they are taken, and the number of rows that it is
@@ -162,8 +165,10 @@ def locate(source: SourceLike) -> Source:
     Parameters
     ----------
     source : path, glob, sequence of these, LazyFrame or DataFrame
-        Files of one format, told by the suffix: ``.parquet``, ``.jsonl``, ``.ndjson`` or ``.csv``.
-        The files of a glob are read in the order of their names.
+        Files of one format, told by the suffix: ``.parquet``, ``.jsonl``, ``.ndjson``, ``.csv``,
+        ``.arrow``, ``.ipc`` or ``.feather``; a folder stands for those below it. The files of a
+        glob or folder are read in the order of their names. Addresses such as ``s3://`` and
+        ``hf://`` are Parquet, and go to Polars as they are.
 
     Returns
     -------
@@ -184,11 +189,32 @@ def locate(source: SourceLike) -> Source:
     if isinstance(source, pl.LazyFrame | pl.DataFrame):
         return Source(source.lazy(), f"the {type(source).__name__}")
     given = [source] if isinstance(source, str | Path) else list(source)
-    files = [file for path in given for file in _matches(str(path))]
-    if not files:
-        raise ValueError("the list of files is empty")
+    if given and all(remote(str(path)) for path in given):
+        return Source(pl.scan_parquet([str(path) for path in given]), str(given[0]))
+    files = files_of([str(path) for path in given])
     name = str(given[0]) if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"
     return Source(scan_files(files), name, tuple(files))
+
+
+def files_of(paths: Sequence[str]) -> list[str]:
+    """List the files that paths, globs and folders stand for.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is not there, or no file matches.
+    ValueError
+        If no path is given.
+    """
+    files = [file for path in paths for file in _matches(path)]
+    if not files:
+        raise ValueError("the list of files is empty")
+    return files
+
+
+def remote(path: str) -> bool:
+    """Tell whether `path` is an address, such as ``s3://bucket/file.parquet``."""
+    return "://" in path
 
 
 def scan_files(files: list[str]) -> pl.LazyFrame:
@@ -205,7 +231,7 @@ def scan_files(files: list[str]) -> pl.LazyFrame:
 def _matches(path: str) -> list[str]:
     """Return the file `path`, or the files that it matches as a glob."""
     if Path(path).is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name its files, such as {path}/*.parquet")
+        return _below(Path(path))
     # First, because brackets are legal in file names.
     if Path(path).is_file():
         return [path]
@@ -216,6 +242,18 @@ def _matches(path: str) -> list[str]:
     found = sorted(file for file in matches if Path(file).is_file())
     if not found:
         raise FileNotFoundError(f"no file matches {path}")
+    return found
+
+
+def _below(folder: Path) -> list[str]:
+    """Return the files of known formats below a folder; hidden ones are not looked at."""
+    found = []
+    for file in sorted(folder.rglob("*")):
+        hidden = any(part[0] in "._" for part in file.relative_to(folder).parts)
+        if file.suffix.lower() in SCANNERS and file.is_file() and not hidden:
+            found.append(str(file))
+    if not found:
+        raise FileNotFoundError(f"no file below {folder} is one of {', '.join(SCANNERS)}")
     return found
 
 

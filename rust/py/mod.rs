@@ -10,6 +10,7 @@ mod buffer_state;
 mod call;
 mod columns;
 mod groups;
+mod scoring;
 mod selection;
 mod statistics;
 mod stream;
@@ -23,6 +24,8 @@ mod _core {
     use super::buffer::PyGroupBuffer;
     #[pymodule_export]
     use super::groups::PyGroups;
+    #[pymodule_export]
+    use super::scoring::{PyScores, exchange, file_digest};
     #[pymodule_export]
     use super::selection::{best_of, opo_, pairs, pass_at_k};
     #[pymodule_export]

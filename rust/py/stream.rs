@@ -4,7 +4,9 @@ use std::sync::{Mutex, TryLockError};
 
 use arrow_array::RecordBatchReader;
 use numpy::{IntoPyArray, PyArray1};
-use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{
+    PyKeyboardInterrupt, PyMemoryError, PyOSError, PyRuntimeError, PyValueError,
+};
 use pyo3::prelude::*;
 use pyo3_arrow::{PyRecordBatch, PyRecordBatchReader};
 
@@ -18,6 +20,8 @@ impl From<StreamError> for PyErr {
                 PyKeyboardInterrupt::new_err(())
             }
             StreamError::Source(message) => PyOSError::new_err(message),
+            StreamError::Disk(_) => PyOSError::new_err(error.to_string()),
+            StreamError::LittleMemory { .. } => PyMemoryError::new_err(error.to_string()),
             other => PyValueError::new_err(other.to_string()),
         }
     }

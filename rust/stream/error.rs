@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// What a stream of groups can have wrong with it; rows are counted from 0.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum StreamError {
     /// No key column was named.
@@ -38,6 +38,24 @@ pub enum StreamError {
         /// The row at which the group began.
         began: usize,
     },
+    /// A reward that cannot be scored with.
+    BadReward {
+        /// The reward column.
+        name: String,
+        /// The row.
+        row: usize,
+        /// The reward.
+        value: f64,
+    },
+    /// More groups, or longer keys, than 32 bits can number.
+    TooManyGroups,
+    /// A partition of the keys that does not fit the memory.
+    LittleMemory {
+        /// Bytes that would do.
+        needed: usize,
+    },
+    /// The disk failed while rows were put aside.
+    Disk(String),
     /// The producer of the stream failed, in its own words.
     Source(String),
 }
@@ -66,8 +84,36 @@ impl fmt::Display for StreamError {
                 "row {row} belongs to the group that began at row {began} and had ended; \
                  the rows of a group must lie side by side here"
             ),
+            Self::BadReward { name, row, value } => write!(
+                f,
+                "the reward {name:?} is {value} at row {row}; {}",
+                remedy(*value)
+            ),
+            Self::TooManyGroups => write!(f, "more groups than 32 bits can number"),
+            Self::LittleMemory { needed } => write!(
+                f,
+                "the groups of one partition need {} MiB; raise memory_limit by as much",
+                needed >> 20
+            ),
+            Self::Disk(message) => write!(f, "cannot put rows aside: {message}"),
             Self::Source(message) => write!(f, "{message}"),
         }
+    }
+}
+
+fn remedy(value: f64) -> &'static str {
+    if value.is_infinite() {
+        "use null or NaN for a completion that cannot be scored"
+    } else if value < 0.0 && value > -(2.0_f64.powi(53)) {
+        "maxrl divides by the mean of a group and takes no negative rewards"
+    } else {
+        "float64 would round it"
+    }
+}
+
+impl From<std::io::Error> for StreamError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Disk(error.to_string())
     }
 }
 

@@ -11,10 +11,10 @@ use arrow_select::take::take;
 use super::StreamError;
 
 /// The key columns of one record batch, ready to be compared row by row.
-pub(super) struct Keys {
+pub(crate) struct Keys {
     columns: Vec<Column>,
     /// The first row that is null in a key column, and the place of that column in the key.
-    pub(super) first_null: Option<(usize, usize)>,
+    pub(crate) first_null: Option<(usize, usize)>,
 }
 
 /// One key column whose rows can be borrowed as bytes; equal bytes are equal keys.
@@ -29,7 +29,7 @@ enum Column {
 }
 
 /// Finds the columns named `by` and checks that their types can be keys.
-pub(super) fn key_columns(schema: &Schema, by: &[String]) -> Result<Vec<usize>, StreamError> {
+pub(crate) fn key_columns(schema: &Schema, by: &[String]) -> Result<Vec<usize>, StreamError> {
     if by.is_empty() {
         return Err(StreamError::NoKey);
     }
@@ -70,7 +70,7 @@ fn is_key(found: &DataType) -> bool {
 
 impl Keys {
     /// Takes the columns `key` out of `batch`.
-    pub(super) fn of(batch: &RecordBatch, key: &[usize]) -> Result<Self, ArrowError> {
+    pub(crate) fn of(batch: &RecordBatch, key: &[usize]) -> Result<Self, ArrowError> {
         let mut columns = Vec::with_capacity(key.len());
         let mut first_null = None;
         for (place, &index) in key.iter().enumerate() {
@@ -89,14 +89,14 @@ impl Keys {
     }
 
     /// Whether two rows of the batch belong to the same group.
-    pub(super) fn same(&self, a: usize, b: usize) -> bool {
+    pub(crate) fn same(&self, a: usize, b: usize) -> bool {
         self.columns
             .iter()
             .all(|column| column.row(a) == column.row(b))
     }
 
     /// Writes the key of `row` over `key`, so that equal bytes are equal keys in any batch.
-    pub(super) fn encode(&self, row: usize, key: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, row: usize, key: &mut Vec<u8>) {
         key.clear();
         for column in &self.columns {
             let value = column.row(row);
@@ -106,6 +106,15 @@ impl Keys {
             }
             key.extend_from_slice(value);
         }
+    }
+
+    /// The key of `row` where it lies, or written into `scratch` if several columns make it.
+    pub(crate) fn bytes<'a>(&'a self, row: usize, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        if let [column] = self.columns.as_slice() {
+            return column.row(row);
+        }
+        self.encode(row, scratch);
+        scratch
     }
 }
 

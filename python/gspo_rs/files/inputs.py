@@ -1,0 +1,159 @@
+"""The files of a source, each with the name of the output that it gets."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from gspo_rs.source import KEY, NUMBER, Source, SourceLike, files_of, remote, scan_files
+
+__all__ = ["Input", "Stamp", "inputs_of", "unchanged"]
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells a file that was rewritten: its size and the time of its last change."""
+
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file to be scored, or a whole LazyFrame.
+
+    `name` is that of its output, below the target; `path` and `stamp` are None for rows that
+    are in no file of this machine.
+    """
+
+    source: Source
+    name: str
+    path: str | None = None
+    stamp: Stamp | None = None
+
+    @property
+    def is_parquet(self) -> bool:
+        """Whether the bytes of the columns can be copied as they are."""
+        return self.path is not None and self.path.lower().endswith(".parquet")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Name the file in whatever is wrong with its rows."""
+        try:
+            with self.source.reading():
+                yield
+        except (ValueError, TypeError) as error:
+            if self.source.name in str(error):
+                raise
+            raise type(error)(f"{self.source.name}: {error}") from error
+
+    def count(self) -> int:
+        """Return the number of rows; cheap for Parquet."""
+        with self.reading():
+            return int(self.source.frame.select(pl.len()).collect(engine="streaming").item())
+
+
+def inputs_of(source: SourceLike, target: Path) -> list[Input]:
+    """List what is to be scored into `target`.
+
+    Raises
+    ------
+    OSError
+        If a file is missing or can't be read.
+    ValueError
+        If no file is found, or two would get the same output.
+    """
+    if isinstance(source, pl.LazyFrame | pl.DataFrame):
+        return [Input(Source(source.lazy(), f"the {type(source).__name__}"), "scores.parquet")]
+    given = [str(source)] if isinstance(source, str | Path) else [str(path) for path in source]
+    if any(map(remote, given)):
+        return [_remote(path, number) for number, path in enumerate(given)]
+    files = [os.path.realpath(file) for file in files_of(given)]
+    base = _base(given, files)
+    found = [_local(file, base) for file in files]
+    _refuse_clashes(found, Path(os.path.realpath(target)))
+    return found
+
+
+def unchanged(given: Input) -> None:
+    """Raise if the file is not the one that was listed.
+
+    Raises
+    ------
+    ValueError
+        Naming the file.
+    """
+    if given.path is not None and _stamp(given.path) != given.stamp:
+        raise ValueError(f"{given.path} changed while it was scored; start again")
+
+
+def _local(file: str, base: str) -> Input:
+    relative = os.path.relpath(file, base)
+    hive = any("=" in part for part in Path(relative).parent.parts)
+    frame = scan_files([file])
+    if hive:
+        frame = pl.scan_parquet(file, glob=False, hive_partitioning=True)
+    name = str(Path(relative).with_suffix(".parquet"))
+    return Input(Source(frame, file, (file,)), name, file, _stamp(file))
+
+
+def _remote(path: str, number: int) -> Input:
+    return Input(Source(pl.scan_parquet(path), path), f"part-{number:05}.parquet")
+
+
+def _stamp(file: str) -> Stamp:
+    found = Path(file).stat()
+    return Stamp(found.st_size, found.st_mtime_ns)
+
+
+def _base(given: list[str], files: list[str]) -> str:
+    """Return the folder that output names start below: that of the glob, or the common one."""
+    if len(given) == 1:
+        path = Path(given[0])
+        if path.is_dir():
+            return os.path.realpath(path)
+        if not path.is_file():
+            parts = []
+            for part in path.parts:
+                if glob.has_magic(part):
+                    break
+                parts.append(part)
+            return os.path.realpath(Path(*parts) if parts else ".")
+    return os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+
+
+def _refuse_clashes(found: list[Input], target: Path) -> None:
+    owner: dict[str, str | None] = {}
+    for one in found:
+        if Path(str(one.path)).is_relative_to(target):
+            raise ValueError(f"{one.path} lies in the output {target}; choose another output")
+        if one.name in owner:
+            other = owner[one.name]
+            raise ValueError(f"{other} and {one.path} would both be written as {one.name}")
+        owner[one.name] = one.path
+
+
+def checked(given: Input, by: tuple[str, ...], reward: str, taken: tuple[str, ...]) -> pl.Schema:
+    """Check the columns of one file.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or has the name of one that will be added.
+    TypeError
+        If a key or the reward has a type that can't be one.
+    """
+    schema = given.source.check([*((key, KEY) for key in by), (reward, NUMBER)])
+    for name in taken:
+        if name in schema:
+            raise ValueError(
+                f"{given.source.name} has a column {name!r} already, which scoring adds; "
+                "rename or drop it first"
+            )
+    return schema

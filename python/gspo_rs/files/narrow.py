@@ -1,0 +1,142 @@
+"""The first pass: only ids and rewards are read, and every group is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from gspo_rs._core import Scores
+from gspo_rs.advantages import advantage
+from gspo_rs.estimators import resolve
+from gspo_rs.files.inputs import Input, checked
+from gspo_rs.files.keep import choose
+from gspo_rs.files.options import COLUMNS, OF_THE_BATCH, Options
+from gspo_rs.files.progress import Progress
+from gspo_rs.groups import Groups
+from gspo_rs.rows import Floats, rows
+
+__all__ = ["Read", "Tally", "compute", "read"]
+
+# Rows of whole groups that are computed at a time.
+CHUNK = 1 << 18
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read of one file: its first row among all, its rows, and their digest."""
+
+    start: int
+    rows: int
+    digest: str
+
+
+@dataclass
+class Tally:
+    """What was found, counted."""
+
+    groups: int = 0
+    uninformative: int = 0
+    kept: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+def read(inputs: list[Input], options: Options, scores: Scores, progress: Progress) -> list[Read]:
+    """Feed the ids and rewards of all files to `scores`.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        Naming the file, the column and the row.
+    """
+    found: list[Read] = []
+    first: tuple[str, pl.Schema] | None = None
+    for given in inputs:
+        with given.reading():
+            schema = checked(given, options.by, options.reward, COLUMNS)
+        first = first or (given.source.name, schema)
+        _refuse_drift(given, schema, first)
+        start, row = scores.n_rows, 0
+        for frame in narrow_frames(given, options):
+            with given.reading():
+                row += scores.push(frame, row)
+            progress.advance(frame.height)
+        found.append(Read(start, row, scores.end_file()))
+    if not scores.n_rows:
+        names = inputs[0].source.name if len(inputs) == 1 else f"all {len(inputs)} files"
+        raise ValueError(f"{names}: no rows to score")
+    return found
+
+
+def narrow_frames(given: Input, options: Options) -> Iterator[pl.DataFrame]:
+    """Yield the key columns and the reward of one file, some rows at a time."""
+    columns = [pl.col(key).alias(f"key{i}") for i, key in enumerate(options.by)]
+    columns.append(pl.col(options.reward).alias("reward"))
+    with given.reading():
+        yield from given.source.frame.select(columns).collect_batches(maintain_order=True)
+
+
+def compute(scores: Scores, options: Options, progress: Progress) -> Tally:
+    """Compute every group, some at a time."""
+    tally = Tally()
+    chunk = CHUNK
+    if options.estimator in OF_THE_BATCH:
+        chunk = scores.n_rows
+        if scores.spilled:
+            needed = (100 * scores.n_rows >> 20) + 256
+            raise MemoryError(
+                f"{options.estimator} needs all rewards at once; raise memory_limit to {needed}MiB"
+            )
+    while (taken := scores.take(chunk)) is not None:
+        rewards, offsets = taken
+        groups = Groups.from_offsets(offsets)
+        rank, mean, std, gain = _columns(rewards, groups, options)
+        firsts = offsets[:-1]
+        scored = np.add.reduceat(~np.isnan(rewards), firsts, dtype=np.int64)
+        mask = None
+        tally.kept += len(rewards)
+        if options.rules:
+            chosen = choose(rewards, groups, options.rules)
+            mask = chosen.mask
+            tally.kept += int(mask.sum()) - len(rewards)
+            for reason, count in chosen.dropped.items():
+                tally.dropped[reason] = tally.dropped.get(reason, 0) + count
+        scores.put(rank, gain, mask, scored, mean[firsts], std[firsts])
+        tally.groups += groups.n_groups
+        differs = np.fmax.reduceat(rank, firsts) > np.fmin.reduceat(rank, firsts)
+        tally.uninformative += int((~differs).sum())
+        progress.advance(len(rewards))
+    scores.settle()
+    return tally
+
+
+def _columns(rewards: Floats, groups: Groups, options: Options) -> list[Floats]:
+    told: list[str | tuple[str, dict[str, Any]]] = [
+        ("rank", {"method": "average"}),
+        "group_mean",
+        "group_std",
+    ]
+    given = resolve(options.estimator, dict(options.estimator_options))
+    if options.estimator in OF_THE_BATCH or given.get("pool") is not None:
+        gain = advantage(rewards, groups, options.estimator, **options.estimator_options)
+        return [*rows(rewards, groups, told), gain]
+    return rows(rewards, groups, [*told, ("advantage", {"estimator": options.estimator, **given})])
+
+
+def _refuse_drift(given: Input, schema: pl.Schema, first: tuple[str, pl.Schema]) -> None:
+    name, expected = first
+    if schema == expected:
+        return
+    for column in [*expected, *schema]:
+        here, there = schema.get(column), expected.get(column)
+        if here != there:
+            found = "is missing" if here is None else f"is {here}"
+            wanted = "is not there" if there is None else f"is {there}"
+            raise ValueError(
+                f"{given.source.name}: column {column!r} {found}, but in {name} it {wanted}; "
+                "the files of one source have the same columns"
+            )
+    raise ValueError(f"{given.source.name} has its columns in another order than {name}")

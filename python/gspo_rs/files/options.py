@@ -1,0 +1,121 @@
+"""What a run of scoring is asked to do, checked before anything is read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+
+from gspo_rs.advantages import OF_SEVERAL, advantage
+from gspo_rs.files.keep import Rule, parse
+
+__all__ = ["COLUMNS", "Layout", "Options", "options_of"]
+
+Layout: TypeAlias = Literal["wide", "narrow"]
+
+COLUMNS: Final = ("rank", "percentile", "advantage", "group_size", "group_mean", "group_std")
+# A statistic of the whole batch: all rewards have to be in memory at once.
+OF_THE_BATCH: Final = ("batch_std", "reinforce_pp")
+
+UNITS: Final = {"": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
+# What reading and writing take at a time, beside the ids and scores.
+BUFFERS: Final = 128 << 20
+LEAST: Final = BUFFERS + (16 << 20)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that decides the bytes of an output, and the memory that may be used."""
+
+    by: tuple[str, ...]
+    reward: str
+    estimator: str
+    estimator_options: Mapping[str, Any]
+    layout: Layout
+    keep: str
+    rules: tuple[Rule, ...]
+    memory_limit: int
+
+    @property
+    def budget(self) -> int:
+        """Bytes that ids and scores may take."""
+        return self.memory_limit - BUFFERS
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what decides the output, as JSON keeps it."""
+        given = {name: _plain(value) for name, value in self.estimator_options.items()}
+        return {
+            "by": list(self.by),
+            "reward": self.reward,
+            "estimator": self.estimator,
+            "estimator_options": given,
+            "layout": self.layout,
+            "keep": self.keep,
+        }
+
+
+def options_of(
+    *,
+    by: str | Sequence[str],
+    reward: str,
+    estimator: str,
+    estimator_options: Mapping[str, Any],
+    layout: str,
+    keep: str,
+    memory_limit: str | int,
+) -> Options:
+    """Check what was asked for.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a wrong name or value; the message has the right ones.
+    """
+    keys = (by,) if isinstance(by, str) else tuple(by)
+    if not keys or len(set(keys)) < len(keys):
+        raise ValueError(f"`by` is {by!r}; it names at least one column, and none twice")
+    if layout not in ("wide", "narrow"):
+        raise ValueError(f"layout is {layout!r}; use 'wide' or 'narrow'")
+    if estimator in OF_SEVERAL:
+        raise ValueError(f"{estimator} needs several rewards a row; score reads one column")
+    if estimator == "opo":
+        raise ValueError("opo needs the lengths of the completions; use gspo_rs.advantage for it")
+    # Estimators check their options when they are called.
+    advantage([0.0, 1.0], [0, 0], estimator, **estimator_options)
+    return Options(
+        keys,
+        reward,
+        estimator,
+        dict(estimator_options),
+        "wide" if layout == "wide" else "narrow",
+        keep,
+        parse(keep),
+        _bytes(memory_limit),
+    )
+
+
+def _bytes(limit: str | int) -> int:
+    """Return a number of bytes from ``2GiB``, ``256 MiB`` or a number.
+
+    Examples
+    --------
+    >>> _bytes("256MiB") == 256 << 20
+    True
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]I?B)?\s*", str(limit), re.IGNORECASE)
+    if match is None or isinstance(limit, bool):
+        raise ValueError(f"memory_limit is {limit!r}; write it as '2GiB' or a number of bytes")
+    unit = (match[2] or "").upper()
+    found = int(float(match[1]) * UNITS[unit if not unit or "I" in unit else f"{unit[0]}IB"])
+    if found < LEAST:
+        raise ValueError(f"memory_limit is {limit}; scoring needs at least {LEAST >> 20}MiB")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON gives it back."""
+    return json.loads(json.dumps(np.asarray(value).tolist()))

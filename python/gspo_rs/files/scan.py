@@ -1,0 +1,90 @@
+"""An output read back: its rows with their scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from gspo_rs.files.manifest import InputEntry, Manifest, OutputEntry, load
+from gspo_rs.source import scan_files
+
+__all__ = ["scan"]
+
+
+def scan(target: str | Path) -> pl.LazyFrame:
+    """Scan the output of `gspo_rs.score`: all columns of the rows, with their scores.
+
+    Parameters
+    ----------
+    target : path
+        The folder. A narrow output is joined lazily to the files that were scored, file by file
+        and row by row.
+
+    Returns
+    -------
+    LazyFrame
+        In the order of the input.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it has no manifest, or a file that was scored is gone.
+    ValueError
+        If a file that was scored has changed since, or rows of a LazyFrame were scored narrow.
+
+    Examples
+    --------
+    >>> import tempfile, gspo_rs as gs
+    >>> frame = pl.DataFrame({"prompt_id": ["a", "a"], "reward": [0.0, 1.0]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = gs.score(frame, Path(folder) / "out", by="prompt_id")
+    ...     scan(Path(folder) / "out").select("reward", "percentile").collect().rows()
+    [(0.0, 0.0), (1.0, 1.0)]
+    """
+    folder = Path(target)
+    manifest = load(folder)
+    for entry in manifest.outputs:
+        if not (folder / entry.name).is_file():
+            raise FileNotFoundError(f"{folder / entry.name} is missing")
+    if manifest.options["layout"] == "wide":
+        return pl.concat([_scored(folder, entry) for entry in manifest.outputs])
+    pairs = zip(manifest.inputs, manifest.outputs, strict=True)
+    return pl.concat([_joined(folder, manifest, *pair) for pair in pairs])
+
+
+def _scored(folder: Path, entry: OutputEntry) -> pl.LazyFrame:
+    hive = any("=" in part for part in Path(entry.name).parent.parts)
+    return pl.scan_parquet(folder / entry.name, glob=False, hive_partitioning=hive)
+
+
+def _joined(
+    folder: Path, manifest: Manifest, given: InputEntry, entry: OutputEntry
+) -> pl.LazyFrame:
+    source = _source(folder, given, hive="=" in entry.name)
+    scores = pl.scan_parquet(folder / entry.name, glob=False, hive_partitioning=False)
+    if manifest.options["keep"] == "all":
+        return pl.concat([source, scores], how="horizontal")
+    index = source.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    return index.join(scores, on="row", how="inner", maintain_order="left").drop("row")
+
+
+def _source(folder: Path, given: InputEntry, *, hive: bool) -> pl.LazyFrame:
+    if given.path is None:
+        raise ValueError(
+            f"{folder} has the scores of rows that are in no file here; join its files to them "
+            'with pl.concat([rows, pl.scan_parquet(…)], how="horizontal")'
+        )
+    path = Path(given.path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}, which was scored, is gone")
+    found = path.stat()
+    if (found.st_size, found.st_mtime_ns) != (given.size, given.mtime_ns):
+        raise ValueError(f"{path} has changed since it was scored; score it again")
+    if path.suffix.lower() != ".parquet":
+        return scan_files([str(path)])
+    frame = pl.scan_parquet(path, glob=False, hive_partitioning=hive)
+    rows = int(frame.select(pl.len()).collect().item())
+    if rows != given.rows:
+        raise ValueError(f"{path} has {rows} rows, {given.rows} were scored; score it again")
+    return frame

@@ -1,0 +1,277 @@
+"""Scored completions larger than memory: every row gets its rank, percentile and advantage."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gspo_rs._core import Scores
+from gspo_rs.files.inputs import Input, inputs_of
+from gspo_rs.files.manifest import InputEntry, Manifest, OutputEntry, load
+from gspo_rs.files.narrow import Read, Tally, compute, read
+from gspo_rs.files.options import Layout, Options, options_of
+from gspo_rs.files.progress import Progress
+from gspo_rs.files.wide import write_narrow, write_wide
+from gspo_rs.files.workplace import Workplace, is_done, workplace
+from gspo_rs.source import SourceLike
+
+__all__ = ["Report", "score"]
+
+# Bytes that the scores of a row take in a file, and that a row takes in the spill: generously.
+WRITTEN = 24
+SPILLED = 110
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run of scoring did.
+
+    Attributes
+    ----------
+    output : Path
+        The folder that was written.
+    rows, kept, groups, uninformative : int
+        Rows read and written; groups, and those whose rewards are all equal.
+    dropped : dict of str to int
+        Rows that each rule of `keep` left out.
+    files, skipped : int
+        Files of the output, and how many of them were whole from a run before.
+    spilled : bool
+        Whether ids and scores went through the disk.
+    """
+
+    output: Path
+    rows: int
+    kept: int
+    groups: int
+    uninformative: int
+    dropped: dict[str, int]
+    files: int
+    skipped: int
+    spilled: bool
+
+
+def score(
+    source: SourceLike,
+    target: str | Path,
+    *,
+    by: str | Sequence[str],
+    reward: str = "reward",
+    estimator: str = "percentile",
+    layout: Layout = "wide",
+    memory_limit: str | int = "2GiB",
+    resume: bool = True,
+    keep: str = "all",
+    **options: Any,
+) -> Report:
+    """Score completions in files, however large, and write them with their scores.
+
+    Parameters
+    ----------
+    source : path, glob, folder, address, sequence of these, LazyFrame or DataFrame
+        One row per completion: Parquet, NDJSON, CSV or Arrow IPC by suffix; ``s3://``, ``hf://``
+        and other addresses are Parquet, read by Polars. The rows of a group may lie anywhere.
+    target : path
+        The folder of the output: one Parquet file per input file, of the same relative name,
+        and ``manifest.json``. An output that is there stays whole until the new one is.
+    by : str or sequence of str
+        The columns that name the group of a row.
+    reward : str
+        Column of the rewards: numbers or bools, null or NaN for an unscorable completion.
+    estimator : str
+        The advantage, and `options` are its options; see `gspo_rs.advantage`.
+    layout : {"wide", "narrow"}
+        Whether the output has all columns of the input, or the scores alone, row by row.
+    memory_limit : str or int
+        Bytes, such as ``"2GiB"``, that ids, scores and buffers may take beside the libraries.
+        Beyond it ids and scores go through temporary files beside the output.
+    resume : bool
+        Whether to go on where a run stopped that was killed or interrupted.
+    keep : str
+        Which rows to write: ``"all"``, or rules such as ``"informative,top:0.25"``; see
+        `gspo_rs.files.keep`.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError, TypeError
+        For bad options, bad columns (a missing one, a wrong type, a null id, an infinite
+        reward, columns that differ between files, names that would be given twice), or files
+        that change meanwhile. Names the file, the column and the row within the file.
+    OSError
+        If a file can't be read, or the disk is too small.
+    MemoryError
+        If the memory limit is too small; says what is needed.
+    RuntimeError
+        If another process writes the same output.
+
+    Notes
+    -----
+    New columns: ``rank`` (mid-ranks, from 1), ``percentile``, ``advantage``, ``group_size``,
+    ``group_mean``, ``group_std`` (ddof 1), with the bits of the array functions. The first pass
+    reads ids and rewards alone and holds 16 bytes a row (20 for a wide output) and the keys; the
+    texts are read once more to be checked, and their bytes are copied.
+
+    Examples
+    --------
+    >>> import tempfile, polars as pl
+    >>> frame = pl.DataFrame({"prompt_id": ["a", "b", "a"], "reward": [0.0, 1.0, 1.0]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = score(frame, Path(folder) / "out", by="prompt_id")
+    ...     found = pl.read_parquet(Path(folder) / "out" / "*.parquet")
+    >>> report.groups, found["rank"].to_list()
+    (2, [1.0, 1.0, 2.0])
+    """
+    asked = options_of(
+        by=by,
+        reward=reward,
+        estimator=estimator,
+        estimator_options=options,
+        layout=layout,
+        keep=keep,
+        memory_limit=memory_limit,
+    )
+    folder = Path(target).absolute()
+    inputs = inputs_of(source, folder)
+    with workplace(folder) as place:
+        if resume and (manifest := _finished(place, asked, inputs)):
+            place.remove()
+            return _report(folder, manifest, skipped=len(manifest.outputs), spilled=False)
+        place.begin(asked.recorded() | {"inputs": _stamps(inputs)}, resume=resume)
+        try:
+            return _run(place, asked, inputs)
+        except Exception:
+            # What Ctrl-C or a crash leaves can be resumed; a failure would only come again.
+            place.remove()
+            raise
+
+
+def _stamps(inputs: list[Input]) -> list[dict[str, Any]]:
+    return [
+        {"path": given.path or given.source.name, **(asdict(given.stamp) if given.stamp else {})}
+        for given in inputs
+    ]
+
+
+def _finished(place: Workplace, asked: Options, inputs: list[Input]) -> Manifest | None:
+    """Return the manifest of the target if it is what was asked for already."""
+    if not place.target.exists() or not any(place.target.iterdir()):
+        return None
+    manifest = load(place.target)
+    stamps = [(e.path, e.size, e.mtime_ns) for e in manifest.inputs]
+    now = [(i.path, i.stamp.size, i.stamp.mtime_ns) for i in inputs if i.stamp]
+    same = manifest.options == asked.recorded() and stamps == now
+    return manifest if same and is_done(manifest, place.target) else None
+
+
+def _run(place: Workplace, asked: Options, inputs: list[Input]) -> Report:
+    scores = Scores(
+        list(asked.by),
+        asked.reward,
+        checked=asked.layout == "wide",
+        refuse_negative=asked.estimator == "maxrl",
+        budget=asked.budget,
+        directory=str(place.folder),
+    )
+    with Progress() as progress:
+        total = sum(given.count() for given in inputs) if _countable(inputs) else None
+        _check_space(place, asked, inputs, total)
+        progress.begin("reading", total)
+        seen = read(inputs, asked, scores, progress)
+        place.same_contents([one.digest for one in seen])
+        progress.begin("scoring", scores.n_rows)
+        tally = compute(scores, asked, progress)
+        progress.begin("writing", scores.n_rows)
+        skipped = len(place.done)
+        outputs = _write(place, asked, inputs, seen, scores=scores, progress=progress)
+        manifest = _manifest(asked, inputs, seen, outputs, tally)
+        place.commit(manifest)
+    return _report(place.target, manifest, skipped=skipped, spilled=scores.spilled)
+
+
+def _countable(inputs: list[Input]) -> bool:
+    return all(given.is_parquet for given in inputs)
+
+
+def _write(
+    place: Workplace,
+    asked: Options,
+    inputs: list[Input],
+    seen: list[Read],
+    *,
+    scores: Scores,
+    progress: Progress,
+) -> list[OutputEntry]:
+    write = write_wide if asked.layout == "wide" else write_narrow
+    for given, known in zip(inputs, seen, strict=True):
+        if given.name in place.done:
+            progress.advance(known.rows)
+            continue
+        target = place.new / given.name
+        entry = write(given, known, target, options=asked, scores=scores, progress=progress)
+        place.finish_file(entry)
+    return [place.done[given.name] for given in inputs]
+
+
+def _check_space(place: Workplace, asked: Options, inputs: list[Input], rows: int | None) -> None:
+    """Refuse to start where the disk can't hold the output."""
+    given = sum(one.stamp.size for one in inputs if one.stamp)
+    rows = rows if rows is not None else given // 64
+    needed = rows * WRITTEN + (given if asked.layout == "wide" else 0)
+    if rows * 44 > asked.budget:
+        needed += rows * SPILLED
+    free = shutil.disk_usage(place.folder).free
+    if needed > free:
+        raise OSError(
+            f"the output {place.target} may take {needed >> 20} MiB, but only {free >> 20} MiB of "
+            "its disk are free"
+        )
+
+
+def _manifest(
+    asked: Options,
+    inputs: list[Input],
+    seen: list[Read],
+    outputs: list[OutputEntry],
+    tally: Tally,
+) -> Manifest:
+    entries = [
+        InputEntry(
+            given.path,
+            given.stamp.size if given.stamp else None,
+            given.stamp.mtime_ns if given.stamp else None,
+            known.rows,
+            known.digest,
+        )
+        for given, known in zip(inputs, seen, strict=True)
+    ]
+    return Manifest(
+        options=asked.recorded(),
+        inputs=entries,
+        outputs=outputs,
+        rows=sum(known.rows for known in seen),
+        kept=tally.kept,
+        groups=tally.groups,
+        uninformative=tally.uninformative,
+        dropped=tally.dropped,
+    )
+
+
+def _report(folder: Path, manifest: Manifest, *, skipped: int, spilled: bool) -> Report:
+    return Report(
+        output=folder,
+        rows=manifest.rows,
+        kept=manifest.kept,
+        groups=manifest.groups,
+        uninformative=manifest.uninformative,
+        dropped=manifest.dropped,
+        files=len(manifest.outputs),
+        skipped=skipped,
+        spilled=spilled,
+    )

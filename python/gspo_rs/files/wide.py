@@ -1,0 +1,188 @@
+"""The second pass: each file once more, checked row by row, written with its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Lock
+
+import polars as pl
+
+from gspo_rs._core import Scores, file_digest
+from gspo_rs.atomic import sync
+from gspo_rs.files.inputs import Input, unchanged
+from gspo_rs.files.manifest import OutputEntry
+from gspo_rs.files.narrow import Read
+from gspo_rs.files.options import COLUMNS, Options
+from gspo_rs.files.progress import Progress
+from gspo_rs.source import next_window
+
+__all__ = ["write_narrow", "write_wide"]
+
+ROW = "__gspo_rs_row"
+TOLD = "__gspo_rs_told"
+ROW_GROUP = 1 << 17
+# Types of the columns that are added, and of what chooses rows.
+TYPES = pl.Struct(
+    {name: pl.Int64 if name == "group_size" else pl.Float64 for name in COLUMNS}
+    | {"keep": pl.Boolean}
+)
+
+
+def write_wide(
+    given: Input, seen: Read, target: Path, *, options: Options, scores: Scores, progress: Progress
+) -> OutputEntry:
+    """Write one file with all its columns and the scores.
+
+    The column chunks of a Parquet file are copied byte for byte, after all of them have been
+    read once; anything else is decoded and written anew.
+
+    Raises
+    ------
+    ValueError
+        If a row is not what it was in the first pass; names the file and the row.
+    OSError
+        If the file can't be read, or the disk is full.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if given.is_parquet and not options.rules:
+        unchanged(given)
+        _check(given, seen, options, scores, progress)
+        assert given.path is not None
+        with given.reading():
+            rows, size, digest = scores.write_beside(given.path, target, seen.start, seen.rows)
+        unchanged(given)
+        return OutputEntry(given.name, rows, size, digest)
+    rows = _rewrite(given, seen, target, options, scores)
+    unchanged(given)
+    progress.advance(seen.rows)
+    return _entry(given, target, rows)
+
+
+def write_narrow(
+    given: Input, seen: Read, target: Path, *, options: Options, scores: Scores, progress: Progress
+) -> OutputEntry:
+    """Write the scores of one file alone; of chosen rows with their numbers in the file.
+
+    Raises
+    ------
+    OSError
+        If the disk is full.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unchanged(given)
+    if not options.rules:
+        rows, size, digest = scores.write_alone(target, seen.start, seen.rows)
+        progress.advance(seen.rows)
+        return OutputEntry(given.name, rows, size, digest)
+    frames = list(_chosen(seen, scores))
+    chosen = pl.concat(frames)
+    chosen.write_parquet(target, compression="zstd", row_group_size=ROW_GROUP)
+    sync(target)
+    progress.advance(seen.rows)
+    return _entry(given, target, chosen.height)
+
+
+def _entry(given: Input, target: Path, rows: int) -> OutputEntry:
+    return OutputEntry(given.name, rows, target.stat().st_size, file_digest(target))
+
+
+def _chosen(seen: Read, scores: Scores) -> Iterator[pl.DataFrame]:
+    for start in range(0, max(seen.rows, 1), ROW_GROUP):
+        stop = min(start + ROW_GROUP, seen.rows)
+        frame = _told(scores, seen.start + start, seen.start + stop)
+        row = pl.int_range(start, stop, dtype=pl.Int64).alias("row")
+        yield frame.select(row, *COLUMNS, "keep").filter("keep").drop("keep")
+
+
+def _told(scores: Scores, start: int, stop: int) -> pl.DataFrame:
+    return pl.DataFrame(scores.columns(start, stop), schema=TYPES.to_schema()).with_columns(
+        pl.col(pl.Float64).fill_nan(None)
+    )
+
+
+def _check(given: Input, seen: Read, options: Options, scores: Scores, progress: Progress) -> None:
+    """Read every column of every row, and compare ids and rewards with those of the first pass."""
+    row = 0
+    for frame in _frames(given, seen.rows):
+        with given.reading():
+            _compare(given, frame, seen, row, options=options, scores=scores)
+        row += frame.height
+        progress.advance(frame.height)
+    if row != seen.rows:
+        raise ValueError(f"{given.source.name} changed at row {min(row, seen.rows)}")
+
+
+def _frames(given: Input, rows: int) -> Iterator[pl.DataFrame]:
+    """Read all columns of all rows, some at a time, so that Polars can't read far ahead."""
+    start, window = 0, given.source.first_window
+    while start < rows:
+        n_bytes = 0
+        stop = start + window
+        with given.reading():
+            stream = given.source.stream([pl.all()], start, stop if stop < rows else None)
+            for frame in stream:
+                n_bytes += int(frame.estimated_size())
+                yield frame
+        start, window = stop, next_window(window, window, n_bytes)
+
+
+def _compare(
+    given: Input,
+    frame: pl.DataFrame,
+    seen: Read,
+    row: int,
+    *,
+    options: Options,
+    scores: Scores,
+) -> None:
+    if row + frame.height > seen.rows:
+        raise ValueError(f"{given.source.name} changed: it has more than {seen.rows} rows now")
+    keys = [pl.col(key).alias(f"key{i}") for i, key in enumerate(options.by)]
+    narrow = frame.select(*keys, pl.col(options.reward).alias("reward"))
+    changed = scores.changed(narrow, seen.start + row, row)
+    if changed is not None:
+        raise ValueError(f"{given.source.name} changed at row {changed} while it was scored")
+
+
+def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: Scores) -> int:
+    """Decode the rows, add their scores, and write them."""
+    lock, kept, rows = Lock(), 0, 0
+    problems: list[Exception] = []
+
+    def told(columns: Sequence[pl.Series]) -> pl.Series:
+        nonlocal kept, rows
+        frame = pl.DataFrame(columns)
+        if frame.is_empty():
+            return pl.Series(TOLD, [], dtype=TYPES)
+        first = int(frame[ROW][0])
+        with lock:
+            try:
+                _compare(given, frame, seen, first, options=options, scores=scores)
+                found = _told(scores, seen.start + first, seen.start + first + frame.height)
+            except (ValueError, OSError) as error:
+                problems.append(error)
+                raise
+            kept += int(found["keep"].sum())
+            rows += frame.height
+        return found.to_struct(TOLD)
+
+    needed = dict.fromkeys([ROW, *options.by, options.reward])
+    scored = pl.map_batches(list(needed), told, return_dtype=TYPES, is_elementwise=True)
+    frame = given.source.frame.with_row_index(ROW).with_columns(scored.alias(TOLD))
+    frame = frame.drop(ROW).unnest(TOLD)
+    if options.rules:
+        frame = frame.filter("keep")
+    try:
+        with given.reading():
+            frame.drop("keep").sink_parquet(
+                target, compression="zstd", row_group_size=ROW_GROUP, maintain_order=True
+            )
+    except OSError:
+        if problems:
+            raise problems[0] from None
+        raise
+    if rows != seen.rows:
+        raise ValueError(f"{given.source.name} changed at row {min(rows, seen.rows)}")
+    sync(target)
+    return kept

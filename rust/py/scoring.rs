@@ -1,0 +1,253 @@
+//! Binds the scores of data sets; used by `gspo_rs.files`.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, TryLockError};
+
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
+use parquet::errors::ParquetError;
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pyo3_arrow::PyRecordBatchReader;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::call::run;
+use crate::scoring::parquet::{self as written, Written};
+use crate::scoring::{Results, Scores, Settings};
+use crate::stream::StreamError;
+
+type Array<'py, T> = Bound<'py, PyArray1<T>>;
+type File = (u64, u64, String);
+
+/// Binds [`Scores`].
+#[pyclass(frozen, name = "Scores", module = "gspo_rs._core")]
+pub(super) struct PyScores(Mutex<Scores>);
+
+#[pymethods]
+impl PyScores {
+    #[new]
+    #[pyo3(signature = (by, reward, *, checked, refuse_negative, budget, directory))]
+    fn new(
+        by: Vec<String>,
+        reward: String,
+        checked: bool,
+        refuse_negative: bool,
+        budget: usize,
+        directory: PathBuf,
+    ) -> Self {
+        Self(Mutex::new(Scores::new(Settings {
+            by,
+            reward,
+            checked,
+            refuse_negative,
+            budget,
+            directory,
+        })))
+    }
+
+    fn push(&self, py: Python<'_>, batches: PyRecordBatchReader, first: usize) -> PyResult<usize> {
+        let reader = batches.into_reader()?;
+        let scores: &mut Scores = &mut *self.lock()?;
+        py.detach(|| {
+            let mut row = first;
+            for batch in reader {
+                let batch = batch.map_err(|error| StreamError::Source(error.to_string()))?;
+                scores.push(&batch, row)?;
+                row += batch.num_rows();
+            }
+            Ok::<usize, StreamError>(row - first)
+        })
+        .map_err(PyErr::from)
+    }
+
+    fn changed(
+        &self,
+        py: Python<'_>,
+        batches: PyRecordBatchReader,
+        start: u64,
+        first: usize,
+    ) -> PyResult<Option<usize>> {
+        let reader = batches.into_reader()?;
+        let scores: &mut Scores = &mut *self.lock()?;
+        py.detach(|| {
+            let (mut start, mut first) = (start, first);
+            for batch in reader {
+                let batch = batch.map_err(|error| StreamError::Source(error.to_string()))?;
+                if let Some(row) = scores.changed(&batch, start, first)? {
+                    return Ok(Some(row));
+                }
+                start += batch.num_rows() as u64;
+                first += batch.num_rows();
+            }
+            Ok::<_, StreamError>(None)
+        })
+        .map_err(PyErr::from)
+    }
+
+    fn end_file(&self) -> PyResult<String> {
+        Ok(format!("{:016x}", self.lock()?.end_file()))
+    }
+
+    #[getter]
+    fn n_rows(&self) -> PyResult<u64> {
+        Ok(self.lock()?.n_rows())
+    }
+
+    #[getter]
+    fn n_groups(&self) -> PyResult<usize> {
+        Ok(self.lock()?.n_groups())
+    }
+
+    #[getter]
+    fn spilled(&self) -> PyResult<bool> {
+        Ok(self.lock()?.spilled())
+    }
+
+    #[allow(clippy::type_complexity, reason = "a pair of arrays, or none")]
+    fn take<'py>(
+        &self,
+        py: Python<'py>,
+        rows: usize,
+    ) -> PyResult<Option<(Array<'py, f64>, Array<'py, i64>)>> {
+        let scores: &mut Scores = &mut *self.lock()?;
+        let chunk = py.detach(|| scores.take(rows))?;
+        Ok(chunk.map(|(rewards, offsets)| (rewards.into_pyarray(py), offsets.into_pyarray(py))))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one array per column")]
+    fn put(
+        &self,
+        rank: PyReadonlyArray1<'_, f64>,
+        advantage: PyReadonlyArray1<'_, f64>,
+        keep: Option<PyReadonlyArray1<'_, bool>>,
+        scored: PyReadonlyArray1<'_, i64>,
+        mean: PyReadonlyArray1<'_, f64>,
+        std: PyReadonlyArray1<'_, f64>,
+    ) -> PyResult<()> {
+        let keep = keep.as_ref().map(|keep| keep.as_slice()).transpose()?;
+        self.lock()?.put(Results {
+            rank: rank.as_slice()?,
+            advantage: advantage.as_slice()?,
+            keep,
+            scored: scored.as_slice()?,
+            mean: mean.as_slice()?,
+            std: std.as_slice()?,
+        });
+        Ok(())
+    }
+
+    fn settle(&self) -> PyResult<()> {
+        self.lock()?.settle();
+        Ok(())
+    }
+
+    fn columns<'py>(&self, py: Python<'py>, start: u64, stop: u64) -> PyResult<Bound<'py, PyDict>> {
+        let scores: &mut Scores = &mut *self.lock()?;
+        let rows = py.detach(|| scores.scored(start, stop))?;
+        let found = PyDict::new(py);
+        let floats = |cell: fn(&crate::scoring::Scored) -> f64| -> Array<'py, f64> {
+            rows.iter().map(cell).collect::<Vec<f64>>().into_pyarray(py)
+        };
+        found.set_item("rank", floats(|row| row.rank().unwrap_or(f64::NAN)))?;
+        found.set_item(
+            "percentile",
+            floats(|row| row.percentile().unwrap_or(f64::NAN)),
+        )?;
+        found.set_item("advantage", floats(|row| row.advantage))?;
+        let sizes: Vec<i64> = rows.iter().map(|row| i64::from(row.size)).collect();
+        found.set_item("group_size", sizes.into_pyarray(py))?;
+        found.set_item("group_mean", floats(|row| row.mean))?;
+        found.set_item("group_std", floats(|row| row.std))?;
+        let keep: Vec<bool> = rows.iter().map(|row| row.keep).collect();
+        found.set_item("keep", keep.into_pyarray(py))?;
+        Ok(found)
+    }
+
+    fn write_beside(
+        &self,
+        py: Python<'_>,
+        source: PathBuf,
+        target: PathBuf,
+        start: u64,
+        rows: u64,
+    ) -> PyResult<File> {
+        let scores: &mut Scores = &mut *self.lock()?;
+        self::write(py, scores, start, |next| {
+            written::append(&source, &target, rows, next)
+        })
+    }
+
+    fn write_alone(
+        &self,
+        py: Python<'_>,
+        target: PathBuf,
+        start: u64,
+        rows: u64,
+    ) -> PyResult<File> {
+        let scores: &mut Scores = &mut *self.lock()?;
+        self::write(py, scores, start, |next| {
+            written::alone(&target, rows, next)
+        })
+    }
+}
+
+impl PyScores {
+    fn lock(&self) -> PyResult<MutexGuard<'_, Scores>> {
+        // Not `lock`: a thread that waits here would hold the GIL.
+        self.0.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => PyRuntimeError::new_err("another thread is using this"),
+            TryLockError::Poisoned(_) => PyRuntimeError::new_err("a call panicked before"),
+        })
+    }
+}
+
+/// Runs what writes rows of `scores` from `start` on, in the pool.
+fn write(
+    py: Python<'_>,
+    scores: &mut Scores,
+    start: u64,
+    work: impl FnOnce(&mut written::Next<'_>) -> Result<Written, ParquetError> + Send,
+) -> PyResult<File> {
+    let found = run(py, usize::MAX, |cancel| {
+        let mut next = |from: u64, to: u64| {
+            cancel
+                .check()
+                .map_err(|error| ParquetError::External(Box::new(error)))?;
+            scores
+                .scored(start + from, start + to)
+                .map_err(|error| ParquetError::External(Box::new(error)))
+        };
+        Ok(work(&mut next))
+    })?;
+    let found = found.map_err(|error| PyOSError::new_err(error.to_string()))?;
+    Ok((found.rows, found.bytes, hex(found.digest)))
+}
+
+/// The XXH3 digest of a file, 128 bits, as `xxh128sum` prints it.
+#[pyfunction]
+pub(super) fn file_digest(py: Python<'_>, path: PathBuf) -> PyResult<String> {
+    py.detach(|| {
+        use std::io::Read;
+        let mut file = std::fs::File::open(path)?;
+        let mut hash = Xxh3::new();
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hex(hash.digest128())),
+                n => hash.update(&buffer[..n]),
+            }
+        }
+    })
+}
+
+fn hex(digest: u128) -> String {
+    format!("{digest:032x}")
+}
+
+/// Swaps two directory entries at once, so that each name has one or the other at any time.
+#[pyfunction]
+pub(super) fn exchange(one: PathBuf, other: PathBuf) -> PyResult<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
+        .map_err(|error| std::io::Error::from(error).into())
+}

@@ -1,0 +1,87 @@
+//! One batch of ids and rewards, checked at the door.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
+use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch};
+use arrow_cast::cast;
+use arrow_schema::{DataType, Schema};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::scores::Settings;
+use crate::stream::StreamError;
+use crate::stream::keys::{Keys, key_columns};
+
+/// Keys, none of them null, and rewards, finite or NaN.
+pub(super) struct Rows {
+    pub(super) keys: Keys,
+    pub(super) rewards: Float64Array,
+}
+
+impl Rows {
+    /// One word per row that tells its key and its reward.
+    pub(super) fn digests(&self) -> Vec<u64> {
+        let mut scratch = Vec::new();
+        let rewards = self.rewards.values().iter().enumerate();
+        rewards
+            .map(|(row, reward)| {
+                xxh3_64_with_seed(self.keys.bytes(row, &mut scratch), reward.to_bits())
+            })
+            .collect()
+    }
+
+    pub(super) fn of(
+        batch: &RecordBatch,
+        settings: &Settings,
+        first_row: usize,
+    ) -> Result<Self, StreamError> {
+        let (key, reward) = columns(&batch.schema(), settings)?;
+        let source = |error: arrow_schema::ArrowError| StreamError::Source(error.to_string());
+        let keys = Keys::of(batch, &key).map_err(source)?;
+        if let Some((row, place)) = keys.first_null {
+            return Err(StreamError::NullKey {
+                name: settings.by[place].clone(),
+                row: first_row + row,
+            });
+        }
+        let column = batch.column(reward);
+        let rewards = cast(column, &DataType::Float64).map_err(source)?;
+        let rewards = rewards.as_primitive::<Float64Type>();
+        let filled = rewards.iter().map(|reward| match reward {
+            Some(reward) if !reward.is_nan() => reward,
+            _ => f64::NAN,
+        });
+        let rewards = Float64Array::from_iter_values(filled);
+        refuse(&rewards, column, settings, first_row)?;
+        Ok(Self { keys, rewards })
+    }
+}
+
+/// The places of the keys and of the reward.
+fn columns(schema: &Schema, settings: &Settings) -> Result<(Vec<usize>, usize), StreamError> {
+    let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+    let n = settings.by.len();
+    Ok((key_columns(schema, &names[..n])?, n))
+}
+
+fn refuse(
+    rewards: &Float64Array,
+    column: &ArrayRef,
+    settings: &Settings,
+    first_row: usize,
+) -> Result<(), StreamError> {
+    let whole = matches!(column.data_type(), DataType::Int64 | DataType::UInt64);
+    let wrong = |value: f64| {
+        value.is_infinite()
+            || (whole && value.abs() >= 2.0_f64.powi(53))
+            || (settings.refuse_negative && value < 0.0)
+    };
+    let Some(row) = rewards.values().iter().position(|&value| wrong(value)) else {
+        return Ok(());
+    };
+    let (name, value) = (settings.reward.clone(), rewards.value(row));
+    Err(StreamError::BadReward {
+        name,
+        row: first_row + row,
+        value,
+    })
+}
