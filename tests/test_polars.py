@@ -165,7 +165,7 @@ EXPECTED_RANKS = [3.0, 1.0, 1.5, None, 1.0, 1.5]
         ["^source|prompt$"],
         [pl.lit("same"), "source", "prompt"],
     ],
-    ids=str,
+    ids=["list", "cast", "columns", "struct", "nested", "text", "pattern", "literal"],
 )
 def test_several_keys_of_any_form_together_name_a_group(by):
     assert KEYED.select(REWARD.gspo.rank(by=by)).to_series().to_list() == EXPECTED_RANKS

@@ -155,8 +155,11 @@ class RewardNamespace:
 
         def compute(rewards: Floats, groups: Groups, given: dict[str, Any]) -> dict[str, Floats]:
             column = as_column(estimator, given)
+            columns: list[str | tuple[str, dict[str, Any]]]
             columns = [("rank", {"method": "average"}), "percentile", *OF_A_GROUP]
-            found = rows(rewards, groups, [*columns, column] if column else columns)
+            if column:
+                columns.append(column)
+            found = rows(rewards, groups, columns)
             if not column:
                 found.append(advantage(rewards, groups, estimator, **given))
             named = dict(zip(["rank", "percentile", *OF_A_GROUP, "advantage"], found, strict=True))

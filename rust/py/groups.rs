@@ -141,8 +141,8 @@ fn list_to_arrow(ids: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
 
 /// Checks that all ids but None are what the first of them is.
 fn refuse_mixed(ids: &Bound<'_, PyList>, first: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    let text = first.is_some_and(|first| first.is_instance_of::<PyString>());
-    let bytes = first.is_some_and(|first| first.is_instance_of::<PyBytes>());
+    let text = first.is_some_and(PyAnyMethods::is_instance_of::<PyString>);
+    let bytes = first.is_some_and(PyAnyMethods::is_instance_of::<PyBytes>);
     for (row, id) in ids.iter().enumerate() {
         answer_signals(ids.py(), row)?;
         let (fits, expected) = if text {
@@ -179,7 +179,7 @@ where
 
 /// The GIL is held: only this thread can answer Ctrl-C, and does so every few milliseconds.
 fn answer_signals(py: Python<'_>, row: usize) -> PyResult<()> {
-    if row % STRETCH == 0 {
+    if row.is_multiple_of(STRETCH) {
         py.check_signals()?;
     }
     Ok(())

@@ -133,15 +133,13 @@ impl<R: RecordBatchReader> WholeGroups<R> {
     }
 
     fn read(&mut self) -> Result<Step, StreamError> {
-        let scan = match self.scan.take() {
-            Some(scan) => scan,
-            None => match self.reader.next() {
-                Some(batch) => self.keep(batch.map_err(told_by_the_source)?)?,
-                None => {
-                    self.ended = true;
-                    return Ok(Step::Read);
-                }
-            },
+        let scan = if let Some(scan) = self.scan.take() {
+            scan
+        } else if let Some(batch) = self.reader.next() {
+            self.keep(batch.map_err(told_by_the_source)?)?
+        } else {
+            self.ended = true;
+            return Ok(Step::Read);
         };
         self.scan(scan)?;
         Ok(Step::Read)
