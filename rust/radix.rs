@@ -9,7 +9,7 @@ pub(crate) type Key = (u64, u32);
 
 /// All values but NaN, ascending.
 pub(crate) fn values(values: &[f64], cancel: &Cancel) -> Result<Vec<f64>, Error> {
-    let mut words = Vec::new();
+    let mut words = Vec::with_capacity(values.len());
     for stretch in values.chunks(STRETCH) {
         cancel.check()?;
         let scored = stretch.iter().filter(|value| !value.is_nan());

@@ -69,6 +69,7 @@ impl Sorted<'_> {
     /// Sorts a larger group. Of a very large one no more is held at a time than needed.
     fn sort(&mut self, rewards: &[f64]) -> Result<(), Error> {
         self.keys.clear();
+        self.keys.reserve(rewards.len());
         for (part, rewards) in rewards.chunks(STRETCH).enumerate() {
             self.check()?;
             let members = (part * STRETCH..).zip(rewards);
@@ -83,7 +84,9 @@ impl Sorted<'_> {
             give_back(&mut self.spare);
         }
         self.values.clear();
+        self.values.reserve(self.keys.len());
         self.places.clear();
+        self.places.reserve(self.keys.len());
         for stretch in self.keys.chunks(STRETCH) {
             self.cancel.map_or(Ok(()), Cancel::check)?;
             self.values
