@@ -31,7 +31,7 @@ demo: .venv/.core ## teach a small model to rank high in its own groups, and sho
 
 test: .venv/.core ## Rust and Python tests
 	cargo test --quiet
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 soak: .venv/.core ## long randomised runs
 	PROPTEST_CASES=20000 cargo test --release --quiet
