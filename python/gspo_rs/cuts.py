@@ -62,9 +62,7 @@ def whole_groups(
     >>> from gspo_rs.source import locate
     >>> frame = pl.DataFrame({"id": ["a", "b", "a"], "x": [1, 2, 3]})
     >>> columns = [pl.col("id").alias("key0"), pl.col("x")]
-    >>> cuts = whole_groups(
-    ...     locate(frame), columns, Groups(frame["id"]), range(2), batch_groups=1
-    ... )
+    >>> cuts = whole_groups(locate(frame), columns, Groups(frame["id"]), range(2), batch_groups=1)
     >>> [cut.frame["x"].to_list() for cut in cuts]
     [[1, 3], [2]]
     """
