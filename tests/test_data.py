@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gspo_rs import data, source, spill
+from gspo_rs import cuts, data, source, spill
 
 
 @st.composite
@@ -76,7 +76,7 @@ def test_row_groups_files_and_a_tiny_memory_change_nothing(frame, row_group, shu
         patch.setattr(source, "FIRST_WINDOW", 3)
         patch.setattr(source, "READ_AHEAD", 300)
         patch.setattr(spill, "FANOUT", 3)
-        patch.setattr(data, "in_order", lambda *a, **k: spill.in_order(*a, **k, budget=200))
+        patch.setattr(cuts, "in_order", lambda *a, **k: spill.in_order(*a, **k, budget=200))
         found = data.rollouts(f"{folder}/*.parquet", by="id", shuffle=shuffle, seed=3)
         assert content(found) == expected
 

@@ -22,7 +22,7 @@ LAYERS = [
         "groups rows statistics estimators composed advantages draws pairs overlong packing "
         "rollouts bell buffer buffer_groups",
     ),
-    ("data", "columns source census spill data prompts expressions polars"),
+    ("data", "columns source census spill cuts data prompts expressions polars"),
     ("files", "atomic files report"),
     (
         "tensors",

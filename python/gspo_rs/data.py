@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from gspo_rs._core import WholeGroups
 from gspo_rs.census import Census, take_census
-from gspo_rs.columns import Columns, Cut
-from gspo_rs.groups import Groups
+from gspo_rs.columns import Columns
+from gspo_rs.cuts import whole_groups
 from gspo_rs.prompts import Prompts, prompts
 from gspo_rs.rollouts import Rollouts
-from gspo_rs.source import Source, SourceLike, locate, next_window
-from gspo_rs.spill import in_order
+from gspo_rs.source import SourceLike, locate
 
 __all__ = ["Census", "Prompts", "prompts", "rollouts", "scan", "take_census"]
 
@@ -145,107 +142,17 @@ def rollouts(
         keys, prompt, completion, reward, old_logprobs, prompt_tokens, completion_tokens
     )
     located.check([(name, kind) for _, name, kind in columns.parts()])
-    _check_folder(spill_directory)
     census = census or take_census(source, by=keys, reward=reward)
-    if batch_groups < 1:
-        raise ValueError(f"batch_groups is {batch_groups}; it must be at least 1")
     if not 0 <= start <= census.n_groups:
         raise ValueError(f"start is {start}, but {located.name} has {census.n_groups} groups")
-    if census.groups.clustered and not shuffle:
-        cuts = _clustered(located, columns, census.groups, start, batch_groups)
-    else:
-        order = np.arange(census.n_groups)
-        if shuffle:
-            order = np.random.default_rng(seed).permutation(census.n_groups)
-        placed = _placed(located, columns, census.groups, order, start)
-        frames = in_order(placed, start, census.n_groups, directory=spill_directory)
-        cuts = _gathered(located, frames, census.groups.sizes[order[start:]], batch_groups)
+    order = np.random.default_rng(seed).permutation(census.n_groups) if shuffle else None
+    cuts = whole_groups(
+        located,
+        columns.expressions(),
+        census.groups,
+        range(start, census.n_groups),
+        batch_groups=batch_groups,
+        order=order,
+        directory=spill_directory,
+    )
     return (columns.rollouts(cut, located.name) for cut in cuts)
-
-
-def _check_folder(directory: str | Path | None) -> None:
-    if directory is not None and not Path(directory).is_dir():
-        raise NotADirectoryError(f"spill_directory {directory} is no folder; make it first")
-
-
-def _clustered(
-    source: Source, columns: Columns, groups: Groups, start: int, batch_groups: int
-) -> Iterator[Cut]:
-    """Cut a source whose groups lie side by side while it streams by."""
-    window = source.first_window
-    while start < groups.n_groups:
-        reach = int(groups.offsets[start]) + window
-        held = int(np.searchsorted(groups.offsets, reach)) - start
-        stop = min(start + max(held // batch_groups, 1) * batch_groups, groups.n_groups)
-        n_bytes = 0
-        for cut in _streamed(source, columns, groups, range(start, stop), batch_groups):
-            n_bytes += int(cut.frame.estimated_size())
-            yield cut
-        n_rows = int(groups.offsets[stop] - groups.offsets[start])
-        start, window = stop, next_window(window, n_rows, n_bytes)
-
-
-def _streamed(
-    source: Source, columns: Columns, groups: Groups, wanted: range, batch_groups: int
-) -> Iterator[Cut]:
-    """Cut the groups `wanted`, which lie side by side."""
-    first_row, stop_row = (int(groups.offsets[group]) for group in (wanted.start, wanted.stop))
-    # The last stream is open, so that rows that should not be there are seen.
-    end = stop_row if wanted.stop < groups.n_groups else None
-    with source.reading():
-        stream = source.stream(columns.expressions(), first_row, end)
-    batches = WholeGroups(stream, columns.keys, batch_groups, first_row=first_row)
-    group = wanted.start
-    while True:
-        with source.reading():
-            batch = next(batches, None)
-        if batch is None:
-            break
-        frame, offsets, row = batch
-        expected = groups.offsets[group : group + len(offsets)]
-        _unchanged(source, row + offsets, expected)
-        yield Cut(pl.DataFrame(frame), offsets, row + np.arange(offsets[-1]))
-        group += len(offsets) - 1
-    _unchanged(source, group, wanted.stop)
-
-
-def _placed(
-    source: Source, columns: Columns, groups: Groups, order: NDArray[np.int64], start: int
-) -> Iterator[pl.DataFrame]:
-    """Give every row its number and the position of its group."""
-    position = np.empty(len(order), dtype=np.int64)
-    position[order] = np.arange(len(order))
-    row = 0
-    for frame in source.batches(columns.expressions(), groups.n_rollouts):
-        rows = np.arange(row, row + frame.height)
-        row += frame.height
-        codes = groups.codes[rows[0] : row] if frame.height else rows
-        _unchanged(source, len(codes), frame.height)
-        numbers = pl.Series("row", rows), pl.Series("position", position[codes])
-        yield frame.with_columns(*numbers).filter(pl.col("position") >= start)
-    _unchanged(source, row, groups.n_rollouts)
-
-
-def _gathered(
-    source: Source, frames: Iterable[pl.DataFrame], sizes: NDArray[np.int64], batch_groups: int
-) -> Iterator[Cut]:
-    """Cut rows that come in the order of their groups, whose sizes are known."""
-    held: pl.DataFrame | None = None
-    group = 0
-    for frame in frames:
-        held = frame if held is None else pl.concat([held, frame])
-        while group < len(sizes):
-            offsets = np.cumsum([0, *sizes[group : group + batch_groups]])
-            if held.height < offsets[-1]:
-                break
-            cut, held = held[: offsets[-1]], held[offsets[-1] :]
-            ids = cut.select(pl.col("^key\\d+$"))
-            _unchanged(source, Groups(ids).offsets, offsets)
-            yield Cut(cut, offsets, cut["row"].to_numpy())
-            group += batch_groups
-
-
-def _unchanged(source: Source, found: object, expected: object) -> None:
-    if not np.array_equal(found, expected):  # type: ignore[arg-type]
-        problem = "gave other groups when it was read again"
-        raise ValueError(f"{source.name} {problem}; its rows must stay as they are, in order")

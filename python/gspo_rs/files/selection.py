@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,15 @@ from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.output import Written
 from gspo_rs.source import Source, SourceLike, locate, scan_files
 
-__all__ = ["Selection", "SourceFile", "apply", "read_selection", "select", "write_selection"]
+__all__ = [
+    "Selection",
+    "SourceFile",
+    "apply",
+    "is_selection",
+    "read_selection",
+    "select",
+    "write_selection",
+]
 
 VERSION = 1
 KEY = "gspo_rs_selection"
@@ -158,11 +167,9 @@ def read_selection(path: str | Path) -> Selection:
     OSError
         If it can't be read.
     """
-    try:
+    with _reading(path):
         metadata = pl.read_parquet_metadata(path)
         rows = pl.read_parquet(path).to_dict(as_series=True)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise OSError(f"cannot read {path}: {error}") from error
     if KEY not in metadata or list(rows) != ["row"]:
         raise ValueError(f"{path} is no selection file; `write_selection` makes one")
     record: dict[str, Any] = json.loads(metadata[KEY])
@@ -170,6 +177,18 @@ def read_selection(path: str | Path) -> Selection:
         raise ValueError(f"{path} is of version {record['version']}; this reads up to {VERSION}")
     files = tuple(SourceFile(**file) for file in record["files"])
     return Selection(files, record["n_rows"], rows["row"].to_numpy())
+
+
+def is_selection(path: str | Path) -> bool:
+    """Tell whether a Parquet file is a selection, from its metadata.
+
+    Raises
+    ------
+    OSError
+        If it can't be read.
+    """
+    with _reading(path):
+        return KEY in pl.read_parquet_metadata(path)
 
 
 def apply(selection: Selection, source: SourceLike | None = None) -> pl.LazyFrame:
@@ -206,6 +225,14 @@ def apply(selection: Selection, source: SourceLike | None = None) -> pl.LazyFram
         lambda rows: pl.Series(mask[rows.to_numpy()]), pl.Boolean, is_elementwise=True
     )
     return scan_files(list(given)).with_row_index(ROW).filter(chosen).drop(ROW)
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise OSError(f"cannot read {path}: {error}") from error
 
 
 def _check_target(path: Path, source: Source) -> None:

@@ -1,0 +1,171 @@
+"""Whole groups cut out of a source: while it streams by, or put in order on disk first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from gspo_rs._core import WholeGroups
+from gspo_rs.columns import Cut
+from gspo_rs.groups import Groups
+from gspo_rs.source import Source, next_window
+from gspo_rs.spill import in_order
+
+__all__ = ["whole_groups"]
+
+
+def whole_groups(
+    source: Source,
+    columns: Sequence[pl.Expr],
+    groups: Groups,
+    wanted: range,
+    *,
+    batch_groups: int,
+    order: NDArray[np.int64] | None = None,
+    directory: str | Path | None = None,
+) -> Iterator[Cut]:
+    """Read some of the groups of a source, whole, a batch at a time.
+
+    Parameters
+    ----------
+    source : Source
+    columns : sequence of Expr
+        What to read: the keys as key0, key1, … first, then anything but ``row`` and ``position``.
+    groups : Groups
+        Those of all rows, as the census found them.
+    wanted : range
+        Which positions of `order` to read.
+    batch_groups : int
+        Groups per batch; the last one may hold fewer.
+    order : ndarray of int64, shape (n_groups,), optional
+        The groups in the order wanted; by default that of their first rows.
+    directory : path, optional
+        Where rows that are scattered or not in order are sorted; see `gspo_rs.spill.in_order`.
+
+    Returns
+    -------
+    iterator of Cut
+
+    Raises
+    ------
+    ValueError
+        If `batch_groups` is less than 1; while reading, if the source is not what it was.
+    OSError
+        If the directory is none, the source can't be read, or the disk is full.
+
+    Examples
+    --------
+    >>> from gspo_rs.source import locate
+    >>> frame = pl.DataFrame({"id": ["a", "b", "a"], "x": [1, 2, 3]})
+    >>> columns = [pl.col("id").alias("key0"), pl.col("x")]
+    >>> cuts = whole_groups(locate(frame), columns, Groups(frame["id"]), range(2), batch_groups=1)
+    >>> [cut.frame["x"].to_list() for cut in cuts]
+    [[1, 3], [2]]
+    """
+    if batch_groups < 1:
+        raise ValueError(f"batch_groups is {batch_groups}; it must be at least 1")
+    if directory is not None and not Path(directory).is_dir():
+        raise NotADirectoryError(f"spill_directory {directory} is no folder; make it first")
+    if groups.clustered and order is None:
+        return _clustered(source, columns, groups, wanted, batch_groups)
+    order = np.arange(groups.n_groups) if order is None else order
+    placed = _placed(source, columns, groups, order, wanted)
+    frames = in_order(placed, wanted.start, wanted.stop, directory=directory)
+    return _gathered(source, frames, groups.sizes[order[wanted.start : wanted.stop]], batch_groups)
+
+
+def _keys(columns: Sequence[pl.Expr]) -> list[str]:
+    names = [column.meta.output_name() for column in columns]
+    return [name for name in names if name.startswith("key")]
+
+
+def _clustered(
+    source: Source, columns: Sequence[pl.Expr], groups: Groups, wanted: range, batch_groups: int
+) -> Iterator[Cut]:
+    """Cut a source whose groups lie side by side while it streams by."""
+    start, window = wanted.start, source.first_window
+    while start < wanted.stop:
+        reach = int(groups.offsets[start]) + window
+        held = int(np.searchsorted(groups.offsets, reach)) - start
+        stop = min(start + max(held // batch_groups, 1) * batch_groups, wanted.stop)
+        n_bytes = 0
+        for cut in _streamed(source, columns, groups, range(start, stop), batch_groups):
+            n_bytes += int(cut.frame.estimated_size())
+            yield cut
+        n_rows = int(groups.offsets[stop] - groups.offsets[start])
+        start, window = stop, next_window(window, n_rows, n_bytes)
+
+
+def _streamed(
+    source: Source, columns: Sequence[pl.Expr], groups: Groups, wanted: range, batch_groups: int
+) -> Iterator[Cut]:
+    """Cut the groups `wanted`, which lie side by side."""
+    first_row, stop_row = (int(groups.offsets[group]) for group in (wanted.start, wanted.stop))
+    # The last stream is open, so that rows that should not be there are seen.
+    end = stop_row if wanted.stop < groups.n_groups else None
+    with source.reading():
+        stream = source.stream(columns, first_row, end)
+    batches = WholeGroups(stream, _keys(columns), batch_groups, first_row=first_row)
+    group = wanted.start
+    while True:
+        with source.reading():
+            batch = next(batches, None)
+        if batch is None:
+            break
+        frame, offsets, row = batch
+        expected = groups.offsets[group : group + len(offsets)]
+        _unchanged(source, row + offsets, expected)
+        yield Cut(pl.DataFrame(frame), offsets, row + np.arange(offsets[-1]))
+        group += len(offsets) - 1
+    _unchanged(source, group, wanted.stop)
+
+
+def _placed(
+    source: Source,
+    columns: Sequence[pl.Expr],
+    groups: Groups,
+    order: NDArray[np.int64],
+    wanted: range,
+) -> Iterator[pl.DataFrame]:
+    """Give every row of the wanted groups its number and the position of its group."""
+    position = np.empty(len(order), dtype=np.int64)
+    position[order] = np.arange(len(order))
+    within = pl.col("position").is_between(wanted.start, wanted.stop, closed="left")
+    row = 0
+    for frame in source.batches(columns, groups.n_rollouts):
+        rows = np.arange(row, row + frame.height)
+        row += frame.height
+        codes = groups.codes[rows[0] : row] if frame.height else rows
+        _unchanged(source, len(codes), frame.height)
+        numbers = pl.Series("row", rows), pl.Series("position", position[codes])
+        yield frame.with_columns(*numbers).filter(within)
+    _unchanged(source, row, groups.n_rollouts)
+
+
+def _gathered(
+    source: Source, frames: Iterable[pl.DataFrame], sizes: NDArray[np.int64], batch_groups: int
+) -> Iterator[Cut]:
+    """Cut rows that come in the order of their groups, whose sizes are known."""
+    held: pl.DataFrame | None = None
+    group = 0
+    for frame in frames:
+        held = frame if held is None else pl.concat([held, frame])
+        while group < len(sizes):
+            offsets = np.cumsum([0, *sizes[group : group + batch_groups]])
+            if held.height < offsets[-1]:
+                break
+            cut, held = held[: offsets[-1]], held[offsets[-1] :]
+            ids = cut.select(pl.col("^key\\d+$"))
+            _unchanged(source, Groups(ids).offsets, offsets)
+            yield Cut(cut, offsets, cut["row"].to_numpy())
+            group += batch_groups
+
+
+def _unchanged(source: Source, found: object, expected: object) -> None:
+    if not np.array_equal(found, expected):  # type: ignore[arg-type]
+        problem = "gave other groups when it was read again"
+        raise ValueError(f"{source.name} {problem}; its rows must stay as they are, in order")

@@ -1,0 +1,50 @@
+"""What stands behind a path: plain files, the output of a scoring run, or a selection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gspo_rs.files.manifest import NAME
+from gspo_rs.files.scan import scan
+from gspo_rs.files.selection import apply, is_selection, read_selection
+from gspo_rs.source import Source, SourceLike, locate
+
+__all__ = ["opened"]
+
+
+def opened(source: SourceLike) -> Source:
+    """Find the rows behind `source`, whatever wrote it.
+
+    Parameters
+    ----------
+    source : path, glob, sequence of these, LazyFrame or DataFrame
+        What `gspo_rs.data.scan` takes; or the folder that `gspo_rs.score` wrote, wide or narrow;
+        or one selection file of `gspo_rs.files.selection`.
+
+    Returns
+    -------
+    Source
+        Of the rows with all of their columns, with the scores where there are any.
+
+    Raises
+    ------
+    ValueError, OSError
+        As `gspo_rs.data.scan`, `gspo_rs.scan` and `gspo_rs.files.selection.apply`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import gspo_rs as gs, polars as pl
+    >>> frame = pl.DataFrame({"id": ["a", "a"], "reward": [0.0, 1.0]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = gs.score(frame, Path(folder) / "out", by="id")
+    ...     opened(Path(folder) / "out").frame.select("percentile").collect().to_series().to_list()
+    [0.0, 1.0]
+    """
+    if isinstance(source, str | Path):
+        path = Path(source)
+        if (path / NAME).is_file():
+            return Source(scan(path), str(path))
+        if path.suffix.lower() == ".parquet" and path.is_file() and is_selection(path):
+            return Source(apply(read_selection(path)), str(path))
+    return locate(source)
