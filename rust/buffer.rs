@@ -163,6 +163,10 @@ impl<P> Buffer<P> {
         self.check_bytes(&held.id, held.bytes() + rollout.bytes)?;
         if !self.has_room(rollout.bytes) {
             self.expire(now);
+            // Expected, and without a rollout until its deadline: its own group may be gone.
+            if !self.held.contains_key(&turn) {
+                return Ok(Status::Evicted);
+            }
             if !self.ready.is_empty() {
                 return Ok(Status::Full);
             }

@@ -85,6 +85,8 @@ class Model:
             group = self.open(group_id, self.limits["group_size"], now)
         elif self.overflows(self.bytes() + n_bytes):
             self.expire(now)
+            if group not in self.held:
+                return "evicted"
             if self.ready:
                 return "full"
             if not self.make_room(group, n_bytes):

@@ -90,6 +90,7 @@ def test_a_killed_worker_changes_no_bit(cluster, frame, tmp_path):
     assert {path.name for path in Path(tmp_path).iterdir()} == {"reading", "scoring"}
 
 
+@pytest.mark.soak
 def test_a_group_larger_than_a_block_is_not_split(cluster):
     # 8 groups of 4 MB, while Ray cuts blocks at 1 MB.
     n = 4000

@@ -78,7 +78,8 @@ pub enum Status {
     Stale,
     /// There is no room; try again once a group was taken.
     Full,
-    /// There was no room and nothing to take: its group, the youngest, was thrown out.
+    /// There was no room, and its group was thrown out: the youngest while there was nothing to
+    /// take, or still empty at its deadline.
     Evicted,
 }
 

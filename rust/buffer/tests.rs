@@ -171,3 +171,35 @@ fn a_refused_rollout_changes_nothing() {
     assert_eq!(buffer.expect(&b, 2, 0.0), Ok(Status::Full));
     assert_eq!(buffer.held(), (1, 0, 0));
 }
+
+#[test]
+fn a_rollout_without_room_whose_group_was_empty_at_its_deadline_is_told_that_it_is_gone() {
+    let limits = Limits {
+        group_size: Some(3),
+        ready_size: None,
+        deadline: Some(2.5),
+        max_staleness: None,
+        max_groups: 4,
+        max_bytes: Some(9),
+        remember: 10,
+    };
+    let mut buffer = Buffer::new(limits);
+    let rollout = |bytes| Rollout {
+        id: Id::Int(0),
+        version: 0,
+        bytes,
+        payload: (),
+    };
+    assert_eq!(buffer.expect(&Id::Int(8), 1, 0.0), Ok(Status::Accepted));
+    assert_eq!(
+        buffer.put(&Id::Int(1), rollout(4), 2.0),
+        Ok(Status::Accepted)
+    );
+    assert_eq!(
+        buffer.put(&Id::Int(8), rollout(6), 3.0),
+        Ok(Status::Evicted)
+    );
+    let evicted: Vec<Id> = buffer.evicted().into_iter().map(|group| group.id).collect();
+    assert_eq!(evicted, [Id::Int(8)]);
+    assert_eq!(buffer.held(), (1, 0, 4));
+}
