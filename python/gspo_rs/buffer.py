@@ -144,8 +144,8 @@ class GroupBuffer:
             - ``"late"``: the group is complete, or was given out, without it;
             - ``"stale"``: it lags more than `max_staleness` behind;
             - ``"full"``: no room; try again when a group was taken;
-            - ``"evicted"``: no room, and its group is evicted as a whole (see `evicted`): it was the
-              youngest while there was no group to take, or still empty at its deadline.
+            - ``"evicted"``: no room, and its group is evicted as a whole (see `evicted`): it was
+              the youngest while there was no group to take, or still empty at its deadline.
 
         Raises
         ------
