@@ -4,9 +4,10 @@
 
 Two tasks: the demo's (sorting letters, a model of 220 000 parameters that a careless teacher
 taught) and the stories of `examples/stories.toml`. Every run has the same prompts, group size,
-steps and, within a task, learning rate: that of GSPO, tuned for none of the others. Each run that
-is done is kept in `rewards.jsonl`, so that a stopped comparison goes on where it was. Writes
-`table.md`, and `<task>.svg` with the mean over seeds.
+steps and, within a task, learning rate: that of GSPO, tuned for none of the others. The presets
+that are not compared run once, from the first seed, to show that they train. Each run that is done
+is kept in `rewards.jsonl`, so that a stopped comparison goes on where it was. Writes `table.md`, and
+`<task>.svg` with the mean over seeds of those compared.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from gspo_rs.config import Config
 from gspo_rs.metrics import read
+from gspo_rs.presets import PRESETS
 from gspo_rs.runfile import load
 from gspo_rs.train import train
 
@@ -46,6 +48,8 @@ CONTENDERS = {
     "rloo": {"algorithm": "rloo"},
     "listwise": {"algorithm": "listwise"},
 }
+ONCE = {name: {"algorithm": name} for name in PRESETS if name not in CONTENDERS}
+RUNS = CONTENDERS | ONCE
 
 
 def main() -> None:
@@ -55,7 +59,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/compare"))
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
+    parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
     options = parser.parse_args()
     torch.set_num_threads(1)
     disable_progress_bar()
@@ -65,11 +69,11 @@ def main() -> None:
     for seed in range(options.seeds):
         for task, base in (("demo", demo_run), ("stories", stories_run)):
             for name in options.only:
-                if (task, name, seed, options.steps) in done:
+                if (task, name, seed, options.steps) in done or (seed and name in ONCE):
                     continue
                 config = base(options, seed)
                 folder = options.output / task / f"{name.replace(', ', '-')}-{seed}"
-                rewards = rewards_of(replace(config, **CONTENDERS[name], output_dir=str(folder)))
+                rewards = rewards_of(replace(config, **RUNS[name], output_dir=str(folder)))
                 record = {"task": task, "name": name, "seed": seed, "steps": options.steps}
                 with file.open("a") as lines:
                     lines.write(json.dumps({**record, "rewards": rewards}) + "\n")
@@ -118,7 +122,7 @@ def table(done: dict[tuple[str, str, int, int], list[float]]) -> str:
     lines = ["| task | algorithm | first 5 steps | last 5 steps | deviation over seeds | seeds |"]
     lines.append("|---|---|---:|---:|---:|---:|")
     for task in ("demo", "stories"):
-        for name in CONTENDERS:
+        for name in RUNS:
             runs = [run for key, run in done.items() if key[:2] == (task, name)]
             if runs:
                 first, last = ([statistics.mean(r[cut]) for r in runs] for cut in ENDS)
