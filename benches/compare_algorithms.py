@@ -6,8 +6,8 @@ Two tasks: the demo's (sorting letters, a model of 220 000 parameters that a car
 taught) and the stories of `examples/stories.toml`. Every run has the same prompts, group size,
 steps and, within a task, learning rate: that of GSPO, tuned for none of the others. The presets
 that are not compared run once, from the first seed, to show that they train. Each run that is done
-is kept in `rewards.jsonl`, so that a stopped comparison goes on where it was. Writes `table.md`, and
-`<task>.svg` with the mean over seeds of those compared.
+is kept in `rewards.jsonl`, so that a stopped comparison goes on where it was. Writes `table.md`,
+and `<task>.svg` with the mean over seeds of those compared.
 """
 
 import argparse

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from gspo_rs.census import take_census
 from gspo_rs.report import curves, examples, facts, models, names, narrow, texts
 from gspo_rs.source import locate
 from gspo_rs.statistics import stats
@@ -23,7 +22,7 @@ NONE = {"prompt": None, "completion": None, "model": None}
 def narrow_of(frame, *, by="id"):
     source = locate(frame)
     chosen = names.choose(source, by=by, reward="reward", given=NONE)
-    return narrow.read(source, chosen, take_census(frame, by=by))
+    return narrow.read(source, chosen)
 
 
 def stats_of(found):

@@ -8,9 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gspo_rs.census import take_census
 from gspo_rs.commands.report import report as command
-from gspo_rs.report import names, narrow, report
+from gspo_rs.report import examples, names, narrow, report
 from gspo_rs.source import locate
 
 
@@ -88,7 +87,7 @@ def test_a_source_that_grows_between_the_passes_is_noticed(tmp_path):
     source = locate(path)
     given = {"prompt": None, "completion": None, "model": None}
     chosen = names.choose(source, by="id", reward="reward", given=given)
-    census = take_census(path, by="id")
+    found = narrow.read(source, chosen)
     pl.concat([frame, frame]).write_parquet(path)
     with pytest.raises(ValueError, match=r"a\.parquet had 2 rows, then 4; let it be as it is"):
-        narrow.read(locate(path), chosen, census)
+        examples.gather(locate(path), chosen, found, [0])

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gspo_rs.census import Census
+from gspo_rs.census import read_narrow
 from gspo_rs.groups import Groups
 from gspo_rs.report.names import Names
 from gspo_rs.source import Source
@@ -57,15 +57,13 @@ class Narrow:
     models: tuple[str, ...]
 
 
-def read(source: Source, names: Names, census: Census) -> Narrow:
+def read(source: Source, names: Names) -> Narrow:
     """Read the narrow columns of a source, streaming its completions by.
 
     Raises
     ------
-    ValueError
-        If the source has other rows than the census counted.
-    OSError
-        If the source can't be read.
+    ValueError, TypeError, OSError
+        As `gspo_rs.census.take_census`; ValueError as well if the source changes meanwhile.
 
     Notes
     -----
@@ -77,19 +75,18 @@ def read(source: Source, names: Names, census: Census) -> Narrow:
     .. [1] M.-J. Saarinen and J.-P. Aumasson (2015). The BLAKE2 cryptographic hash and message
        authentication code. RFC 7693.
     """
-    columns = [pl.col(names.reward).cast(pl.Float64).alias("reward")]
+    labels = []
     if names.model is not None:
         label = pl.col(names.model).cast(pl.String).fill_null(NO_MODEL)
-        columns.append(label.cast(pl.Categorical).alias("model"))
-    narrow = source.collect(columns)
-    unchanged(source, narrow.height, census.n_rollouts)
+        labels.append(label.cast(pl.Categorical))
+    narrow = read_narrow(source, names.by, names.reward, labels)
     length, text = None, None
     if names.completion is not None:
-        length, text = _texts(source, names.completion, census.n_rollouts)
-    models = Groups(narrow["model"]) if names.model is not None else None
+        length, text = _texts(source, names.completion, len(narrow.rewards))
+    models = Groups(narrow.beside.to_series()) if labels else None
     return Narrow(
-        groups=census.groups,
-        reward=narrow["reward"].fill_null(np.nan).to_numpy(),
+        groups=narrow.groups,
+        reward=narrow.rewards,
         length=length,
         text=text,
         model=None if models is None else models.codes,

@@ -10,7 +10,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gspo_rs._core import __version__
 from gspo_rs.atomic import write_text
-from gspo_rs.census import take_census
 from gspo_rs.report.curves import curves
 from gspo_rs.report.examples import Example, Row, choose_groups, gather, unscorable_rows
 from gspo_rs.report.facts import Facts, find_facts, length_effect
@@ -121,8 +120,7 @@ def report(
     _check_target(path, located)
     given = {"prompt": prompt, "completion": completion, "model": model}
     names = choose(located, by=by, reward=reward, given=given)
-    census = take_census(source, by=names.by, reward=reward)
-    narrow = read(located, names, census)
+    narrow = read(located, names)
     found = stats(narrow.reward, narrow.groups)
     facts = find_facts(narrow, found, threshold)
     texts = _texts(located, names, narrow, found)
