@@ -29,7 +29,7 @@ def test_the_commands_write_what_the_functions_write(shared, tmp_path, capsys):
     source = shared / "data/llama3b_amc_aime50.parquet"
     by = ["source", "prompt_id"]
     keep = "informative,pass-rate:0.1.."
-    options = ["--by", *by, "--keep", keep]
+    options = [*(part for key in by for part in ("--by", key)), "--keep", keep]
     named = {"ground_truth": "expected_answer", "data_source": "aime"}
     truth = ["--ground-truth", "expected_answer", "--data-source", "aime"]
     for command, function, more, given in [

@@ -9,20 +9,21 @@ from cyclopts import Parameter
 
 from gspo_rs import report as library
 from gspo_rs.commands.outcome import TOLD, interrupted, told
+from gspo_rs.commands.parameters import By, Reward, Verbose
 
 
 def report(
     src: list[str],
     /,
     *,
-    by: Annotated[list[str], Parameter(negative="")],
+    by: By,
     output: Annotated[Path, Parameter(name=["-o", "--output"])] = Path("report.html"),
-    reward: str = "reward",
+    reward: Reward = "reward",
     prompt: str | None = None,
     completion: str | None = None,
     source: str | None = None,
     threshold: float | None = None,
-    verbose: Annotated[bool, Parameter(name=["-v", "--verbose"], negative="")] = False,
+    verbose: Verbose = False,
 ) -> int:
     """Write one HTML page about scored completions, which opens without a network.
 
@@ -30,12 +31,8 @@ def report(
     ----------
     src
         Files or globs of one format: .parquet, .jsonl, .ndjson or .csv.
-    by
-        Column that names the group of a row; may be given several times.
     output
         The page; one that is there is replaced.
-    reward
-        Column of the rewards.
     prompt
         Column of the prompts; `prompt` if there is one.
     completion
@@ -44,8 +41,6 @@ def report(
         Column of what wrote the completion; `source` or `model` if just one is there.
     threshold
         Reward from which on a completion is right, for pass at k; 0 and 1 need none.
-    verbose
-        Show where an error comes from.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("gspo_rs").setLevel(logging.INFO)

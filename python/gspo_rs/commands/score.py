@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from gspo_rs.commands.outcome import TOLD, interrupted, told
 from gspo_rs.commands.panics import quiet_panics
+from gspo_rs.commands.parameters import By, Reward, Verbose
 from gspo_rs.files.options import Layout
 from gspo_rs.files.score import Report
 from gspo_rs.files.score import score as score_files
@@ -20,15 +21,15 @@ def score(
     target: Path,
     /,
     *,
-    by: Annotated[list[str], Parameter(consume_multiple=False, negative="")],
-    reward: str = "reward",
+    by: By,
+    reward: Reward = "reward",
     estimator: str = "percentile",
     option: Annotated[list[str] | None, Parameter(negative="")] = None,
     layout: Layout = "wide",
     keep: str = "all",
     memory_limit: str = "2GiB",
     resume: bool = True,
-    verbose: Annotated[bool, Parameter(name=["-v", "--verbose"], negative="")] = False,
+    verbose: Verbose = False,
 ) -> int:
     """Score completions in files: rank, percentile and advantage in their group.
 
@@ -38,10 +39,6 @@ def score(
         Files, globs, folders or addresses: Parquet, NDJSON, CSV or Arrow IPC by suffix.
     target
         The folder of the output; an output that is there stays until the new one is whole.
-    by
-        The column that names the group of a row; repeat it for several.
-    reward
-        The column of the rewards.
     estimator
         The advantage, such as percentile, zscore or rloo.
     option
@@ -54,8 +51,6 @@ def score(
         What ids and scores may take; beyond it they go through the disk.
     resume
         Go on where a run was killed.
-    verbose
-        Show where an error comes from.
     """
     given = source[0] if len(source) == 1 else source
     try:

@@ -12,39 +12,32 @@ from rich.console import Console
 from rich.table import Table
 
 from gspo_rs.commands.outcome import TOLD, interrupted, told
+from gspo_rs.commands.parameters import By, Reward, Source, Verbose
 from gspo_rs.files.summary import QUANTILES, Summary, summarize
 
 NONE = "-"
 
 
 def stats(
-    source: str,
+    source: Source,
     *,
-    by: Annotated[list[str], Parameter(consume_multiple=True)],
-    reward: str = "reward",
+    by: By,
+    reward: Reward = "reward",
     per: str | None = None,
     threshold: float = 0.5,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
-    verbose: Annotated[bool, Parameter(name=["-v", "--verbose"], negative="")] = False,
+    verbose: Verbose = False,
 ) -> int:
     """Describe scored groups in a table.
 
     Parameters
     ----------
-    source
-        A file or a glob: .parquet, .jsonl, .ndjson or .csv.
-    by
-        The columns that name the group of a row.
-    reward
-        Column of the rewards.
     per
         A column whose values are described one by one, such as the model.
     threshold
         For pass@k: a completion is right when its reward is at least this.
     json_
         Write a list of objects, for machines.
-    verbose
-        Show where an error comes from.
     """
     try:
         found = summarize(source, by=by, reward=reward, per=per, threshold=threshold)

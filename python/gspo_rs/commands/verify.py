@@ -2,11 +2,9 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from gspo_rs.commands.outcome import TOLD, interrupted, told
+from gspo_rs.commands.parameters import Verbose
 from gspo_rs.files.verify import verify as verify_output
 
 
@@ -14,7 +12,7 @@ def verify(
     target: Path,
     /,
     *,
-    verbose: Annotated[bool, Parameter(name=["-v", "--verbose"], negative="")] = False,
+    verbose: Verbose = False,
 ) -> int:
     """Check every file of an output against its manifest.
 
@@ -22,8 +20,6 @@ def verify(
     ----------
     target
         The folder that `gspo-rs score` has written.
-    verbose
-        Show where an error comes from.
     """
     try:
         manifest = verify_output(target)

@@ -1,39 +1,28 @@
 """`gspo-rs verl`."""
 
-from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
-
-from gspo_rs.commands.outcome import TOLD, interrupted, told
+from gspo_rs.commands.parameters import By, Keep, Prompt, Reward, Source, Target, Verbose
 from gspo_rs.commands.written import tell
 from gspo_rs.files import verl as files
 
 
 def verl(
-    source: str,
-    target: Path,
+    source: Source,
+    target: Target,
     *,
-    by: Annotated[list[str], Parameter(consume_multiple=True)],
+    by: By,
     ground_truth: str,
     data_source: str,
     ability: str = "",
     split: str = "train",
-    reward: str = "reward",
-    prompt: str | None = None,
-    keep: str = "all",
-    verbose: Annotated[bool, Parameter(name=["-v", "--verbose"], negative="")] = False,
+    reward: Reward = "reward",
+    prompt: Prompt = None,
+    keep: Keep = "all",
+    verbose: Verbose = False,
 ) -> int:
     """Write one prompt per group in the schema of verl.
 
     Parameters
     ----------
-    source
-        A file or a glob: .parquet, .jsonl, .ndjson or .csv.
-    target
-        The file to write: .parquet, .jsonl or .ndjson.
-    by
-        The columns that name the group of a row.
     ground_truth
         Column of what an answer is compared with.
     data_source
@@ -42,17 +31,9 @@ def verl(
         What the prompts train.
     split
         The part of the data.
-    reward
-        Column of the rewards.
-    prompt
-        Column of the prompts; `prompt` by default.
-    keep
-        Rules such as `informative,pass-rate:0.1..0.9,top:0.25`; a wrong one lists the right ones.
-    verbose
-        Show where an error comes from.
     """
-    try:
-        written = files.verl(
+    return tell(
+        lambda: files.verl(
             source,
             target,
             by=by,
@@ -63,9 +44,7 @@ def verl(
             reward=reward,
             prompt=prompt,
             keep=keep,
-        )
-    except KeyboardInterrupt:
-        return interrupted(f"stopped; {target} is as it was")
-    except TOLD as error:
-        return told(error, verbose=verbose)
-    return tell(written, target)
+        ),
+        target,
+        verbose=verbose,
+    )

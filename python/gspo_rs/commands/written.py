@@ -1,15 +1,23 @@
-"""What a command says that wrote a file."""
+"""How a command ends that writes one file."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from gspo_rs.commands.outcome import TOLD, interrupted, told
 from gspo_rs.files.output import Written
 
 
-def tell(written: Written, target: Path) -> int:
-    """Say what was written and dropped, and return the exit code."""
+def tell(write: Callable[[], Written], target: Path, *, verbose: bool) -> int:
+    """Write, say what was written and dropped or what went wrong, and return the exit code."""
+    try:
+        written = write()
+    except KeyboardInterrupt:
+        return interrupted(f"stopped; {target} is as it was")
+    except TOLD as error:
+        return told(error, verbose=verbose)
     sys.stdout.write(f"{written.rows:,} rows of {written.groups:,} groups in {target}\n")
     for rule, rows in written.dropped.items():
         sys.stdout.write(f"{rows:,} rows dropped by {rule}\n")

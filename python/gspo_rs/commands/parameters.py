@@ -1,0 +1,30 @@
+"""Parameters that several commands share, with the line that `--help` has for each."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+Source = Annotated[str, Parameter(help="A file or a glob: .parquet, .jsonl, .ndjson or .csv.")]
+Target = Annotated[Path, Parameter(help="The file to write: .parquet, .jsonl or .ndjson.")]
+By = Annotated[
+    list[str],
+    Parameter(negative="", help="The column that names the group of a row; repeat it for several."),
+]
+Reward = Annotated[str, Parameter(help="Column of the rewards.")]
+Prompt = Annotated[str | None, Parameter(help="Column of the prompts; `prompt` by default.")]
+Completion = Annotated[
+    str | None,
+    Parameter(help="Column of the completions; `completion` or `response` by default."),
+]
+Keep = Annotated[
+    str,
+    Parameter(
+        help="Rules such as informative,pass-rate:0.1..0.9,top:0.25; a wrong one lists the right."
+    ),
+]
+Chat = Annotated[bool, Parameter(negative="", help="Turn texts into lists of messages.")]
+Verbose = Annotated[
+    bool,
+    Parameter(name=["-v", "--verbose"], negative="", help="Show where an error comes from."),
+]
