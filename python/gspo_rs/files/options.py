@@ -13,11 +13,13 @@ import numpy as np
 from gspo_rs.advantages import OF_SEVERAL, advantage
 from gspo_rs.files.keep import Rule, parse
 
-__all__ = ["COLUMNS", "Layout", "Options", "options_of"]
+__all__ = ["COLUMNS", "ROW", "Layout", "Options", "options_of"]
 
 Layout: TypeAlias = Literal["wide", "narrow"]
 
 COLUMNS: Final = ("rank", "percentile", "advantage", "group_size", "group_mean", "group_std")
+# The number of a row, in frames whose own columns may have any name.
+ROW: Final = "__gspo_rs_row"
 # A statistic of the whole batch: all rewards have to be in memory at once.
 OF_THE_BATCH: Final = ("batch_std", "reinforce_pp")
 

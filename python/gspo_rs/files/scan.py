@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 
 import polars as pl
 
 from gspo_rs.files.manifest import InputEntry, Manifest, OutputEntry, load
+from gspo_rs.files.options import COLUMNS, ROW
 from gspo_rs.source import scan_files
 
 __all__ = ["scan"]
@@ -18,8 +20,7 @@ def scan(target: str | Path) -> pl.LazyFrame:
     Parameters
     ----------
     target : path
-        The folder. A narrow output is joined lazily to the files that were scored, file by file
-        and row by row.
+        The folder. A narrow output is joined lazily to the files that were scored, row by row.
 
     Returns
     -------
@@ -49,8 +50,7 @@ def scan(target: str | Path) -> pl.LazyFrame:
             raise FileNotFoundError(f"{folder / entry.name} is missing")
     if manifest.options["layout"] == "wide":
         return pl.concat([_scored(folder, entry) for entry in manifest.outputs])
-    pairs = zip(manifest.inputs, manifest.outputs, strict=True)
-    return pl.concat([_joined(folder, manifest, *pair) for pair in pairs])
+    return _joined(folder, manifest)
 
 
 def _scored(folder: Path, entry: OutputEntry) -> pl.LazyFrame:
@@ -58,15 +58,21 @@ def _scored(folder: Path, entry: OutputEntry) -> pl.LazyFrame:
     return pl.scan_parquet(folder / entry.name, glob=False, hive_partitioning=hive)
 
 
-def _joined(
-    folder: Path, manifest: Manifest, given: InputEntry, entry: OutputEntry
-) -> pl.LazyFrame:
-    source = _source(folder, given, hive="=" in entry.name)
-    scores = pl.scan_parquet(folder / entry.name, glob=False, hive_partitioning=False)
+def _joined(folder: Path, manifest: Manifest) -> pl.LazyFrame:
+    """Put all rows beside all scores: file by file, Polars would take quadratic time."""
+    pairs = list(zip(manifest.inputs, manifest.outputs, strict=True))
+    rows = pl.concat([_source(folder, given, hive="=" in entry.name) for given, entry in pairs])
+    files = [folder / entry.name for _, entry in pairs]
+    scores = [pl.scan_parquet(file, glob=False, hive_partitioning=False) for file in files]
     if manifest.options["keep"] == "all":
-        return pl.concat([source, scores], how="horizontal")
-    index = source.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
-    return index.join(scores, on="row", how="inner", maintain_order="left").drop("row")
+        return pl.concat([rows, pl.concat(scores)], how="horizontal")
+    firsts = accumulate((given.rows for given, _ in pairs), initial=0)
+    numbered = [
+        found.select((pl.col("row") + first).cast(pl.get_index_type()).alias(ROW), *COLUMNS)
+        for found, first in zip(scores, firsts, strict=False)
+    ]
+    chosen = rows.with_row_index(ROW)
+    return chosen.join(pl.concat(numbered), on=ROW, how="inner", maintain_order="left").drop(ROW)
 
 
 def _source(folder: Path, given: InputEntry, *, hive: bool) -> pl.LazyFrame:

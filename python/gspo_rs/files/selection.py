@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from gspo_rs import atomic
 from gspo_rs.census import read_narrow
 from gspo_rs.files.keep import choose, parse
+from gspo_rs.files.options import ROW
 from gspo_rs.files.output import Written
 from gspo_rs.source import Source, SourceLike, locate, scan_files
 
@@ -32,7 +33,6 @@ __all__ = [
 
 VERSION = 1
 KEY = "gspo_rs_selection"
-ROW = "__gspo_rs_row"
 
 
 @dataclass(frozen=True)

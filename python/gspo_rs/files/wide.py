@@ -13,13 +13,12 @@ from gspo_rs.atomic import sync
 from gspo_rs.files.inputs import Input, unchanged
 from gspo_rs.files.manifest import OutputEntry
 from gspo_rs.files.narrow import Read
-from gspo_rs.files.options import COLUMNS, Options
+from gspo_rs.files.options import COLUMNS, ROW, Options
 from gspo_rs.files.progress import Progress
 from gspo_rs.source import next_window
 
 __all__ = ["write_narrow", "write_wide"]
 
-ROW = "__gspo_rs_row"
 TOLD = "__gspo_rs_told"
 ROW_GROUP = 1 << 17
 # Types of the columns that are added, and of what chooses rows.
