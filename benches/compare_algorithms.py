@@ -118,37 +118,56 @@ def stories_run(options: argparse.Namespace, seed: int) -> Config:
 
 
 def table(done: dict[tuple[str, str, int, int], list[float]]) -> str:
-    """Return the mean reward of the first and last five steps, with the deviation over seeds."""
-    lines = ["| task | algorithm | first 5 steps | last 5 steps | deviation over seeds | seeds |"]
+    """Return the mean reward of the first and last five steps, and how the last ones compare."""
+    lines = [f"| task | algorithm | first 5 steps | last 5 steps | against {BASE} | seeds |"]
     lines.append("|---|---|---:|---:|---:|---:|")
     for task in ("demo", "stories"):
         for name in RUNS:
-            runs = [run for key, run in done.items() if key[:2] == (task, name)]
-            if runs:
-                first, last = ([statistics.mean(r[cut]) for r in runs] for cut in ENDS)
-                spread = f"{statistics.stdev(last):.3f}" if len(runs) > 1 else "-"
-                means = f"{statistics.mean(first):.3f} | {statistics.mean(last):.3f}"
-                lines.append(f"| {task} | {name} | {means} | {spread} | {len(runs)} |")
+            runs = {seed: run for (t, n, seed, _), run in done.items() if (t, n) == (task, name)}
+            if not runs:
+                continue
+            first, last = ([statistics.mean(run[cut]) for run in runs.values()] for cut in ENDS)
+            base = [done.get((task, BASE, seed, len(run))) for seed, run in runs.items()]
+            pairs = [x - statistics.mean(b[ENDS[1]]) for x, b in zip(last, base, strict=True) if b]
+            means = f"{statistics.mean(first):.3f} | {statistics.mean(last):.3f}"
+            lines.append(f"| {task} | {name} | {means} | {difference(pairs)} | {len(runs)} |")
     return "\n".join(lines) + "\n"
 
 
+def difference(pairs: list[float]) -> str:
+    """Return the mean of differences seed by seed, with its standard error."""
+    if len(pairs) < 2 or not any(pairs):
+        return "-"
+    error = statistics.stdev(pairs) / len(pairs) ** 0.5
+    return f"{statistics.mean(pairs):+.3f} ± {error:.3f}"
+
+
+BASE = "gspo, z-score"
 ENDS = (slice(0, 5), slice(-5, None))
 
 
 def draw(path: Path, task: str, done: dict[tuple[str, str, int, int], list[float]]) -> None:
-    """Write reward over step: the mean over seeds, and the range of the seeds as a shade."""
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for name in CONTENDERS:
-        runs = np.array([run for key, run in done.items() if key[:2] == (task, name)])
-        if len(runs):
-            steps = np.arange(1, runs.shape[1] + 1)
-            (line,) = axes.plot(steps, runs.mean(axis=0), label=name)
-            colour = line.get_color()
-            axes.fill_between(steps, runs.min(axis=0), runs.max(axis=0), alpha=0.1, color=colour)
-    axes.set(xlabel="optimizer step", ylabel="mean reward", title=task)
-    axes.legend(ncols=2, fontsize="small")
+    """Write the mean reward over step: of the losses, and of two losses by their advantage."""
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
+    losses = [name for name in CONTENDERS if name not in ("gspo", "grpo, percentile")]
+    for axes, names, title in zip(panels, (losses, ADVANTAGES), TITLES, strict=True):
+        for name in names:
+            runs = np.array([run for key, run in done.items() if key[:2] == (task, name)])
+            if len(runs):
+                steps = np.arange(1, runs.shape[1] + 1)
+                (line,) = axes.plot(steps, runs.mean(axis=0), label=name)
+                if names is ADVANTAGES:
+                    colour, ends = line.get_color(), (runs.min(axis=0), runs.max(axis=0))
+                    axes.fill_between(steps, *ends, alpha=0.12, color=colour, linewidth=0)
+        axes.set(xlabel="optimizer step", title=f"{task}: {title}")
+        axes.legend(ncols=2, fontsize="small")
+    panels[0].set_ylabel("mean reward")
     figure.savefig(path)
     plt.close(figure)
+
+
+ADVANTAGES = ("gspo", "gspo, z-score", "grpo, percentile", "grpo")
+TITLES = ("losses, mean over seeds", "percentile against z-score, with the range of the seeds")
 
 
 if __name__ == "__main__":
