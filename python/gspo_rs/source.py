@@ -132,6 +132,8 @@ class Source:
         try:
             yield
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            if str(error).startswith("cannot read "):  # said so already, further in
+                raise
             raise OSError(f"cannot read {self._culprit()}: {error}") from error
 
     def _culprit(self) -> str:

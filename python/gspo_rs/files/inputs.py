@@ -38,6 +38,11 @@ class Input:
     stamp: Stamp | None = None
 
     @property
+    def place(self) -> str | None:
+        """Where its rows can be read again; None for those of a LazyFrame."""
+        return self.path or (self.source.name if remote(self.source.name) else None)
+
+    @property
     def is_parquet(self) -> bool:
         """Whether the bytes of the columns can be copied as they are."""
         return self.path is not None and self.path.lower().endswith(".parquet")

@@ -9,7 +9,7 @@ import polars as pl
 
 from gspo_rs.files.manifest import InputEntry, Manifest, OutputEntry, load
 from gspo_rs.files.options import COLUMNS, ROW
-from gspo_rs.source import scan_files
+from gspo_rs.source import remote, scan_files
 
 __all__ = ["scan"]
 
@@ -81,16 +81,26 @@ def _source(folder: Path, given: InputEntry, *, hive: bool) -> pl.LazyFrame:
             f"{folder} has the scores of rows that are in no file here; join its files to them "
             'with pl.concat([rows, pl.scan_parquet(…)], how="horizontal")'
         )
-    path = Path(given.path)
-    if not path.is_file():
+    frame = _found(given.path, given, hive=hive)
+    rows = int(frame.select(pl.len()).collect().item()) if _countable(given.path) else given.rows
+    if rows != given.rows:
+        raise ValueError(f"{given.path} has {rows} rows, {given.rows} were scored; score it again")
+    return frame
+
+
+def _countable(path: str) -> bool:
+    """Tell whether counting the rows is cheap, or the only thing that tells a change."""
+    return remote(path) or Path(path).suffix.lower() == ".parquet"
+
+
+def _found(path: str, given: InputEntry, *, hive: bool) -> pl.LazyFrame:
+    if remote(path):
+        return pl.scan_parquet(path)
+    if not Path(path).is_file():
         raise FileNotFoundError(f"{path}, which was scored, is gone")
-    found = path.stat()
+    found = Path(path).stat()
     if (found.st_size, found.st_mtime_ns) != (given.size, given.mtime_ns):
         raise ValueError(f"{path} has changed since it was scored; score it again")
-    if path.suffix.lower() != ".parquet":
-        return scan_files([str(path)])
-    frame = pl.scan_parquet(path, glob=False, hive_partitioning=hive)
-    rows = int(frame.select(pl.len()).collect().item())
-    if rows != given.rows:
-        raise ValueError(f"{path} has {rows} rows, {given.rows} were scored; score it again")
-    return frame
+    if Path(path).suffix.lower() != ".parquet":
+        return scan_files([path])
+    return pl.scan_parquet(path, glob=False, hive_partitioning=hive)

@@ -243,7 +243,7 @@ def _manifest(
 ) -> Manifest:
     entries = [
         InputEntry(
-            given.path,
+            given.place,
             given.stamp.size if given.stamp else None,
             given.stamp.mtime_ns if given.stamp else None,
             known.rows,
