@@ -32,7 +32,7 @@ LAYERS = [
     ("effects", "sampler sampling rewards conformance"),
     (
         "training",
-        "presets rules config runfile activations policy optimizer tokens minibatch lesson "
+        "presets rules config runfile activations compiled policy optimizer tokens minibatch lesson "
         "objective step checkpoint metrics "
         "display harvest rounds evaluate run train",
     ),

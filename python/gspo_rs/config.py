@@ -123,8 +123,9 @@ class Config:
         Micro-batches as one row without padding, or as right-padded rows of like length. "auto"
         packs for attention kernels that skip what lies outside a sequence.
     gradient_checkpointing : bool
-        Compute the activations of each layer again in the backward pass instead of keeping them:
-        less memory for one more forward pass.
+        Compute the activations of each layer again in the backward pass: less memory, more time.
+    torch_compile : bool
+        Compile the layers for the training passes; takes a compiler, and a minute at first.
     micro_batch_tokens : int, optional
         Token budget of a micro-batch, padding included; by default 2048 on CPU, 16384 on GPU. A
         longer sequence makes a micro-batch by itself.
@@ -224,6 +225,7 @@ class Config:
     attn_implementation: str | None = None
     layout: Literal["auto", "packed", "padded"] = "auto"
     gradient_checkpointing: bool = False
+    torch_compile: bool = False
     micro_batch_tokens: int | None = None
     seed: int = 0
     save_steps: int = 50

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gspo_rs.activations import recompute_activations
 from gspo_rs.batch import Batch, Shape
+from gspo_rs.compiled import compile_layers
 from gspo_rs.config import Config
 from gspo_rs.logprobs import model_logprobs, model_one_pass
 from gspo_rs.one_pass import Loss
@@ -144,6 +145,8 @@ def load(config: Config, resumed: Path | None = None) -> Policy:
     model = policy.model if config.lora_r == 0 else _adapted(policy.model, config, resumed)
     if config.gradient_checkpointing:
         recompute_activations(model)
+    if config.torch_compile:
+        compile_layers(model)
     return dataclasses.replace(policy, model=model, shape=shape)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer
 
+from gspo_rs.compiled import uncompiled
 from gspo_rs.rollouts import Ragged, Rollouts
 from gspo_rs.sampler import Sampler
 
@@ -189,7 +190,7 @@ def _generating(model: Any) -> Iterator[Any]:
     base.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), uncompiled():
             yield base
     finally:
         base.generation_config = defaults
