@@ -27,12 +27,12 @@ LAYERS = [
     (
         "tensors",
         "layout reductions diagnostics divergence correction losses head_chunk linear_head "
-        "one_pass model_head logprobs transfer batch",
+        "one_pass model_head compiled logprobs transfer batch",
     ),
     ("effects", "sampler sampling rewards conformance"),
     (
         "training",
-        "presets rules config runfile activations compiled policy optimizer tokens minibatch lesson "
+        "presets rules config runfile activations policy optimizer tokens minibatch lesson "
         "objective step checkpoint metrics "
         "display harvest rounds evaluate run train",
     ),

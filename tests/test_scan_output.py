@@ -36,3 +36,17 @@ def test_a_narrow_output_is_joined_once_however_many_files_it_has(files, tmp_pat
     plan = gs.scan(tmp_path / "out").select("advantage", "reward").explain()
     assert plan.count("END HCONCAT") == 1
     assert "PROJECT 1/3 COLUMNS" in plan, "neither ids nor texts are read"
+
+
+def test_an_address_with_other_rows_is_not_joined_to_its_old_scores(tmp_path):
+    pl.DataFrame({"prompt_id": range(100), "reward": 0.5}).write_parquet(tmp_path / "a.parquet")
+    address = f"file://{tmp_path}/a.parquet"
+    gs.score(address, tmp_path / "out", by="prompt_id", layout="narrow")
+    pl.DataFrame({"prompt_id": range(101), "reward": 0.5}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet has 101 rows, 100 were scored"):
+        gs.scan(tmp_path / "out")
+
+
+def test_an_address_that_leads_nowhere_is_named_once(tmp_path):
+    with pytest.raises(OSError, match=r"^cannot read file://\S*none\.parquet: (?!cannot read)"):
+        gs.score(f"file://{tmp_path}/none.parquet", tmp_path / "out", by="prompt_id")

@@ -183,20 +183,6 @@ def test_an_address_is_read_by_polars(tmp_path, layout):
     assert_scored(gs.scan(tmp_path / "out").collect(), frame, "prompt_id")
 
 
-def test_an_address_with_other_rows_is_not_joined_to_its_old_scores(tmp_path):
-    shuffled(100).write_parquet(tmp_path / "a.parquet")
-    address = f"file://{tmp_path}/a.parquet"
-    gs.score(address, tmp_path / "out", by="prompt_id", layout="narrow")
-    shuffled(101).write_parquet(tmp_path / "a.parquet")
-    with pytest.raises(ValueError, match=r"a\.parquet has 101 rows, 100 were scored"):
-        gs.scan(tmp_path / "out")
-
-
-def test_an_address_that_leads_nowhere_is_named_once(tmp_path):
-    with pytest.raises(OSError, match=r"^cannot read file://\S*none\.parquet: (?!cannot read)"):
-        gs.score(f"file://{tmp_path}/none.parquet", tmp_path / "out", by="prompt_id")
-
-
 @pytest.mark.parametrize("layout", ["wide", "narrow"])
 @pytest.mark.parametrize("keep", ["informative", "informative,best:1", "top:0.25"])
 def test_chosen_rows_are_those_that_the_rules_choose(tmp_path, keep, layout):
