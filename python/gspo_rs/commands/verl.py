@@ -15,8 +15,8 @@ def verl(
     target: Path,
     *,
     by: Annotated[list[str], Parameter(consume_multiple=True)],
-    ground_truth: str,
-    data_source: str,
+    ground_truth: str | None = None,
+    data_source: str | None = None,
     ability: str = "",
     split: str = "train",
     reward: str = "reward",
@@ -35,9 +35,9 @@ def verl(
     by
         The columns that name the group of a row.
     ground_truth
-        Column of what an answer is compared with.
+        Column of what an answer is compared with; the column `reward_model` by default.
     data_source
-        By which verl finds the reward function, such as openai/gsm8k.
+        By which verl finds the reward function; the column `data_source` by default.
     ability
         What the prompts train.
     split
