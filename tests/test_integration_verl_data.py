@@ -11,6 +11,7 @@ import torch
 
 pytest.importorskip("verl", reason="verl is not installed")
 
+import datasets
 from omegaconf import OmegaConf
 from torchdata.stateful_dataloader import StatefulDataLoader
 from transformers import AutoTokenizer
@@ -29,9 +30,10 @@ GROUPS = {"by": "prompt_id", "ground_truth": "expected_answer", "data_source": "
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch):
+def environment(monkeypatch, tmp_path):
     """`datasets` puts a copy in the place of `os.environ` when it filters in a process."""
     monkeypatch.setattr(os, "environ", os.environ)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +217,14 @@ def test_columns_that_verl_has_already_are_served_as_they_are(tokenizer, tmp_pat
     assert item["raw_prompt"] == messages
     assert item["extra_info"] == {**row["extra_info"], "group_size": 2, "group_mean": 0.5}
     assert (item["index"], item["tools_kwargs"]) == (41, {"a": {"b": "c"}})
+
+
+def test_validation_files_of_verls_own_are_read_as_verl_reads_them(solutions, tokenizer, tmp_path):
+    expected = items(verls(solutions, tmp_path, tokenizer))
+    found = made(tmp_path / "train.parquet", settings(tmp_path), tokenizer)
+    assert items(found) == expected
+    with pytest.raises(ValueError, match="has no column 'id'"):
+        made(solutions, settings(tmp_path, {**GROUPS, "by": "id"}), tokenizer)
 
 
 def test_the_disk_is_given_back_as_soon_as_the_prompts_are_mapped(solutions, tokenizer, tmp_path):

@@ -44,7 +44,9 @@ class PromptDataset(RLHFDataset):  # type: ignore[misc]  # verl is Any to a type
     ----------
     data_files : str or list of str
         Files with one completion a row; or one folder that `gspo_rs.score` wrote, wide or narrow;
-        or one selection file of `gspo_rs.files.selection`.
+        or one selection file of `gspo_rs.files.selection`. Files of verl's own, which have
+        ``reward_model`` but neither ids nor rewards, are read as verl reads them, because
+        verl has one class for training and validation.
     tokenizer : PreTrainedTokenizer
         Of the policy.
     config : DictConfig
@@ -66,14 +68,17 @@ class PromptDataset(RLHFDataset):  # type: ignore[misc]  # verl is Any to a type
 
     Notes
     -----
-    One pass over ids and rewards and one over the prompts. They go to an Arrow file under
-    ``data.cache_dir``, one row per group, which is mapped into memory and loses its name at
-    once: the disk is free again when the process is gone. Loaders read the map in forked workers.
+    Completions are not read. A row per group goes to an Arrow file under ``data.cache_dir``, which
+    is mapped into memory and loses its name at once: the disk is free again when the process
+    is gone. Loaders read the map in forked workers, without Polars.
     """
 
     def _read_files_and_tokenize(self) -> None:
         recipe = _recipe(self.config, self.prompt_key)
         source = _source(self.data_files)
+        if _is_verls_own(source, recipe):
+            super()._read_files_and_tokenize()
+            return
         _refuse_media(source, {self.image_key, self.video_key, self.audio_key})
         cache = Path(self.cache_dir)
         cache.mkdir(parents=True, exist_ok=True)
@@ -111,6 +116,12 @@ def _source(files: list[str]) -> Source:
         if (Path(file) / NAME).is_file():
             raise ValueError(f"{file} is one of {len(files)} sources; give one scored folder alone")
     return opened(files)
+
+
+def _is_verls_own(source: Source, recipe: Recipe) -> bool:
+    keys = {recipe.by} if isinstance(recipe.by, str) else set(recipe.by)
+    schema = set(source.check([]))
+    return "reward_model" in schema and not schema & {*keys, recipe.reward}
 
 
 def _refuse_media(source: Source, keys: set[str]) -> None:
