@@ -18,7 +18,8 @@ setup: .venv/.core ## virtual environment, dependencies, release build of the co
 .venv/.dependencies: pyproject.toml constraints.txt .ci/requirements.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing dependencies (PyTorch is large; this takes minutes the first time)"
-	$(BIN)/python .ci/requirements.py train ray bench dev | xargs -d '\n' $(BIN)/pip install --quiet
+	$(BIN)/python .ci/requirements.py train ray bench dev verl-tests | xargs -d '\n' $(BIN)/pip install --quiet
+	$(BIN)/pip install --quiet --no-deps verl
 	@touch $@
 
 .venv/.core: .venv/.dependencies $(RUST)

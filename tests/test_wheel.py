@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # Each is needed by an extra alone.
-OPTIONAL = ("torch", "transformers", "accelerate", "pyarrow", "datasets", "ray", "trl")
+OPTIONAL = ("torch", "transformers", "accelerate", "pyarrow", "datasets", "ray", "trl", "verl")
 
 
 def run(*command, folder):

@@ -7,29 +7,28 @@ The array functions live here; ``gspo_rs.losses`` and ``gspo_rs.logprobs`` need 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gspo_rs._core import __version__
-from gspo_rs.advantages import advantage, advantage_from_wins
-from gspo_rs.buffer import GroupBuffer
-from gspo_rs.draws import best_of_n, pass_at_k
-from gspo_rs.groups import Groups
-from gspo_rs.overlong import soft_overlong_penalty
-from gspo_rs.packing import pack
-from gspo_rs.pairs import preference_pairs
-from gspo_rs.rows import rows
-from gspo_rs.statistics import (
-    GroupStats,
-    informative,
-    percentile,
-    quantile,
-    rank,
-    stats,
-    top_fraction,
-)
-
 if TYPE_CHECKING:
+    from gspo_rs._core import __version__
+    from gspo_rs.advantages import advantage, advantage_from_wins
+    from gspo_rs.buffer import GroupBuffer
+    from gspo_rs.draws import best_of_n, pass_at_k
     from gspo_rs.files.scan import scan
     from gspo_rs.files.score import score
     from gspo_rs.files.verify import verify
+    from gspo_rs.groups import Groups
+    from gspo_rs.overlong import soft_overlong_penalty
+    from gspo_rs.packing import pack
+    from gspo_rs.pairs import preference_pairs
+    from gspo_rs.row_columns import rows
+    from gspo_rs.statistics import (
+        GroupStats,
+        informative,
+        percentile,
+        quantile,
+        rank,
+        stats,
+        top_fraction,
+    )
 
 __all__ = [
     "GroupBuffer",
@@ -55,15 +54,40 @@ __all__ = [
     "verify",
 ]
 
-# What works on files needs Polars; it is loaded when it is first asked for.
-LAZY = {
-    "scan": "gspo_rs.files.scan",
-    "score": "gspo_rs.files.score",
-    "verify": "gspo_rs.files.verify",
+# Where each name is; it is loaded when it is first asked for, because NumPy alone takes longer
+# than Python itself. No name may be that of a module of ours, which would come in its place.
+MODULE_OF = {
+    "GroupBuffer": "buffer",
+    "GroupStats": "statistics",
+    "Groups": "groups",
+    "__version__": "_core",
+    "advantage": "advantages",
+    "advantage_from_wins": "advantages",
+    "best_of_n": "draws",
+    "informative": "statistics",
+    "pack": "packing",
+    "pass_at_k": "draws",
+    "percentile": "statistics",
+    "preference_pairs": "pairs",
+    "quantile": "statistics",
+    "rank": "statistics",
+    "rows": "row_columns",
+    "scan": "files.scan",
+    "score": "files.score",
+    "soft_overlong_penalty": "overlong",
+    "stats": "statistics",
+    "top_fraction": "statistics",
+    "verify": "files.verify",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in LAZY:
+    if name not in MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(LAZY[name]), name)
+    found = getattr(import_module(f"{__name__}.{MODULE_OF[name]}"), name)
+    globals()[name] = found  # so that it is asked for once
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from gspo_rs import composed
 from gspo_rs.estimators import ESTIMATORS, resolve
 from gspo_rs.groups import Groups, as_groups
-from gspo_rs.rows import Floats, as_rewards, rows
+from gspo_rs.row_columns import Floats, as_rewards, rows
 
 __all__ = ["ESTIMATORS", "advantage", "advantage_from_wins"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from gspo_rs.groups import Groups
-from gspo_rs.rows import Floats
+from gspo_rs.row_columns import Floats
 from gspo_rs.source import KEY, NUMBER, Source, SourceLike, locate
 from gspo_rs.statistics import informative
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
 from gspo_rs.groups import Groups
-from gspo_rs.rows import Floats, as_rewards, refuse_infinite, rows
+from gspo_rs.row_columns import Floats, as_rewards, refuse_infinite, rows
 
 MEAN: Final = ("advantage", {"estimator": "mean"})
 

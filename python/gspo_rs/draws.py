@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from gspo_rs import _core
 from gspo_rs.estimators import as_count
 from gspo_rs.groups import as_groups
-from gspo_rs.rows import Floats, as_rewards
+from gspo_rs.row_columns import Floats, as_rewards
 
 
 def pass_at_k(rewards: ArrayLike, groups: Any, k: int, threshold: float = 0.5) -> Floats:

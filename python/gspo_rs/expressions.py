@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gspo_rs.groups import Groups
-from gspo_rs.rows import Floats, as_rewards
+from gspo_rs.row_columns import Floats, as_rewards
 from gspo_rs.statistics import stats
 
 __all__ = ["By", "Compute", "NullIds", "describe", "mapped", "narrow", "rewards_of"]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gspo_rs.estimators import as_count
-from gspo_rs.rows import Floats
+from gspo_rs.row_columns import Floats
 
 
 def soft_overlong_penalty(lengths: ArrayLike, max_length: int = 20480, cache: int = 4096) -> Floats:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from gspo_rs import _core
 from gspo_rs.estimators import as_count
 from gspo_rs.groups import as_groups
-from gspo_rs.rows import as_rewards
+from gspo_rs.row_columns import as_rewards
 
 Strategy = Literal["best_worst", "all", "best_random"]
 

@@ -17,7 +17,7 @@ from gspo_rs.advantages import advantage, as_column
 from gspo_rs.expressions import OF_A_GROUP, By, NullIds, describe, mapped, narrow
 from gspo_rs.groups import Groups
 from gspo_rs.rollouts import Rollouts
-from gspo_rs.rows import Floats, rows
+from gspo_rs.row_columns import Floats, rows
 from gspo_rs.statistics import TIES, Ties
 
 __all__ = ["FrameNamespace", "LazyFrameNamespace", "RewardNamespace"]

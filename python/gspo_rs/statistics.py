@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
 from gspo_rs.groups import Groups, as_groups
-from gspo_rs.rows import Floats, as_rewards, rows
+from gspo_rs.row_columns import Floats, as_rewards, rows
 
 if TYPE_CHECKING:
     import polars as pl

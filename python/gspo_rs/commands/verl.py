@@ -10,8 +10,8 @@ def verl(
     target: Target,
     *,
     by: By,
-    ground_truth: str,
-    data_source: str,
+    ground_truth: str | None = None,
+    data_source: str | None = None,
     ability: str = "",
     split: str = "train",
     reward: Reward = "reward",
@@ -24,9 +24,9 @@ def verl(
     Parameters
     ----------
     ground_truth
-        Column of what an answer is compared with.
+        Column of what an answer is compared with; the column `reward_model` by default.
     data_source
-        By which verl finds the reward function, such as openai/gsm8k.
+        By which verl finds the reward function; the column `data_source` by default.
     ability
         What the prompts train.
     split

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs.groups import Groups, as_groups
-from gspo_rs.rows import Floats, as_rewards
+from gspo_rs.row_columns import Floats, as_rewards
 from gspo_rs.statistics import GroupStats, rank, stats
 
 __all__ = ["NO_GROUP", "WORDS", "Chosen", "Rule", "choose", "parse"]

@@ -17,7 +17,7 @@ from gspo_rs.files.keep import choose
 from gspo_rs.files.options import COLUMNS, OF_THE_BATCH, Options
 from gspo_rs.files.progress import Progress
 from gspo_rs.groups import Groups
-from gspo_rs.rows import Floats, rows
+from gspo_rs.row_columns import Floats, rows
 
 __all__ = ["Read", "Tally", "compute", "read"]
 

@@ -12,7 +12,7 @@ import polars as pl
 from gspo_rs.census import read_narrow
 from gspo_rs.draws import pass_at_k
 from gspo_rs.groups import Groups
-from gspo_rs.rows import Floats
+from gspo_rs.row_columns import Floats
 from gspo_rs.source import KEY, SourceLike, locate
 from gspo_rs.statistics import GroupStats, quantile, stats
 

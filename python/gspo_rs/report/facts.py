@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gspo_rs.report.histograms import Histogram, histogram
 from gspo_rs.report.narrow import Narrow
-from gspo_rs.rows import rows
+from gspo_rs.row_columns import rows
 from gspo_rs.statistics import GroupStats, percentile
 
 __all__ = ["Facts", "LengthEffect", "Spread", "find_facts", "length_effect"]
