@@ -1,6 +1,7 @@
 """Forward and backward of one optimizer step, against the plain PyTorch expression.
 
     python benches/bench_step.py [--sequences 64] [--vocabulary 32000]
+    python benches/bench_step.py --device cuda --shape qwen2-0.5b --vocabulary 151936
 
 The rival pads every sequence to the longest, takes all logits and their log-softmax, and writes
 the GSPO loss down as in its paper. Ours cuts micro-batches of like length and never holds the
@@ -23,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from gspo_rs.config import Config, resolve
 from gspo_rs.lesson import Lesson
@@ -35,24 +36,34 @@ from gspo_rs.step import backward
 CONFIG = resolve(Config(model="", rollouts="none", algorithm="gspo"))
 
 
-def make_policy(vocabulary: int) -> Policy:
+# hidden size, intermediate size, layers, heads, heads of keys and values; random weights.
+SHAPES = {
+    "small": (128, 344, 4, 4, 2),
+    "qwen2-0.5b": (896, 4864, 24, 14, 2),
+    "qwen2-1.5b": (1536, 8960, 28, 12, 2),
+}
+
+
+def make_policy(options: argparse.Namespace) -> Policy:
     torch.manual_seed(0)
-    shape = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=128,
-        intermediate_size=344,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+    hidden, intermediate, layers, heads, shared = SHAPES[options.shape]
+    shape = Qwen2Config(
+        vocab_size=options.vocabulary,
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=options.layers or layers,
+        num_attention_heads=heads,
+        num_key_value_heads=shared,
         max_position_embeddings=512,
+        tie_word_embeddings=options.shape != "small",
         use_cache=False,
     )
-    model = LlamaForCausalLM(shape).eval()
+    device = torch.device(options.device)
     return Policy(
-        model=model,
+        model=Qwen2ForCausalLM(shape).eval().to(device),
         tokenizer=None,
-        device=torch.device("cpu"),
-        autocast=None,
+        device=device,
+        autocast=torch.bfloat16 if device.type == "cuda" else None,
         shape="padded",
         context=512,
         temperature=1.0,
@@ -82,16 +93,24 @@ def ours(policy: Policy, lesson: Lesson) -> Tensor:
 
 
 def plain(policy: Policy, lesson: Lesson) -> Tensor:
-    ids, mask, old = padded(lesson)
-    attention = torch.arange(ids.shape[1]) < lengths(lesson)[:, None]
-    logits = policy.model(input_ids=ids, attention_mask=attention.long()).logits[:, :-1].float()
+    ids, mask, old, attention, advantages = (
+        given.to(policy.device)
+        for given in (*padded(lesson), within(lesson), lesson.advantages.float())
+    )
+    with policy.computing():
+        logits = policy.model(input_ids=ids, attention_mask=attention.long()).logits[:, :-1].float()
     logprobs = logits.log_softmax(-1).gather(2, ids[:, 1:, None])[:, :, 0]
     log_ratio = torch.where(mask, logprobs - old, 0.0).sum(1) / mask.sum(1)
-    ratio, advantages = log_ratio.exp(), lesson.advantages.float()
+    ratio = log_ratio.exp()
     low, high = 1 - CONFIG.clip_low, 1 + CONFIG.clip_high
     loss = -torch.minimum(ratio * advantages, ratio.clamp(low, high) * advantages).mean()
     loss.backward()
     return loss.detach()
+
+
+def within(lesson: Lesson) -> Tensor:
+    longest = torch.arange(int(lengths(lesson).max()))
+    return longest < lengths(lesson)[:, None]
 
 
 def lengths(lesson: Lesson) -> Tensor:
@@ -115,25 +134,34 @@ def padded(lesson: Lesson) -> tuple[Tensor, Tensor, Tensor]:
 CONTENDERS = {"gspo_rs": ours, "plain PyTorch": plain}
 
 
+def peak(device: torch.device) -> float:
+    """The most memory taken so far, in MiB: of the GPU, or of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def run(name: str, options: argparse.Namespace) -> dict[str, float]:
-    policy = make_policy(options.vocabulary)
+    policy = make_policy(options)
     lesson = make_lesson(options.sequences, options.vocabulary)
-    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # noqa: E731
-    start, times = peak(), []
+    start, times = peak(policy.device), []
     for _ in range(options.repeats):
         policy.model.zero_grad(set_to_none=True)
         began = time.perf_counter()
-        loss = CONTENDERS[name](policy, lesson)
+        loss = CONTENDERS[name](policy, lesson).item()  # waits for a GPU
         times.append(time.perf_counter() - began)
-    gradient = torch.cat([p.grad.flatten() for p in policy.model.parameters()])
+    gradient = torch.cat([p.grad.flatten().cpu() for p in policy.model.parameters()])
     np.save(options.gradient, gradient.numpy())
-    return {"seconds": statistics.median(times), "MiB": peak() - start, "loss": loss.item()}
+    return {"seconds": statistics.median(times), "MiB": peak(policy.device) - start, "loss": loss}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sequences", type=int, default=64)
     parser.add_argument("--vocabulary", type=int, default=32_000)
+    parser.add_argument("--shape", choices=SHAPES, default="small")
+    parser.add_argument("--layers", type=int, help="of the model; those of its shape by default")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--run", choices=CONTENDERS)
     parser.add_argument("--gradient", type=Path, help="where --run leaves its gradient")
@@ -150,8 +178,13 @@ def main() -> None:
             found[name] = json.loads(done.stdout.splitlines()[-1])
             gradients[name] = np.load(path)
     expected = gradients["plain PyTorch"]
-    np.testing.assert_allclose(gradients["gspo_rs"], expected, atol=1e-5 * np.abs(expected).max())
-    print(f"one step, {options.sequences} sequences, V {options.vocabulary}, float32 CPU\n")
+    bound = (5e-2 if options.device == "cuda" else 1e-5) * np.abs(expected).max()
+    np.testing.assert_allclose(gradients["gspo_rs"], expected, rtol=0, atol=bound)
+    print(
+        f"one step, {options.sequences} sequences, V {options.vocabulary}, {options.shape}, ",
+        end="",
+    )
+    print("bfloat16 on a GPU\n" if options.device == "cuda" else "float32 on a CPU\n")
     print("| contender | seconds | peak MiB above the model |\n|---|---:|---:|")
     for name, figures in found.items():
         print(f"| {name} | {figures['seconds']:.2f} | {figures['MiB']:.0f} |")

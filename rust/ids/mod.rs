@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, BinaryViewArray, Int64Array, StructArray};
+use arrow_array::{
+    Array, ArrayRef, BinaryViewArray, FixedSizeBinaryArray, Int64Array, StructArray,
+};
 use arrow_cast::cast;
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::concat::concat;
@@ -17,6 +19,7 @@ use self::bytes::ByteIds;
 use crate::error::Error;
 use crate::groups::Groups;
 use crate::identity::IntIds;
+use crate::key_types::{Kind, kind};
 use crate::pool::Cancel;
 
 /// One key column, ready to be grouped.
@@ -112,40 +115,49 @@ fn null_rows(columns: &[Vec<ArrayRef>], drop_null: bool) -> Result<Option<Vec<bo
 }
 
 fn key(column: &[ArrayRef]) -> Result<Key, Error> {
-    use DataType as T;
     let found = column[0].data_type();
-    match found {
-        T::Dictionary(_, _) => Ok(Key::Ints(dictionary_codes(column)?.into())),
-        T::Utf8
-        | T::LargeUtf8
-        | T::Utf8View
-        | T::Binary
-        | T::LargeBinary
-        | T::BinaryView
-        | T::FixedSizeBinary(_) => {
-            let views = concatenated(column, &T::BinaryView)?;
-            Ok(Key::Bytes(ByteIds::new(views.as_binary_view().clone())))
-        }
-        T::UInt64 => {
-            let keys = concatenated(column, &T::UInt64)?;
-            let keys = keys.as_primitive::<UInt64Type>().values().iter();
-            Ok(Key::Ints(
-                keys.map(|key| key.cast_signed())
-                    .collect::<Vec<i64>>()
-                    .into(),
-            ))
-        }
-        // Booleans, dates, times and durations are integers underneath.
-        _ if matches!(found, T::Boolean | T::Null)
-            || (found.is_integer() || found.is_temporal()) && !matches!(found, T::Interval(_)) =>
-        {
-            let keys = concatenated(column, &T::Int64)?;
-            Ok(Key::Ints(keys.as_primitive::<Int64Type>().clone()))
-        }
-        _ => Err(Error::UnsupportedIds {
+    if matches!(found, DataType::Dictionary(..)) {
+        return Ok(Key::Ints(dictionary_codes(column)?.into()));
+    }
+    // A column without a type has nulls alone, which are dropped or were refused.
+    let null = (*found == DataType::Null).then_some(Kind::Word);
+    match kind(found).or(null) {
+        Some(Kind::Bytes) => bytes(column),
+        Some(Kind::Wide) => bytes(&column.iter().map(wide).collect::<Vec<_>>()),
+        Some(Kind::Word) => words(column),
+        None => Err(Error::UnsupportedIds {
             found: found.to_string(),
         }),
     }
+}
+
+fn bytes(column: &[ArrayRef]) -> Result<Key, Error> {
+    let views = concatenated(column, &DataType::BinaryView)?;
+    Ok(Key::Bytes(ByteIds::new(views.as_binary_view().clone())))
+}
+
+fn words(column: &[ArrayRef]) -> Result<Key, Error> {
+    if *column[0].data_type() != DataType::UInt64 {
+        let keys = concatenated(column, &DataType::Int64)?;
+        return Ok(Key::Ints(keys.as_primitive::<Int64Type>().clone()));
+    }
+    let keys = concatenated(column, &DataType::UInt64)?;
+    let keys = keys.as_primitive::<UInt64Type>().values().iter();
+    let keys: Vec<i64> = keys.map(|key| key.cast_signed()).collect();
+    Ok(Key::Ints(keys.into()))
+}
+
+/// Values of a fixed width as the bytes that they are.
+fn wide(chunk: &ArrayRef) -> ArrayRef {
+    let data = chunk.to_data();
+    let width = chunk.data_type().primitive_width().expect("a wide kind");
+    let values = data.buffers()[0].slice_with_length(data.offset() * width, data.len() * width);
+    let width = i32::try_from(width).expect("at most 32 bytes");
+    Arc::new(FixedSizeBinaryArray::new(
+        width,
+        values,
+        data.nulls().cloned(),
+    ))
 }
 
 /// The column as one array of type `to`.
@@ -192,7 +204,9 @@ fn dictionary_codes(column: &[ArrayRef]) -> Result<Vec<i64>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::{DictionaryArray, Float64Array, Int32Array, StringArray, UInt64Array};
+    use arrow_array::{
+        Decimal128Array, DictionaryArray, Float64Array, Int32Array, StringArray, UInt64Array,
+    };
 
     use super::*;
 
@@ -235,6 +249,15 @@ mod tests {
         );
         let dropped = group(&[a, b], true, &Cancel::default()).unwrap();
         assert_eq!(dropped.codes(), [0, 1, 0, -1]);
+    }
+
+    #[test]
+    fn decimals_are_told_apart_beyond_64_bits() {
+        let large = i128::from(i64::MAX) * 4;
+        let column = Decimal128Array::from(vec![large, large + 1, 1, large, 1]);
+        let sliced: ArrayRef = Arc::new(column.slice(1, 4));
+        assert_eq!(codes(&[Arc::new(column)]), Ok(vec![0, 1, 2, 0, 2]));
+        assert_eq!(codes(&[sliced]), Ok(vec![0, 1, 2, 1]));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use arrow_schema::{ArrowError, DataType, Schema};
 use arrow_select::take::take;
 
 use super::StreamError;
+use crate::key_types::kind;
 
 /// The key columns of one record batch, ready to be compared row by row.
 pub(crate) struct Keys {
@@ -48,23 +49,11 @@ fn key_column(schema: &Schema, name: &str) -> Result<usize, StreamError> {
                     .map(|field| field.name().clone())
                     .collect(),
             })?;
-    if is_key(field.data_type()) {
+    if kind(field.data_type()).is_some() {
         Ok(index)
     } else {
         let (name, found) = (name.to_owned(), field.data_type().to_string());
         Err(StreamError::KeyType { name, found })
-    }
-}
-
-fn is_key(found: &DataType) -> bool {
-    use DataType::{Binary, BinaryView, Boolean, Dictionary, FixedSizeBinary};
-    use DataType::{LargeBinary, LargeUtf8, Utf8, Utf8View};
-    match found {
-        Dictionary(_, values) => is_key(values),
-        Boolean | FixedSizeBinary(_) | Utf8 | LargeUtf8 | Utf8View | Binary | LargeBinary
-        | BinaryView => true,
-        // Two floats that print alike may differ, and NaN differs from itself.
-        other => other.primitive_width().is_some() && !other.is_floating(),
     }
 }
 
@@ -148,7 +137,7 @@ impl Column {
                 }
             }
             other => {
-                let width = other.primitive_width().expect("checked by `is_key`");
+                let width = other.primitive_width().expect("checked by `key_column`");
                 let data = column.to_data();
                 let bytes = &data.buffers()[0].as_slice()[data.offset() * width..];
                 Self::Fixed {
