@@ -50,7 +50,9 @@ pub(super) fn encode(cells: &Cells, column: ColumnDescPtr) -> Result<Chunk> {
     }
     writer.close()?;
     let file = sink.into_inner()?;
-    let distinct = indexed.as_ref().map_or(&cells.values, |found| &found.entries);
+    let distinct = indexed
+        .as_ref()
+        .map_or(&cells.values, |found| &found.entries);
     let mut encodings = vec![Encoding::PLAIN, Encoding::RLE];
     encodings.extend(indexed.as_ref().map(|_| Encoding::RLE_DICTIONARY));
     let nulls = (cells.levels.len() - cells.values.len()) as u64;
@@ -150,7 +152,7 @@ impl Packer {
     /// Packed bits of scattered groups hardly shrink: then readers are spared the work.
     fn of(sample: &[u8]) -> Result<Self> {
         let mut zstd = zstd::bulk::Compressor::new(ZstdLevel::default().compression_level())?;
-        let shrinks = zstd.compress(sample)?.len() < sample.len() / 8 * 7;
+        let shrinks = zstd.compress(sample)?.len() < sample.len() / 16 * 15;
         Ok(Self(shrinks.then_some(zstd)))
     }
 
@@ -203,8 +205,12 @@ fn statistics(physical: Physical, values: &[u64], nulls: u64) -> Statistics {
         all.filter(|number| !number.is_nan())
     };
     // Readers may take the zeros for one another, so that both lie within the bounds.
-    let least = numbers().reduce(f64::min).map(|n| if n == 0.0 { -0.0 } else { n });
-    let highest = numbers().reduce(f64::max).map(|n| if n == 0.0 { 0.0 } else { n });
+    let least = numbers()
+        .reduce(f64::min)
+        .map(|n| if n == 0.0 { -0.0 } else { n });
+    let highest = numbers()
+        .reduce(f64::max)
+        .map(|n| if n == 0.0 { 0.0 } else { n });
     Statistics::double(least, highest, None, Some(nulls), false)
 }
 
