@@ -22,10 +22,23 @@ const PAGE: usize = 1 << 16;
 const ENTRIES: usize = 1 << hybrid::WIDEST;
 
 /// The cells of one column: the bits of what is there, and for every row 1 if it is.
-#[derive(Default)]
 pub(super) struct Cells {
-    pub(super) values: Vec<u64>,
-    pub(super) levels: Vec<u32>,
+    values: Vec<u64>,
+    levels: Vec<u32>,
+}
+
+impl Cells {
+    /// The cells of some rows; `None` is null.
+    pub(super) fn of<T>(rows: &[T], cell: impl Fn(&T) -> Option<u64>) -> Self {
+        let mut values = Vec::with_capacity(rows.len());
+        let mut levels = Vec::with_capacity(rows.len());
+        for row in rows {
+            let value = cell(row);
+            levels.push(u32::from(value.is_some()));
+            values.extend(value);
+        }
+        Self { values, levels }
+    }
 }
 
 /// A chunk in memory, and where its pages are in it.
@@ -119,7 +132,7 @@ fn pages(cells: &Cells, indexed: Option<&Indexed>) -> Vec<Raw> {
         bytes[..4].copy_from_slice(&length.to_le_bytes());
         let encoding = match indexed {
             None => {
-                bytes.extend(plain(&cells.values[begin..end]));
+                bytes.extend(plain(&cells.values[begin..end]).as_flattened());
                 Encoding::PLAIN
             }
             Some(Indexed { entries, indices }) => {
@@ -141,8 +154,8 @@ fn pages(cells: &Cells, indexed: Option<&Indexed>) -> Vec<Raw> {
     cells.levels.chunks(PAGE).map(page).collect()
 }
 
-fn plain(values: &[u64]) -> impl Iterator<Item = u8> {
-    values.iter().flat_map(|value| value.to_le_bytes())
+fn plain(values: &[u64]) -> Vec<[u8; 8]> {
+    values.iter().map(|value| value.to_le_bytes()).collect()
 }
 
 /// Compresses the pages of a chunk, or leaves all of them as they are.
@@ -172,7 +185,7 @@ impl Packer {
 
     fn dictionary(&mut self, entries: &[u64]) -> Result<CompressedPage> {
         let page = Page::DictionaryPage {
-            buf: self.packed(plain(entries).collect())?,
+            buf: self.packed(plain(entries).as_flattened().to_vec())?,
             num_values: u32::try_from(entries.len()).expect("few entries"),
             encoding: Encoding::PLAIN,
             is_sorted: false,

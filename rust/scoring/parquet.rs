@@ -24,23 +24,29 @@ use super::disk::{Chunks, Hashed};
 /// Rows per row group of a file of scores alone.
 const ROW_GROUP: u64 = 1 << 18;
 
-/// The bits of a number; `None` for null.
-type CellOf = fn(&Scored) -> Option<u64>;
+/// A column of some rows; not of one row, which would cost a call for each.
+type CellsOf = fn(&[Scored]) -> Cells;
 
 /// The columns that are written, with the numbers that each row has in them.
-const COLUMNS: [(&str, Physical, CellOf); 6] = [
-    ("rank", Physical::DOUBLE, |row| row.rank().map(f64::to_bits)),
-    ("percentile", Physical::DOUBLE, |row| {
-        row.percentile().map(f64::to_bits)
+const COLUMNS: [(&str, Physical, CellsOf); 6] = [
+    ("rank", Physical::DOUBLE, |rows| {
+        Cells::of(rows, |row| row.rank().map(f64::to_bits))
     }),
-    ("advantage", Physical::DOUBLE, |row| {
-        Some(row.advantage.to_bits())
+    ("percentile", Physical::DOUBLE, |rows| {
+        Cells::of(rows, |row| row.percentile().map(f64::to_bits))
     }),
-    ("group_size", Physical::INT64, |row| {
-        Some(u64::from(row.size))
+    ("advantage", Physical::DOUBLE, |rows| {
+        Cells::of(rows, |row| Some(row.advantage.to_bits()))
     }),
-    ("group_mean", Physical::DOUBLE, |row| number(row.mean)),
-    ("group_std", Physical::DOUBLE, |row| number(row.std)),
+    ("group_size", Physical::INT64, |rows| {
+        Cells::of(rows, |row| Some(u64::from(row.size)))
+    }),
+    ("group_mean", Physical::DOUBLE, |rows| {
+        Cells::of(rows, |row| number(row.mean))
+    }),
+    ("group_std", Physical::DOUBLE, |rows| {
+        Cells::of(rows, |row| number(row.std))
+    }),
 ];
 
 fn number(value: f64) -> Option<u64> {
@@ -204,7 +210,7 @@ fn add(out: &mut SerializedRowGroupWriter<'_, Hashed>, scored: &[Scored]) -> Res
     let encoded: Vec<_> = COLUMNS
         .par_iter()
         .zip(fields()?)
-        .map(|(&(_, _, cell), field)| encode(scored, cell, field))
+        .map(|(&(_, _, cells), field)| encode(&cells(scored), field))
         .collect::<Result<_>>()?;
     for (bytes, metadata) in encoded {
         splice(out, &bytes, metadata, rows)?;
@@ -212,19 +218,10 @@ fn add(out: &mut SerializedRowGroupWriter<'_, Hashed>, scored: &[Scored]) -> Res
     Ok(())
 }
 
-fn encode(scored: &[Scored], cell: CellOf, field: TypePtr) -> Result<Chunk> {
+fn encode(cells: &Cells, field: TypePtr) -> Result<Chunk> {
     let schema = Type::group_type_builder("schema").with_fields(vec![field]);
     let column = SchemaDescriptor::new(Arc::new(schema.build()?)).column(0);
-    let mut cells = Cells {
-        values: Vec::with_capacity(scored.len()),
-        levels: Vec::with_capacity(scored.len()),
-    };
-    for row in scored {
-        let value = cell(row);
-        cells.levels.push(u32::from(value.is_some()));
-        cells.values.extend(value);
-    }
-    chunk::encode(&cells, column)
+    chunk::encode(cells, column)
 }
 
 fn told(message: String) -> ParquetError {

@@ -96,8 +96,8 @@ impl Scores {
         let digest = &mut self.digest;
         let mut digested = || {
             let digests = rows.digests();
-            let bytes: Vec<u8> = digests.iter().flat_map(|word| word.to_le_bytes()).collect();
-            digest.update(&bytes);
+            let bytes: Vec<[u8; 8]> = digests.iter().map(|word| word.to_le_bytes()).collect();
+            digest.update(bytes.as_flattened());
             digests
         };
         match &mut self.state {
