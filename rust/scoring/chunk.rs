@@ -1,6 +1,7 @@
 //! One column of scores as a Parquet column chunk: a dictionary where values come again.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -45,7 +46,7 @@ impl Cells {
 pub(super) type Chunk = (Bytes, ColumnChunkMetaData);
 
 /// Encodes a column.
-pub(super) fn encode(cells: &Cells, column: ColumnDescPtr) -> Result<Chunk> {
+pub(super) fn encode(cells: &Cells, column: &ColumnDescPtr) -> Result<Chunk> {
     let indexed = Indexed::of(&cells.values);
     let pages = pages(cells, indexed.as_ref());
     let mut packer = Packer::of(pages.first().map_or(&[], |page| &page.bytes))?;
@@ -69,7 +70,7 @@ pub(super) fn encode(cells: &Cells, column: ColumnDescPtr) -> Result<Chunk> {
     let mut encodings = vec![Encoding::PLAIN, Encoding::RLE];
     encodings.extend(indexed.as_ref().map(|_| Encoding::RLE_DICTIONARY));
     let nulls = (cells.levels.len() - cells.values.len()) as u64;
-    let metadata = ColumnChunkMetaData::builder(column.clone())
+    let metadata = ColumnChunkMetaData::builder(Arc::clone(column))
         .set_compression(packer.compression())
         .set_encodings(encodings)
         .set_num_values(signed(cells.levels.len()))

@@ -221,7 +221,7 @@ fn add(out: &mut SerializedRowGroupWriter<'_, Hashed>, scored: &[Scored]) -> Res
 fn encode(cells: &Cells, field: TypePtr) -> Result<Chunk> {
     let schema = Type::group_type_builder("schema").with_fields(vec![field]);
     let column = SchemaDescriptor::new(Arc::new(schema.build()?)).column(0);
-    chunk::encode(cells, column)
+    chunk::encode(cells, &column)
 }
 
 fn told(message: String) -> ParquetError {

@@ -104,9 +104,9 @@ impl Scores {
             State::Memory(part) => {
                 let codes = &mut part.codes;
                 let keys = &mut part.interner;
-                let coded = || keys.codes(&rows.keys, batch.num_rows(), |code| codes.push(code));
-                let (digests, coded) = rayon::join(digested, coded);
-                if !coded {
+                let numbered = || keys.codes(&rows.keys, batch.num_rows(), |code| codes.push(code));
+                let (digests, whole) = rayon::join(digested, numbered);
+                if !whole {
                     return Err(StreamError::TooManyGroups);
                 }
                 part.rewards.extend_from_slice(rows.rewards.values());
