@@ -12,6 +12,7 @@ use pyo3_arrow::PyRecordBatchReader;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::call::run;
+use crate::pool;
 use crate::scoring::parquet::{self as written, Written};
 use crate::scoring::{Results, Scores, Settings};
 use crate::stream::StreamError;
@@ -48,7 +49,7 @@ impl PyScores {
     fn push(&self, py: Python<'_>, batches: PyRecordBatchReader, first: usize) -> PyResult<usize> {
         let reader = batches.into_reader()?;
         let scores: &mut Scores = &mut *self.lock()?;
-        py.detach(|| {
+        in_pool(py, || {
             let mut row = first;
             for batch in reader {
                 let batch = batch.map_err(|error| StreamError::Source(error.to_string()))?;
@@ -69,7 +70,7 @@ impl PyScores {
     ) -> PyResult<Option<usize>> {
         let reader = batches.into_reader()?;
         let scores: &mut Scores = &mut *self.lock()?;
-        py.detach(|| {
+        in_pool(py, || {
             let (mut start, mut first) = (start, first);
             for batch in reader {
                 let batch = batch.map_err(|error| StreamError::Source(error.to_string()))?;
@@ -110,7 +111,7 @@ impl PyScores {
         rows: usize,
     ) -> PyResult<Option<(Array<'py, f64>, Array<'py, i64>)>> {
         let scores: &mut Scores = &mut *self.lock()?;
-        let chunk = py.detach(|| scores.take(rows))?;
+        let chunk = in_pool(py, || scores.take(rows))?;
         Ok(chunk.map(|(rewards, offsets)| (rewards.into_pyarray(py), offsets.into_pyarray(py))))
     }
 
@@ -143,7 +144,7 @@ impl PyScores {
 
     fn columns<'py>(&self, py: Python<'py>, start: u64, stop: u64) -> PyResult<Bound<'py, PyDict>> {
         let scores: &mut Scores = &mut *self.lock()?;
-        let rows = py.detach(|| scores.scored(start, stop))?;
+        let rows = in_pool(py, || scores.scored(start, stop))?;
         let found = PyDict::new(py);
         let floats = |cell: fn(&crate::scoring::Scored) -> f64| -> Array<'py, f64> {
             rows.iter().map(cell).collect::<Vec<f64>>().into_pyarray(py)
@@ -199,6 +200,12 @@ impl PyScores {
             TryLockError::Poisoned(_) => PyRuntimeError::new_err("a call panicked before"),
         })
     }
+}
+
+/// Runs short work without the GIL, in the pool.
+fn in_pool<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
+    let pool = pool::current();
+    py.detach(|| pool.install(work))
 }
 
 /// Runs what writes rows of `scores` from `start` on, in the pool.

@@ -38,13 +38,15 @@ impl Interner {
     pub(super) fn codes(&mut self, keys: &Keys, rows: usize, mut each: impl FnMut(u32)) -> bool {
         let mut scratch = Vec::new();
         let mut hashes = [0; BLOCK];
-        let mut code = None;
+        let (mut code, mut before) = (None, 0);
         for start in (0..rows).step_by(BLOCK) {
             let block = start..rows.min(start + BLOCK);
             self.fetch(keys, block.clone(), &mut hashes, &mut scratch);
             for row in block {
-                if code.is_none() || !keys.same(row - 1, row) {
-                    code = self.find(keys.bytes(row, &mut scratch), hashes[row - start]);
+                let hash = hashes[row - start];
+                if code.is_none() || hash != before || !keys.same(row - 1, row) {
+                    code = self.find(keys.bytes(row, &mut scratch), hash);
+                    before = hash;
                 }
                 match code {
                     Some(code) => each(code),

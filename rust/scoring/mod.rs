@@ -3,7 +3,9 @@
 //! The texts beside them are never decoded: [`parquet`] copies their bytes as they are.
 
 mod batch;
+mod chunk;
 mod disk;
+mod hybrid;
 mod interner;
 pub mod parquet;
 mod part;

@@ -5,45 +5,52 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema};
-use bytes::Bytes;
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, encode_arrow_schema, parquet_to_arrow_schema};
-use parquet::basic::{Compression, Repetition, Type as Physical, ZstdLevel};
+use parquet::basic::{Repetition, Type as Physical};
 use parquet::column::writer::ColumnCloseResult;
-use parquet::data_type::{DoubleType, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, ParquetMetaData};
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
+use parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
 use parquet::file::reader::ChunkReader;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
-use parquet::schema::types::{Type, TypePtr};
+use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use rayon::prelude::*;
 
 use super::Scored;
+use super::chunk::{self, Cells, Chunk};
 use super::disk::{Chunks, Hashed};
 
 /// Rows per row group of a file of scores alone.
 const ROW_GROUP: u64 = 1 << 18;
 
-type CellOf = fn(&Scored) -> Cell;
+/// A column of some rows; not of one row, which would cost a call for each.
+type CellsOf = fn(&[Scored]) -> Cells;
 
 /// The columns that are written, with the numbers that each row has in them.
-const COLUMNS: [(&str, CellOf); 6] = [
-    ("rank", |row| Cell::Float(row.rank())),
-    ("percentile", |row| Cell::Float(row.percentile())),
-    ("advantage", |row| Cell::Float(Some(row.advantage))),
-    ("group_size", |row| Cell::Int(i64::from(row.size))),
-    ("group_mean", |row| Cell::Float(number(row.mean))),
-    ("group_std", |row| Cell::Float(number(row.std))),
+const COLUMNS: [(&str, Physical, CellsOf); 6] = [
+    ("rank", Physical::DOUBLE, |rows| {
+        Cells::of(rows, |row| row.rank().map(f64::to_bits))
+    }),
+    ("percentile", Physical::DOUBLE, |rows| {
+        Cells::of(rows, |row| row.percentile().map(f64::to_bits))
+    }),
+    ("advantage", Physical::DOUBLE, |rows| {
+        Cells::of(rows, |row| Some(row.advantage.to_bits()))
+    }),
+    ("group_size", Physical::INT64, |rows| {
+        Cells::of(rows, |row| Some(u64::from(row.size)))
+    }),
+    ("group_mean", Physical::DOUBLE, |rows| {
+        Cells::of(rows, |row| number(row.mean))
+    }),
+    ("group_std", Physical::DOUBLE, |rows| {
+        Cells::of(rows, |row| number(row.std))
+    }),
 ];
 
-enum Cell {
-    Float(Option<f64>),
-    Int(i64),
-}
-
-fn number(value: f64) -> Option<f64> {
-    (!value.is_nan()).then_some(value)
+fn number(value: f64) -> Option<u64> {
+    (!value.is_nan()).then_some(value.to_bits())
 }
 
 /// What was written: rows, bytes and the XXH3 digest of the bytes.
@@ -114,11 +121,7 @@ pub fn alone(target: &Path, rows: u64, next: &mut Next<'_>) -> Result<Written> {
 fn fields() -> Result<Vec<TypePtr>> {
     COLUMNS
         .iter()
-        .map(|(name, cell)| {
-            let physical = match cell(&Scored::default()) {
-                Cell::Float(_) => Physical::DOUBLE,
-                Cell::Int(_) => Physical::INT64,
-            };
+        .map(|&(name, physical, _)| {
             let field = Type::primitive_type_builder(name, physical);
             Ok(Arc::new(
                 field.with_repetition(Repetition::OPTIONAL).build()?,
@@ -136,12 +139,12 @@ fn key_values(source: &ParquetMetaData) -> Result<Vec<KeyValue>> {
     let mut kept: Vec<KeyValue> = given.clone();
     if let Some(arrow) = kept.iter_mut().find(|kv| kv.key == ARROW_SCHEMA_META_KEY) {
         let schema = parquet_to_arrow_schema(file.schema_descr(), Some(given))?;
-        let added = COLUMNS.iter().map(|(name, cell)| {
-            let found = match cell(&Scored::default()) {
-                Cell::Float(_) => DataType::Float64,
-                Cell::Int(_) => DataType::Int64,
+        let added = COLUMNS.iter().map(|&(name, physical, _)| {
+            let found = match physical {
+                Physical::INT64 => DataType::Int64,
+                _ => DataType::Float64,
             };
-            Arc::new(Field::new(*name, found, true))
+            Arc::new(Field::new(name, found, true))
         });
         let fields: Vec<_> = schema.fields().iter().cloned().chain(added).collect();
         let schema = Schema::new_with_metadata(fields, schema.metadata().clone());
@@ -156,8 +159,6 @@ fn properties(key_values: Vec<KeyValue>) -> WriterPropertiesPtr {
     let key_values = (!key_values.is_empty()).then_some(key_values);
     Arc::new(
         WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_offset_index_disabled(true)
             .set_key_value_metadata(key_values)
             .build(),
@@ -209,7 +210,7 @@ fn add(out: &mut SerializedRowGroupWriter<'_, Hashed>, scored: &[Scored]) -> Res
     let encoded: Vec<_> = COLUMNS
         .par_iter()
         .zip(fields()?)
-        .map(|(column, field)| encode(scored, column.1, field))
+        .map(|(&(_, _, cells), field)| encode(&cells(scored), field))
         .collect::<Result<_>>()?;
     for (bytes, metadata) in encoded {
         splice(out, &bytes, metadata, rows)?;
@@ -217,40 +218,10 @@ fn add(out: &mut SerializedRowGroupWriter<'_, Hashed>, scored: &[Scored]) -> Res
     Ok(())
 }
 
-/// Encodes one column of scores as a Parquet file of its own in memory.
-fn encode(scored: &[Scored], cell: CellOf, field: TypePtr) -> Result<(Bytes, ColumnChunkMetaData)> {
+fn encode(cells: &Cells, field: TypePtr) -> Result<Chunk> {
     let schema = Type::group_type_builder("schema").with_fields(vec![field]);
-    let mut file = Vec::new();
-    let schema = Arc::new(schema.build()?);
-    let mut writer = SerializedFileWriter::new(&mut file, schema, properties(Vec::new()))?;
-    let mut group = writer.next_row_group()?;
-    let mut column = group
-        .next_column()?
-        .ok_or_else(|| told("no column".into()))?;
-    let (mut floats, mut ints) = (Vec::new(), Vec::new());
-    let mut levels = Vec::with_capacity(scored.len());
-    for row in scored {
-        let (float, int) = match cell(row) {
-            Cell::Float(value) => (value, None),
-            Cell::Int(value) => (None, Some(value)),
-        };
-        levels.push(i16::from(float.is_some() || int.is_some()));
-        floats.extend(float);
-        ints.extend(int);
-    }
-    let levels = Some(levels.as_slice());
-    match cell(&Scored::default()) {
-        Cell::Float(_) => column
-            .typed::<DoubleType>()
-            .write_batch(&floats, levels, None)?,
-        Cell::Int(_) => column
-            .typed::<Int64Type>()
-            .write_batch(&ints, levels, None)?,
-    };
-    column.close()?;
-    let metadata = group.close()?.column(0).clone();
-    writer.close()?;
-    Ok((Bytes::from(file), metadata))
+    let column = SchemaDescriptor::new(Arc::new(schema.build()?)).column(0);
+    chunk::encode(cells, &column)
 }
 
 fn told(message: String) -> ParquetError {

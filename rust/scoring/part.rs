@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::Scored;
 use super::interner::Interner;
 
@@ -26,6 +28,7 @@ pub struct Results<'a> {
 /// What all members of a group share.
 #[derive(Debug, Clone, Copy, Default)]
 struct Shared {
+    size: u32,
     scored: u32,
     mean: f64,
     std: f64,
@@ -59,7 +62,7 @@ impl Part {
     /// Bytes that this takes at its highest, given the rows that it has now.
     pub(super) fn memory(&self) -> usize {
         let row = if self.checks.is_empty() { 20 } else { 24 };
-        row * self.len() + self.interner.memory() + 28 * self.n_groups()
+        row * self.len() + self.interner.memory() + 32 * self.n_groups()
     }
 
     /// Sorts the rows by group, in row order inside a group.
@@ -98,7 +101,7 @@ impl Part {
     /// The rewards of `groups`, group after group, and the offsets of the groups in them.
     pub(super) fn take(&self, groups: &Range<usize>) -> (Vec<f64>, Vec<i64>) {
         let order = &self.order[self.span(groups)];
-        let rewards = order.iter().map(|&row| self.rewards[row as usize]);
+        let rewards = order.par_iter().map(|&row| self.rewards[row as usize]);
         let first = self.starts[groups.start];
         let offsets = self.starts[groups.start..=groups.end].iter();
         (
@@ -122,7 +125,9 @@ impl Part {
             }
         }
         for (at, shared) in self.shared[groups.clone()].iter_mut().enumerate() {
+            let g = groups.start + at;
             *shared = Shared {
+                size: self.starts[g + 1] - self.starts[g],
                 scored: u32::try_from(results.scored[at]).expect("no more than rows"),
                 mean: results.mean[at],
                 std: results.std[at],
@@ -138,12 +143,11 @@ impl Part {
 
     /// What the row is told.
     pub(super) fn scored(&self, row: usize) -> Scored {
-        let g = self.codes[row] as usize;
-        let shared = self.shared[g];
+        let shared = self.shared[self.codes[row] as usize];
         let dropped = self.dropped.get(row / 64).copied().unwrap_or(0);
         Scored {
             twice_rank: self.twice_ranks[row],
-            size: self.starts[g + 1] - self.starts[g],
+            size: shared.size,
             scored: shared.scored,
             check: self.checks.get(row).copied().unwrap_or(0),
             keep: dropped >> (row % 64) & 1 == 0,

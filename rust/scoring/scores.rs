@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use arrow_array::RecordBatch;
+use rayon::prelude::*;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Scored;
@@ -92,23 +93,31 @@ impl Scores {
     /// reward, or a full disk.
     pub fn push(&mut self, batch: &RecordBatch, first_row: usize) -> Result<(), StreamError> {
         let rows = Rows::of(batch, &self.settings, first_row)?;
-        let digests = rows.digests();
+        let digest = &mut self.digest;
+        let mut digested = || {
+            let digests = rows.digests();
+            let bytes: Vec<[u8; 8]> = digests.iter().map(|word| word.to_le_bytes()).collect();
+            digest.update(bytes.as_flattened());
+            digests
+        };
         match &mut self.state {
             State::Memory(part) => {
                 let codes = &mut part.codes;
                 let keys = &mut part.interner;
-                if !keys.codes(&rows.keys, batch.num_rows(), |code| codes.push(code)) {
+                let numbered = || keys.codes(&rows.keys, batch.num_rows(), |code| codes.push(code));
+                let (digests, whole) = rayon::join(digested, numbered);
+                if !whole {
                     return Err(StreamError::TooManyGroups);
                 }
                 part.rewards.extend_from_slice(rows.rewards.values());
                 if self.settings.checked {
-                    part.checks
-                        .extend(digests.iter().map(|&digest| short(digest)));
+                    let checks = digests.iter().map(|&digest| short(digest));
+                    part.checks.extend(checks);
                 }
             }
             State::Spilled(spilled) => {
                 let mut scratch = Vec::new();
-                for (at, &digest) in digests.iter().enumerate() {
+                for (at, digest) in digested().into_iter().enumerate() {
                     let key = rows.keys.bytes(at, &mut scratch);
                     let row = self.rows + at as u64;
                     spilled.push(key, rows.rewards.value(at), row, short(digest))?;
@@ -116,9 +125,6 @@ impl Scores {
             }
         }
         self.rows += batch.num_rows() as u64;
-        for digest in digests {
-            self.digest.update(&digest.to_le_bytes());
-        }
         self.spill_if_large()
     }
 
@@ -190,6 +196,7 @@ impl Scores {
         match &mut self.state {
             State::Memory(part) => {
                 let rows = index(start)..index(stop);
+                let rows = rows.into_par_iter();
                 Ok(rows.map(|row| part.scored(row)).collect())
             }
             State::Spilled(spilled) => spilled.scored(start, stop),

@@ -98,6 +98,7 @@ impl Keys {
     }
 
     /// The key of `row` where it lies, or written into `scratch` if several columns make it.
+    #[inline]
     pub(crate) fn bytes<'a>(&'a self, row: usize, scratch: &'a mut Vec<u8>) -> &'a [u8] {
         if let [column] = self.columns.as_slice() {
             return column.row(row);
@@ -148,6 +149,7 @@ impl Column {
         }
     }
 
+    #[inline]
     fn row(&self, row: usize) -> &[u8] {
         match self {
             Self::Fixed { bytes, width } => &bytes[row * width..(row + 1) * width],

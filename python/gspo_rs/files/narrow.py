@@ -22,7 +22,7 @@ from gspo_rs.row_columns import Floats, rows
 __all__ = ["Read", "Tally", "compute", "read"]
 
 # Rows of whole groups that are computed at a time.
-CHUNK = 1 << 18
+CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ def score(
         Bytes, such as ``"2GiB"``, that ids, scores and buffers may take beside the libraries.
         Beyond it ids and scores go through temporary files beside the output.
     resume : bool
-        Whether to go on where a run stopped that was killed or interrupted.
+        Whether to go on where a run stopped that was killed or interrupted; with other options or
+        inputs than that run it is refused. A finished output is kept if it is what is asked for,
+        and replaced, once the new one is whole, if not.
     keep : str
         Which rows to write: ``"all"``, or rules such as ``"informative,top:0.25"``; see
         `gspo_rs.files.keep`.
@@ -103,7 +105,8 @@ def score(
     ValueError, TypeError
         For bad options, bad columns (a missing one, a wrong type, a null id, an infinite
         reward, columns that differ between files, names that would be given twice), or files
-        that change meanwhile. Names the file, the column and the row within the file.
+        that change meanwhile. Names the file, the column and the row within the file. Also for an
+        unfinished run that was asked for something else.
     OSError
         If a file can't be read, or the disk is too small.
     MemoryError
