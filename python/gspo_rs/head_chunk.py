@@ -13,8 +13,8 @@ from torch import Tensor
 
 __all__ = ["Gradients", "Head", "Scaling", "chunk_rows", "default_chunk_size", "pick"]
 
-CHUNK_ELEMENTS = 2**24
-"""Logits held at once by default: 64 MiB in float32."""
+CHUNK_ELEMENTS = 2**25
+"""Logits held at once by default: 128 MiB in float32."""
 CHUNK_ROWS = 512
 """Fewest tokens of a default chunk, so that a large head is not read for a handful of them."""
 
@@ -25,7 +25,7 @@ def default_chunk_size(vocabulary: int) -> int:
     Examples
     --------
     >>> default_chunk_size(32_000), default_chunk_size(512)
-    (524, 32768)
+    (1048, 65536)
     """
     return max(CHUNK_ROWS, CHUNK_ELEMENTS // max(vocabulary, 1))
 
@@ -74,52 +74,75 @@ class Head:
         Added to the logits.
     scaling : Scaling
         Done to the logits.
-    logits, logprobs : Tensor, shape (c, V)
+    logits : Tensor, shape (c, V)
         Scratch for the largest chunk, in float32 at least. It is written over by each chunk:
         fresh memory for each would cost more than its softmax.
+    softmax : Tensor, shape (c, V)
+        The same memory, except under a soft cap, whose slope needs the logits once more.
     """
 
     weight: Tensor
     bias: Tensor | None
     scaling: Scaling
     logits: Tensor
-    logprobs: Tensor
+    softmax: Tensor
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor | None, scaling: Scaling, rows: int) -> Head:
         """Make room for chunks of `rows` tokens."""
-        shape, dtype = (rows, weight.shape[0]), _sum_dtype(weight)
+        dtype = _sum_dtype(weight)
         if weight.device.type != "cuda":
             weight = weight.to(dtype)  # once; here low precision has no products of its own
-        scratch = (torch.empty(shape, dtype=dtype, device=weight.device) for _ in range(2))
-        return cls(weight, bias, scaling, *scratch)
+        logits = weight.new_empty((rows, weight.shape[0]), dtype=dtype)
+        softmax = logits if scaling.softcap is None else torch.empty_like(logits)
+        return cls(weight, bias, scaling, logits, softmax)
 
-    def log_softmax(self, hidden: Tensor) -> Tensor:
-        """Return the log-probability of every token of the vocabulary, (c, V), in the scratch."""
-        rows = hidden.shape[0]
-        logits = _product(hidden, self.weight.T, self.weight.dtype, self.logits[:rows])
+    def rows(
+        self, hidden: Tensor, targets: Tensor, *, residual: bool, entropy: bool = False
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return what a chunk of tokens gives: log-probabilities, entropy, residual.
+
+        The residual, (c, V), is ``softmax - one-hot`` times the slope of the soft cap: the
+        gradient, not of the target's log-probability but of its negative, for the output of the
+        head times the temperature. It is valid until the next chunk.
+        """
+        logits = self._scaled(hidden, self.logits[: len(hidden)])
+        every = self.softmax[: len(hidden)]
+        if logits.is_cuda:  # where looking for lost ones, as below, would keep the host waiting
+            logprobs = pick(torch.log_softmax(logits, dim=1, out=every), targets)
+            every.exp_()
+        else:
+            logprobs = pick(torch.softmax(logits, dim=1, out=every), targets)
+            lost = (logprobs < torch.finfo(logprobs.dtype).tiny).nonzero()[:, 0]
+            logprobs.log_()
+            if len(lost) > 0:
+                logprobs[lost] = self._anew(hidden[lost], targets[lost])
+        entropies = torch.special.entr(every).sum(dim=1) if entropy else None
+        return logprobs, entropies, self._residual(targets) if residual else None
+
+    def _scaled(self, hidden: Tensor, out: Tensor) -> Tensor:
+        logits = _product(hidden, self.weight.T, self.weight.dtype, out)
         if self.bias is not None:
             logits += self.bias
         if self.scaling.softcap is not None:
             logits.div_(self.scaling.softcap).tanh_().mul_(self.scaling.softcap)
         if self.scaling.temperature != 1.0:
             logits /= self.scaling.temperature
-        return torch.log_softmax(logits, dim=1, out=self.logprobs[:rows])
+        return logits
 
-    def residual(self, targets: Tensor) -> Tensor:
-        """Turn the last `log_softmax` into minus its gradient, (c, V), in the same memory.
+    def _anew(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Return log-probabilities below those whose exponential the dtype can hold."""
+        logits = self._scaled(hidden, self.logits.new_empty(len(hidden), self.logits.shape[1]))
+        return pick(torch.log_softmax(logits, dim=1, out=logits), targets)
 
-        That is ``softmax - one-hot`` times the slope of the soft cap: the gradient, not of the
-        target's log-probability but of its negative, for the output of the head times the
-        temperature.
-        """
-        rows = targets.shape[0]
-        residual = self.logprobs[:rows].exp_()
+    def _residual(self, targets: Tensor) -> Tensor:
+        rows = len(targets)
+        residual = self.softmax[:rows]
         residual[torch.arange(rows, device=targets.device), targets] -= 1
         if self.scaling.softcap is not None:
             tanh = self.logits[:rows].mul_(self.scaling.temperature / self.scaling.softcap)
             residual *= tanh.square_().neg_().add_(1)
-        return residual
+        return residual.to(self.weight.dtype)
 
 
 @dataclass(frozen=True)
@@ -158,7 +181,7 @@ class Gradients:
         if self.weight is not None:
             _accumulate(self.weight, residual.T, hidden[rows] * scale, dtype)
         if self.bias is not None:
-            self.bias.addmv_(residual.T, scale[:, 0])
+            _accumulate(self.bias[:, None], residual.T, scale, dtype)
 
     def apart(self) -> Gradients:
         """Make room for a sequence whose slope is not known yet; `hidden` is shared."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gspo_rs.head_chunk import Gradients, Head, Scaling, chunk_rows, default_chunk_size, pick
+from gspo_rs.head_chunk import Gradients, Head, Scaling, chunk_rows, default_chunk_size
 
 __all__ = ["default_chunk_size", "linear_logprobs"]
 
@@ -81,7 +81,7 @@ def linear_logprobs(
         Positive; before that, logits become ``softcap * tanh(logits / softcap)``.
     chunk_size : int, optional
         Tokens taken at once; it changes memory and speed, not the result. By default as many as
-        make 64 MiB of float32 logits, and 512 at least.
+        make 128 MiB of float32 logits, and 512 at least.
     return_entropy : bool
         Whether to return the entropy of each token's distribution as well.
 
@@ -173,17 +173,17 @@ class _LinearLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         scaling, chunk_size, with_entropy, differentiable = options
         n = hidden.shape[0]
+        keep = differentiable and n <= chunk_size
         head = Head.of(weight, bias, scaling, chunk_size)
         logprobs = head.logits.new_empty(n)
         entropy = head.logits.new_empty(n) if with_entropy else None
         for rows in chunk_rows(n, chunk_size):
-            every = head.log_softmax(hidden[rows])  # (chunk, V)
-            logprobs[rows] = pick(every, targets[rows])
-            if entropy is not None:
-                probabilities = every.exp()
-                entropy[rows] = torch.special.entr(probabilities, out=probabilities).sum(dim=1)
-        kept = head.residual(targets) if differentiable and n <= chunk_size else None
-        ctx.save_for_backward(hidden, weight, bias, targets, kept)
+            logprobs[rows], entropies, residual = head.rows(
+                hidden[rows], targets[rows], residual=keep, entropy=with_entropy
+            )
+            if entropy is not None and entropies is not None:
+                entropy[rows] = entropies
+        ctx.save_for_backward(hidden, weight, bias, targets, residual if keep and n else None)
         ctx.scaling, ctx.chunk_size = scaling, chunk_size
         if entropy is not None:
             ctx.mark_non_differentiable(entropy)
@@ -199,7 +199,6 @@ class _LinearLogprobs(torch.autograd.Function):
         for rows in chunk_rows(hidden.shape[0], ctx.chunk_size):
             residual = kept
             if residual is None:
-                head.log_softmax(hidden[rows])
-                residual = head.residual(targets[rows])
+                residual = head.rows(hidden[rows], targets[rows], residual=True)[2]
             gradients.add(head, hidden, rows, residual, grad[rows])
         return (*gradients.like(inputs), None, None)

@@ -68,7 +68,7 @@ def linear_gspo_loss(
         The ratio is clipped to ``1 - clip_low`` .. ``1 + clip_high``.
     chunk_size : int, optional
         Most tokens taken at once; it changes memory and speed, not the result. By default as many
-        as make 64 MiB of float32 logits, and 512 at least.
+        as make 128 MiB of float32 logits, and 512 at least.
 
     Returns
     -------
