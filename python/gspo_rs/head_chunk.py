@@ -5,8 +5,10 @@ Letters: ``n`` tokens, of which ``c`` make a chunk, ``D`` hidden size, ``V`` voc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,6 +64,15 @@ class Scaling:
                 raise ValueError(f"{name} is {value}; it should be positive")
 
 
+def kernel_on(device: torch.device) -> Callable[..., Any] | None:
+    """Return what takes all passes over a chunk in one launch: on a GPU, where Triton is."""
+    if device.type != "cuda" or find_spec("triton") is None:
+        return None
+    from gspo_rs.head_kernel import fused_rows
+
+    return fused_rows
+
+
 @dataclass(frozen=True)
 class Head:
     """A head and the memory in which chunks of its logits stand, one after the other.
@@ -79,6 +90,8 @@ class Head:
         fresh memory for each would cost more than its softmax.
     softmax : Tensor, shape (c, V)
         The same memory, except under a soft cap, whose slope needs the logits once more.
+    kernel : callable or None
+        Takes the place of PyTorch's passes over the logits.
     """
 
     weight: Tensor
@@ -86,6 +99,7 @@ class Head:
     scaling: Scaling
     logits: Tensor
     softmax: Tensor
+    kernel: Callable[..., Any] | None
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor | None, scaling: Scaling, rows: int) -> Head:
@@ -94,8 +108,10 @@ class Head:
         if weight.device.type != "cuda":
             weight = weight.to(dtype)  # once; here low precision has no products of its own
         logits = weight.new_empty((rows, weight.shape[0]), dtype=dtype)
-        softmax = logits if scaling.softcap is None else torch.empty_like(logits)
-        return cls(weight, bias, scaling, logits, softmax)
+        kernel = kernel_on(weight.device)
+        apart = scaling.softcap is not None and kernel is None
+        softmax = torch.empty_like(logits) if apart else logits
+        return cls(weight, bias, scaling, logits, softmax, kernel)
 
     def rows(
         self, hidden: Tensor, targets: Tensor, *, residual: bool, entropy: bool = False
@@ -106,6 +122,24 @@ class Head:
         gradient, not of the target's log-probability but of its negative, for the output of the
         head times the temperature. It is valid until the next chunk.
         """
+        if self.kernel is None:
+            return self._passes(hidden, targets, residual=residual, entropy=entropy)
+        logits = _product(hidden, self.weight.T, self.weight.dtype, self.logits[: len(hidden)])
+        found: tuple[Tensor, Tensor | None, Tensor | None] = self.kernel(
+            logits,
+            targets,
+            bias=self.bias,
+            softcap=self.scaling.softcap,
+            temperature=self.scaling.temperature,
+            residual=self.weight.dtype if residual else None,
+            entropy=entropy,
+        )
+        return found
+
+    def _passes(
+        self, hidden: Tensor, targets: Tensor, *, residual: bool, entropy: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Do with several operations of PyTorch what the kernel does with one."""
         logits = self._scaled(hidden, self.logits[: len(hidden)])
         every = self.softmax[: len(hidden)]
         if logits.is_cuda:  # where looking for lost ones, as below, would keep the host waiting
