@@ -109,7 +109,7 @@ def without_kernel(function):
 
     @functools.wraps(function)
     def run(batch: dict[str, Tensor]) -> Tensor:
-        with mock.patch.object(head_chunk, "kernel_on", lambda _device: None):
+        with mock.patch.object(head_chunk, "kernel_on", return_value=None):
             return function(batch)
 
     return run

@@ -13,12 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Gradients", "Head", "Scaling", "chunk_rows", "default_chunk_size", "pick"]
+__all__ = ["Gradients", "Head", "Scaling", "chunk_rows", "default_chunk_size", "live_runs"]
 
 CHUNK_ELEMENTS = 2**25
 """Logits held at once by default: 128 MiB in float32."""
 CHUNK_ROWS = 512
 """Fewest tokens of a default chunk, so that a large head is not read for a handful of them."""
+
+DEAD_ROWS = 64
+"""Fewest tokens without slope that are left out: reading the head once more costs as much."""
 
 
 def default_chunk_size(vocabulary: int) -> int:
@@ -41,6 +44,25 @@ def chunk_rows(n: int, size: int) -> Iterator[slice]:
     [slice(0, 3, None), slice(3, 5, None)]
     """
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def live_runs(slopes: Tensor) -> list[slice]:
+    """Cut out the tokens whose slope is 0, where they are many in a row; none on a GPU.
+
+    Examples
+    --------
+    >>> live_runs(torch.cat([torch.ones(2), torch.zeros(64), torch.ones(1), torch.zeros(9)]))
+    [slice(0, 2, None), slice(66, 67, None)]
+    """
+    if slopes.is_cuda:  # looking would keep the host waiting
+        return [slice(0, len(slopes))]
+    runs: list[slice] = []
+    for at in slopes.nonzero()[:, 0].tolist():
+        if runs and at - runs[-1].stop < DEAD_ROWS:
+            runs[-1] = slice(runs[-1].start, at + 1)
+        else:
+            runs.append(slice(at, at + 1))
+    return runs
 
 
 @dataclass(frozen=True)
@@ -207,6 +229,13 @@ class Gradients:
 
     def add(self, head: Head, hidden: Tensor, rows: slice, residual: Tensor, scale: Tensor) -> None:
         """Add those of a chunk whose tokens' log-probabilities count `scale`, (c,), in the loss."""
+        for run in live_runs(scale):
+            at = slice(rows.start + run.start, rows.start + run.stop)
+            self._add(head, hidden, at, residual[run], scale[run])
+
+    def _add(
+        self, head: Head, hidden: Tensor, rows: slice, residual: Tensor, scale: Tensor
+    ) -> None:
         # Scaling the D columns of hidden is cheaper than scaling the V columns of the residual.
         scale = scale[:, None] / -head.scaling.temperature
         dtype = head.weight.dtype

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gspo_rs.head_chunk import Gradients, Head, Scaling, chunk_rows, default_chunk_size
+from gspo_rs.head_chunk import (
+    Gradients,
+    Head,
+    Scaling,
+    chunk_rows,
+    default_chunk_size,
+    live_runs,
+)
 
 __all__ = ["default_chunk_size", "linear_logprobs"]
 
@@ -103,7 +110,8 @@ def linear_logprobs(
     -----
     The backward pass computes each chunk's logits again, unless one chunk holds all tokens; then
     their softmax is kept. O(chunk_size V) memory beyond the gradients; four matrix products forward
-    and backward where the plain expression has three. Differentiable once. A head that is not one
+    and backward where the plain expression has three. Tokens without slope, 64 and more in a row,
+    cost no product backward, except on a GPU. Differentiable once. A head that is not one
     matrix, as with a LoRA adapter on it, cannot be given here; `model_logprobs` takes it.
 
     Examples
@@ -196,9 +204,10 @@ class _LinearLogprobs(torch.autograd.Function):
         inputs = (hidden, weight, bias)
         head = Head.of(weight, bias, ctx.scaling, 0 if kept is not None else ctx.chunk_size)
         gradients = Gradients.zeros(inputs, ctx.needs_input_grad[:3])
-        for rows in chunk_rows(hidden.shape[0], ctx.chunk_size):
-            residual = kept
-            if residual is None:
-                residual = head.rows(hidden[rows], targets[rows], residual=True)[2]
-            gradients.add(head, hidden, rows, residual, grad[rows])
+        for run in live_runs(grad):
+            for part in chunk_rows(run.stop - run.start, ctx.chunk_size):
+                rows = slice(run.start + part.start, run.start + part.stop)
+                given = hidden[rows], targets[rows]
+                residual: Any = head.rows(*given, residual=True)[2] if kept is None else kept[rows]
+                gradients.add(head, hidden, rows, residual, grad[rows])
         return (*gradients.like(inputs), None, None)
