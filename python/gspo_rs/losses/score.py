@@ -176,7 +176,8 @@ def vespo_loss(
 
     References
     ----------
-    .. [1] VESPO (2026). Variational sequence-level soft policy optimization. arXiv 2602.10693.
+    .. [1] G. Shen et al. (2026). VESPO: variational sequence-level soft policy optimization.
+       arXiv 2602.10693.
 
     Examples
     --------
