@@ -4,7 +4,8 @@
 
 Contenders: the plain expression, the same compiled, Liger's fused GRPO loss (`liger-kernel`), and
 cut-cross-entropy (`cut-cross-entropy`), whose log-probabilities go through `gspo_loss`; those that
-cannot be imported or run are told with their error. Every gradient is compared with the plain one,
+cannot be imported or run are told with their error. Ours come with the Triton kernel, where Triton
+is installed, and with PyTorch's passes in its place. Every gradient is compared with the plain one,
 of a batch small enough for it. A row tells the least time of the rounds, the peak of memory above
 the inputs, and the share that three products in that time have of the matrix products measured.
 """
@@ -12,11 +13,14 @@ the inputs, and the share that three products in that time have of the matrix pr
 from __future__ import annotations
 
 import argparse
+import functools
 import time
+from unittest import mock
 
 import torch
 from torch import Tensor
 
+from gspo_rs import head_chunk
 from gspo_rs.linear_head import linear_logprobs
 from gspo_rs.losses import gspo_loss, linear_gspo_loss
 
@@ -100,6 +104,17 @@ def on_policy(batch: dict[str, Tensor]) -> Tensor:
     return linear_gspo_loss(**batch | {"old_logprobs": None}, **CLIP)[0]
 
 
+def without_kernel(function):
+    """Run one of ours as where Triton is not installed."""
+
+    @functools.wraps(function)
+    def run(batch: dict[str, Tensor]) -> Tensor:
+        with mock.patch.object(head_chunk, "kernel_on", return_value=None):
+            return function(batch)
+
+    return run
+
+
 CONTENDERS = {
     "plain": plain,
     "plain, compiled": compiled,
@@ -108,6 +123,7 @@ CONTENDERS = {
     "linear_logprobs + gspo_loss": recomputed,
     "linear_gspo_loss": one_pass,
     "linear_gspo_loss, on policy": on_policy,
+    "linear_gspo_loss, PyTorch passes": without_kernel(one_pass),
 }
 
 

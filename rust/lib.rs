@@ -13,7 +13,6 @@ mod hashing;
 pub mod identity;
 pub mod ids;
 mod items;
-mod key_types;
 pub mod moments;
 pub mod normal;
 pub mod opo;

@@ -58,6 +58,25 @@ def test_the_soft_cap_comes_before_the_temperature(chunk_size, temperature):
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("softcap", [None, 400.0])
+@pytest.mark.parametrize("chunk_size", [5, None])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_target_too_unlikely_for_the_exponential_keeps_its_log_probability(
+    dtype, chunk_size, softcap
+):
+    inputs, targets, upstream = case(dtype=dtype, spread=400.0)
+    options = {"temperature": 0.5, "softcap": softcap}
+    double = [x.double() for x in inputs]
+    expected = with_gradients(plain, double, targets, upstream, **options)
+    found = with_gradients(ours, inputs, targets, upstream, chunk_size=chunk_size, **options)
+    lost = expected[0].to(dtype).exp() == 0
+    assert 0.2 < lost.double().mean() < 1
+    for one, other in zip([found[0], *found[1]], [expected[0], *expected[1]], strict=True):
+        assert one.isfinite().all()
+        close = {"rtol": 0, "atol": 300 * torch.finfo(dtype).eps * float(other.abs().max())}
+        torch.testing.assert_close(one.double(), other, **close)
+
+
 @pytest.mark.parametrize("chunk_size", [2, None])
 def test_the_gradient_is_that_of_finite_differences(chunk_size):
     inputs, targets, _ = case(n=5, d=3, v=7)
@@ -155,8 +174,8 @@ def test_no_tensor_holds_more_than_a_chunk_of_logits_or_the_head(entropy):
     assert spy.elements == 64 * 100
 
 
-def test_the_default_chunk_holds_64_mebibytes_of_float32_logits_or_512_tokens():
-    assert default_chunk_size(32_768) * 32_768 * 4 == 64 * 2**20
+def test_the_default_chunk_holds_128_mebibytes_of_float32_logits_or_512_tokens():
+    assert default_chunk_size(32_768) * 32_768 * 4 == 128 * 2**20
     assert default_chunk_size(1_000_000) == 512
 
 

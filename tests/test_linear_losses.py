@@ -6,11 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from gspo_rs.linear_head import linear_logprobs
 from gspo_rs.losses import (
-    gspo_loss,
     gspo_token_loss,
     linear_gspo_loss,
     linear_sequence_loss,
@@ -19,53 +17,7 @@ from gspo_rs.losses import (
     sequence_weights,
     vespo_loss,
 )
-
-LENGTHS = [0, 3, 17, 1, 0, 9, 1, 40, 0]
-WIDE = {"clip_low": 0.01, "clip_high": 0.01}
-
-
-def case(lengths=LENGTHS, *, seed=9, d=6, v=23, dtype=torch.float64, moved=0.05, **scaling):
-    """Hidden states, head, bias, and what the loss is of; `moved` is how far each token has."""
-    draw = torch.Generator().manual_seed(seed)
-    n = sum(lengths)
-    heads = [torch.randn(k, d, generator=draw, dtype=torch.float64) for k in (n, v)]
-    inputs = [*heads, torch.randn(v, generator=draw, dtype=torch.float64)]
-    targets = torch.randint(v, (n,), generator=draw)
-    batch = {
-        "targets": targets,
-        "advantages": torch.randn(len(lengths), generator=draw, dtype=torch.float64),
-        "lengths": torch.tensor(lengths, dtype=torch.int64),
-        "old_logprobs": now(*inputs, targets, **scaling)
-        + moved * torch.randn(n, generator=draw, dtype=torch.float64),
-    }
-    return [x.to(dtype) for x in inputs], batch
-
-
-def now(hidden, weight, bias, targets, temperature=1.0, softcap=None):
-    logits = hidden @ weight.T if bias is None else hidden @ weight.T + bias
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    if softcap is not None:
-        logits = softcap * torch.tanh(logits / softcap)
-    return (logits / temperature).log_softmax(1).gather(1, targets[:, None])[:, 0]
-
-
-def plain(hidden, weight, bias, batch, *, temperature=1.0, softcap=None, loss=gspo_loss, **clip):
-    logprobs = now(hidden, weight, bias, batch["targets"], temperature, softcap)
-    old = logprobs.detach() if batch["old_logprobs"] is None else batch["old_logprobs"]
-    given = (batch["advantages"], None, batch.get("weights"))
-    return loss(logprobs, old, *given, lengths=batch["lengths"], **clip)
-
-
-def ours(hidden, weight, bias, batch, **options):
-    return linear_gspo_loss(hidden, weight, bias=bias, **batch, **options)
-
-
-def evaluate(function, inputs, batch, upstream=1.0, **options):
-    """Loss, metrics and the gradients of the inputs."""
-    leaves = [None if x is None else x.detach().clone().requires_grad_() for x in inputs]
-    loss, metrics = function(*leaves, batch, **options)
-    (loss * upstream).backward()
-    return loss.detach(), metrics, [x.grad for x in leaves if x is not None]
+from heads import LENGTHS, WIDE, case, evaluate, now, ours, plain
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.6}, {"temperature": 2, "softcap": 1.5}])
@@ -131,38 +83,6 @@ def test_a_frozen_input_gets_no_gradient_and_the_others_keep_theirs(frozen, chun
             assert leaf.grad is None
         else:
             torch.testing.assert_close(leaf.grad, expected[place], rtol=0, atol=1e-12)
-
-
-class Products(TorchDispatchMode):
-    """Counts the multiplications of all matrix products."""
-
-    multiplications = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        if name in ("mm", "addmm", "addmm_"):
-            a, b = args[-2:]
-            self.multiplications += a.shape[0] * a.shape[1] * b.shape[1]
-        assert name not in ("matmul", "bmm", "baddbmm"), "count these too"
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("chunk_size", [5, None])
-def test_products_are_three_two_with_a_frozen_head_and_one_without_gradient(chunk_size):
-    inputs, batch = case(v=200)
-    n, (v, d) = sum(LENGTHS), inputs[1].shape
-
-    def products(*trained, without=torch.enable_grad):
-        leaves = [x.detach().requires_grad_(k in trained) for k, x in enumerate(inputs[:2])]
-        with Products() as count, without():
-            loss = ours(*leaves, None, batch, chunk_size=chunk_size)[0]
-            if loss.requires_grad:
-                loss.backward()
-        return count.multiplications / (n * d * v)
-
-    assert products(0, 1) == 3
-    assert products(0) == products(1) == 2
-    assert products() == products(0, 1, without=torch.no_grad) == 1
 
 
 def test_a_head_without_bias_and_the_graph_walked_twice():

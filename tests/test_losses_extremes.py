@@ -243,6 +243,11 @@ LENGTHS = MASK.sum(1)
         (lambda: gmpo_loss(NEW, OLD, ADVANTAGES, MASK, clip=-1.0), ValueError, r"clip=-1\.0"),
         (lambda: vespo_loss(NEW, OLD, ADVANTAGES, MASK, k_neg=-1.0), ValueError, r"k 2\.0, -1\.0"),
         (lambda: dppo_loss(NEW, OLD, ADVANTAGES, MASK, delta_low=-1), ValueError, "delta_low=-1"),
+        (
+            lambda: dppo_loss(NEW, OLD, ADVANTAGES, MASK, divergence="js"),
+            ValueError,
+            "unknown divergence 'js'",
+        ),
         (lambda: reinforce_loss(NEW, OLD, ADVANTAGES, MASK, w_max=0.0), ValueError, r"w_max=0\.0"),
         (lambda: kl_penalty(NEW, OLD, MASK), ValueError, "'k3_is' needs old_logprobs"),
         (lambda: kl_penalty(NEW, OLD, MASK, estimator="k4"), ValueError, "unknown estimator 'k4'"),

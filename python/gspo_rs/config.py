@@ -73,7 +73,7 @@ class Config:
     clip_low, clip_high, dual_clip, delta, tau_pos, tau_neg, w_min, w_max, clip : float, optional
         Options of the loss, which has some of them; each replaces what the preset says.
     k_pos, lam_pos, k_neg, lam_neg, delta_low, delta_high : float, optional
-        The same.
+        The same; so is `divergence`, "tv" or "kl".
     q, label_smoothing : float, optional
         The same, for losses that compare the members of a group.
     advantage_options : dict
@@ -196,6 +196,7 @@ class Config:
     lam_neg: float | None = None
     delta_low: float | None = None
     delta_high: float | None = None
+    divergence: Literal["tv", "kl"] | None = None
     q: float | None = None
     label_smoothing: float | None = None
     renormalise: bool = False

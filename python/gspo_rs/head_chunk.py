@@ -5,18 +5,23 @@ Letters: ``n`` tokens, of which ``c`` make a chunk, ``D`` hidden size, ``V`` voc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Gradients", "Head", "Scaling", "chunk_rows", "default_chunk_size", "pick"]
+__all__ = ["Gradients", "Head", "Scaling", "chunk_rows", "default_chunk_size", "live_runs"]
 
-CHUNK_ELEMENTS = 2**24
-"""Logits held at once by default: 64 MiB in float32."""
+CHUNK_ELEMENTS = 2**25
+"""Logits held at once by default: 128 MiB in float32."""
 CHUNK_ROWS = 512
 """Fewest tokens of a default chunk, so that a large head is not read for a handful of them."""
+
+DEAD_ROWS = 64
+"""Fewest tokens without slope that are left out: reading the head once more costs as much."""
 
 
 def default_chunk_size(vocabulary: int) -> int:
@@ -25,7 +30,7 @@ def default_chunk_size(vocabulary: int) -> int:
     Examples
     --------
     >>> default_chunk_size(32_000), default_chunk_size(512)
-    (524, 32768)
+    (1048, 65536)
     """
     return max(CHUNK_ROWS, CHUNK_ELEMENTS // max(vocabulary, 1))
 
@@ -39,6 +44,25 @@ def chunk_rows(n: int, size: int) -> Iterator[slice]:
     [slice(0, 3, None), slice(3, 5, None)]
     """
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def live_runs(slopes: Tensor) -> list[slice]:
+    """Cut out the tokens whose slope is 0, where they are many in a row; none on a GPU.
+
+    Examples
+    --------
+    >>> live_runs(torch.cat([torch.ones(2), torch.zeros(64), torch.ones(1), torch.zeros(9)]))
+    [slice(0, 2, None), slice(66, 67, None)]
+    """
+    if slopes.is_cuda:  # looking would keep the host waiting
+        return [slice(0, len(slopes))]
+    runs: list[slice] = []
+    for at in slopes.nonzero()[:, 0].tolist():
+        if runs and at - runs[-1].stop < DEAD_ROWS:
+            runs[-1] = slice(runs[-1].start, at + 1)
+        else:
+            runs.append(slice(at, at + 1))
+    return runs
 
 
 @dataclass(frozen=True)
@@ -62,6 +86,15 @@ class Scaling:
                 raise ValueError(f"{name} is {value}; it should be positive")
 
 
+def kernel_on(device: torch.device) -> Callable[..., Any] | None:
+    """Return what takes all passes over a chunk in one launch: on a GPU, where Triton is."""
+    if device.type != "cuda" or find_spec("triton") is None:
+        return None
+    from gspo_rs.head_kernel import fused_rows
+
+    return fused_rows
+
+
 @dataclass(frozen=True)
 class Head:
     """A head and the memory in which chunks of its logits stand, one after the other.
@@ -74,52 +107,98 @@ class Head:
         Added to the logits.
     scaling : Scaling
         Done to the logits.
-    logits, logprobs : Tensor, shape (c, V)
+    logits : Tensor, shape (c, V)
         Scratch for the largest chunk, in float32 at least. It is written over by each chunk:
         fresh memory for each would cost more than its softmax.
+    softmax : Tensor, shape (c, V)
+        The same memory, except under a soft cap, whose slope needs the logits once more.
+    kernel : callable or None
+        Takes the place of PyTorch's passes over the logits.
     """
 
     weight: Tensor
     bias: Tensor | None
     scaling: Scaling
     logits: Tensor
-    logprobs: Tensor
+    softmax: Tensor
+    kernel: Callable[..., Any] | None
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor | None, scaling: Scaling, rows: int) -> Head:
         """Make room for chunks of `rows` tokens."""
-        shape, dtype = (rows, weight.shape[0]), _sum_dtype(weight)
+        dtype = _sum_dtype(weight)
         if weight.device.type != "cuda":
             weight = weight.to(dtype)  # once; here low precision has no products of its own
-        scratch = (torch.empty(shape, dtype=dtype, device=weight.device) for _ in range(2))
-        return cls(weight, bias, scaling, *scratch)
+        logits = weight.new_empty((rows, weight.shape[0]), dtype=dtype)
+        kernel = kernel_on(weight.device)
+        apart = scaling.softcap is not None and kernel is None
+        softmax = torch.empty_like(logits) if apart else logits
+        return cls(weight, bias, scaling, logits, softmax, kernel)
 
-    def log_softmax(self, hidden: Tensor) -> Tensor:
-        """Return the log-probability of every token of the vocabulary, (c, V), in the scratch."""
-        rows = hidden.shape[0]
-        logits = _product(hidden, self.weight.T, self.weight.dtype, self.logits[:rows])
+    def rows(
+        self, hidden: Tensor, targets: Tensor, *, residual: bool, entropy: bool = False
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return what a chunk of tokens gives: log-probabilities, entropy, residual.
+
+        The residual, (c, V), is ``softmax - one-hot`` times the slope of the soft cap: the
+        gradient, not of the target's log-probability but of its negative, for the output of the
+        head times the temperature. It is valid until the next chunk.
+        """
+        if self.kernel is None:
+            return self._passes(hidden, targets, residual=residual, entropy=entropy)
+        logits = _product(hidden, self.weight.T, self.weight.dtype, self.logits[: len(hidden)])
+        found: tuple[Tensor, Tensor | None, Tensor | None] = self.kernel(
+            logits,
+            targets,
+            bias=self.bias,
+            softcap=self.scaling.softcap,
+            temperature=self.scaling.temperature,
+            residual=self.weight.dtype if residual else None,
+            entropy=entropy,
+        )
+        return found
+
+    def _passes(
+        self, hidden: Tensor, targets: Tensor, *, residual: bool, entropy: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Do with several operations of PyTorch what the kernel does with one."""
+        logits = self._scaled(hidden, self.logits[: len(hidden)])
+        every = self.softmax[: len(hidden)]
+        if logits.is_cuda:  # where looking for lost ones, as below, would keep the host waiting
+            logprobs = pick(torch.log_softmax(logits, dim=1, out=every), targets)
+            every.exp_()
+        else:
+            logprobs = pick(torch.softmax(logits, dim=1, out=every), targets)
+            lost = (logprobs < torch.finfo(logprobs.dtype).tiny).nonzero()[:, 0]
+            logprobs.log_()
+            if len(lost) > 0:
+                logprobs[lost] = self._anew(hidden[lost], targets[lost])
+        entropies = torch.special.entr(every).sum(dim=1) if entropy else None
+        return logprobs, entropies, self._residual(targets) if residual else None
+
+    def _scaled(self, hidden: Tensor, out: Tensor) -> Tensor:
+        logits = _product(hidden, self.weight.T, self.weight.dtype, out)
         if self.bias is not None:
             logits += self.bias
         if self.scaling.softcap is not None:
             logits.div_(self.scaling.softcap).tanh_().mul_(self.scaling.softcap)
         if self.scaling.temperature != 1.0:
             logits /= self.scaling.temperature
-        return torch.log_softmax(logits, dim=1, out=self.logprobs[:rows])
+        return logits
 
-    def residual(self, targets: Tensor) -> Tensor:
-        """Turn the last `log_softmax` into minus its gradient, (c, V), in the same memory.
+    def _anew(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Return log-probabilities below those whose exponential the dtype can hold."""
+        logits = self._scaled(hidden, self.logits.new_empty(len(hidden), self.logits.shape[1]))
+        return pick(torch.log_softmax(logits, dim=1, out=logits), targets)
 
-        That is ``softmax - one-hot`` times the slope of the soft cap: the gradient, not of the
-        target's log-probability but of its negative, for the output of the head times the
-        temperature.
-        """
-        rows = targets.shape[0]
-        residual = self.logprobs[:rows].exp_()
+    def _residual(self, targets: Tensor) -> Tensor:
+        rows = len(targets)
+        residual = self.softmax[:rows]
         residual[torch.arange(rows, device=targets.device), targets] -= 1
         if self.scaling.softcap is not None:
             tanh = self.logits[:rows].mul_(self.scaling.temperature / self.scaling.softcap)
             residual *= tanh.square_().neg_().add_(1)
-        return residual
+        return residual.to(self.weight.dtype)
 
 
 @dataclass(frozen=True)
@@ -150,6 +229,13 @@ class Gradients:
 
     def add(self, head: Head, hidden: Tensor, rows: slice, residual: Tensor, scale: Tensor) -> None:
         """Add those of a chunk whose tokens' log-probabilities count `scale`, (c,), in the loss."""
+        for run in live_runs(scale):
+            at = slice(rows.start + run.start, rows.start + run.stop)
+            self._add(head, hidden, at, residual[run], scale[run])
+
+    def _add(
+        self, head: Head, hidden: Tensor, rows: slice, residual: Tensor, scale: Tensor
+    ) -> None:
         # Scaling the D columns of hidden is cheaper than scaling the V columns of the residual.
         scale = scale[:, None] / -head.scaling.temperature
         dtype = head.weight.dtype
@@ -158,7 +244,7 @@ class Gradients:
         if self.weight is not None:
             _accumulate(self.weight, residual.T, hidden[rows] * scale, dtype)
         if self.bias is not None:
-            self.bias.addmv_(residual.T, scale[:, 0])
+            _accumulate(self.bias[:, None], residual.T, scale, dtype)
 
     def apart(self) -> Gradients:
         """Make room for a sequence whose slope is not known yet; `hidden` is shared."""

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gspo_rs.head_chunk import Gradients, Head, Scaling, chunk_rows, default_chunk_size, pick
+from gspo_rs.head_chunk import (
+    Gradients,
+    Head,
+    Scaling,
+    chunk_rows,
+    default_chunk_size,
+    live_runs,
+)
 
 __all__ = ["default_chunk_size", "linear_logprobs"]
 
@@ -81,7 +88,7 @@ def linear_logprobs(
         Positive; before that, logits become ``softcap * tanh(logits / softcap)``.
     chunk_size : int, optional
         Tokens taken at once; it changes memory and speed, not the result. By default as many as
-        make 64 MiB of float32 logits, and 512 at least.
+        make 128 MiB of float32 logits, and 512 at least.
     return_entropy : bool
         Whether to return the entropy of each token's distribution as well.
 
@@ -103,7 +110,8 @@ def linear_logprobs(
     -----
     The backward pass computes each chunk's logits again, unless one chunk holds all tokens; then
     their softmax is kept. O(chunk_size V) memory beyond the gradients; four matrix products forward
-    and backward where the plain expression has three. Differentiable once. A head that is not one
+    and backward where the plain expression has three. Tokens without slope, 64 and more in a row,
+    cost no product backward, except on a GPU. Differentiable once. A head that is not one
     matrix, as with a LoRA adapter on it, cannot be given here; `model_logprobs` takes it.
 
     Examples
@@ -173,17 +181,17 @@ class _LinearLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         scaling, chunk_size, with_entropy, differentiable = options
         n = hidden.shape[0]
+        keep = differentiable and n <= chunk_size
         head = Head.of(weight, bias, scaling, chunk_size)
         logprobs = head.logits.new_empty(n)
         entropy = head.logits.new_empty(n) if with_entropy else None
         for rows in chunk_rows(n, chunk_size):
-            every = head.log_softmax(hidden[rows])  # (chunk, V)
-            logprobs[rows] = pick(every, targets[rows])
-            if entropy is not None:
-                probabilities = every.exp()
-                entropy[rows] = torch.special.entr(probabilities, out=probabilities).sum(dim=1)
-        kept = head.residual(targets) if differentiable and n <= chunk_size else None
-        ctx.save_for_backward(hidden, weight, bias, targets, kept)
+            logprobs[rows], entropies, residual = head.rows(
+                hidden[rows], targets[rows], residual=keep, entropy=with_entropy
+            )
+            if entropy is not None and entropies is not None:
+                entropy[rows] = entropies
+        ctx.save_for_backward(hidden, weight, bias, targets, residual if keep and n else None)
         ctx.scaling, ctx.chunk_size = scaling, chunk_size
         if entropy is not None:
             ctx.mark_non_differentiable(entropy)
@@ -196,10 +204,10 @@ class _LinearLogprobs(torch.autograd.Function):
         inputs = (hidden, weight, bias)
         head = Head.of(weight, bias, ctx.scaling, 0 if kept is not None else ctx.chunk_size)
         gradients = Gradients.zeros(inputs, ctx.needs_input_grad[:3])
-        for rows in chunk_rows(hidden.shape[0], ctx.chunk_size):
-            residual = kept
-            if residual is None:
-                head.log_softmax(hidden[rows])
-                residual = head.residual(targets[rows])
-            gradients.add(head, hidden, rows, residual, grad[rows])
+        for run in live_runs(grad):
+            for part in chunk_rows(run.stop - run.start, ctx.chunk_size):
+                rows = slice(run.start + part.start, run.start + part.stop)
+                given = hidden[rows], targets[rows]
+                residual: Any = head.rows(*given, residual=True)[2] if kept is None else kept[rows]
+                gradients.add(head, hidden, rows, residual, grad[rows])
         return (*gradients.like(inputs), None, None)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gspo_rs.head_chunk import Gradients, Head, Scaling, chunk_rows, pick
+from gspo_rs.head_chunk import Gradients, Head, Scaling, chunk_rows
 from gspo_rs.linear_head import checked
 
 __all__ = ["one_pass"]
@@ -139,11 +139,10 @@ class _OnePass(torch.autograd.Function):
             chunks = plan.chunks(tokens)
             whole = len(chunks) == 1
             for chunk in chunks:
-                every = head.log_softmax(hidden[chunk])  # (chunk, V)
-                logprobs[chunk] = pick(every, targets[chunk])
-                if any(needed):
+                given = hidden[chunk], targets[chunk]
+                logprobs[chunk], _, residual = head.rows(*given, residual=any(needed))
+                if residual is not None:
                     scale = slopes(tokens, rows) if whole else torch.ones_like(logprobs[chunk])
-                    residual = head.residual(targets[chunk])
                     (gradients if whole else apart).add(head, hidden, chunk, residual, scale)
             if any(needed) and not whole:
                 gradients.absorb(apart, slopes(tokens, rows)[0], tokens)

@@ -43,8 +43,8 @@ Algorithm = Literal[
     "dpo",
 ]
 
-_SEQUENCE: dict[str, float | None] = {"clip_low": 3e-4, "clip_high": 4e-4}
-_TOKEN: dict[str, float | None] = {
+_SEQUENCE: dict[str, float | str | None] = {"clip_low": 3e-4, "clip_high": 4e-4}
+_TOKEN: dict[str, float | str | None] = {
     "clip_low": 0.2,
     "clip_high": 0.2,
     "dual_clip": None,
@@ -53,7 +53,7 @@ _TOKEN: dict[str, float | None] = {
 
 # Loss → its options, which are its arguments, and their defaults. A loss that replaces the one of
 # a preset brings its own: a token's clip on a sequence ratio never clips, the reverse always does.
-OPTIONS: dict[str, dict[str, float | None]] = {
+OPTIONS: dict[str, dict[str, float | str | None]] = {
     "gspo": _SEQUENCE,
     "gspo_token": _SEQUENCE,
     "grpo": _TOKEN,
@@ -62,7 +62,7 @@ OPTIONS: dict[str, dict[str, float | None]] = {
     "gmpo": {"clip": 0.4},
     "luspo": {"clip_low": 2e-3, "clip_high": 2.5e-3},
     "vespo": {"k_pos": 2.0, "lam_pos": 3.0, "k_neg": 3.0, "lam_neg": 2.0},
-    "dppo": {"delta_low": 0.2, "delta_high": 0.2, "w_max": 20.0},
+    "dppo": {"delta_low": 0.2, "delta_high": 0.2, "w_max": 20.0, "divergence": "tv"},
     "reinforce": {"w_max": None},
     "plackett_luce": {},
     "pairwise": {"label_smoothing": 0.0},

@@ -2,6 +2,7 @@
 //! or several columns at once.
 
 pub mod bytes;
+pub(crate) mod kinds;
 
 use std::sync::Arc;
 
@@ -16,10 +17,10 @@ use arrow_select::concat::concat;
 use arrow_select::take::take;
 
 use self::bytes::ByteIds;
+use self::kinds::{Kind, kind};
 use crate::error::Error;
 use crate::groups::Groups;
 use crate::identity::IntIds;
-use crate::key_types::{Kind, kind};
 use crate::pool::Cancel;
 
 /// One key column, ready to be grouped.

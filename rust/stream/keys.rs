@@ -9,7 +9,7 @@ use arrow_schema::{ArrowError, DataType, Schema};
 use arrow_select::take::take;
 
 use super::StreamError;
-use crate::key_types::kind;
+use crate::ids::kinds::kind;
 
 /// The key columns of one record batch, ready to be compared row by row.
 pub(crate) struct Keys {

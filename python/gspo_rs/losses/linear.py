@@ -68,7 +68,7 @@ def linear_gspo_loss(
         The ratio is clipped to ``1 - clip_low`` .. ``1 + clip_high``.
     chunk_size : int, optional
         Most tokens taken at once; it changes memory and speed, not the result. By default as many
-        as make 64 MiB of float32 logits, and 512 at least.
+        as make 128 MiB of float32 logits, and 512 at least.
 
     Returns
     -------
@@ -94,7 +94,8 @@ def linear_gspo_loss(
     `linear_logprobs` and `gspo_loss` need four. A chunk holds whole sequences; a sequence longer
     than a chunk has its gradient for the head summed up apart, in another (V, D) tensor, and
     scaled at its end. Without `old_logprobs` c_i is known beforehand and no such tensor is needed.
-    A head that takes no gradient costs two products. Differentiable once.
+    A head that takes no gradient costs two products; tokens of sequences whose c_i is 0 cost one,
+    64 and more in a row, except on a GPU. Differentiable once.
 
     References
     ----------

@@ -168,7 +168,7 @@ def top_fraction_loss(
 
     References
     ----------
-    .. [1] Listwise policy optimization (2026). arXiv 2605.06139.
+    .. [1] Y. Qu et al. (2026). Listwise policy optimization. arXiv 2605.06139.
 
     Examples
     --------

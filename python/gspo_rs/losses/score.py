@@ -8,6 +8,7 @@ Letters: ``B`` sequences, ``T`` columns of a padded batch, ``n_tokens`` tokens o
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -175,7 +176,8 @@ def vespo_loss(
 
     References
     ----------
-    .. [1] VESPO (2026). Variational sequence-level soft policy optimization. arXiv 2602.10693.
+    .. [1] G. Shen et al. (2026). VESPO: variational sequence-level soft policy optimization.
+       arXiv 2602.10693.
 
     Examples
     --------
@@ -208,6 +210,7 @@ def dppo_loss(
     delta_low: float = 0.2,
     delta_high: float = 0.2,
     w_max: float = 20.0,
+    divergence: Literal["tv", "kl"] = "tv",
     lengths: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the DPPO loss: tokens whose probability has moved far enough lose their gradient.
@@ -218,9 +221,12 @@ def dppo_loss(
         As in `grpo_loss`.
     delta_low, delta_high : float
         How far the probability of a token may have fallen (at a negative advantage) or risen (at
-        a positive one) since it was sampled.
+        a positive one) since it was sampled, measured by `divergence`.
     w_max : float
         Bound of the importance weight.
+    divergence : {"tv", "kl"}
+        Between "this token" and "any other" under the old and the current policy: total variation
+        (the difference of probabilities), or KL(old, current) in nats.
 
     Returns
     -------
@@ -230,13 +236,15 @@ def dppo_loss(
     Raises
     ------
     ValueError
-        As in `gspo_loss`; also if a bound is negative, or `w_max` not above 0.
+        As in `gspo_loss`; also if a bound is negative, `w_max` not above 0, or `divergence` is
+        another.
 
     Notes
     -----
-    ``loss_it = -sg[min(r_it, w_max)] A_it l_it``, 0 where ``e^l - e^o`` is above `delta_high`
-    (``A > 0``) or below ``-delta_low`` (``A <= 0``): the total-variation form of [1]_. A ratio
-    holds back rare tokens too much and frequent ones too little; a difference does not.
+    ``loss_it = -sg[min(r_it, w_max)] A_it l_it``, 0 where ``D_it`` is above `delta_high` and
+    ``l > o`` (``A > 0``), or above `delta_low` and ``l < o`` (``A <= 0``); with ``p = e^l`` and
+    ``q = e^o``, ``D = |p - q|`` or ``q (o - l) + (1 - q) log((1 - q) / (1 - p))`` [1]_. A ratio
+    holds back rare tokens too much and frequent ones too little; a divergence does not.
 
     References
     ----------
@@ -255,15 +263,25 @@ def dppo_loss(
             f"delta_low={delta_low}, delta_high={delta_high} should be at least 0, w_max={w_max} "
             "above 0"
         )
+    if divergence not in ("tv", "kl"):
+        raise ValueError(f"unknown divergence {divergence!r}; choose 'tv' or 'kl'")
     layout = Layout.of(logprobs, mask, lengths)
     log_ratio = layout.log_ratio(logprobs, old_logprobs)
     per_token = layout.token_values(advantages, "advantages", log_ratio)
     ratio = bounded_exp(log_ratio.detach()).clamp(max=w_max)
-    moved = layout.logprobs(logprobs.detach()).exp() - layout.logprobs(old_logprobs.detach()).exp()
-    high = (per_token > 0) & (moved > delta_high)
-    low = (per_token <= 0) & (moved < -delta_low)
+    new, old = (layout.logprobs(x.detach()) for x in (logprobs, old_logprobs))
+    moved = (new.exp() - old.exp()).abs() if divergence == "tv" else _binary_kl(old, new)
+    high = (per_token > 0) & (new > old) & (moved > delta_high)
+    low = (per_token <= 0) & (new < old) & (moved > delta_low)
     kept = torch.where(low | high, 0.0, ratio)
     loss = layout.weighted_sum(-kept * per_token * layout.logprobs(logprobs), weights)
     low = low & (per_token < 0)
     shares = clip_shares(low.to(ratio.dtype), high.to(ratio.dtype), layout, "token")
     return loss, measure(log_ratio, per_token, layout) | shares
+
+
+def _binary_kl(old: Tensor, new: Tensor) -> Tensor:
+    """KL(old, new) of a token against all others; large, not inf, where those have become 0."""
+    others, now = (-torch.expm1(x) for x in (old, new))
+    now = now.clamp(min=torch.finfo(now.dtype).tiny)
+    return old.exp() * (old - new) + torch.xlogy(others, others.clamp(min=0) / now)

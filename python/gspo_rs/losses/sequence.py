@@ -187,7 +187,7 @@ def luspo_loss(
 
     References
     ----------
-    .. [1] LUSPO (2026). Length-unbiased sequence policy optimization. arXiv 2602.05261.
+    .. [1] F. Liu et al. (2026). Length-unbiased sequence policy optimization. arXiv 2602.05261.
 
     Examples
     --------

@@ -126,7 +126,7 @@ def sapo_loss(
 
     References
     ----------
-    .. [1] Qwen Team (2025). Soft adaptive policy optimization. arXiv 2511.20347.
+    .. [1] C. Gao et al. (2025). Soft adaptive policy optimization. arXiv 2511.20347.
 
     Examples
     --------
