@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import gspo_rs as gs
+from gspo_rs._core import WholeGroups
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
 rng = np.random.default_rng(0)
@@ -73,12 +74,12 @@ CALLS = {
     "ids in a list": ("ids = list(range(3_000_000))", "gs.Groups(ids)"),
     "a stream of one batch": (
         'table = pa.table({"id": np.arange(5_000_000)})',
-        'list(gs._core.WholeGroups(table, ["id"], 10_000))',
+        'list(WholeGroups(table, ["id"], 10_000))',
     ),
     "a stream of a producer in Python": (
         PRODUCER,
         "reader = pa.RecordBatchReader.from_batches(schema, batches())\n"
-        '        list(gs._core.WholeGroups(reader, ["id"], 10))',
+        '        list(WholeGroups(reader, ["id"], 10))',
     ),
 }
 
