@@ -42,9 +42,10 @@ SUITES = {
     "short": [GOALS, "--rows 100000 --sizes 4 16 64 ragged", f"{GROWTH} 10000000"],
     "full": [
         GOALS,
-        "--rows 100000 1000000 10000000 --sizes 4 16 64 ragged",
-        "--rows 100000000 --sizes 16 --ids int64 --repeats 1",
-        f"{GROWTH} 100000000",
+        "--rows 100000 1000000 --sizes 4 16 64 ragged",
+        "--rows 10000000 --sizes 16 ragged --tasks all percentile --repeats 1",
+        "--rows 100000000 --sizes 16 --ids int64 --tasks all --repeats 1",
+        f"{GROWTH} 10000000",
     ],
 }
 
