@@ -2,14 +2,18 @@
 
 use std::hash::BuildHasher;
 use std::hint::black_box;
-use std::ops::Range;
 
 use foldhash::fast::RandomState;
+use rayon::prelude::*;
 
 use crate::stream::keys::Keys;
 
 /// Keys whose cache misses overlap. One lookup is three misses, each waiting for the one before.
 const BLOCK: usize = 64;
+/// Rows that one thread looks up at a time.
+const TASK: usize = 1 << 13;
+/// Above every code.
+const UNKNOWN: u32 = u32::MAX;
 
 /// Numbers keys by first appearance. Takes the bytes of each key and 24 to 40 more.
 #[derive(Debug)]
@@ -34,46 +38,69 @@ impl Default for Interner {
 }
 
 impl Interner {
-    /// Gives the code of the key of each row of `keys` to `each`; false past 31 bits of codes.
-    pub(super) fn codes(&mut self, keys: &Keys, rows: usize, mut each: impl FnMut(u32)) -> bool {
-        let mut scratch = Vec::new();
-        let mut hashes = [0; BLOCK];
-        let (mut code, mut before) = (None, 0);
-        for start in (0..rows).step_by(BLOCK) {
-            let block = start..rows.min(start + BLOCK);
-            self.fetch(keys, block.clone(), &mut hashes, &mut scratch);
-            for row in block {
-                let hash = hashes[row - start];
-                if code.is_none() || hash != before || !keys.same(row - 1, row) {
-                    code = self.find(keys.bytes(row, &mut scratch), hash);
-                    before = hash;
-                }
-                match code {
-                    Some(code) => each(code),
-                    None => return false,
-                }
+    /// The code of the key of each row of `keys`; `None` past 31 bits of codes.
+    ///
+    /// Keys that were met in an earlier batch, most of them, are looked up on all cores; the others
+    /// are numbered afterwards, one after the other.
+    pub(super) fn codes(&mut self, keys: &Keys, rows: usize) -> Option<Vec<u32>> {
+        let mut codes = vec![UNKNOWN; rows];
+        let tasks = codes.par_chunks_mut(TASK).enumerate();
+        tasks.for_each(|(task, codes)| self.look_up(keys, task * TASK, codes));
+        let unknown = codes
+            .iter()
+            .enumerate()
+            .filter(|&(_, &code)| code == UNKNOWN);
+        let unknown: Vec<usize> = unknown.map(|(row, _)| row).collect();
+        let (mut scratch, mut hashes) = (Vec::new(), [0; BLOCK]);
+        for block in unknown.chunks(BLOCK) {
+            self.reserve();
+            self.fetch(keys, block.iter().copied(), &mut hashes, &mut scratch);
+            for (&row, &hash) in block.iter().zip(&hashes) {
+                codes[row] = if row > 0 && keys.same(row - 1, row) {
+                    codes[row - 1]
+                } else {
+                    self.find_or_add(keys.bytes(row, &mut scratch), hash)?
+                };
             }
         }
-        true
+        Some(codes)
+    }
+
+    /// Writes the codes of the keys from row `first` on that are known.
+    fn look_up(&self, keys: &Keys, first: usize, codes: &mut [u32]) {
+        let (mut scratch, mut hashes) = (Vec::new(), [0; BLOCK]);
+        let (mut code, mut before) = (None, 0);
+        for (block, codes) in codes.chunks_mut(BLOCK).enumerate() {
+            let start = first + block * BLOCK;
+            let rows = start..start + codes.len();
+            self.fetch(keys, rows.clone(), &mut hashes, &mut scratch);
+            for ((row, &hash), found) in rows.zip(&hashes).zip(codes) {
+                if row == first || hash != before || !keys.same(row - 1, row) {
+                    code = self.find(keys.bytes(row, &mut scratch), hash).ok();
+                    before = hash;
+                }
+                *found = code.unwrap_or(UNKNOWN);
+            }
+        }
     }
 
     /// The code of `key`; a new one if the key was never met. `None` past 31 bits of codes.
     pub(super) fn code(&mut self, key: &[u8]) -> Option<u32> {
         self.reserve();
-        self.find(key, high(self.hasher.hash_one(key)))
+        self.find_or_add(key, high(self.hasher.hash_one(key)))
     }
 
-    /// Hashes the keys of some rows, and brings into the cache what looking for them needs.
+    /// Hashes the keys of at most a block of rows, and brings into the cache what looking for them
+    /// needs.
     fn fetch(
-        &mut self,
+        &self,
         keys: &Keys,
-        rows: Range<usize>,
+        rows: impl Iterator<Item = usize>,
         hashes: &mut [u32; BLOCK],
         scratch: &mut Vec<u8>,
     ) {
-        self.reserve();
         let mut found = [0_usize; BLOCK];
-        for (row, hash) in rows.clone().zip(hashes.iter_mut()) {
+        for (row, hash) in rows.zip(hashes.iter_mut()) {
             *hash = high(self.hasher.hash_one(keys.bytes(row, scratch)));
         }
         for (hash, found) in hashes.iter().zip(&mut found) {
@@ -87,25 +114,33 @@ impl Interner {
         black_box(touched.fold(0, |all, byte| all ^ byte));
     }
 
-    fn find(&mut self, key: &[u8], hash: u32) -> Option<u32> {
+    /// The code of `key`, or the free slot that it would have.
+    fn find(&self, key: &[u8], hash: u32) -> Result<u32, usize> {
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
         loop {
             let slot = self.slots[at];
             if slot == 0 {
-                break;
+                return Err(at);
             }
             if high(slot) == hash && self.key(low(slot) - 1) == key {
-                return Some(low(slot) - 1);
+                return Ok(low(slot) - 1);
             }
             at = (at + 1) & mask;
         }
+    }
+
+    fn find_or_add(&mut self, key: &[u8], hash: u32) -> Option<u32> {
+        let free = match self.find(key, hash) {
+            Ok(code) => return Some(code),
+            Err(free) => free,
+        };
         let code = u32::try_from(self.len())
             .ok()
-            .filter(|&code| code < u32::MAX / 2)?;
+            .filter(|&code| code < UNKNOWN / 2)?;
         self.bytes.extend_from_slice(key);
         self.starts.push(self.bytes.len());
-        self.slots[at] = u64::from(hash) << 32 | u64::from(code + 1);
+        self.slots[free] = u64::from(hash) << 32 | u64::from(code + 1);
         Some(code)
     }
 
@@ -173,9 +208,9 @@ mod tests {
     #[test]
     fn keys_whose_hashes_agree_keep_apart() {
         let mut interner = Interner::default();
-        assert_eq!(interner.find(b"one", 7), Some(0));
-        assert_eq!(interner.find(b"two", 7), Some(1));
-        assert_eq!(interner.find(b"one", 7), Some(0));
-        assert_eq!(interner.find(b"two", 7), Some(1));
+        for _ in 0..2 {
+            assert_eq!(interner.find_or_add(b"one", 7), Some(0));
+            assert_eq!(interner.find_or_add(b"two", 7), Some(1));
+        }
     }
 }

@@ -102,13 +102,10 @@ impl Scores {
         };
         match &mut self.state {
             State::Memory(part) => {
-                let codes = &mut part.codes;
                 let keys = &mut part.interner;
-                let numbered = || keys.codes(&rows.keys, batch.num_rows(), |code| codes.push(code));
-                let (digests, whole) = rayon::join(digested, numbered);
-                if !whole {
-                    return Err(StreamError::TooManyGroups);
-                }
+                let numbered = || keys.codes(&rows.keys, batch.num_rows());
+                let (digests, codes) = rayon::join(digested, numbered);
+                part.codes.extend(codes.ok_or(StreamError::TooManyGroups)?);
                 part.rewards.extend_from_slice(rows.rewards.values());
                 if self.settings.checked {
                     let checks = digests.iter().map(|&digest| short(digest));
