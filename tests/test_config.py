@@ -40,6 +40,10 @@ def test_every_preset_is_a_choice_of_algorithm_and_the_reverse():
         ("gspo", ("percentile", "gspo", 3e-4, 4e-4, "seq_mean")),
         ("dapo", ("zscore", "grpo", 0.2, 0.28, "token_mean")),
         ("dr_grpo", ("mean", "grpo", 0.2, 0.2, "constant")),
+        ("pkpo", ("pkpo", "grpo", 0.2, 0.2, "seq_sum")),
+        ("topx", ("top_fraction", "gspo", 3e-4, 4e-4, "seq_mean")),
+        ("pl", ("percentile", "plackett_luce", None, None, None)),
+        ("pairwise", ("percentile", "pairwise", None, None, None)),
     ],
 )
 def test_a_preset_sets_what_its_paper_says(algorithm, expected):
@@ -51,6 +55,33 @@ def test_a_preset_sets_what_its_paper_says(algorithm, expected):
 def test_a_field_of_a_preset_can_be_set_by_itself():
     config = resolve(online(algorithm="gspo", advantage="rloo", clip_high=0.1))
     assert (config.advantage, config.clip_low, config.clip_high) == ("rloo", 3e-4, 0.1)
+
+
+def test_the_options_of_a_preset_s_advantage_leave_with_it():
+    assert resolve(online(algorithm="pkpo")).advantage_options == {
+        "k": 4,
+        "baseline": "leave_one_out",
+    }
+    config = resolve(online(algorithm="pkpo", advantage_options={"k": 2}))
+    assert config.advantage_options == {"k": 2, "baseline": "leave_one_out"}
+    assert resolve(online(algorithm="pkpo", advantage="rloo")).advantage_options == {}
+
+
+OTHER = {"divergence": "kl", "dual_clip": 4.0, "delta": 4.0, "label_smoothing": 0.25}
+
+
+@pytest.mark.parametrize("algorithm", PRESETS)
+def test_every_field_of_a_preset_can_be_set_in_the_file(run_file, algorithm):
+    preset = PRESETS[algorithm]
+    told = {name: OTHER.get(name, 0.75) for name in OPTIONS[preset.loss] if name != "delta"}
+    told |= {"advantage": "normal", "beta": 0.5, "algorithm": algorithm}
+    told |= {"reduction": "prompt_mean"} if preset.reduction else {}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in told.items()]
+    head = 'model = "m"\nrollouts = "r.parquet"\n'
+    text = head + "\n".join(lines) + '\n[advantage_options]\nscores = "blom"\n'
+    config = resolve(load(run_file(text)))
+    assert {name: getattr(config, name) for name in told} == told
+    assert (config.loss, config.advantage_options) == (preset.loss, {"scores": "blom"})
 
 
 def test_another_loss_brings_the_clip_of_its_ratio_level():
@@ -92,6 +123,7 @@ def test_losses_that_compare_groups_take_the_mean_over_groups_and_a_scale():
         ({"algorithm": "dpo", "reduction": "seq_mean"}, "reduction = 'seq_mean': .*over groups"),
         ({"algorithm": "dpo", "beta": 0.0}, "beta = 0.0: .* above 0"),
         ({"algorithm": "dpo", "opsm": 0.5}, "opsm = 0.5: .*leave it out"),
+        ({"algorithm": "pkpo", "num_generations": 4}, "draws of 4 tell nothing of a group of"),
         ({"algorithm": "gspo", "correction": "token_mask"}, "use a correction of sequences"),
         ({"correction": "seq_mask", "old_logprobs": "sampler"}, "a pass of the training engine"),
     ],

@@ -163,7 +163,71 @@ def last_column_is_the_length(new, old, advantages, mask):
     return -(terms.sum(1) / length.clamp(min=1)).mean()
 
 
+def tokens(new, old, advantages, mask, low=0.8, high=1.2):
+    return expression(new, old, advantages, mask, level="token", low=1 - low, high=high - 1)
+
+
+def first_token_only(new, old, advantages, mask):
+    return tokens(new, old, advantages, mask & (torch.arange(mask.shape[1]) == 0))
+
+
+def good_ones_only(new, old, advantages, mask):
+    return tokens(new, old, advantages.clamp(min=0), mask)
+
+
+def band_beside_one(new, old, advantages, mask):
+    return tokens(new, old, advantages, mask, low=1 + 3e-4, high=1 + 4e-4)
+
+
+def advantage_of_the_neighbour(new, old, advantages, mask):
+    return tokens(new, old, advantages.roll(1), mask)
+
+
+def all_are_good(new, old, advantages, mask):
+    return tokens(new, old, advantages.abs(), mask)
+
+
+def one_ratio_for_the_batch(new, old, advantages, mask):
+    log_ratio = torch.where(mask, new.float() - old.float(), 0.0).sum() / mask.sum()
+    return -(log_ratio.clamp(-20, 20).exp() * advantages).mean()
+
+
+def kl_by_k1(new, old, advantages, mask):
+    reference = torch.where(mask, new - old + 0.1, 0.0).sum() / mask.sum()
+    return tokens(new, old, advantages, mask) + 0.1 * reference
+
+
+def mean_of_ratios(new, old, advantages, mask):
+    log_ratio = torch.where(mask, new.float() - old.float(), 0.0).clamp(-20, 20)
+    ratio = (log_ratio.exp() * mask).sum(1) / mask.sum(1).clamp(min=1)
+    terms = torch.minimum(ratio * advantages, ratio.clamp(1 - 3e-4, 1 + 4e-4) * advantages)
+    return -terms.sum() / (mask.sum(1) > 0).sum()
+
+
+def clip_of_sequences_on_tokens(*batch):
+    return tokens(*batch, low=1 - 3e-4, high=1 + 4e-4)
+
+
+def clip_from_above(*batch):
+    return expression(
+        *batch,
+        pick=lambda free, clipped: torch.where(
+            batch[2][:, None] > 0, torch.minimum(free, clipped), free
+        ),
+    )
+
+
 WRONG = [
+    (clip_from_above, "clip on one side", "above 1.0004"),
+    (first_token_only, "tokens without gradient", "14 of 18 sampled tokens"),
+    (good_ones_only, "tokens without gradient", "no clip may act"),
+    (band_beside_one, "tokens without gradient", "every ratio is 1"),
+    (advantage_of_the_neighbour, "advantages mixed up", "the gradient of the others"),
+    (one_ratio_for_the_batch, "advantages mixed up", "twice the advantage of one"),
+    (all_are_good, "sign reversed", "11 of 18 tokens"),
+    (kl_by_k1, "term without advantage", "k1"),
+    (mean_of_ratios, "mean of ratios", "exp of the mean"),
+    (clip_of_sequences_on_tokens, "clip always binds", "epsilon 0.0004"),
     (wide_clip, "clip never binds", "epsilon 0.2"),
     (swapped, "clip reversed", "the better of the two"),
     (both_sides, "clipped on both sides", "ratio 1"),

@@ -222,3 +222,9 @@ def test_unequal_dtypes_are_named():
     (hidden, weight, _), targets, _ = case()
     with pytest.raises(TypeError, match=r"hidden is torch.float64 and weight torch.float32"):
         linear_logprobs(hidden, weight.float(), targets)
+
+
+def test_a_module_in_the_place_of_the_matrix_is_refused_and_told_what_takes_it():
+    (hidden, *_), targets, _ = case()
+    with pytest.raises(TypeError, match=r"weight is a Linear, not a matrix .*: model_logprobs"):
+        linear_logprobs(hidden, torch.nn.Linear(hidden.shape[1], 50), targets)

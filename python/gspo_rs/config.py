@@ -77,7 +77,7 @@ class Config:
     q, label_smoothing : float, optional
         The same, for losses that compare the members of a group.
     advantage_options : dict
-        Options of the advantage estimator.
+        Options of the advantage estimator; each replaces what the preset says.
     renormalise : bool
         Leave groups without signal out of the reduction's denominator. Off, they count as
         sequences with zero loss and the step size does not depend on how many there are.
@@ -264,7 +264,7 @@ def resolve(config: Config) -> Config:
     Returns
     -------
     Config
-        With `advantage`, `loss`, `reduction`, `beta` and the options of the loss set.
+        With `advantage`, `loss`, `reduction`, `beta` and the options of loss and advantage set.
 
     Raises
     ------
@@ -294,7 +294,7 @@ def resolve(config: Config) -> Config:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     try:
-        advantage([0.0, 1.0], [0, 0], filled.advantage or "", **config.advantage_options)
+        advantage([0.0, 1.0], [0, 0], filled.advantage or "", **filled.advantage_options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"advantage = {filled.advantage!r}: {error}") from error
     return filled

@@ -144,16 +144,9 @@ def checked(
     ValueError
         If shapes do not fit, or `chunk_size` is not positive.
     TypeError
-        If `hidden` and `weight` differ in dtype.
+        If `weight` is no tensor, or differs from `hidden` in dtype.
     """
-    fits = hidden.dim() == 2 and weight.dim() == 2 and hidden.shape[1] == weight.shape[1]
-    if not fits or targets.shape != hidden.shape[:1]:
-        raise ValueError(
-            "expected hidden (n, D), weight (V, D) and targets (n,), not "
-            f"{tuple(hidden.shape)}, {tuple(weight.shape)} and {tuple(targets.shape)}"
-        )
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias has shape {tuple(bias.shape)}; expected {tuple(weight.shape[:1])}")
+    _check_shapes(hidden, weight, targets, bias)
     if chunk_size is None:
         chunk_size = default_chunk_size(weight.shape[0])
     elif chunk_size < 1:
@@ -165,6 +158,22 @@ def checked(
     if hidden.dtype != weight.dtype:
         raise TypeError(f"hidden is {hidden.dtype} and weight {weight.dtype}; cast one of them")
     return hidden, weight, min(chunk_size, max(hidden.shape[0], 1))
+
+
+def _check_shapes(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None) -> None:
+    if not isinstance(weight, Tensor):
+        raise TypeError(
+            f"weight is a {type(weight).__name__}, not a matrix (V, D); a head with an adapter "
+            "such as LoRA is more than its weight: model_logprobs takes the model as a whole"
+        )
+    fits = hidden.dim() == 2 and weight.dim() == 2 and hidden.shape[1] == weight.shape[1]
+    if not fits or targets.shape != hidden.shape[:1]:
+        raise ValueError(
+            "expected hidden (n, D), weight (V, D) and targets (n,), not "
+            f"{tuple(hidden.shape)}, {tuple(weight.shape)} and {tuple(targets.shape)}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias has shape {tuple(bias.shape)}; expected {tuple(weight.shape[:1])}")
 
 
 class _LinearLogprobs(torch.autograd.Function):

@@ -39,6 +39,10 @@ Algorithm = Literal[
     "gopo",
     "qae",
     "maxrl",
+    "pkpo",
+    "topx",
+    "pl",
+    "pairwise",
     "listwise",
     "dpo",
 ]
@@ -92,12 +96,15 @@ class Preset:
         `gspo_rs.losses.sequence_weights` of the whole optimizer step; None for a mean over groups.
     options : mapping of str to float
         Options of the loss where they are not its defaults.
+    advantage_options : mapping of str to Any
+        Options of the estimator where they are not its defaults.
     """
 
     advantage: str
     loss: Loss
     reduction: Reduction | None
     options: Mapping[str, float] = field(default_factory=dict)
+    advantage_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 # Sources: docs/losses.md. The percentile advantage of `gspo` is this project's: group-sensitive
@@ -119,6 +126,10 @@ PRESETS = {
     "gopo": Preset("gopo", "grpo", "seq_mean"),
     "qae": Preset("quantile", "grpo", "token_mean", {"clip_high": 0.28}),
     "maxrl": Preset("maxrl", "grpo", "token_mean"),
+    "pkpo": Preset("pkpo", "grpo", "seq_sum", {}, {"k": 4, "baseline": "leave_one_out"}),
+    "topx": Preset("top_fraction", "gspo", "seq_mean"),
+    "pl": Preset("percentile", "plackett_luce", None),
+    "pairwise": Preset("percentile", "pairwise", None),
     "listwise": Preset("percentile", "top_fraction", None),
     "dpo": Preset("percentile", "dpo", None),
 }
@@ -135,8 +146,8 @@ def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``advantage``, ``loss``, ``reduction``, ``beta`` and every option of any loss: None for
-        those that the loss does not have.
+        ``advantage``, ``advantage_options``, ``loss``, ``reduction``, ``beta`` and every option
+        of any loss: None for those that the loss does not have.
 
     Raises
     ------
@@ -157,14 +168,19 @@ def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
         defaults |= preset.options
     options = {name: _option(name, given.get(name), loss, defaults) for name in sorted(_NAMES)}
     grouped = loss in GROUP_LOSSES
+    advantage = given.get("advantage") or preset.advantage
+    # An estimator that replaces the preset's has options of its own.
+    beyond = preset.advantage_options if advantage == preset.advantage else {}
     fields = {
-        "advantage": given.get("advantage") or preset.advantage,
+        "advantage": advantage,
+        "advantage_options": {**beyond, **(given.get("advantage_options") or {})},
         "loss": loss,
         "reduction": None if grouped else given.get("reduction") or preset.reduction or "seq_mean",
         "beta": given["beta"] if given.get("beta") is not None else 0.1 if grouped else 0.0,
         **options,
     }
     _check(given, fields)
+    _check_draws(given, fields)
     return fields
 
 
@@ -201,3 +217,15 @@ def _check(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} = {fields[name]}: must be above 1 + clip_high")
     if loss == "cispo" and fields["w_min"] > fields["w_max"]:
         raise ValueError(f"w_min = {fields['w_min']}: must not be above w_max")
+
+
+def _check_draws(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+    """Refuse draws that a sampled group cannot give: every advantage would be 0."""
+    k, size = fields["advantage_options"].get("k"), given.get("num_generations")
+    if given.get("prompts") is None or fields["advantage"] not in ("pkpo", "pass_at_k"):
+        return
+    if isinstance(k, int) and isinstance(size, int) and k >= size:
+        raise ValueError(
+            f"advantage_options k = {k}: draws of {k} tell nothing of a group of num_generations "
+            f"= {size}; sample more, or draw fewer"
+        )

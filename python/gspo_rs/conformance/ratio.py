@@ -74,13 +74,37 @@ def ratio_findings(loss_of: LossFunction) -> Iterator[Finding]:
             f"the mean log-ratio of a sequence divides by the {LENGTH + 2} columns, not by its "
             f"{LENGTH} tokens",
         )
+    yield from _clip_findings(loss_of, level)
+    yield from _extreme_findings(loss_of)
+
+
+def _clip_findings(loss_of: LossFunction, level: Level) -> Iterator[Finding]:
     high, low = clip_bound(loss_of, 1.0, 1), clip_bound(loss_of, 1.0, -1)
-    wide = level in ("sequence", "padded") and high is not None and high > 0.02
-    if wide and not _clips_by_token(loss_of, high):
+    by_token = high is not None and _clips_by_token(loss_of, high)
+    if level in ("sequence", "padded") and high is not None and high > 0.02 and not by_token:
         yield Finding(
             "clip never binds",
             f"epsilon {high:.3g} on a sequence ratio, which is a geometric mean over tokens and "
             "moves in the fourth digit; the GSPO paper has 3e-4 and 4e-4",
+        )
+    if level == "token" and high is not None and not by_token:
+        yield Finding(
+            "mean of ratios",
+            "a token weighs its own ratio, but the clip looks at the mean of a sequence's ratios; "
+            "the ratio of a sequence is exp of the mean of its log-ratios",
+        )
+    if level == "token" and by_token and high is not None and high < 2e-3:
+        yield Finding(
+            "clip always binds",
+            f"epsilon {high:.3g} on a token ratio, which moves in the second digit: that is the "
+            "clip of a sequence ratio; GRPO has 0.2",
+        )
+    below = clip_bound(loss_of, -1.0, -1)
+    if level in ("token", "sequence") and high is not None and low is None and below is None:
+        yield Finding(
+            "clip on one side",
+            f"ratios above {1 + high:.6g} end the gradient of a good sequence, but none, however "
+            "low, that of a bad one; use -min(ratio * A, clip(ratio) * A)",
         )
     if low is not None and high is None:
         yield Finding(
@@ -94,7 +118,6 @@ def ratio_findings(loss_of: LossFunction) -> Iterator[Finding]:
             f"at a positive advantage the gradient also ends at ratio {1 - low:.3g}, where it "
             "would bring the policy back; use -min(ratio * A, clip(ratio) * A)",
         )
-    yield from _extreme_findings(loss_of)
 
 
 def _slope(loss_of: LossFunction, case: Case, log_ratio: float) -> float:
@@ -147,7 +170,7 @@ def _precision_findings(loss_of: LossFunction) -> Iterator[Finding]:
     expected, found = ask(loss_of, exact)[1], ask(loss_of, low)[1]
     size = ask(loss_of, exact.moved(0.0))[1].abs()  # with every ratio 1
     # The gradient itself is bfloat16, so half a unit of its last digit is no fault.
-    error = ((found - expected).abs() / size)[low.mask]
+    error = ((found - expected).abs() / size)[low.mask & (size > 0)]
     if not bool((error <= 2**-8).all()):
         yield Finding(
             "low precision",

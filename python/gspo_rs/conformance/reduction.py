@@ -29,16 +29,10 @@ def reduction_findings(loss_of: LossFunction) -> Iterator[Finding]:
     """Yield what is wrong with mask, weights and cut of a loss."""
     case = reference_case()
     _, gradient = ask(loss_of, case)
-    live = gradient[case.mask]
     if not gradient.abs().max() > 0:
         yield Finding("no gradient", "on policy every gradient is 0; is the ratio detached?")
         return
-    if float((live * case.advantages.unsqueeze(1).expand(case.mask.shape)[case.mask]).sum()) > 0:
-        yield Finding(
-            "sign reversed",
-            "a token of positive advantage is made less likely; the loss is minimised, so it "
-            "is -ratio * advantage with ratio = exp(logprobs - old_logprobs)",
-        )
+    yield from _advantage_findings(loss_of, case, gradient)
     yield from _mask_findings(loss_of, case, gradient)
     yield from _scale_findings(loss_of, case, gradient)
     yield from _cut_findings(loss_of, case, gradient)
@@ -57,6 +51,45 @@ def weights_name(loss_of: LossFunction) -> str:
 def _expected(case: Case, reduction: Reduction) -> Tensor:
     weights = sequence_weights(case.mask.sum(dim=1), reduction)
     return -(weights * case.advantages).unsqueeze(1) * case.mask
+
+
+def _advantage_findings(loss_of: LossFunction, case: Case, gradient: Tensor) -> Iterator[Finding]:
+    without = replace(case, advantages=torch.zeros_like(case.advantages))
+    if ask(loss_of, without)[1].abs().max() > 0:
+        yield Finding(
+            "term without advantage",
+            "with all advantages 0 there is still a gradient; a KL penalty by k1 and an entropy "
+            "bonus by the sampled token have one that is 0 in the mean, all noise",
+        )
+        return
+    times = factor(ask(loss_of, replace(case, advantages=2 * case.advantages))[1], gradient)
+    one = replace(case, advantages=case.advantages * torch.tensor([2.0, 1.0, 1.0, 1.0]))
+    pull = (-gradient / case.advantages.unsqueeze(1))[case.mask]
+    dead, against = int((pull == 0).sum()), int((pull < 0).sum())
+    if times is None or abs(times - 2) > TOLERANCE:
+        yield Finding(
+            "normalises advantages inside",
+            f"advantages twice as large multiply the gradient by {times or 'no one number'}, not "
+            "2; statistics belong to the group, before the loss",
+        )
+    elif not alike(ask(loss_of, one)[1][1:], gradient[1:]):
+        yield Finding(
+            "advantages mixed up",
+            "twice the advantage of one sequence changes the gradient of the others",
+        )
+    elif against:
+        yield Finding(
+            "sign reversed",
+            f"{against} of {len(pull)} tokens are made less likely at a positive advantage or more "
+            "likely at a negative one; the loss is minimised, so it is -ratio * advantage with "
+            "ratio = exp(logprobs - old_logprobs)",
+        )
+    if dead and not gradient.masked_fill(case.mask, 0.0).abs().max() > 0:
+        yield Finding(
+            "tokens without gradient",
+            f"{dead} of {len(pull)} sampled tokens get no gradient on policy, where every ratio is "
+            "1 and no clip may act",
+        )
 
 
 def _mask_findings(loss_of: LossFunction, case: Case, gradient: Tensor) -> Iterator[Finding]:
@@ -113,14 +146,6 @@ def _scale_findings(loss_of: LossFunction, case: Case, gradient: Tensor) -> Iter
         yield Finding(
             "scaled",
             f"the gradient is {times:.4g} times that of the mean over {len(case.mask)} sequences",
-        )
-    double = replace(case, advantages=2 * case.advantages)
-    times = factor(ask(loss_of, double)[1], gradient)
-    if times is None or abs(times - 2) > TOLERANCE:
-        yield Finding(
-            "normalises advantages inside",
-            f"advantages twice as large multiply the gradient by {times or 'no one number'}, not "
-            "2; statistics belong to the group, before the loss",
         )
 
 
