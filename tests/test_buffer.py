@@ -187,6 +187,14 @@ def test_a_wrong_rollout_is_refused_by_name():
         buffer.expect("a", 3)
     with pytest.raises(ValueError, match="would hold 11 bytes, max_bytes is 10"):
         buffer.put("a", 0, None, policy_version=0, n_bytes=11)
+    with pytest.raises(ValueError, match="policy_version is -1; it is a whole number of 0 to"):
+        buffer.put("a", 0, None, policy_version=-1, n_bytes=1)
+    with pytest.raises(ValueError, match="n_bytes is -7; it is a whole number of 0 to"):
+        buffer.put("a", 0, None, policy_version=0, n_bytes=-7)
+    with pytest.raises(ValueError, match="size is -2; it is a whole number of 0 to"):
+        buffer.expect("b", -2)
+    with pytest.raises(ValueError, match="policy_version is -1; it is a whole number of 0 to"):
+        buffer.advance(-1)
     buffer.advance(2)
     with pytest.raises(ValueError, match="policy_version 1 is below"):
         buffer.advance(1)

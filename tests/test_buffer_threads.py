@@ -128,6 +128,32 @@ def test_a_get_that_times_out_says_so():
         gs.GroupBuffer(group_size=2).get(timeout=0.01)
 
 
+@pytest.mark.parametrize("deadline", [0, 1e-9, float("inf")])
+def test_a_get_waits_without_spinning_whatever_the_deadline(deadline):
+    buffer = gs.GroupBuffer(group_size=2, deadline=deadline)
+    timer = threading.Timer(0.5, buffer.put, ("a", 0, "lone"), {"policy_version": 0})
+    timer.start()
+    began = time.process_time()
+    if deadline < 1:
+        assert buffer.get(timeout=30).payloads == ("lone",)
+    else:
+        with pytest.raises(TimeoutError):
+            buffer.get(timeout=0.6)
+    assert time.process_time() - began < 0.25
+
+
+def test_a_get_may_wait_longer_than_a_clock_counts_but_not_for_no_number():
+    buffer = gs.GroupBuffer(group_size=1)
+    for number, seconds in enumerate([float("inf"), 1e12]):
+        timer = threading.Timer(0.05, buffer.put, (number, 0, "kept"), {"policy_version": 0})
+        timer.start()
+        assert buffer.get(timeout=seconds).payloads == ("kept",)
+    with pytest.raises(ValueError, match="timeout is nan; it is seconds, or None"):
+        buffer.get(timeout=float("nan"))
+    with pytest.raises(ValueError, match="timeout is nan; it is seconds, or None"):
+        asyncio.run(buffer.aget(timeout=float("nan")))
+
+
 def test_ctrl_c_ends_a_get_that_waits_for_ever():
     script = (
         "import gspo_rs, sys, time\n"
@@ -173,6 +199,17 @@ def test_a_cancelled_task_takes_no_group_with_it():
         return (await buffer.aget(timeout=5)).payloads
 
     assert asyncio.run(main()) == ("kept",)
+
+
+def test_a_loop_that_was_closed_with_a_waiting_task_does_not_stop_the_producers():
+    buffer, loop = gs.GroupBuffer(group_size=1), asyncio.new_event_loop()
+    task = loop.create_task(buffer.aget())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert buffer.put("a", 0, "kept", policy_version=0) == "ready"
+    assert buffer.get(timeout=0).payloads == ("kept",)
+    assert not task.done()
+    task._log_destroy_pending = False  # it is left behind on purpose
 
 
 def test_a_task_that_waits_too_long_is_told():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -35,24 +36,28 @@ class Bell(Generic[T]):
         """Wake all: a waiter that is interrupted would take the only call with it."""
         with self._changed:
             self._changed.notify_all()
-            for wake in self._waiting:
-                wake.get_loop().call_soon_threadsafe(_settle, wake)
+            # A copy: a task that is collected here takes itself off.
+            for wake in tuple(self._waiting):
+                # A loop that was closed with a task in it runs no more: not the ringer's fault.
+                with suppress(RuntimeError):
+                    wake.get_loop().call_soon_threadsafe(_settle, wake)
 
     def wait(self, timeout: float | None) -> T:
         """Return what is there as soon as it is; `TimeoutError` after `timeout` seconds."""
-        end = None if timeout is None else time.monotonic() + timeout
+        end = _end(timeout)
         with self._changed:
             while True:
                 now = time.monotonic()
                 if (found := self._look(now)) is not None:
                     return found
-                self._changed.wait(self._patience(now, end))
+                patience = self._patience(now, end)
+                self._changed.wait(patience and min(patience, threading.TIMEOUT_MAX))
 
     async def wait_async(self, timeout: float | None) -> T:
         """Wait as a task of the running event loop."""
         import asyncio  # a third of the time that `import gspo_rs` may take
 
-        end = None if timeout is None else time.monotonic() + timeout
+        end = _end(timeout)
         while True:
             wake = asyncio.get_running_loop().create_future()
             with self._changed:
@@ -73,6 +78,14 @@ class Bell(Generic[T]):
             raise TimeoutError("no group was ready in time")
         times = [moment for moment in (self._due(now), end) if moment is not None]
         return max(0.0, min(times) - now) if times else None
+
+
+def _end(timeout: float | None) -> float | None:
+    if timeout is None:
+        return None
+    if timeout != timeout:
+        raise ValueError(f"timeout is {timeout!r}; it is seconds, or None to wait without end")
+    return time.monotonic() + timeout
 
 
 def _settle(wake: asyncio.Future[None]) -> None:

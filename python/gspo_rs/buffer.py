@@ -9,11 +9,15 @@ from typing import Any, Literal
 from gspo_rs import _core
 from gspo_rs.bell import Bell
 from gspo_rs.buffer_groups import BufferStats, EvictedGroup, GivenGroup, Id
+from gspo_rs.buffer_limits import check_limits, check_whole
 
 __all__ = ["BufferStats", "EvictedGroup", "GivenGroup", "GroupBuffer", "Status"]
 
 Status = Literal["accepted", "ready", "duplicate", "late", "stale", "full", "evicted"]
 """What became of a rollout; see `GroupBuffer.put`."""
+
+# A wait looks no more often than this for groups past a deadline: one of 0 would spin.
+NAP = 0.001
 
 
 class GroupBuffer:
@@ -91,7 +95,7 @@ class GroupBuffer:
             "max_bytes": max_bytes,
             "remember": remember,
         }
-        _check(self._limits)
+        check_limits(self._limits)
         self._core = _core.GroupBuffer(self._limits, None, time.monotonic())
         self._bell = Bell(self._take, self._due)
 
@@ -111,6 +115,7 @@ class GroupBuffer:
         TypeError
             If the id is neither an integer of 64 bits nor a string.
         """
+        check_whole(size=size)
         return self._core.expect(group_id, size, time.monotonic())
 
     def put(
@@ -151,7 +156,7 @@ class GroupBuffer:
         ------
         ValueError
             For the first rollout of a group of unknown size, a group that alone would exceed
-            `max_bytes`, or if `n_bytes` is missing. The buffer is as before.
+            `max_bytes`, a negative number, or if `n_bytes` is missing. The buffer is as before.
         TypeError
             If an id is neither an integer of 64 bits nor a string.
         """
@@ -160,7 +165,11 @@ class GroupBuffer:
                 raise ValueError("n_bytes is missing; max_bytes counts it")
             n_bytes = 0
         rollout = (rollout_id, policy_version, n_bytes)
-        status = self._core.put(group_id, rollout, payload, time.monotonic())
+        try:
+            status = self._core.put(group_id, rollout, payload, time.monotonic())
+        except OverflowError:
+            check_whole(policy_version=policy_version, n_bytes=n_bytes)
+            raise
         if status == "ready":
             self._bell.ring()
         return status
@@ -213,6 +222,7 @@ class GroupBuffer:
         ValueError
             If `policy_version` is below the present one; it only rises.
         """
+        check_whole(policy_version=policy_version)
         self._core.advance(policy_version)
         return self.evicted()
 
@@ -283,18 +293,8 @@ class GroupBuffer:
 
     def _due(self, now: float) -> float | None:
         deadline = self._limits["deadline"]
+        if deadline is None:
+            return None
         # A group that opens during the wait is due after those that are open.
-        return deadline and (self._core.next_deadline() or now + deadline)
-
-
-def _check(limits: Mapping[str, float | None]) -> None:
-    for name, value in limits.items():
-        least = 0 if name in ("max_staleness", "remember", "deadline") else 1
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if name == "deadline":
-            whole = isinstance(value, int | float) and value == value
-        if value is not None and not (whole and value >= least):
-            kind = "seconds" if name == "deadline" else "a whole number"
-            raise ValueError(f"{name} is {value!r}; it is {kind} of at least {least}")
-    if limits["max_groups"] is None or limits["remember"] is None:
-        raise ValueError("max_groups and remember bound the buffer; they cannot be None")
+        due = self._core.next_deadline() or now + deadline
+        return max(due, now + NAP)
