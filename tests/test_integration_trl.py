@@ -1,6 +1,8 @@
+import datetime
 import json
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -189,6 +191,13 @@ def test_an_option_of_trl_that_the_paper_does_not_have_is_refused(
             args=settings(tmp_path, **changes),
             train_dataset=letters_data(),
         )
+
+
+@pytest.mark.parametrize(("by", "named"), [("visit", "visit"), (None, "a prompt")])
+def test_what_cannot_name_a_group_is_refused_by_its_column(by, named):
+    day = datetime.date(2026, 1, 1)
+    with pytest.raises(ValueError, match=f"^{named} does not name a group.*numbers or texts"):
+        GSPOMixin._group_id(SimpleNamespace(_by=by), {"visit": day}, day)
 
 
 @pytest.mark.parametrize("found", ["1.12.0", "1.17.0", "2.0", "0.29.1", "unknown"])

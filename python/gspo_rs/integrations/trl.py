@@ -157,11 +157,12 @@ class GSPOMixin(Base):  # type: ignore[misc, valid-type]
         if self._by is not None:
             if self._by not in row:
                 raise ValueError(f"the data set has no column {self._by!r}; it has {sorted(row)}")
-            return json.dumps(row[self._by])
+            prompt = row[self._by]
         try:
             return json.dumps(prompt)
         except TypeError as error:
-            raise ValueError(f"a prompt is no text ({error}); name its group with `by`") from error
+            problem = f"{self._by or 'a prompt'} does not name a group: {error}"
+            raise ValueError(f"{problem}; give `by` a column of numbers or texts") from error
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
