@@ -5,9 +5,10 @@
 
 use crate::draws;
 use crate::normal::{self, Scores, Tables};
+use crate::pool::STRETCH;
 use crate::quantile::quantile;
 use crate::rank::{self, Ties};
-use crate::sorted::{STRETCH, Sorted};
+use crate::sorted::Sorted;
 
 /// An estimator with its options; formulas in `docs/estimators.md`.
 #[derive(Debug, Clone, Copy, PartialEq)]

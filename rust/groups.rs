@@ -8,7 +8,7 @@ use crate::hashing;
 use crate::identity::Ids;
 use crate::items::{self, Items};
 use crate::partitions::Partitions;
-use crate::pool::Cancel;
+use crate::pool::{Cancel, STRETCH};
 
 /// A checked cut of rollouts into groups, numbered by first appearance.
 #[derive(Debug)]
@@ -38,17 +38,17 @@ impl Groups {
             return Err(Error::TooManyRows { len: n_rows });
         }
         let items = match null {
-            Some(null) => Items::kept(null),
+            Some(null) => Items::kept(null, cancel)?,
             None => items::find(ids, cancel)?,
         };
         if items.all_differ() {
-            return Ok(Self::clustered(n_rows, items.offsets()));
+            return Ok(Self::clustered(n_rows, items.offsets(cancel)?));
         }
         let partitions = hashing::group(ids, &items, cancel)?;
         if partitions.n_groups() == items.len() && !matches!(items, Items::Kept(_)) {
-            return Ok(Self::clustered(n_rows, items.offsets()));
+            return Ok(Self::clustered(n_rows, items.offsets(cancel)?));
         }
-        let (numbers, offsets) = partitions.numbered(n_rows);
+        let (numbers, offsets) = partitions.numbered(n_rows, cancel)?;
         let scattered = Scattered {
             partitions,
             numbers,
@@ -113,17 +113,20 @@ impl Groups {
 
     /// Rows group after group; `None` when that is the order in which they came. Computed once,
     /// in the pool of the caller.
-    #[must_use]
-    pub fn order(&self) -> Option<&[u32]> {
-        let scattered = self.scattered.as_ref()?;
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub fn order(&self, cancel: &Cancel) -> Result<Option<&[u32]>, Error> {
+        let Some(scattered) = self.scattered.as_ref() else {
+            return Ok(None);
+        };
         if let Some(order) = scattered.order.get() {
-            return Some(order);
+            return Ok(Some(order));
         }
         // Outside of the lock: a thread of the pool that waits in it may be given another's call.
-        let order = scattered
-            .partitions
-            .order(&scattered.numbers, &self.offsets);
-        Some(scattered.order.get_or_init(|| order))
+        let (partitions, numbers) = (&scattered.partitions, &scattered.numbers);
+        let order = partitions.order(numbers, &self.offsets, cancel)?;
+        Ok(Some(scattered.order.get_or_init(|| order)))
     }
 
     /// Where group `g` lies in the order.
@@ -133,27 +136,38 @@ impl Groups {
     }
 
     /// The row at place `at` of the order.
+    ///
+    /// # Panics
+    /// If there is no such place.
     #[must_use]
     pub fn row(&self, at: usize) -> usize {
-        self.order().map_or(at, |order| order[at] as usize)
+        let order = self.order(&Cancel::default()).expect("nobody interrupts");
+        order.map_or(at, |order| order[at] as usize)
     }
 
     /// The group of each row; -1 for a dropped one.
-    #[must_use]
-    pub fn codes(&self) -> Vec<i64> {
-        let mut codes = vec![-1; self.n_rows];
-        let order = self.order();
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub fn codes(&self, cancel: &Cancel) -> Result<Vec<i64>, Error> {
+        let mut codes = Vec::new();
+        cancel.resize(&mut codes, self.n_rows, &-1)?;
+        let order = self.order(cancel)?;
         for (code, g) in (0..).zip(0..self.n_groups()) {
+            cancel.check()?;
             match order {
                 None => codes[self.range(g)].fill(code),
                 Some(order) => {
-                    for &row in &order[self.range(g)] {
-                        codes[row as usize] = code;
+                    for rows in order[self.range(g)].chunks(STRETCH) {
+                        cancel.check()?;
+                        for &row in rows {
+                            codes[row as usize] = code;
+                        }
                     }
                 }
             }
         }
-        codes
+        Ok(codes)
     }
 
     /// Cuts the groups into ranges of about `rows` rows each.
@@ -237,8 +251,10 @@ mod tests {
 
     #[test]
     fn clustered_rows_need_no_order() {
-        assert_eq!(group(&[5, 5, 1, 1, 1, 9]).order(), None);
-        assert_eq!(group(&[5, 5, 1, 5]).order(), Some(&[0, 1, 3, 2][..]));
+        let cancel = Cancel::default();
+        assert_eq!(group(&[5, 5, 1, 1, 1, 9]).order(&cancel), Ok(None));
+        let scattered = group(&[5, 5, 1, 5]);
+        assert_eq!(scattered.order(&cancel), Ok(Some(&[0, 1, 3, 2][..])));
     }
 
     #[test]

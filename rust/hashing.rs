@@ -73,7 +73,8 @@ pub(crate) fn group<I: Ids>(ids: &I, items: &Items, cancel: &Cancel) -> Result<P
         .into_par_iter()
         .map(|p| {
             cancel.check()?;
-            Ok(group_partition(ids, items, &spreads, p))
+            let records: Vec<_> = spreads.iter().map(|spread| spread.part(p)).collect();
+            group_partition(ids, items, &records, cancel)
         })
         .collect::<Result<Vec<Part>, Error>>()?;
     Ok(Partitions::new(stretches, parts))
@@ -114,13 +115,20 @@ fn spread<I: Ids>(
     (Spread { records, bounds }, stretch)
 }
 
-fn group_partition<I: Ids>(ids: &I, items: &Items, spreads: &[Spread<I::Key>], p: usize) -> Part {
+fn group_partition<I: Ids>(
+    ids: &I,
+    items: &Items,
+    records: &[&[Record<I::Key>]],
+    cancel: &Cancel,
+) -> Result<Part, Error> {
     let mut table: HashTable<(I::Key, u32)> = HashTable::new();
     let (mut firsts, mut offsets) = (Vec::<u32>::new(), vec![0_u32]);
-    let n_items = spreads.iter().map(|spread| spread.part(p).len()).sum();
+    let n_items = records.iter().map(|records| records.len()).sum();
     let mut locals = Vec::with_capacity(n_items);
-    for spread in spreads {
-        for &Record { key, item } in spread.part(p) {
+    for &records in records {
+        // Nearly all rows may be in one partition.
+        cancel.check()?;
+        for &Record { key, item } in records {
             let row = items.first(item as usize);
             let found = table.entry(
                 ids.hash(key),
@@ -143,33 +151,40 @@ fn group_partition<I: Ids>(ids: &I, items: &Items, spreads: &[Spread<I::Key>], p
     for g in 0..firsts.len() {
         offsets[g + 1] += offsets[g];
     }
-    let records = spreads.iter().map(|spread| spread.part(p));
-    Part {
-        places: places(items, records, &locals, &offsets),
+    Ok(Part {
+        places: places(items, records, &locals, &offsets, cancel)?,
         offsets,
         firsts,
-    }
+    })
 }
 
 /// The places of the rows of `records`, whose local groups are `locals`, sorted by group.
-fn places<'a, K: 'a>(
+fn places<K>(
     items: &Items,
-    records: impl Iterator<Item = &'a [Record<K>]>,
-    locals: &[u32],
+    records: &[&[Record<K>]],
+    mut locals: &[u32],
     offsets: &[u32],
-) -> Vec<u32> {
+    cancel: &Cancel,
+) -> Result<Vec<u32>, Error> {
     let mut cursor = offsets.to_vec();
-    let mut next = |&local: &u32| {
-        let at = &mut cursor[local as usize];
-        *at += 1;
-        *at - 1
-    };
-    if !matches!(items, Items::Runs { .. }) {
-        return locals.iter().map(next).collect();
-    }
     let mut places = Vec::with_capacity(offsets[offsets.len() - 1] as usize);
-    for (record, local) in records.flatten().zip(locals) {
-        places.extend(items.rows(record.item as usize).map(|_| next(local)));
+    for &records in records {
+        cancel.check()?;
+        let (own, rest) = locals.split_at(records.len());
+        locals = rest;
+        let mut next = |local: u32, rows: u32| {
+            let at = &mut cursor[local as usize];
+            *at += rows;
+            *at - rows..*at
+        };
+        if !matches!(items, Items::Runs { .. }) {
+            places.extend(own.iter().map(|&local| next(local, 1).start));
+            continue;
+        }
+        for (record, &local) in records.iter().zip(own) {
+            let rows = items.rows(record.item as usize);
+            places.extend(next(local, rows.end - rows.start));
+        }
     }
-    places
+    Ok(places)
 }

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::error::Error;
 use crate::identity::Ids;
-use crate::pool::Cancel;
+use crate::pool::{Cancel, STRETCH};
 
 /// Rows per task.
 const TASK: usize = 1 << 18;
@@ -26,9 +26,17 @@ pub(crate) enum Items {
 
 impl Items {
     /// The rows whose id is not null.
-    pub(crate) fn kept(null: &[bool]) -> Self {
-        let rows = null.iter().enumerate().filter(|&(_, &null)| !null);
-        Self::Kept(rows.map(|(row, _)| narrow(row)).collect())
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub(crate) fn kept(null: &[bool], cancel: &Cancel) -> Result<Self, Error> {
+        let mut kept = Vec::new();
+        for (stretch, null) in null.chunks(STRETCH).enumerate() {
+            cancel.check()?;
+            let rows = (stretch * STRETCH..).zip(null).filter(|&(_, &null)| !null);
+            kept.extend(rows.map(|(row, _)| narrow(row)));
+        }
+        Ok(Self::Kept(kept))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -64,18 +72,27 @@ impl Items {
     }
 
     /// The offsets of the groups if every item is a group.
-    pub(crate) fn offsets(&self) -> Vec<i64> {
-        match self {
-            Self::Runs { starts, n_rows, .. } => {
-                let ends = std::iter::once(i64::from(narrow(*n_rows)));
-                starts
-                    .iter()
-                    .map(|&start| i64::from(start))
-                    .chain(ends)
-                    .collect()
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub(crate) fn offsets(&self, cancel: &Cancel) -> Result<Vec<i64>, Error> {
+        let mut offsets = Vec::with_capacity(self.len() + 1);
+        for from in (0..self.len()).step_by(STRETCH) {
+            cancel.check()?;
+            let own = from..self.len().min(from + STRETCH);
+            match self {
+                Self::Runs { starts, .. } => {
+                    offsets.extend(starts[own].iter().map(|&start| i64::from(start)));
+                }
+                _ => offsets.extend(own.map(|item| i64::from(narrow(item)))),
             }
-            _ => (0..=i64::from(narrow(self.len()))).collect(),
         }
+        let end = match self {
+            Self::Runs { n_rows, .. } => *n_rows,
+            _ => self.len(),
+        };
+        offsets.push(i64::from(narrow(end)));
+        Ok(offsets)
     }
 }
 
@@ -104,11 +121,11 @@ pub(crate) fn find<I: Ids>(ids: &I, cancel: &Cancel) -> Result<Items, Error> {
     });
     let blocks: Vec<(Vec<u32>, bool)> = blocks.collect::<Result<_, Error>>()?;
     let rising = blocks.iter().all(|&(_, rising)| rising);
-    let starts = blocks
-        .into_iter()
-        .map(|(starts, _)| starts)
-        .collect::<Vec<_>>()
-        .concat();
+    let mut starts = Vec::with_capacity(blocks.iter().map(|(starts, _)| starts.len()).sum());
+    for (block, _) in blocks {
+        cancel.check()?;
+        starts.extend_from_slice(&block);
+    }
     Ok(Items::Runs {
         starts,
         n_rows,

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::groups::Groups;
-use crate::pool::Cancel;
+use crate::pool::{Cancel, STRETCH};
 use crate::sorted::Sorted;
 use crate::summary::per_group;
 
@@ -22,10 +22,15 @@ pub fn advantages(
         let start = groups.range(g).start;
         out.push(baseline(group, |place| lengths[groups.row(start + place)]));
     })?;
-    let mut out = vec![f64::NAN; rewards.len()];
+    let mut out = Vec::new();
+    cancel.resize(&mut out, rewards.len(), &f64::NAN)?;
     for (g, baseline) in baselines.into_iter().enumerate() {
         cancel.check()?;
-        for row in groups.range(g).map(|at| groups.row(at)) {
+        for at in groups.range(g) {
+            if at.is_multiple_of(STRETCH) {
+                cancel.check()?;
+            }
+            let row = groups.row(at);
             out[row] = match baseline {
                 Some(baseline) if baseline.is_nan() => return Err(Error::NoTokens { row }),
                 Some(baseline) if !rewards[row].is_nan() => rewards[row] - baseline,

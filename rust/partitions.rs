@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use crate::error::Error;
 use crate::groups::position;
 use crate::items::narrow;
-use crate::pool::Cancel;
+use crate::pool::{Cancel, STRETCH};
 use crate::stretch::Stretch;
 
 /// The groups of one partition.
@@ -47,23 +47,35 @@ impl Part {
         &self,
         pieces: impl Iterator<Item = &'a [T]>,
         sorted: &mut Vec<T>,
-    ) {
-        sorted.resize(self.places.len(), T::default());
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
+        cancel.resize(sorted, self.places.len(), &T::default())?;
         let mut places = self.places.as_slice();
         for piece in pieces {
+            cancel.check()?;
             let (own, rest) = places.split_at(piece.len());
             places = rest;
             for (&value, &place) in piece.iter().zip(own) {
                 sorted[place as usize] = value;
             }
         }
+        Ok(())
     }
 
     /// Brings values that are sorted by group back to the order of the stretches.
-    pub(crate) fn unsort(&self, sorted: &[f64], given: &mut [f64]) {
-        for (value, &place) in given.iter_mut().zip(&self.places) {
-            *value = sorted[place as usize];
+    pub(crate) fn unsort(
+        &self,
+        sorted: &[f64],
+        given: &mut [f64],
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
+        for (given, places) in given.chunks_mut(STRETCH).zip(self.places.chunks(STRETCH)) {
+            cancel.check()?;
+            for (value, &place) in given.iter_mut().zip(places) {
+                *value = sorted[place as usize];
+            }
         }
+        Ok(())
     }
 }
 
@@ -103,9 +115,8 @@ impl Partitions {
     ) -> Result<(), Error> {
         let work = self.stretches.par_iter().zip(self.of_stretches(sorted));
         work.map(|(stretch, sorted)| {
-            cancel.check()?;
-            stretch.sort(given[stretch.rows.clone()].iter().copied(), sorted);
-            Ok(())
+            let given = given[stretch.rows.clone()].iter().copied();
+            stretch.sort(given, sorted, cancel)
         })
         .collect()
     }
@@ -119,9 +130,7 @@ impl Partitions {
     ) -> Result<(), Error> {
         let work = self.stretches.par_iter().zip(self.of_stretches(given));
         work.map_init(Vec::new, |own, (stretch, given)| {
-            cancel.check()?;
-            stretch.unsort(sorted, own, given);
-            Ok(())
+            stretch.unsort(sorted, own, given, cancel)
         })
         .collect()
     }
@@ -151,10 +160,17 @@ impl Partitions {
 
     /// The number of every partition's groups, counted by their first rows, and the offsets of
     /// all groups in that order.
-    pub(crate) fn numbered(&self, n_rows: usize) -> (Vec<Vec<u32>>, Vec<i64>) {
+    pub(crate) fn numbered(
+        &self,
+        n_rows: usize,
+        cancel: &Cancel,
+    ) -> Result<(Vec<Vec<u32>>, Vec<i64>), Error> {
         let mut is_first = vec![0_u64; n_rows.div_ceil(64)];
-        for &row in self.parts.iter().flat_map(|part| &part.firsts) {
-            is_first[row as usize / 64] |= 1 << (row % 64);
+        for part in &self.parts {
+            cancel.check()?;
+            for &row in &part.firsts {
+                is_first[row as usize / 64] |= 1 << (row % 64);
+            }
         }
         let mut count = 0;
         let counted = is_first.iter().map(|word| {
@@ -166,40 +182,76 @@ impl Partitions {
             let (word, bit) = (row as usize / 64, row % 64);
             before[word] + (is_first[word] & ((1 << bit) - 1)).count_ones()
         };
-        let of_part = |part: &Part| part.firsts.iter().map(number).collect();
-        let numbers: Vec<Vec<u32>> = self.parts.par_iter().map(of_part).collect();
-        let mut offsets = vec![0; count as usize + 1];
-        for (part, numbers) in self.parts.iter().zip(&numbers) {
+        let of_part = |part: &Part| {
+            cancel.check()?;
+            Ok(part.firsts.iter().map(number).collect())
+        };
+        let numbers = self.parts.par_iter().map(of_part);
+        let numbers: Vec<Vec<u32>> = numbers.collect::<Result<_, Error>>()?;
+        let offsets = self.offsets(&numbers, count as usize, cancel)?;
+        Ok((numbers, offsets))
+    }
+
+    /// The offsets of `count` groups, in the order of their `numbers`.
+    fn offsets(
+        &self,
+        numbers: &[Vec<u32>],
+        count: usize,
+        cancel: &Cancel,
+    ) -> Result<Vec<i64>, Error> {
+        let mut offsets = vec![0; count + 1];
+        for (part, numbers) in self.parts.iter().zip(numbers) {
+            cancel.check()?;
             for (g, &number) in numbers.iter().enumerate() {
                 offsets[number as usize + 1] = i64::from(narrow(part.range(g).len()));
             }
         }
-        for g in 0..count as usize {
-            offsets[g + 1] += offsets[g];
+        let mut end = 0;
+        for offsets in offsets.chunks_mut(STRETCH) {
+            cancel.check()?;
+            for offset in offsets {
+                end += *offset;
+                *offset = end;
+            }
         }
-        (numbers, offsets)
+        Ok(offsets)
     }
 
     /// The rows group after group, in the order of the numbers.
-    pub(crate) fn order(&self, numbers: &[Vec<u32>], offsets: &[i64]) -> Vec<u32> {
-        let by_partition: Vec<Vec<u32>> = self.stretches.par_iter().map(Stretch::order).collect();
+    pub(crate) fn order(
+        &self,
+        numbers: &[Vec<u32>],
+        offsets: &[i64],
+        cancel: &Cancel,
+    ) -> Result<Vec<u32>, Error> {
+        let of_stretch = |stretch: &Stretch| stretch.order(cancel);
+        let by_partition = self.stretches.par_iter().map(of_stretch);
+        let by_partition: Vec<Vec<u32>> = by_partition.collect::<Result<_, Error>>()?;
         let n_kept = offsets.last().map_or(0, |&end| position(end));
         // Atomics only so that threads may write to interleaved groups.
-        let order: Vec<AtomicU32> = (0..n_kept).map(|_| AtomicU32::new(0)).collect();
+        let mut order = Vec::<AtomicU32>::with_capacity(n_kept);
+        while order.len() < n_kept {
+            cancel.check()?;
+            order.resize_with(n_kept.min(order.len() + STRETCH), AtomicU32::default);
+        }
         let parts = self.parts.par_iter().zip(numbers).enumerate();
-        parts.for_each_init(Vec::new, |by_group, (p, (part, numbers))| {
+        let work = parts.map_init(Vec::new, |by_group, (p, (part, numbers))| {
             let stretches = self.stretches.iter().zip(&by_partition);
-            part.sort(
-                stretches.map(|(stretch, rows)| &rows[stretch.part(p)]),
-                by_group,
-            );
+            let pieces = stretches.map(|(stretch, rows)| &rows[stretch.part(p)]);
+            part.sort(pieces, by_group, cancel)?;
             for (g, &number) in numbers.iter().enumerate() {
-                let start = position(offsets[number as usize]);
-                for (place, &row) in order[start..].iter().zip(&by_group[part.range(g)]) {
-                    place.store(row, Ordering::Relaxed);
+                let rows = by_group[part.range(g)].chunks(STRETCH);
+                let places = order[position(offsets[number as usize])..].chunks(STRETCH);
+                for (places, rows) in places.zip(rows) {
+                    cancel.check()?;
+                    for (place, &row) in places.iter().zip(rows) {
+                        place.store(row, Ordering::Relaxed);
+                    }
                 }
             }
+            Ok(())
         });
-        order.into_iter().map(AtomicU32::into_inner).collect()
+        work.collect::<Result<(), Error>>()?;
+        Ok(order.into_iter().map(AtomicU32::into_inner).collect())
     }
 }

@@ -51,6 +51,9 @@ fn threads() -> usize {
     asked.filter(|&n: &usize| n > 0).unwrap_or_else(allowed)
 }
 
+/// Rows between two looks at whether to stop; a power of two.
+pub(crate) const STRETCH: usize = 1 << 16;
+
 /// A flag that long work looks at, so that Ctrl-C is answered.
 #[derive(Debug, Default)]
 pub struct Cancel(AtomicBool);
@@ -69,5 +72,21 @@ impl Cancel {
         } else {
             Ok(())
         }
+    }
+
+    /// Grows or cuts `values` to `len`; new pages take their time.
+    pub(crate) fn resize<T: Clone>(
+        &self,
+        values: &mut Vec<T>,
+        len: usize,
+        value: &T,
+    ) -> Result<(), Error> {
+        values.truncate(len);
+        values.reserve_exact(len - values.len());
+        while values.len() < len {
+            self.check()?;
+            values.resize(len.min(values.len() + STRETCH), value.clone());
+        }
+        Ok(())
     }
 }

@@ -1,8 +1,7 @@
 //! Sorting many rewards in linear time, as words of the same order.
 
 use crate::error::Error;
-use crate::pool::Cancel;
-use crate::sorted::STRETCH;
+use crate::pool::{Cancel, STRETCH};
 
 /// A reward as a word that orders like it, and its place in the group.
 pub(crate) type Key = (u64, u32);

@@ -37,7 +37,7 @@ pub fn rows(
     columns
         .iter()
         .try_for_each(|column| column.check(input.rewards))?;
-    let located = |error| located(error, input, columns);
+    let located = |error| located(error, input, columns, cancel);
     let Some(partitions) = input.groups.partitions() else {
         return group_by_group(input, columns, buffers, cancel).map_err(located);
     };
@@ -121,9 +121,8 @@ fn part_by_part(
     work.map_init(scratch, |scratch, (p, (part, outs))| {
         cancel.check()?;
         let filled = scratch.fill(part, partitions.pieces(rewards, p), columns)?;
-        cancel.check()?;
         for (column, out) in filled.iter().zip(outs) {
-            part.unsort(column, out);
+            part.unsort(column, out, cancel)?;
         }
         Ok(())
     })
@@ -152,12 +151,18 @@ fn split<'a>(
 }
 
 /// What is wrong, with the row that has it: always the same one, whichever task met it first.
-fn located(error: Error, input: Input<'_>, columns: &[Column]) -> Error {
+fn located(error: Error, input: Input<'_>, columns: &[Column], cancel: &Cancel) -> Error {
     let Input { rewards, groups } = input;
     let known = first_infinite(rewards).or_else(|| {
         matches!(error, Error::Overflow { .. }).then_some(())?;
-        let mut scratch = Scratch::default();
+        if let Err(interrupted) = groups.order(cancel) {
+            return Some(interrupted);
+        }
+        let mut scratch = Scratch::until(cancel);
         (0..groups.n_groups()).find_map(|g| {
+            if let Err(interrupted) = cancel.check() {
+                return Some(interrupted);
+            }
             let range = groups.range(g);
             let own: Vec<f64> = range.clone().map(|at| rewards[groups.row(at)]).collect();
             let mut columns_of_group = vec![vec![0.0; own.len()]; columns.len()];

@@ -44,8 +44,8 @@ impl<'a> Scratch<'a> {
 }
 
 /// What a worker keeps from partition to partition.
-#[derive(Default)]
 pub(crate) struct PartScratch<'a> {
+    cancel: &'a Cancel,
     groups: Scratch<'a>,
     /// Rewards and columns, group after group.
     rewards: Vec<f64>,
@@ -55,8 +55,10 @@ pub(crate) struct PartScratch<'a> {
 impl<'a> PartScratch<'a> {
     pub(crate) fn until(cancel: &'a Cancel) -> Self {
         Self {
+            cancel,
             groups: Scratch::until(cancel),
-            ..Self::default()
+            rewards: Vec::new(),
+            columns: Vec::new(),
         }
     }
 
@@ -67,10 +69,10 @@ impl<'a> PartScratch<'a> {
         pieces: impl Iterator<Item = &'b [f64]>,
         columns: &[Column],
     ) -> Result<&[Vec<f64>], Error> {
-        part.sort(pieces, &mut self.rewards);
+        part.sort(pieces, &mut self.rewards, self.cancel)?;
         self.columns.resize_with(columns.len(), Vec::new);
         for column in &mut self.columns {
-            column.resize(self.rewards.len(), 0.0);
+            self.cancel.resize(column, self.rewards.len(), &0.0)?;
         }
         let mut outs: Vec<&mut [f64]> = self.columns.iter_mut().map(Vec::as_mut_slice).collect();
         let ranges = (0..part.n_groups()).map(|g| part.range(g));

@@ -6,11 +6,8 @@ use std::cell::Cell;
 
 use crate::error::Error;
 use crate::moments::Moments;
-use crate::pool::Cancel;
+use crate::pool::{Cancel, STRETCH};
 use crate::radix::Key;
-
-/// Members of a large group between two looks at whether to stop; a power of two.
-pub(crate) const STRETCH: usize = 1 << 16;
 
 /// Sorted rewards of one group, with scratch that is kept from group to group.
 #[derive(Debug, Default)]

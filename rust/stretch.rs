@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
+use crate::error::Error;
 use crate::items::{Items, narrow};
+use crate::pool::{Cancel, STRETCH};
 
 /// The partition of a row that belongs to no group.
 const NO_HOME: u16 = u16::MAX;
@@ -62,35 +64,55 @@ impl Stretch {
     }
 
     /// Sorts `given`, one value per row, by partition into `sorted`, which may be longer.
-    pub(crate) fn sort<T: Copy>(&self, given: impl Iterator<Item = T>, sorted: &mut [T]) {
+    pub(crate) fn sort<T: Copy>(
+        &self,
+        mut given: impl Iterator<Item = T>,
+        sorted: &mut [T],
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
         let mut cursor = self.bounds.clone();
-        for (value, &home) in given.zip(&self.homes) {
-            if home != NO_HOME {
-                let at = &mut cursor[home as usize];
-                sorted[*at as usize] = value;
-                *at += 1;
+        // A run of one id, however long, is in one stretch.
+        for homes in self.homes.chunks(STRETCH) {
+            cancel.check()?;
+            for (&home, value) in homes.iter().zip(given.by_ref()) {
+                if home != NO_HOME {
+                    let at = &mut cursor[home as usize];
+                    sorted[*at as usize] = value;
+                    *at += 1;
+                }
             }
         }
+        Ok(())
     }
 
     /// Brings values of all rows, sorted by partition, back to the order of its own; dropped rows
     /// get NaN.
-    pub(crate) fn unsort(&self, sorted: &[f64], own: &mut Vec<f64>, given: &mut [f64]) {
+    pub(crate) fn unsort(
+        &self,
+        sorted: &[f64],
+        own: &mut Vec<f64>,
+        given: &mut [f64],
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
         own.clear();
         for (p, &start) in self.starts.iter().enumerate() {
             let start = start as usize;
             own.extend_from_slice(&sorted[start..start + self.part(p).len()]);
         }
         let mut cursor = self.bounds.clone();
-        for (value, &home) in given.iter_mut().zip(&self.homes) {
-            *value = if home == NO_HOME {
-                f64::NAN
-            } else {
-                let at = &mut cursor[home as usize];
-                *at += 1;
-                own[*at as usize - 1]
-            };
+        for (given, homes) in given.chunks_mut(STRETCH).zip(self.homes.chunks(STRETCH)) {
+            cancel.check()?;
+            for (value, &home) in given.iter_mut().zip(homes) {
+                *value = if home == NO_HOME {
+                    f64::NAN
+                } else {
+                    let at = &mut cursor[home as usize];
+                    *at += 1;
+                    own[*at as usize - 1]
+                };
+            }
         }
+        Ok(())
     }
 
     /// Where partition `p` lies in the sorted stretch.
@@ -99,9 +121,9 @@ impl Stretch {
     }
 
     /// Its rows, sorted by partition.
-    pub(crate) fn order(&self) -> Vec<u32> {
+    pub(crate) fn order(&self, cancel: &Cancel) -> Result<Vec<u32>, Error> {
         let mut order = vec![0; self.rows.len()];
-        self.sort(self.rows.clone().map(narrow), &mut order);
-        order
+        self.sort(self.rows.clone().map(narrow), &mut order, cancel)?;
+        Ok(order)
     }
 }

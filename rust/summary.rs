@@ -124,7 +124,7 @@ pub(crate) fn per_group<T: Send>(
     describe: impl Fn(usize, &Sorted<'_>, &mut Vec<T>) + Sync,
 ) -> Result<Vec<T>, Error> {
     check_count(rewards, groups)?;
-    let order = groups.order();
+    let order = groups.order(cancel)?;
     let tasks = (0..groups.n_groups()).into_par_iter().step_by(TASK);
     let parts: Vec<Vec<T>> = tasks
         .map_init(

@@ -41,6 +41,8 @@ SCATTERED = """
 rewards = rng.normal(size=5_000_000)
 groups = gs.Groups(rng.integers(0, 300_000, 5_000_000)); gs.rank(rewards, groups)
 """
+SHUFFLED = "ids = rng.integers(0, 1_000_000, 20_000_000)"
+IN_TURN = "ids = np.arange(20_000_000) % 2; rewards = rng.normal(size=len(ids))"
 PRODUCER = """
 schema = pa.schema([("id", pa.int64())])
 def batches():
@@ -71,6 +73,46 @@ CALLS = {
     ),
     "statistics of scattered groups": (SCATTERED, "gs.stats(rewards, groups)"),
     "a batch": (SCATTERED, 'gs.advantage(rewards, groups, "reinforce_pp")'),
+    "groups of shuffled integers": (SHUFFLED, "gs.Groups(ids)"),
+    "groups of two ids in turn": (IN_TURN, "gs.Groups(ids)"),
+    "ranks of two groups in turn": (
+        IN_TURN + "; groups = gs.Groups(ids)",
+        "gs.rank(rewards, groups)",
+    ),
+    "groups of one long run among short ones": (
+        "ids = np.zeros(20_000_000, int); ids[::2000] = rng.integers(1, 9, 10_000)",
+        "gs.Groups(ids)",
+    ),
+    "groups of strings": (
+        "ids = pa.array(rng.integers(0, 300_000, 10_000_000)).cast(pa.string())",
+        "gs.Groups(ids)",
+    ),
+    "groups of chunks of strings": (
+        "ids = pl.Series(rng.integers(0, 300_000, 10_000_000)).cast(pl.String)\n"
+        "ids = ids[:5_000_000].append(ids[5_000_000:])",
+        "gs.Groups(ids)",
+    ),
+    "groups of a dictionary": (
+        "ids = pa.array(rng.integers(0, 1000, 20_000_000)).dictionary_encode()",
+        "gs.Groups(ids)",
+    ),
+    "groups of narrow integers": (
+        "ids = pa.array(rng.integers(0, 1_000_000, 20_000_000, np.int32))",
+        "gs.Groups(ids)",
+    ),
+    "groups of two columns": (
+        "ids = pl.DataFrame(rng.integers(0, 1000, (10_000_000, 2)))",
+        "gs.Groups(ids)",
+    ),
+    "groups of ids some of which are null": (
+        "ids = pl.Series(rng.integers(0, 9, 20_000_000)).replace(0, None)",
+        'gs.Groups(ids, null_ids="drop")',
+    ),
+    "codes of scattered groups": (
+        SHUFFLED + "; groups = gs.Groups(ids)",
+        "groups._core.codes()",
+    ),
+    "order of two groups in turn": (IN_TURN, "gs.Groups(ids).order"),
     "ids in a list": ("ids = list(range(3_000_000))", "gs.Groups(ids)"),
     "a stream of one batch": (
         'table = pa.table({"id": np.arange(5_000_000)})',

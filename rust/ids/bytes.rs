@@ -2,11 +2,14 @@
 
 use std::hash::BuildHasher;
 
-use arrow_array::{Array, BinaryViewArray};
+use arrow_array::BinaryViewArray;
+use arrow_buffer::{Buffer, ScalarBuffer};
 use foldhash::quality::FixedState;
 
+use crate::error::Error;
 use crate::hashing;
 use crate::identity::Ids;
+use crate::pool::{Cancel, STRETCH};
 
 /// Rows of bytes.
 pub trait Bytes: Sync {
@@ -24,19 +27,96 @@ pub trait Bytes: Sync {
     }
 }
 
-impl Bytes for BinaryViewArray {
+/// Up to this many bytes lie in the view itself.
+const INLINE: usize = 12;
+
+/// Rows of any length, as Arrow's views: 16 bytes each.
+#[derive(Debug)]
+pub struct Views {
+    views: ScalarBuffer<u128>,
+    buffers: Vec<Buffer>,
+}
+
+/// Views that are gathered from several arrays.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    views: Vec<u128>,
+    buffers: Vec<Buffer>,
+}
+
+impl Gathered {
+    pub(super) fn with_capacity(rows: usize) -> Self {
+        Self {
+            views: Vec::with_capacity(rows),
+            buffers: Vec::new(),
+        }
+    }
+
+    /// Appends the rows of `array`.
+    pub(super) fn push(&mut self, array: &BinaryViewArray, cancel: &Cancel) -> Result<(), Error> {
+        let shift = (self.buffers.len() as u128) << 64;
+        self.buffers.extend(array.data_buffers().iter().cloned());
+        let moved = |&view: &u128| {
+            let [length, ..] = parts(view);
+            if length > INLINE {
+                view.wrapping_add(shift)
+            } else {
+                view
+            }
+        };
+        for views in array.views().chunks(STRETCH) {
+            cancel.check()?;
+            self.views.extend(views.iter().map(moved));
+        }
+        Ok(())
+    }
+}
+
+impl From<Gathered> for Views {
+    fn from(gathered: Gathered) -> Self {
+        Self {
+            views: gathered.views.into(),
+            buffers: gathered.buffers,
+        }
+    }
+}
+
+impl From<&BinaryViewArray> for Views {
+    fn from(array: &BinaryViewArray) -> Self {
+        Self {
+            views: array.views().clone(),
+            buffers: array.data_buffers().to_vec(),
+        }
+    }
+}
+
+/// The length of a row, its first four bytes, its buffer and its place there: the last two only if
+/// the row is too long for the view.
+fn parts(view: u128) -> [usize; 4] {
+    let bytes = view.to_le_bytes();
+    let (words, _) = bytes.as_chunks::<4>();
+    std::array::from_fn(|k| u32::from_le_bytes(words[k]) as usize)
+}
+
+impl Bytes for Views {
     fn len(&self) -> usize {
-        Array::len(self)
+        self.views.len()
     }
 
     fn row(&self, row: usize) -> &[u8] {
-        self.value(row)
+        let [length, _, buffer, offset] = parts(self.views[row]);
+        if length <= INLINE {
+            let start = row * size_of::<u128>() + size_of::<u32>();
+            &self.views.inner()[start..start + length]
+        } else {
+            &self.buffers[buffer][offset..offset + length]
+        }
     }
 
     fn same(&self, a: usize, b: usize) -> bool {
-        let (a_view, b_view) = (self.views()[a], self.views()[b]);
+        let (a_view, b_view) = (self.views[a], self.views[b]);
         // The low half of a view holds the length and the first four bytes.
-        a_view << 64 == b_view << 64 && (a_view == b_view || self.value(a) == self.value(b))
+        a_view << 64 == b_view << 64 && (a_view == b_view || self.row(a) == self.row(b))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BinaryArray, Int64Array, StringArray, UInt64Array};
+use arrow_array::ArrayRef;
+use arrow_array::builder::{LargeBinaryBuilder, LargeStringBuilder, PrimitiveBuilder};
+use arrow_array::types::{ArrowPrimitiveType, Int64Type, UInt64Type};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
@@ -11,15 +13,13 @@ use pyo3_arrow::input::AnyArray;
 
 use super::call::run;
 use crate::error::Error;
-use crate::groups::Groups;
+use crate::groups::{Groups, position};
 use crate::identity::IntIds;
 use crate::ids::{
     self,
     bytes::{ByteIds, Fixed},
 };
-
-/// Items of a list between two looks at signals.
-const STRETCH: usize = 1 << 16;
+use crate::pool::{Cancel, STRETCH};
 
 /// A cut of rollouts into groups.
 #[pyclass(frozen, name = "Groups", module = "gspo_rs._core")]
@@ -91,18 +91,12 @@ impl PyGroups {
 
     fn order<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
         let groups = &self.groups;
-        let n = *groups.offsets().last().unwrap_or(&0);
-        let work = |_: &_| {
-            Ok(match groups.order() {
-                None => (0..n).collect::<Vec<i64>>(),
-                Some(order) => order.iter().map(|&row| i64::from(row)).collect(),
-            })
-        };
+        let work = |cancel: &_| rows_in_order(groups, cancel);
         Ok(run(py, groups.n_rows(), work)?.into_pyarray(py))
     }
 
     fn codes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
-        let work = |_: &_| Ok(self.groups.codes());
+        let work = |cancel: &_| self.groups.codes(cancel);
         Ok(run(py, self.groups.n_rows(), work)?.into_pyarray(py))
     }
 }
@@ -117,26 +111,55 @@ impl PyGroups {
     }
 }
 
+fn rows_in_order(groups: &Groups, cancel: &Cancel) -> Result<Vec<i64>, Error> {
+    let order = groups.order(cancel)?;
+    let n = groups.offsets().last().map_or(0, |&end| position(end));
+    let mut rows = Vec::with_capacity(n);
+    for from in (0..n).step_by(STRETCH) {
+        cancel.check()?;
+        let own = from..n.min(from + STRETCH);
+        match order {
+            None => rows.extend(own.map(|row| i64::try_from(row).unwrap_or(i64::MAX))),
+            Some(order) => rows.extend(order[own].iter().map(|&row| i64::from(row))),
+        }
+    }
+    Ok(rows)
+}
+
 /// A list of integers, of strings or of bytes, with None for null, as one Arrow column.
 fn list_to_arrow(ids: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
     let first = ids.iter().find(|id| !id.is_none());
     refuse_mixed(ids, first.as_ref())?;
-    Ok(match &first {
+    match &first {
         Some(first) if first.is_instance_of::<PyString>() => {
-            Arc::new(StringArray::from(extracted::<String>(ids)?))
+            let mut words = LargeStringBuilder::new();
+            each(ids, |id| {
+                match id {
+                    Some(id) => words.append_value(id.cast::<PyString>()?.to_str()?),
+                    None => words.append_null(),
+                }
+                Ok(())
+            })?;
+            Ok(Arc::new(words.finish()))
         }
-        Some(first) if first.is_instance_of::<PyBytes>() => Arc::new(
-            extracted::<Vec<u8>>(ids)?
-                .into_iter()
-                .collect::<BinaryArray>(),
-        ),
-        _ => match extracted::<i64>(ids) {
+        Some(first) if first.is_instance_of::<PyBytes>() => {
+            let mut words = LargeBinaryBuilder::new();
+            each(ids, |id| {
+                match id {
+                    Some(id) => words.append_value(id.cast::<PyBytes>()?.as_bytes()),
+                    None => words.append_null(),
+                }
+                Ok(())
+            })?;
+            Ok(Arc::new(words.finish()))
+        }
+        _ => match integers::<Int64Type>(ids) {
             Err(error) if error.is_instance_of::<PyOverflowError>(ids.py()) => {
-                Arc::new(UInt64Array::from(extracted::<u64>(ids)?))
+                integers::<UInt64Type>(ids)
             }
-            ids => Arc::new(Int64Array::from(ids?)),
+            ids => ids,
         },
-    })
+    }
 }
 
 /// Checks that all ids but None are what the first of them is.
@@ -165,16 +188,29 @@ fn refuse_mixed(ids: &Bound<'_, PyList>, first: Option<&Bound<'_, PyAny>>) -> Py
     Ok(())
 }
 
-fn extracted<T>(ids: &Bound<'_, PyList>) -> PyResult<Vec<Option<T>>>
+fn integers<T: ArrowPrimitiveType>(ids: &Bound<'_, PyList>) -> PyResult<ArrayRef>
 where
-    T: for<'a, 'py> FromPyObject<'a, 'py>,
+    T::Native: for<'a, 'py> FromPyObject<'a, 'py>,
 {
-    let mut found = Vec::with_capacity(ids.len());
+    let mut words = PrimitiveBuilder::<T>::with_capacity(ids.len());
+    each(ids, |id| {
+        let word = id.map(PyAnyMethods::extract::<T::Native>).transpose();
+        words.append_option(word.map_err(Into::<PyErr>::into)?);
+        Ok(())
+    })?;
+    Ok(Arc::new(words.finish()))
+}
+
+/// Passes every id on, None as none.
+fn each(
+    ids: &Bound<'_, PyList>,
+    mut read: impl FnMut(Option<&Bound<'_, PyAny>>) -> PyResult<()>,
+) -> PyResult<()> {
     for (row, id) in ids.iter().enumerate() {
         answer_signals(ids.py(), row)?;
-        found.push(id.extract::<Option<T>>().map_err(Into::into)?);
+        read(Some(&id).filter(|id| !id.is_none()))?;
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The GIL is held: only this thread can answer Ctrl-C, and does so every few milliseconds.

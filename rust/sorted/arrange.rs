@@ -1,9 +1,9 @@
 //! Putting the members of one group in order.
 
-use super::{STRETCH, Sorted};
+use super::Sorted;
 use crate::error::Error;
 use crate::items::narrow;
-use crate::pool::Cancel;
+use crate::pool::{Cancel, STRETCH};
 use crate::radix::{ascending, from_ascending, radix_sort};
 
 /// Up to this many, counting the smaller ones for each beats every sort; most groups are so small.
