@@ -68,6 +68,16 @@ def test_log_ratios_of_100_nats_give_finite_losses_and_gradients(objective, drif
     assert gradient.isfinite().all()
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_ratio_beyond_float16_has_a_finite_gradient_in_it(objective, seed):
+    _, old, advantages, mask = batch(dtype=torch.float16)
+    moved = torch.randn(old.shape, generator=torch.Generator().manual_seed(seed)) * 30
+    loss, gradient = valued(objective, (old + moved).half(), old, 10 * advantages, mask)
+    assert loss.isfinite()
+    assert gradient.isfinite().all()
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_token_that_became_impossible_gives_a_finite_loss_and_gradient(objective):
     new, old, advantages, mask = batch()

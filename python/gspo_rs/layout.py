@@ -6,6 +6,7 @@ Letters: ``B`` sequences, ``T`` columns of a padded batch, ``n_tokens`` tokens o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -181,4 +182,24 @@ def bounded_exp(log_ratio: Tensor) -> Tensor:
 
 def _exact(values: Tensor) -> Tensor:
     """Return `values` in float32 at least: 1 + 3e-4 does not exist in bfloat16."""
+    if values.dtype == torch.float16:
+        widened: Tensor = _Widened.apply(values)  # type: ignore[no-untyped-call]
+        return widened
     return values if values.dtype == torch.float64 else values.float()
+
+
+class _Widened(torch.autograd.Function):
+    """From float16 to float32, and back for the gradient, which must not become infinite there.
+
+    A ratio of e^20 is a number in float32 only. A quarter of the largest float16, since a loss and
+    its penalty use the log-probabilities up to four times, and their gradients are added up.
+    """
+
+    @staticmethod
+    def forward(_ctx: Any, values: Tensor) -> Tensor:
+        return values.float()
+
+    @staticmethod
+    def backward(_ctx: Any, slope: Tensor) -> Tensor:
+        largest = torch.finfo(torch.float16).max / 4
+        return slope.clamp(-largest, largest).half()
