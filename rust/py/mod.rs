@@ -9,6 +9,7 @@ mod buffer;
 mod buffer_state;
 mod call;
 mod columns;
+mod disk;
 mod groups;
 mod scoring;
 mod selection;
@@ -23,9 +24,11 @@ mod _core {
     #[pymodule_export]
     use super::buffer::PyGroupBuffer;
     #[pymodule_export]
+    use super::disk::{exchange, file_digest};
+    #[pymodule_export]
     use super::groups::PyGroups;
     #[pymodule_export]
-    use super::scoring::{PyScores, exchange, file_digest};
+    use super::scoring::{PyScores, PySeen};
     #[pymodule_export]
     use super::selection::{best_of, opo_, pairs, pass_at_k};
     #[pymodule_export]

@@ -9,12 +9,12 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3_arrow::PyRecordBatchReader;
-use xxhash_rust::xxh3::Xxh3;
 
 use super::call::run;
+use super::disk::hex;
 use crate::pool;
 use crate::scoring::parquet::{self as written, Written};
-use crate::scoring::{Results, Scores, Settings};
+use crate::scoring::{Results, Scores, Seen, Settings};
 use crate::stream::StreamError;
 
 type Array<'py, T> = Bound<'py, PyArray1<T>>;
@@ -83,6 +83,37 @@ impl PyScores {
             Ok::<_, StreamError>(None)
         })
         .map_err(PyErr::from)
+    }
+
+    fn last_key(&self) -> PyResult<Option<Vec<u8>>> {
+        Ok(self.lock()?.last_key())
+    }
+
+    fn rewards_of<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Array<'py, f64>> {
+        Ok(self.lock()?.rewards_of(key).into_pyarray(py))
+    }
+
+    fn carry(&self, key: &[u8], rewards: PyReadonlyArray1<'_, f64>) -> PyResult<()> {
+        Ok(self.lock()?.carry(key, rewards.as_slice()?)?)
+    }
+
+    fn leading<'py>(
+        &self,
+        py: Python<'py>,
+        batches: PyRecordBatchReader,
+        key: &[u8],
+    ) -> PyResult<Array<'py, f64>> {
+        let scores = self.lock()?;
+        let mut found = Vec::new();
+        for batch in batches.into_reader()? {
+            let batch = batch.map_err(|error| StreamError::Source(error.to_string()))?;
+            let rewards = scores.leading(&batch, key)?;
+            found.extend_from_slice(&rewards);
+            if rewards.len() < batch.num_rows() {
+                break;
+            }
+        }
+        Ok(found.into_pyarray(py))
     }
 
     fn end_file(&self) -> PyResult<String> {
@@ -194,12 +225,44 @@ impl PyScores {
 
 impl PyScores {
     fn lock(&self) -> PyResult<MutexGuard<'_, Scores>> {
-        // Not `lock`: a thread that waits here would hold the GIL.
-        self.0.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => PyRuntimeError::new_err("another thread is using this"),
-            TryLockError::Poisoned(_) => PyRuntimeError::new_err("a call panicked before"),
-        })
+        locked(&self.0)
     }
+}
+
+/// Binds [`Seen`].
+#[pyclass(frozen, name = "Seen", module = "gspo_rs._core")]
+pub(super) struct PySeen(Mutex<Seen>);
+
+#[pymethods]
+impl PySeen {
+    #[new]
+    fn new() -> Self {
+        Self(Mutex::default())
+    }
+
+    fn take(&self, py: Python<'_>, scores: &PyScores) -> PyResult<bool> {
+        let (seen, scores) = (&mut *locked(&self.0)?, &*scores.lock()?);
+        Ok(in_pool(py, || seen.take(scores)))
+    }
+
+    #[pyo3(signature = (*, carried))]
+    fn begin_file(&self, carried: bool) -> PyResult<()> {
+        locked(&self.0)?.begin_file(carried);
+        Ok(())
+    }
+
+    #[getter]
+    fn memory(&self) -> PyResult<usize> {
+        Ok(locked(&self.0)?.memory())
+    }
+}
+
+fn locked<T>(state: &Mutex<T>) -> PyResult<MutexGuard<'_, T>> {
+    // Not `lock`: a thread that waits here would hold the GIL.
+    state.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => PyRuntimeError::new_err("another thread is using this"),
+        TryLockError::Poisoned(_) => PyRuntimeError::new_err("a call panicked before"),
+    })
 }
 
 /// Runs short work without the GIL, in the pool.
@@ -228,33 +291,4 @@ fn write(
     })?;
     let found = found.map_err(|error| PyOSError::new_err(error.to_string()))?;
     Ok((found.rows, found.bytes, hex(found.digest)))
-}
-
-/// The XXH3 digest of a file, 128 bits, as `xxh128sum` prints it.
-#[pyfunction]
-pub(super) fn file_digest(py: Python<'_>, path: PathBuf) -> PyResult<String> {
-    py.detach(|| {
-        use std::io::Read;
-        let mut file = std::fs::File::open(path)?;
-        let mut hash = Xxh3::new();
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hex(hash.digest128())),
-                n => hash.update(&buffer[..n]),
-            }
-        }
-    })
-}
-
-fn hex(digest: u128) -> String {
-    format!("{digest:032x}")
-}
-
-/// Swaps two directory entries at once, so that each name has one or the other at any time.
-#[pyfunction]
-pub(super) fn exchange(one: PathBuf, other: PathBuf) -> PyResult<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
-        .map_err(|error| std::io::Error::from(error).into())
 }

@@ -167,6 +167,12 @@ impl Interner {
         &self.bytes[self.starts[code]..self.starts[code + 1]]
     }
 
+    /// The keys after the first `known`, by code.
+    pub(super) fn keys_after(&self, known: usize) -> impl Iterator<Item = &[u8]> {
+        let ends = self.starts[known..].windows(2);
+        ends.map(|ends| &self.bytes[ends[0]..ends[1]])
+    }
+
     pub(super) fn len(&self) -> usize {
         self.starts.len() - 1
     }

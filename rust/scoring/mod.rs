@@ -3,6 +3,7 @@
 //! The texts beside them are never decoded: [`parquet`] copies their bytes as they are.
 
 mod batch;
+mod border;
 mod chunk;
 mod disk;
 mod hybrid;
@@ -11,10 +12,12 @@ pub mod parquet;
 mod part;
 mod pieces;
 mod scores;
+mod seen;
 mod spilled;
 
 pub use part::Results;
 pub use scores::{Chunk, Scores, Settings};
+pub use seen::Seen;
 
 /// What one row is told.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -35,16 +35,16 @@ pub type Chunk = (Vec<f64>, Vec<i64>);
 
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "there is one of them")]
-enum State {
+pub(super) enum State {
     Memory(Part),
     Spilled(Spilled),
 }
 
 /// See the module.
 pub struct Scores {
-    settings: Settings,
-    state: State,
-    rows: u64,
+    pub(super) settings: Settings,
+    pub(super) state: State,
+    pub(super) rows: u64,
     digest: Box<Xxh3>,
     /// The groups that were taken and not yet put.
     taken: Range<usize>,
@@ -77,6 +77,14 @@ impl Scores {
         match &self.state {
             State::Memory(part) => part.n_groups(),
             State::Spilled(spilled) => spilled.n_groups(),
+        }
+    }
+
+    /// The keys met after the first `known`, each once; `None` when they have gone to the disk.
+    pub(super) fn keys_after(&self, known: usize) -> Option<impl Iterator<Item = &[u8]>> {
+        match &self.state {
+            State::Memory(part) => Some(part.interner.keys_after(known)),
+            State::Spilled(_) => None,
         }
     }
 

@@ -91,6 +91,8 @@ def _told(report: Report) -> str:
     found = f"{report.rows:,} rows in {report.groups:,} groups, {signal:,} of them with signal"
     if report.kept != report.rows:
         found += f"; {report.kept:,} rows kept"
+    if report.by_file and report.files > 1:
+        found += "; each file by itself"
     if report.skipped:
         found += f"; {report.skipped} of {report.files} files were done"
     return f"{found}; {report.output}\n"

@@ -1,9 +1,10 @@
-"""The first pass: only ids and rewards are read, and every group is computed."""
+"""Ids and rewards alone: read, and every group of them computed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,17 @@ from gspo_rs.files.progress import Progress
 from gspo_rs.groups import Groups
 from gspo_rs.row_columns import Floats, rows
 
-__all__ = ["Read", "Tally", "compute", "read"]
+__all__ = [
+    "Read",
+    "Tally",
+    "check_columns",
+    "compute",
+    "narrow_columns",
+    "narrow_frames",
+    "read",
+    "refuse_nothing",
+    "scores_of",
+]
 
 # Rows of whole groups that are computed at a time.
 CHUNK = 1 << 16
@@ -43,6 +54,61 @@ class Tally:
     kept: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
 
+    def plus(self, other: Tally, sign: int = 1) -> Tally:
+        """Count what two have found together, no group of which is in both."""
+        dropped = {
+            rule: self.dropped.get(rule, 0) + sign * other.dropped.get(rule, 0)
+            for rule in self.dropped | other.dropped
+        }
+        return Tally(
+            self.groups + sign * other.groups,
+            self.uninformative + sign * other.uninformative,
+            self.kept + sign * other.kept,
+            dropped,
+        )
+
+    def minus(self, other: Tally) -> Tally:
+        """Count what is found besides the groups of `other`."""
+        return self.plus(other, -1)
+
+
+def check_columns(inputs: list[Input], options: Options) -> None:
+    """Check that every file has the columns that are needed, and all files the same ones.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        Naming the file and the column.
+    """
+    first: tuple[str, pl.Schema] | None = None
+    for given in inputs:
+        with given.reading():
+            schema = checked(given, options.by, options.reward, COLUMNS)
+        first = first or (given.source.name, schema)
+        _refuse_drift(given, schema, first)
+
+
+def refuse_nothing(inputs: list[Input], n_rows: int) -> None:
+    """Raise a ValueError if no file has a row."""
+    if not n_rows:
+        names = inputs[0].source.name if len(inputs) == 1 else f"all {len(inputs)} files"
+        raise ValueError(f"{names}: no rows to score")
+
+
+def scores_of(options: Options, folder: Path, *, checked: bool, taken: int = 0) -> Scores:
+    """Make scores that go to `folder` beyond the memory, of which `taken` bytes are another's.
+
+    With `checked`, rows can be compared with a second reading.
+    """
+    return Scores(
+        list(options.by),
+        options.reward,
+        checked=checked,
+        refuse_negative=options.estimator == "maxrl",
+        budget=options.budget - taken,
+        directory=str(folder),
+    )
+
 
 def read(inputs: list[Input], options: Options, scores: Scores, progress: Progress) -> list[Read]:
     """Feed the ids and rewards of all files to `scores`.
@@ -53,33 +119,31 @@ def read(inputs: list[Input], options: Options, scores: Scores, progress: Progre
         Naming the file, the column and the row.
     """
     found: list[Read] = []
-    first: tuple[str, pl.Schema] | None = None
     for given in inputs:
-        with given.reading():
-            schema = checked(given, options.by, options.reward, COLUMNS)
-        first = first or (given.source.name, schema)
-        _refuse_drift(given, schema, first)
         start, row = scores.n_rows, 0
         for frame in narrow_frames(given, options):
             with given.reading():
                 row += scores.push(frame, row)
             progress.advance(frame.height)
         found.append(Read(start, row, scores.end_file()))
-    if not scores.n_rows:
-        names = inputs[0].source.name if len(inputs) == 1 else f"all {len(inputs)} files"
-        raise ValueError(f"{names}: no rows to score")
+    refuse_nothing(inputs, scores.n_rows)
     return found
 
 
 def narrow_frames(given: Input, options: Options) -> Iterator[pl.DataFrame]:
     """Yield the key columns and the reward of one file, some rows at a time."""
-    columns = [pl.col(key).alias(f"key{i}") for i, key in enumerate(options.by)]
-    columns.append(pl.col(options.reward).alias("reward"))
     with given.reading():
-        yield from given.source.frame.select(columns).collect_batches(maintain_order=True)
+        rows = given.source.frame.select(narrow_columns(options))
+        yield from rows.collect_batches(maintain_order=True)
 
 
-def compute(scores: Scores, options: Options, progress: Progress) -> Tally:
+def narrow_columns(options: Options) -> list[pl.Expr]:
+    """Return the key columns and the reward, named as `Scores` takes them."""
+    keys = [pl.col(key).alias(f"key{i}") for i, key in enumerate(options.by)]
+    return [*keys, pl.col(options.reward).alias("reward")]
+
+
+def compute(scores: Scores, options: Options, progress: Progress | None = None) -> Tally:
     """Compute every group, some at a time."""
     tally = Tally()
     chunk = CHUNK
@@ -108,7 +172,8 @@ def compute(scores: Scores, options: Options, progress: Progress) -> Tally:
         tally.groups += groups.n_groups
         differs = np.fmax.reduceat(rank, firsts) > np.fmin.reduceat(rank, firsts)
         tally.uninformative += int((~differs).sum())
-        progress.advance(len(rewards))
+        if progress:
+            progress.advance(len(rewards))
     scores.settle()
     return tally
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gspo_rs._core import Scores
+from gspo_rs.files.by_file import score_by_file
 from gspo_rs.files.inputs import Input, inputs_of
-from gspo_rs.files.manifest import InputEntry, Manifest, OutputEntry, load
-from gspo_rs.files.narrow import Read, Tally, compute, read
+from gspo_rs.files.manifest import Manifest, OutputEntry, load
+from gspo_rs.files.narrow import Read, check_columns, compute, read, scores_of
 from gspo_rs.files.options import Layout, Options, options_of
+from gspo_rs.files.outcome import Outcome, Report, manifest_of, report_of
 from gspo_rs.files.progress import Progress
 from gspo_rs.files.wide import write_narrow, write_wide
-from gspo_rs.files.workplace import Workplace, is_done, workplace
+from gspo_rs.files.workplace import AT_ONCE, Workplace, is_done, workplace
 from gspo_rs.source import SourceLike
 
 __all__ = ["Report", "score"]
@@ -23,35 +25,6 @@ __all__ = ["Report", "score"]
 # Bytes that the scores of a row take in a file, and that a row takes in the spill: generously.
 WRITTEN = 24
 SPILLED = 110
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a run of scoring did.
-
-    Attributes
-    ----------
-    output : Path
-        The folder that was written.
-    rows, kept, groups, uninformative : int
-        Rows read and written; groups, and those whose rewards are all equal.
-    dropped : dict of str to int
-        Rows that each rule of `keep` left out.
-    files, skipped : int
-        Files of the output, and how many of them were whole from a run before.
-    spilled : bool
-        Whether ids and scores went through the disk.
-    """
-
-    output: Path
-    rows: int
-    kept: int
-    groups: int
-    uninformative: int
-    dropped: dict[str, int]
-    files: int
-    skipped: int
-    spilled: bool
 
 
 def score(
@@ -119,7 +92,8 @@ def score(
     New columns: ``rank`` (mid-ranks, from 1), ``percentile``, ``advantage``, ``group_size``,
     ``group_mean``, ``group_std`` (ddof 1), with the bits of the array functions. The first pass
     reads ids and rewards alone and holds 16 bytes a row (20 for a wide output) and the keys; the
-    texts are read once more to be checked, and their bytes are copied.
+    texts are read once more to be checked, and their bytes are copied. Where no group lies in two
+    files, a wide output takes one pass, which holds the rows of one file and all keys.
 
     Examples
     --------
@@ -145,7 +119,7 @@ def score(
     with workplace(folder) as place:
         if resume and (manifest := _finished(place, asked, inputs)):
             place.remove()
-            return _report(folder, manifest, skipped=len(manifest.outputs), spilled=False)
+            return report_of(folder, manifest, None)
         place.begin(asked.recorded() | {"inputs": _stamps(inputs)}, resume=resume)
         try:
             return _run(place, asked, inputs)
@@ -174,28 +148,35 @@ def _finished(place: Workplace, asked: Options, inputs: list[Input]) -> Manifest
 
 
 def _run(place: Workplace, asked: Options, inputs: list[Input]) -> Report:
-    scores = Scores(
-        list(asked.by),
-        asked.reward,
-        checked=asked.layout == "wide",
-        refuse_negative=asked.estimator == "maxrl",
-        budget=asked.budget,
-        directory=str(place.folder),
-    )
     with Progress() as progress:
         total = sum(given.count() for given in inputs) if _countable(inputs) else None
         _check_space(place, asked, inputs, total)
-        progress.begin("reading", total)
-        seen = read(inputs, asked, scores, progress)
-        place.same_contents([one.digest for one in seen])
-        progress.begin("scoring", scores.n_rows)
-        tally = compute(scores, asked, progress)
-        progress.begin("writing", scores.n_rows)
-        skipped = len(place.done)
-        outputs = _write(place, asked, inputs, seen, scores=scores, progress=progress)
-        manifest = _manifest(asked, inputs, seen, outputs, tally)
+        check_columns(inputs, asked)
+        outcome = None
+        if place.way != AT_ONCE:
+            outcome = score_by_file(place, asked, inputs, progress)
+        if outcome is None:
+            outcome = _score_at_once(place, asked, inputs, total, progress)
+        manifest = manifest_of(asked, inputs, outcome)
         place.commit(manifest)
-    return _report(place.target, manifest, skipped=skipped, spilled=scores.spilled)
+    return report_of(place.target, manifest, outcome)
+
+
+def _score_at_once(
+    place: Workplace, asked: Options, inputs: list[Input], total: int | None, progress: Progress
+) -> Outcome:
+    """Read ids and rewards of all files, compute all groups, and write all files."""
+    place.go(AT_ONCE)
+    scores = scores_of(asked, place.folder, checked=asked.layout == "wide")
+    progress.begin("reading", total)
+    seen = read(inputs, asked, scores, progress)
+    place.same_contents({g.name: one.digest for g, one in zip(inputs, seen, strict=True)})
+    progress.begin("scoring", scores.n_rows)
+    tally = compute(scores, asked, progress)
+    progress.begin("writing", scores.n_rows)
+    skipped = len(place.done)
+    outputs = _write(place, asked, inputs, seen, scores=scores, progress=progress)
+    return Outcome(seen, outputs, tally, skipped, scores.spilled, by_file=False)
 
 
 def _countable(inputs: list[Input]) -> bool:
@@ -218,7 +199,7 @@ def _write(
             continue
         target = place.new / given.name
         entry = write(given, known, target, options=asked, scores=scores, progress=progress)
-        place.finish_file(entry)
+        place.finish_file(entry, known.digest)
     return [place.done[given.name] for given in inputs]
 
 
@@ -235,46 +216,3 @@ def _check_space(place: Workplace, asked: Options, inputs: list[Input], rows: in
             f"the output {place.target} may take {needed >> 20} MiB, but only {free >> 20} MiB of "
             "its disk are free"
         )
-
-
-def _manifest(
-    asked: Options,
-    inputs: list[Input],
-    seen: list[Read],
-    outputs: list[OutputEntry],
-    tally: Tally,
-) -> Manifest:
-    entries = [
-        InputEntry(
-            given.place,
-            given.stamp.size if given.stamp else None,
-            given.stamp.mtime_ns if given.stamp else None,
-            known.rows,
-            known.digest,
-        )
-        for given, known in zip(inputs, seen, strict=True)
-    ]
-    return Manifest(
-        options=asked.recorded(),
-        inputs=entries,
-        outputs=outputs,
-        rows=sum(known.rows for known in seen),
-        kept=tally.kept,
-        groups=tally.groups,
-        uninformative=tally.uninformative,
-        dropped=tally.dropped,
-    )
-
-
-def _report(folder: Path, manifest: Manifest, *, skipped: int, spilled: bool) -> Report:
-    return Report(
-        output=folder,
-        rows=manifest.rows,
-        kept=manifest.kept,
-        groups=manifest.groups,
-        uninformative=manifest.uninformative,
-        dropped=manifest.dropped,
-        files=len(manifest.outputs),
-        skipped=skipped,
-        spilled=spilled,
-    )

@@ -1,4 +1,4 @@
-"""The second pass: each file once more, checked row by row, written with its scores."""
+"""Files written with their scores: beside all columns, whose rows are checked, or alone."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gspo_rs._core import Scores, file_digest
 from gspo_rs.atomic import sync
 from gspo_rs.files.inputs import Input, unchanged
 from gspo_rs.files.manifest import OutputEntry
-from gspo_rs.files.narrow import Read
+from gspo_rs.files.narrow import Read, narrow_columns
 from gspo_rs.files.options import COLUMNS, ROW, Options
 from gspo_rs.files.progress import Progress
 from gspo_rs.source import next_window
 
-__all__ = ["write_narrow", "write_wide"]
+__all__ = ["copied", "wide_frames", "write_narrow", "write_read", "write_wide"]
 
 TOLD = "__gspo_rs_told"
 ROW_GROUP = 1 << 17
@@ -43,10 +43,34 @@ def write_wide(
     OSError
         If the file can't be read, or the disk is full.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if given.is_parquet and not options.rules:
+    if copied(given, options):
         unchanged(given)
         _check(given, seen, options, scores, progress)
+        return write_read(given, seen, target, options=options, scores=scores)
+    entry = write_read(given, seen, target, options=options, scores=scores)
+    progress.advance(seen.rows)
+    return entry
+
+
+def copied(given: Input, options: Options) -> bool:
+    """Tell whether the bytes of the columns are copied, not decoded and written anew."""
+    return given.is_parquet and not options.rules
+
+
+def write_read(
+    given: Input, seen: Read, target: Path, *, options: Options, scores: Scores
+) -> OutputEntry:
+    """Write one file with all its columns, which have been read if they are `copied`.
+
+    Raises
+    ------
+    ValueError
+        If the file has changed since it was listed, or a row that is decoded is not what it was.
+    OSError
+        If the file can't be read, or the disk is full.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if copied(given, options):
         assert given.path is not None
         with given.reading():
             rows, size, digest = scores.write_beside(given.path, target, seen.start, seen.rows)
@@ -54,7 +78,6 @@ def write_wide(
         return OutputEntry(given.name, rows, size, digest)
     rows = _rewrite(given, seen, target, options, scores)
     unchanged(given)
-    progress.advance(seen.rows)
     return _entry(given, target, rows)
 
 
@@ -103,7 +126,7 @@ def _told(scores: Scores, start: int, stop: int) -> pl.DataFrame:
 def _check(given: Input, seen: Read, options: Options, scores: Scores, progress: Progress) -> None:
     """Read every column of every row, and compare ids and rewards with those of the first pass."""
     row = 0
-    for frame in _frames(given, seen.rows):
+    for frame in wide_frames(given, seen.rows):
         with given.reading():
             _compare(given, frame, seen, row, options=options, scores=scores)
         row += frame.height
@@ -112,7 +135,7 @@ def _check(given: Input, seen: Read, options: Options, scores: Scores, progress:
         raise ValueError(f"{given.source.name} changed at row {min(row, seen.rows)}")
 
 
-def _frames(given: Input, rows: int) -> Iterator[pl.DataFrame]:
+def wide_frames(given: Input, rows: int) -> Iterator[pl.DataFrame]:
     """Read all columns of all rows, some at a time, so that Polars can't read far ahead."""
     start, window = 0, given.source.first_window
     while start < rows:
@@ -137,8 +160,7 @@ def _compare(
 ) -> None:
     if row + frame.height > seen.rows:
         raise ValueError(f"{given.source.name} changed: it has more than {seen.rows} rows now")
-    keys = [pl.col(key).alias(f"key{i}") for i, key in enumerate(options.by)]
-    narrow = frame.select(*keys, pl.col(options.reward).alias("reward"))
+    narrow = frame.select(narrow_columns(options))
     changed = scores.changed(narrow, seen.start + row, row)
     if changed is not None:
         raise ValueError(f"{given.source.name} changed at row {changed} while it was scored")

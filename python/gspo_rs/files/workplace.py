@@ -9,21 +9,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gspo_rs import atomic
 from gspo_rs._core import exchange, file_digest
 from gspo_rs.files.lock import locked
 from gspo_rs.files.manifest import NAME, Manifest, OutputEntry, load
 
-__all__ = ["Workplace", "workplace"]
+__all__ = ["AT_ONCE", "BY_FILE", "Workplace", "workplace"]
+
+# The ways to score: all ids and rewards before the first file is written, or file by file.
+AT_ONCE: Final = "at once"
+BY_FILE: Final = "by file"
 
 
 class Workplace:
     """The folder ``.NAME.gspo-rs`` beside a target: a lock, a journal, and the new output.
 
-    The journal has one line for what was asked, one for what the inputs hold, and one for each
-    file that is done. A line that a crash has cut off counts for nothing.
+    The journal has one line for what was asked, one for each way that was gone, one for what the
+    inputs hold, and one for each file that is done. A line that a crash has cut off counts for
+    nothing.
     """
 
     def __init__(self, target: Path) -> None:
@@ -31,6 +36,8 @@ class Workplace:
         self.folder = target.parent / f".{target.name}.gspo-rs"
         self.new = self.folder / "new"
         self._journal = self.folder / "journal.jsonl"
+        self._contents: dict[str, str] = {}
+        self.way: str | None = None
         self.done: dict[str, OutputEntry] = {}
 
     def begin(self, asked: dict[str, Any], *, resume: bool) -> None:
@@ -46,33 +53,46 @@ class Workplace:
             shutil.rmtree(self.new, ignore_errors=True)
             self._journal.unlink(missing_ok=True)
             self.new.mkdir(parents=True)
-            self._note("asked", asked)
+            self._note(asked=asked)
             return
         self._refuse_change(lines[0]["asked"], asked)
         for line in lines:
-            if "done" in line:
-                entry = OutputEntry(**line["done"])
-                if _is_whole(self.new / entry.name, entry):
-                    self.done[entry.name] = entry
+            self._take_up(line)
+        written = self.done.items()
+        self.done = {name: e for name, e in written if _is_whole(self.new / name, e)}
 
-    def same_contents(self, digests: list[str]) -> None:
-        """Note what the inputs hold, or compare it with what the run before found.
+    def _take_up(self, line: dict[str, Any]) -> None:
+        self._contents |= line.get("contents", {})
+        if "way" in line:
+            self.way, self.done = line["way"], {}
+        if "done" in line:
+            entry = OutputEntry(**line["done"])
+            self.done[entry.name] = entry
+
+    def go(self, way: str) -> None:
+        """Note the way to score; what was written on another one counts for nothing."""
+        if self.way != way:
+            self.way, self.done = way, {}
+            self._note(way=way)
+
+    def same_contents(self, digests: dict[str, str]) -> None:
+        """Note what the inputs hold, or compare it with what was found before.
 
         Raises
         ------
         ValueError
             If ids or rewards have changed.
         """
-        before = [line["contents"] for line in self._lines() if "contents" in line]
-        if not before:
-            self._note("contents", digests)
-        elif before[0] != digests:
+        if any(self._contents.get(name, digest) != digest for name, digest in digests.items()):
             raise ValueError(self._refusal("the ids or rewards of the input"))
+        if any(name not in self._contents for name in digests):
+            self._contents |= digests
+            self._note(contents=digests)
 
-    def finish_file(self, entry: OutputEntry) -> None:
-        """Note that one file of the new output is whole and on the disk."""
+    def finish_file(self, entry: OutputEntry, digest: str) -> None:
+        """Note that one file of the new output is whole and on the disk, made of that digest."""
         self.done[entry.name] = entry
-        self._note("done", asdict(entry))
+        self._note(done=asdict(entry), contents={entry.name: digest})
 
     def commit(self, manifest: Manifest) -> None:
         """Let the new output take the place of the target, at once."""
@@ -89,9 +109,9 @@ class Workplace:
         """Leave nothing behind; the lock goes last."""
         shutil.rmtree(self.folder)
 
-    def _note(self, kind: str, value: Any) -> None:
+    def _note(self, **facts: Any) -> None:
         with self._journal.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({kind: value}) + "\n")
+            file.write(json.dumps(facts) + "\n")
             file.flush()
             os.fsync(file.fileno())
 

@@ -1,0 +1,35 @@
+//! Binds what `gspo_rs.files` asks of the disk.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use xxhash_rust::xxh3::Xxh3;
+
+/// The XXH3 digest of a file, 128 bits, as `xxh128sum` prints it.
+#[pyfunction]
+pub(super) fn file_digest(py: Python<'_>, path: PathBuf) -> PyResult<String> {
+    py.detach(|| {
+        use std::io::Read;
+        let mut file = std::fs::File::open(path)?;
+        let mut hash = Xxh3::new();
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hex(hash.digest128())),
+                n => hash.update(&buffer[..n]),
+            }
+        }
+    })
+}
+
+pub(super) fn hex(digest: u128) -> String {
+    format!("{digest:032x}")
+}
+
+/// Swaps two directory entries at once, so that each name has one or the other at any time.
+#[pyfunction]
+pub(super) fn exchange(one: PathBuf, other: PathBuf) -> PyResult<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
+        .map_err(|error| std::io::Error::from(error).into())
+}
