@@ -33,6 +33,11 @@ pub(crate) struct Partitions {
 }
 
 impl Part {
+    /// Its rows.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     pub(crate) fn n_groups(&self) -> usize {
         self.firsts.len()
     }

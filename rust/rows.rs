@@ -7,12 +7,15 @@ use rayon::prelude::*;
 use crate::column::Column;
 use crate::error::Error;
 use crate::groups::Groups;
-use crate::partitions::Partitions;
+use crate::partitions::{Part, Partitions};
 use crate::pool::Cancel;
 use crate::scratch::{PartScratch, Scratch};
 
 /// Rows per task: small enough to balance and to answer Ctrl-C, large enough to be worth it.
 const TASK: usize = 1 << 14;
+/// Partitions of more rows are computed one after the other: the scratch of several would take more
+/// memory than a call may.
+const ALONE: usize = 1 << 20;
 
 /// Computes `columns` for every row, in the order of the rows; dropped rows get NaN.
 ///
@@ -116,17 +119,22 @@ fn part_by_part(
             outs.push(out);
         }
     }
-    let work = partitions.parts().par_iter().zip(outs).enumerate();
+    let work = partitions.parts().iter().zip(outs).enumerate();
+    let (large, small): (Vec<_>, Vec<_>) = work.partition(|(_, (part, _))| part.len() > ALONE);
     let scratch = || PartScratch::until(cancel);
-    work.map_init(scratch, |scratch, (p, (part, outs))| {
+    let fill = |scratch: &mut PartScratch, (p, (part, outs)): (usize, (&Part, Vec<_>))| {
         cancel.check()?;
         let filled = scratch.fill(part, partitions.pieces(rewards, p), columns)?;
         for (column, out) in filled.iter().zip(outs) {
             part.unsort(column, out, cancel)?;
         }
-        Ok(())
-    })
-    .collect()
+        cancel.check()
+    };
+    large
+        .into_iter()
+        .try_for_each(|work| fill(&mut scratch(), work))?;
+    let small = small.into_par_iter().map_init(scratch, fill);
+    small.collect()
 }
 
 /// Cuts every column into stretches of the given lengths; first all columns of stretch 0.
