@@ -27,7 +27,7 @@ def call(rewards, ids):
 
 rng = np.random.default_rng(0)
 n = {rows}
-ids = np.arange(n) // 16
+ids = {ids}
 if {shuffled}:
     rng.shuffle(ids)
 rewards = rng.integers(0, 9, n) / 8
@@ -53,16 +53,25 @@ CALLS = {
 }
 
 
+def check(**case):
+    script = SCRIPT.format(rows=ROWS, **case)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    peak, n_input, n_output = map(int, run.stdout.split())
+    sizes = f"added {peak >> 20} MiB, input {n_input >> 20} MiB, output {n_output >> 20} MiB"
+    assert peak <= 3 * n_input + n_output, sizes
+
+
 @ON_LINUX
 @pytest.mark.parametrize("text", [False, True], ids=["int64", "string"])
 @pytest.mark.parametrize("shuffled", [False, True], ids=["clustered", "shuffled"])
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_adds_at_most_three_times_its_input_and_its_output(call, shuffled, text):
-    script = SCRIPT.format(call=CALLS[call], rows=ROWS, shuffled=shuffled, text=text)
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    peak, n_input, n_output = map(int, run.stdout.split())
-    sizes = f"added {peak >> 20} MiB, input {n_input >> 20} MiB, output {n_output >> 20} MiB"
-    assert peak <= 3 * n_input + n_output, sizes
+    check(call=CALLS[call], ids="np.arange(n) // 16", shuffled=shuffled, text=text)
+
+
+@ON_LINUX
+def test_two_ids_in_turn_add_at_most_three_times_their_input_and_their_output():
+    check(call="return gs.rank(rewards, ids)", ids="np.arange(n) % 2", shuffled=False, text=False)
 
 
 ARRAYS = """
