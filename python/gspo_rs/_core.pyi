@@ -7,6 +7,7 @@ __all__ = [
     "GroupBuffer",
     "Groups",
     "Scores",
+    "Seen",
     "WholeGroups",
     "__version__",
     "best_of",
