@@ -35,6 +35,8 @@ from group_rivals import TASKS, Result, contenders, copying, ours
 ROWS_OF = {"plain loop": 2_000_000, "verl": 2_000_000, "NumPy": 10_000_000, "torch": 10_000_000}
 ROWS_OF |= {"pandas": 20_000_000, "Polars in memory": 20_000_000, "DuckDB": 20_000_000}
 SMALLEST = 100_000
+# Seconds of a contender's turn; a call that takes longer is made once.
+TURN = 0.1
 GOALS = '--rows 20000000 --sizes 16 --tasks all percentile --only "Polars streaming"'
 GROWTH = "--growth --sizes 16 --tasks all --rows"
 SUITES = {
@@ -74,13 +76,18 @@ def same(found: Result, expected: Result, name: str) -> None:
 
 
 def seconds(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Let the contenders take turns, so that a busy minute slows all of them."""
+    """Let the contenders take turns, so that a busy minute slows all of them.
+
+    A short call is repeated within its turn: what the contender before has left, such as threads
+    that still spin, is not its own time.
+    """
     best = dict.fromkeys(runs, math.inf)
     for _ in range(repeats):
         for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            best[name] = min(best[name], time.perf_counter() - start)
+            turn = time.perf_counter()
+            while (start := time.perf_counter()) - turn < TURN:
+                run()
+                best[name] = min(best[name], time.perf_counter() - start)
     return best
 
 
