@@ -17,7 +17,7 @@ use crate::stretch::Stretch;
 
 /// Rows per stretch: one column of it fits the second-level cache, and each of its partitions fills
 /// a few cache lines.
-const STRETCH: usize = 1 << 16;
+const SPREAD: usize = 1 << 16;
 /// Items per partition aimed at: with a few columns of results it fits the second-level cache.
 const PARTITION: usize = 1 << 14;
 const MAX_PARTITION_BITS: u32 = 12;
@@ -58,7 +58,7 @@ impl<K> Spread<K> {
 pub(crate) fn group<I: Ids>(ids: &I, items: &Items, cancel: &Cancel) -> Result<Partitions, Error> {
     let wanted = items.len().div_ceil(PARTITION).next_power_of_two();
     let bits = wanted.trailing_zeros().min(MAX_PARTITION_BITS);
-    let per_stretch = (STRETCH * items.len() / ids.len().max(1)).max(1);
+    let per_stretch = (SPREAD * items.len() / ids.len().max(1)).max(1);
     let found: Vec<(Spread<I::Key>, Stretch)> = (0..items.len().div_ceil(per_stretch).max(1))
         .into_par_iter()
         .map(|stretch| {

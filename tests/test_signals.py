@@ -149,9 +149,23 @@ def time_to_stop(name, wait):
     return float(answer) - before
 
 
-@pytest.mark.skipif(not STAT.exists(), reason="processor time of another process is read on Linux")
+needs_stat = pytest.mark.skipif(
+    not STAT.exists(), reason="processor time of another process is read on Linux"
+)
+
+
+@needs_stat
 @pytest.mark.parametrize("name", CALLS)
-def test_ctrl_c_is_answered_within_a_tenth_of_a_second(name):
+def test_ctrl_c_does_not_wait_for_the_end_of_a_call(name):
+    # Several times what an idle machine takes: page faults and caches are shared with neighbours.
     times = [time_to_stop(name, wait) for wait in (0.3, 0.47, 0.71)]
+    assert median(times) < 0.3, times
+
+
+@pytest.mark.soak
+@needs_stat
+@pytest.mark.parametrize("name", CALLS)
+def test_ctrl_c_is_answered_within_a_tenth_of_a_second_on_an_idle_machine(name):
+    times = [time_to_stop(name, 0.3 + 0.11 * k) for k in range(9)]
     assert median(times) < 0.1, times
     assert max(times) < 0.5, times

@@ -7,7 +7,6 @@ mod border;
 mod chunk;
 mod disk;
 mod hybrid;
-mod interner;
 pub mod parquet;
 mod part;
 mod pieces;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Scored;
-use super::interner::Interner;
+use crate::stream::interner::Interner;
 
 /// What a caller has found for some groups, the rows in the order in which [`Part::take`] gave
 /// them.

@@ -10,9 +10,7 @@ use arrow_select::concat::concat_batches;
 use super::StreamError;
 use super::keys::{Keys, key_columns};
 use super::seen::Seen;
-
-/// Rows that one step looks at, so that the caller can stop between steps.
-const STRETCH: usize = 1 << 16;
+use crate::pool::STRETCH;
 
 /// Some whole groups, one after the other.
 #[derive(Debug, Clone)]
@@ -170,8 +168,7 @@ impl<R: RecordBatchReader> WholeGroups<R> {
                 continue;
             }
             let (row, open) = (self.row + row, &mut self.open);
-            let known = self.seen.insert(&key, row);
-            known.map_err(|began| StreamError::KeyReturns { row, began })?;
+            self.seen.insert(&key, row)?;
             self.starts.push_back(row);
             open.clone_from(&key);
         }

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use foldhash::fast::RandomState;
 use rayon::prelude::*;
 
-use crate::stream::keys::Keys;
+use super::keys::Keys;
 
 /// Keys whose cache misses overlap. One lookup is three misses, each waiting for the one before.
 const BLOCK: usize = 64;
@@ -17,7 +17,7 @@ const UNKNOWN: u32 = u32::MAX;
 
 /// Numbers keys by first appearance. Takes the bytes of each key and 24 to 40 more.
 #[derive(Debug)]
-pub(super) struct Interner {
+pub(crate) struct Interner {
     hasher: RandomState,
     /// Open addressing, at most half full: 32 bits of the hash above the code + 1; 0 is free.
     slots: Vec<u64>,
@@ -42,7 +42,7 @@ impl Interner {
     ///
     /// Keys that were met in an earlier batch, most of them, are looked up on all cores; the others
     /// are numbered afterwards, one after the other.
-    pub(super) fn codes(&mut self, keys: &Keys, rows: usize) -> Option<Vec<u32>> {
+    pub(crate) fn codes(&mut self, keys: &Keys, rows: usize) -> Option<Vec<u32>> {
         let mut codes = vec![UNKNOWN; rows];
         let tasks = codes.par_chunks_mut(TASK).enumerate();
         tasks.for_each(|(task, codes)| self.look_up(keys, task * TASK, codes));
@@ -85,7 +85,7 @@ impl Interner {
     }
 
     /// The code of `key`; a new one if the key was never met. `None` past 31 bits of codes.
-    pub(super) fn code(&mut self, key: &[u8]) -> Option<u32> {
+    pub(crate) fn code(&mut self, key: &[u8]) -> Option<u32> {
         self.reserve();
         self.find_or_add(key, high(self.hasher.hash_one(key)))
     }
@@ -162,23 +162,23 @@ impl Interner {
     }
 
     /// The key that has `code`.
-    pub(super) fn key(&self, code: u32) -> &[u8] {
+    pub(crate) fn key(&self, code: u32) -> &[u8] {
         let code = code as usize;
         &self.bytes[self.starts[code]..self.starts[code + 1]]
     }
 
     /// The keys after the first `known`, by code.
-    pub(super) fn keys_after(&self, known: usize) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn keys_after(&self, known: usize) -> impl Iterator<Item = &[u8]> {
         let ends = self.starts[known..].windows(2);
         ends.map(|ends| &self.bytes[ends[0]..ends[1]])
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.starts.len() - 1
     }
 
     /// Bytes of memory taken.
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.bytes.len() + 8 * (self.starts.len() + self.slots.len())
     }
 }
