@@ -8,7 +8,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 
-.PHONY: help setup demo test soak bench lint fmt wheel clean
+.PHONY: help setup demo test test-rust test-python soak bench lint lint-rust lint-python fmt wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -30,8 +30,12 @@ setup: .venv/.core ## virtual environment, dependencies, release build of the co
 demo: .venv/.core ## teach a small model to rank high in its own groups, and show the rise
 	$(BIN)/python examples/demo.py
 
-test: .venv/.core ## Rust and Python tests
+test: test-rust test-python ## Rust and Python tests
+
+test-rust:
 	cargo test --quiet
+
+test-python: .venv/.core
 	$(BIN)/python -m pytest -n 2
 
 soak: .venv/.core ## long randomised runs
@@ -49,9 +53,13 @@ else
 	@echo "not run: train_against_trl.py; give MODEL=<directory of a small story model>"
 endif
 
-lint: .venv/.core ## formatting, clippy, ruff, mypy, stubs
+lint: lint-rust lint-python ## formatting, clippy, ruff, mypy, stubs
+
+lint-rust:
 	cargo fmt --check
 	cargo clippy --quiet --all-targets --features python -- --deny warnings
+
+lint-python: .venv/.core
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

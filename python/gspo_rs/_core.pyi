@@ -126,13 +126,11 @@ class Scores:
     def take(self, rows: int) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None: ...
     def put(
         self,
-        rank: NDArray[np.float64],
-        advantage: NDArray[np.float64],
+        columns: tuple[
+            NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
+        ],
         keep: NDArray[np.bool_] | None,
-        scored: NDArray[np.int64],
-        mean: NDArray[np.float64],
-        std: NDArray[np.float64],
-    ) -> None: ...
+    ) -> int: ...
     def settle(self) -> None: ...
     def columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]: ...
     def write_beside(

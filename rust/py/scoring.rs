@@ -13,7 +13,7 @@ use pyo3_arrow::PyRecordBatchReader;
 use super::call::run;
 use super::disk::hex;
 use crate::pool;
-use crate::scoring::parquet::{self as written, Written};
+use crate::scoring::parquet::{self as written, Feed, Written};
 use crate::scoring::{Results, Scores, Seen, Settings};
 use crate::stream::StreamError;
 
@@ -146,30 +146,27 @@ impl PyScores {
         Ok(chunk.map(|(rewards, offsets)| (rewards.into_pyarray(py), offsets.into_pyarray(py))))
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one array per column")]
     fn put(
         &self,
-        rank: PyReadonlyArray1<'_, f64>,
-        advantage: PyReadonlyArray1<'_, f64>,
+        py: Python<'_>,
+        columns: [PyReadonlyArray1<'_, f64>; 4],
         keep: Option<PyReadonlyArray1<'_, bool>>,
-        scored: PyReadonlyArray1<'_, i64>,
-        mean: PyReadonlyArray1<'_, f64>,
-        std: PyReadonlyArray1<'_, f64>,
-    ) -> PyResult<()> {
-        let keep = keep.as_ref().map(|keep| keep.as_slice()).transpose()?;
-        self.lock()?.put(Results {
+    ) -> PyResult<usize> {
+        let [rank, advantage, mean, std] = &columns;
+        let results = Results {
             rank: rank.as_slice()?,
             advantage: advantage.as_slice()?,
-            keep,
-            scored: scored.as_slice()?,
+            keep: keep.as_ref().map(|keep| keep.as_slice()).transpose()?,
             mean: mean.as_slice()?,
             std: std.as_slice()?,
-        });
-        Ok(())
+        };
+        let scores: &mut Scores = &mut *self.lock()?;
+        Ok(in_pool(py, || scores.put(results)))
     }
 
-    fn settle(&self) -> PyResult<()> {
-        self.lock()?.settle();
+    fn settle(&self, py: Python<'_>) -> PyResult<()> {
+        let scores: &mut Scores = &mut *self.lock()?;
+        in_pool(py, || scores.settle());
         Ok(())
     }
 
@@ -204,8 +201,8 @@ impl PyScores {
         rows: u64,
     ) -> PyResult<File> {
         let scores: &mut Scores = &mut *self.lock()?;
-        self::write(py, scores, start, |next| {
-            written::append(&source, &target, rows, next)
+        self::write(py, scores, start, |feed| {
+            written::append(&source, &target, rows, feed)
         })
     }
 
@@ -217,8 +214,8 @@ impl PyScores {
         rows: u64,
     ) -> PyResult<File> {
         let scores: &mut Scores = &mut *self.lock()?;
-        self::write(py, scores, start, |next| {
-            written::alone(&target, rows, next)
+        self::write(py, scores, start, |feed| {
+            written::alone(&target, rows, feed)
         })
     }
 }
@@ -276,18 +273,14 @@ fn write(
     py: Python<'_>,
     scores: &mut Scores,
     start: u64,
-    work: impl FnOnce(&mut written::Next<'_>) -> Result<Written, ParquetError> + Send,
+    work: impl FnOnce(&mut Feed<'_>) -> Result<Written, ParquetError> + Send,
 ) -> PyResult<File> {
     let found = run(py, usize::MAX, |cancel| {
-        let mut next = |from: u64, to: u64| {
-            cancel
-                .check()
-                .map_err(|error| ParquetError::External(Box::new(error)))?;
-            scores
-                .scored(start + from, start + to)
-                .map_err(|error| ParquetError::External(Box::new(error)))
-        };
-        Ok(work(&mut next))
+        Ok(work(&mut Feed {
+            scores,
+            start,
+            cancel,
+        }))
     })?;
     let found = found.map_err(|error| PyOSError::new_err(error.to_string()))?;
     Ok((found.rows, found.bytes, hex(found.digest)))

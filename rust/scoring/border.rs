@@ -25,9 +25,8 @@ impl Scores {
             return Vec::new();
         };
         let code = part.interner.code(key);
-        let rows = part.codes.iter().zip(&part.rewards);
-        let members = rows.filter(|&(&other, _)| Some(other) == code);
-        members.map(|(_, &reward)| reward).collect()
+        let members = (0..part.len()).filter(|&row| Some(part.codes[row]) == code);
+        members.map(|row| part.number(row)).collect()
     }
 
     /// Takes in rows of the group of `key` that are in another file; no digest tells of them.
@@ -40,7 +39,7 @@ impl Scores {
                 State::Memory(part) => {
                     let code = part.interner.code(key).ok_or(StreamError::TooManyGroups)?;
                     part.codes.push(code);
-                    part.rewards.push(reward);
+                    part.extend([reward].into_iter());
                     if self.settings.checked {
                         part.checks.push(0);
                     }

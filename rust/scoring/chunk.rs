@@ -1,12 +1,8 @@
-//! One column of scores as a Parquet column chunk: a dictionary where values come again.
+//! One column of scores as a Parquet column chunk.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use parquet::basic::{Compression, Encoding, Type as Physical, ZstdLevel};
 use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::errors::Result;
@@ -15,105 +11,49 @@ use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
+use super::cells::{Cells, Content, Values};
 use super::hybrid;
 
+/// Bytes of a page that tell whether it shrinks.
+const SAMPLE: usize = 1 << 14;
 /// Rows per page.
 const PAGE: usize = 1 << 16;
-/// More values than that, and a dictionary would hardly be smaller than the values.
-const ENTRIES: usize = 1 << hybrid::WIDEST;
-
-/// The cells of one column: the bits of what is there, and for every row 1 if it is.
-pub(super) struct Cells {
-    values: Vec<u64>,
-    levels: Vec<u32>,
-}
-
-impl Cells {
-    /// The cells of some rows; `None` is null.
-    pub(super) fn of<T>(rows: &[T], cell: impl Fn(&T) -> Option<u64>) -> Self {
-        let mut values = Vec::with_capacity(rows.len());
-        let mut levels = Vec::with_capacity(rows.len());
-        for row in rows {
-            let value = cell(row);
-            levels.push(u32::from(value.is_some()));
-            values.extend(value);
-        }
-        Self { values, levels }
-    }
-}
-
 /// A chunk in memory, and where its pages are in it.
 pub(super) type Chunk = (Bytes, ColumnChunkMetaData);
 
 /// Encodes a column.
-pub(super) fn encode(cells: &Cells, column: &ColumnDescPtr) -> Result<Chunk> {
-    let indexed = Indexed::of(&cells.values);
-    let pages = pages(cells, indexed.as_ref());
+pub(super) fn encode(cells: Cells, column: &ColumnDescPtr) -> Result<Chunk> {
+    let Content { levels, values } = Content::of(cells);
+    let pages = pages(&levels, &values);
     let mut packer = Packer::of(pages.first().map_or(&[], |page| &page.bytes))?;
     let mut sink = TrackedWrite::new(Vec::new());
     let mut writer = SerializedPageWriter::new(&mut sink);
-    let mut begin = 0;
-    let mut bytes = 0;
-    if let Some(indexed) = &indexed {
-        let spec = writer.write_page(packer.dictionary(&indexed.entries)?)?;
+    let mut encodings = vec![Encoding::PLAIN, Encoding::RLE];
+    let (mut begin, mut bytes, mut dictionary) = (0, 0, None);
+    if let Values::Indexed { entries, .. } = &values {
+        let spec = writer.write_page(packer.dictionary(entries)?)?;
         begin = spec.compressed_size;
         bytes += spec.uncompressed_size;
+        dictionary = Some(0);
+        encodings.push(Encoding::RLE_DICTIONARY);
     }
     for page in pages {
         bytes += writer.write_page(packer.data(page)?)?.uncompressed_size;
     }
     writer.close()?;
     let file = sink.into_inner()?;
-    let distinct = indexed
-        .as_ref()
-        .map_or(&cells.values, |found| &found.entries);
-    let mut encodings = vec![Encoding::PLAIN, Encoding::RLE];
-    encodings.extend(indexed.as_ref().map(|_| Encoding::RLE_DICTIONARY));
-    let nulls = (cells.levels.len() - cells.values.len()) as u64;
+    let nulls = (levels.len() - values.len()) as u64;
     let metadata = ColumnChunkMetaData::builder(Arc::clone(column))
         .set_compression(packer.compression())
         .set_encodings(encodings)
-        .set_num_values(signed(cells.levels.len()))
+        .set_num_values(signed(levels.len()))
         .set_total_compressed_size(signed(file.len()))
         .set_total_uncompressed_size(signed(bytes))
-        .set_dictionary_page_offset(indexed.as_ref().map(|_| 0))
+        .set_dictionary_page_offset(dictionary)
         .set_data_page_offset(signed(begin))
-        .set_statistics(statistics(column.physical_type(), distinct, nulls))
+        .set_statistics(statistics(column.physical_type(), values.distinct(), nulls))
         .build()?;
     Ok((Bytes::from(file), metadata))
-}
-
-/// Values as numbers of their first appearance.
-struct Indexed {
-    entries: Vec<u64>,
-    indices: Vec<u32>,
-}
-
-impl Indexed {
-    /// `None` if there are too many different values, or none.
-    fn of(values: &[u64]) -> Option<Self> {
-        let hasher = RandomState::default();
-        let mut table: HashTable<(u64, u32)> = HashTable::new();
-        let (mut entries, mut indices) = (Vec::new(), Vec::with_capacity(values.len()));
-        let mut before = (*values.first()?, 0);
-        for &value in values {
-            if value != before.0 || entries.is_empty() {
-                let hash = hasher.hash_one(value);
-                let same = |known: &(u64, u32)| known.0 == value;
-                before = match table.entry(hash, same, |known| hasher.hash_one(known.0)) {
-                    Entry::Occupied(known) => *known.get(),
-                    Entry::Vacant(_) if entries.len() == ENTRIES => return None,
-                    Entry::Vacant(free) => {
-                        let index = u32::try_from(entries.len()).expect("few entries");
-                        entries.push(value);
-                        *free.insert((value, index)).get()
-                    }
-                };
-            }
-            indices.push(before.1);
-        }
-        Some(Self { entries, indices })
-    }
 }
 
 /// A data page before it is compressed.
@@ -123,7 +63,7 @@ struct Raw {
     bytes: Vec<u8>,
 }
 
-fn pages(cells: &Cells, indexed: Option<&Indexed>) -> Vec<Raw> {
+fn pages(levels: &[u32], values: &Values) -> Vec<Raw> {
     let mut begin = 0;
     let page = |levels: &[u32]| {
         let end = begin + levels.iter().sum::<u32>() as usize;
@@ -131,12 +71,12 @@ fn pages(cells: &Cells, indexed: Option<&Indexed>) -> Vec<Raw> {
         hybrid::encode(levels, 1, &mut bytes);
         let length = u32::try_from(bytes.len() - 4).expect("a page is small");
         bytes[..4].copy_from_slice(&length.to_le_bytes());
-        let encoding = match indexed {
-            None => {
-                bytes.extend(plain(&cells.values[begin..end]).as_flattened());
+        let encoding = match values {
+            Values::Plain(values) => {
+                bytes.extend(plain(&values[begin..end]).as_flattened());
                 Encoding::PLAIN
             }
-            Some(Indexed { entries, indices }) => {
+            Values::Indexed { entries, indices } => {
                 // Not 0 for a single entry: not every reader knows what that would be.
                 let last = entries.len() as u64 - 1;
                 let width = (u64::BITS - last.leading_zeros()).max(1);
@@ -152,7 +92,7 @@ fn pages(cells: &Cells, indexed: Option<&Indexed>) -> Vec<Raw> {
             bytes,
         }
     };
-    cells.levels.chunks(PAGE).map(page).collect()
+    levels.chunks(PAGE).map(page).collect()
 }
 
 fn plain(values: &[u64]) -> Vec<[u8; 8]> {
@@ -164,7 +104,8 @@ struct Packer(Option<zstd::bulk::Compressor<'static>>);
 
 impl Packer {
     /// Packed bits of scattered groups hardly shrink: then readers are spared the work.
-    fn of(sample: &[u8]) -> Result<Self> {
+    fn of(page: &[u8]) -> Result<Self> {
+        let sample = &page[..page.len().min(SAMPLE)];
         let mut zstd = zstd::bulk::Compressor::new(ZstdLevel::default().compression_level())?;
         let shrinks = zstd.compress(sample)?.len() < sample.len() / 16 * 15;
         Ok(Self(shrinks.then_some(zstd)))

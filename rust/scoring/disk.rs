@@ -35,11 +35,16 @@ impl ChunkReader for Chunks {
     }
 }
 
+/// Bytes after which the disk is asked to begin.
+const STRIDE: u64 = 8 << 20;
+
 /// A file whose bytes are digested on their way.
 pub(super) struct Hashed {
     file: BufWriter<File>,
     hash: Box<Xxh3>,
     bytes: u64,
+    /// Bytes that the disk has been asked to take.
+    begun: u64,
 }
 
 impl Hashed {
@@ -49,7 +54,26 @@ impl Hashed {
             file: BufWriter::with_capacity(BUFFER, File::create(target)?),
             hash: Box::new(Xxh3::new()),
             bytes: 0,
+            begun: 0,
         })
+    }
+
+    /// Lets the disk begin with what is written, so that less is left for the end to wait for.
+    #[cfg(target_os = "linux")]
+    fn begin(&mut self) {
+        use rustix::fs::{Advice, fadvise};
+        if self.bytes - self.begun >= STRIDE {
+            let stride = std::num::NonZeroU64::new(self.bytes - self.begun);
+            // The kernel starts to write pages that are said to be needed no more. A refusal of
+            // advice is no failure, and one of the disk is told by `sync_all`.
+            let _ = fadvise(self.file.get_ref(), self.begun, stride, Advice::DontNeed);
+            self.begun = self.bytes;
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn begin(&mut self) {
+        self.begun = self.bytes;
     }
 
     /// Brings the file to the disk; returns its bytes and their XXH3 digest.
@@ -65,6 +89,7 @@ impl Write for Hashed {
         let written = self.file.write(bytes)?;
         self.hash.update(&bytes[..written]);
         self.bytes += written as u64;
+        self.begin();
         Ok(written)
     }
 

@@ -4,15 +4,19 @@
 
 mod batch;
 mod border;
+mod cells;
 mod chunk;
+mod dictionary;
 mod disk;
 mod hybrid;
+mod order;
 pub mod parquet;
 mod part;
 mod pieces;
 mod scores;
 mod seen;
 mod spilled;
+mod told;
 
 pub use part::Results;
 pub use scores::{Chunk, Scores, Settings};
@@ -43,18 +47,22 @@ impl Scored {
     /// The rank in the group, 1 for the lowest; ties share.
     #[must_use]
     pub fn rank(&self) -> Option<f64> {
-        (self.twice_rank > 0).then(|| f64::from(self.twice_rank) / 2.0)
+        rank(self.twice_rank)
     }
 
     /// The share of the others that the row beats, to the bit as [`crate::rank::percentiles`].
     #[must_use]
     pub fn percentile(&self) -> Option<f64> {
-        let beaten = self.rank()? - 1.0;
-        let others = f64::from(self.scored - 1);
-        Some(if self.scored > 1 {
-            beaten / others
-        } else {
-            0.5
-        })
+        percentile(self.twice_rank, self.scored)
     }
+}
+
+fn rank(twice: u32) -> Option<f64> {
+    (twice > 0).then(|| f64::from(twice) / 2.0)
+}
+
+fn percentile(twice_rank: u32, scored: u32) -> Option<f64> {
+    let beaten = rank(twice_rank)? - 1.0;
+    let others = f64::from(scored - 1);
+    Some(if scored > 1 { beaten / others } else { 0.5 })
 }

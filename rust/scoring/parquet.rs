@@ -17,41 +17,24 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use rayon::prelude::*;
 
-use super::Scored;
-use super::chunk::{self, Cells, Chunk};
+use super::chunk::{self, Chunk};
 use super::disk::{Chunks, Hashed};
+use super::scores::Scores;
+use super::told::{Column, Told};
+use crate::pool::Cancel;
 
 /// Rows per row group of a file of scores alone.
 const ROW_GROUP: u64 = 1 << 18;
 
-/// A column of some rows; not of one row, which would cost a call for each.
-type CellsOf = fn(&[Scored]) -> Cells;
-
-/// The columns that are written, with the numbers that each row has in them.
-const COLUMNS: [(&str, Physical, CellsOf); 6] = [
-    ("rank", Physical::DOUBLE, |rows| {
-        Cells::of(rows, |row| row.rank().map(f64::to_bits))
-    }),
-    ("percentile", Physical::DOUBLE, |rows| {
-        Cells::of(rows, |row| row.percentile().map(f64::to_bits))
-    }),
-    ("advantage", Physical::DOUBLE, |rows| {
-        Cells::of(rows, |row| Some(row.advantage.to_bits()))
-    }),
-    ("group_size", Physical::INT64, |rows| {
-        Cells::of(rows, |row| Some(u64::from(row.size)))
-    }),
-    ("group_mean", Physical::DOUBLE, |rows| {
-        Cells::of(rows, |row| number(row.mean))
-    }),
-    ("group_std", Physical::DOUBLE, |rows| {
-        Cells::of(rows, |row| number(row.std))
-    }),
+/// The columns that are written.
+const COLUMNS: [(&str, Physical, Column); 6] = [
+    ("rank", Physical::DOUBLE, Column::Rank),
+    ("percentile", Physical::DOUBLE, Column::Percentile),
+    ("advantage", Physical::DOUBLE, Column::Advantage),
+    ("group_size", Physical::INT64, Column::Size),
+    ("group_mean", Physical::DOUBLE, Column::Mean),
+    ("group_std", Physical::DOUBLE, Column::Std),
 ];
-
-fn number(value: f64) -> Option<u64> {
-    (!value.is_nan()).then_some(value.to_bits())
-}
 
 /// What was written: rows, bytes and the XXH3 digest of the bytes.
 #[derive(Debug, Clone, Copy)]
@@ -64,14 +47,37 @@ pub struct Written {
     pub digest: u128,
 }
 
-/// Gives what the rows from the first to before the second number are told.
-pub type Next<'a> = dyn FnMut(u64, u64) -> Result<Vec<Scored>> + 'a;
+/// The rows of `scores` from `start` on, given as they are written, until `cancel` is asked to.
+#[allow(
+    missing_debug_implementations,
+    reason = "the scores are the rows of a data set"
+)]
+pub struct Feed<'a> {
+    /// All rows.
+    pub scores: &'a mut Scores,
+    /// The first row that is written.
+    pub start: u64,
+    /// Looked at once a row group.
+    pub cancel: &'a Cancel,
+}
+
+impl Feed<'_> {
+    fn told(&mut self, from: u64, to: u64) -> Result<Told<'_>> {
+        self.cancel.check().map_err(external)?;
+        let told = self.scores.told(self.start + from, self.start + to);
+        told.map_err(external)
+    }
+}
+
+fn external(error: impl std::error::Error + Send + Sync + 'static) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}
 
 /// Writes `target`: the columns of `source`, byte for byte, and the scores.
 ///
 /// # Errors
 /// If `source` is no Parquet file or not of as many rows as `rows`, or a disk fails.
-pub fn append(source: &Path, target: &Path, rows: u64, next: &mut Next<'_>) -> Result<Written> {
+pub fn append(source: &Path, target: &Path, rows: u64, feed: &mut Feed<'_>) -> Result<Written> {
     let source = Chunks(File::open(source)?);
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&source.0)?;
     let file = metadata.file_metadata();
@@ -92,11 +98,16 @@ pub fn append(source: &Path, target: &Path, rows: u64, next: &mut Next<'_>) -> R
     let mut start = 0;
     for group in metadata.row_groups() {
         let mut out = writer.next_row_group()?;
-        for column in group.columns() {
-            splice(&mut out, &source, column.clone(), group.num_rows())?;
-        }
         let stop = start + u64::try_from(group.num_rows()).unwrap_or(0);
-        add(&mut out, &next(start, stop)?)?;
+        let told = feed.told(start, stop)?;
+        let copied = || {
+            let mut columns = group.columns().iter();
+            columns
+                .try_for_each(|column| splice(&mut out, &source, column.clone(), group.num_rows()))
+        };
+        let (copied, added) = rayon::join(copied, || encode(&told));
+        copied?;
+        add(&mut out, added?)?;
         out.close()?;
         start = stop;
     }
@@ -107,12 +118,23 @@ pub fn append(source: &Path, target: &Path, rows: u64, next: &mut Next<'_>) -> R
 ///
 /// # Errors
 /// If a disk fails.
-pub fn alone(target: &Path, rows: u64, next: &mut Next<'_>) -> Result<Written> {
+pub fn alone(target: &Path, rows: u64, feed: &mut Feed<'_>) -> Result<Written> {
     let mut writer = create(target, "schema", fields()?, Vec::new())?;
+    let mut ready: Option<Vec<Chunk>> = None;
     for start in (0..rows).step_by(usize::try_from(ROW_GROUP).unwrap_or(1)) {
-        let mut out = writer.next_row_group()?;
-        add(&mut out, &next(start, rows.min(start + ROW_GROUP))?)?;
-        out.close()?;
+        let told = feed.told(start, rows.min(start + ROW_GROUP))?;
+        // One row group goes to the file while the next is encoded.
+        let written = || {
+            ready
+                .take()
+                .map_or(Ok(()), |columns| group(&mut writer, columns))
+        };
+        let (written, encoded) = rayon::join(written, || encode(&told));
+        written?;
+        ready = Some(encoded?);
+    }
+    if let Some(columns) = ready {
+        group(&mut writer, columns)?;
     }
     finish(writer, rows)
 }
@@ -204,24 +226,32 @@ fn splice(
     out.append_column(source, close)
 }
 
-/// Adds the scores of one row group, its columns encoded side by side.
-fn add(out: &mut SerializedRowGroupWriter<'_, Hashed>, scored: &[Scored]) -> Result<()> {
-    let rows = i64::try_from(scored.len()).unwrap_or(i64::MAX);
-    let encoded: Vec<_> = COLUMNS
-        .par_iter()
-        .zip(fields()?)
-        .map(|(&(_, _, cells), field)| encode(&cells(scored), field))
-        .collect::<Result<_>>()?;
-    for (bytes, metadata) in encoded {
-        splice(out, &bytes, metadata, rows)?;
+/// Adds encoded columns to a row group.
+fn add(out: &mut SerializedRowGroupWriter<'_, Hashed>, columns: Vec<Chunk>) -> Result<()> {
+    for (bytes, column) in columns {
+        let rows = column.num_values();
+        splice(out, &bytes, column, rows)?;
     }
     Ok(())
 }
 
-fn encode(cells: &Cells, field: TypePtr) -> Result<Chunk> {
-    let schema = Type::group_type_builder("schema").with_fields(vec![field]);
-    let column = SchemaDescriptor::new(Arc::new(schema.build()?)).column(0);
-    chunk::encode(cells, &column)
+/// Writes a row group of encoded columns.
+fn group(writer: &mut Output, columns: Vec<Chunk>) -> Result<()> {
+    let mut out = writer.next_row_group()?;
+    add(&mut out, columns)?;
+    out.close()?;
+    Ok(())
+}
+
+/// The columns of some rows, encoded side by side.
+fn encode(told: &Told<'_>) -> Result<Vec<Chunk>> {
+    let columns = COLUMNS.par_iter().zip(fields()?);
+    let encoded = columns.map(|(&(_, _, column), field)| {
+        let schema = Type::group_type_builder("schema").with_fields(vec![field]);
+        let described = SchemaDescriptor::new(Arc::new(schema.build()?)).column(0);
+        chunk::encode(told.cells(column), &described)
+    });
+    encoded.collect()
 }
 
 fn told(message: String) -> ParquetError {

@@ -1,10 +1,14 @@
 //! Rows of whole groups in memory: keys as codes, rewards, and what becomes of them.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rayon::prelude::*;
 
 use super::Scored;
+use super::dictionary::ByGroup;
+use super::order::by_code;
 use crate::stream::interner::Interner;
 
 /// What a caller has found for some groups, the rows in the order in which [`Part::take`] gave
@@ -17,21 +21,19 @@ pub struct Results<'a> {
     pub advantage: &'a [f64],
     /// Whether each row is chosen; `None` if all are.
     pub keep: Option<&'a [bool]>,
-    /// Scorable members, one per group like the two below.
-    pub scored: &'a [i64],
-    /// Means.
+    /// The mean of the group of each row.
     pub mean: &'a [f64],
-    /// Sample deviations.
+    /// Its sample deviation.
     pub std: &'a [f64],
 }
 
-/// What all members of a group share.
-#[derive(Debug, Clone, Copy, Default)]
-struct Shared {
-    size: u32,
-    scored: u32,
-    mean: f64,
-    std: f64,
+/// What all members of a group share; deviations and means by their bits.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) size: ByGroup,
+    pub(super) scored: ByGroup,
+    pub(super) mean: ByGroup,
+    pub(super) std: ByGroup,
 }
 
 /// Whole groups, 16 bytes a row, 4 more while they are grouped, and 4 with checks.
@@ -39,20 +41,37 @@ struct Shared {
 pub(super) struct Part {
     pub(super) interner: Interner,
     pub(super) codes: Vec<u32>,
-    /// Rewards, each overwritten by its advantage.
-    pub(super) rewards: Vec<f64>,
+    /// The bits of rewards, each overwritten by its advantage, by any thread.
+    numbers: Vec<AtomicU64>,
     pub(super) checks: Vec<u32>,
-    twice_ranks: Vec<u32>,
-    dropped: Vec<u64>,
+    twice_ranks: Vec<AtomicU32>,
+    dropped: Vec<AtomicU64>,
     order: Vec<u32>,
     /// Group `g` is `starts[g]..starts[g + 1]` of the order.
     starts: Vec<u32>,
-    shared: Vec<Shared>,
+    /// Of the groups whose results have come.
+    pub(super) shared: Shared,
 }
 
 impl Part {
     pub(super) fn len(&self) -> usize {
         self.codes.len()
+    }
+
+    /// Takes in the rewards of the next rows, whose codes are there.
+    pub(super) fn extend(&mut self, rewards: impl Iterator<Item = f64>) {
+        let bits = rewards.map(|reward| AtomicU64::new(reward.to_bits()));
+        self.numbers.extend(bits);
+    }
+
+    /// The reward of a row, or its advantage once that has come.
+    pub(super) fn number(&self, row: usize) -> f64 {
+        f64::from_bits(self.numbers[row].load(Relaxed))
+    }
+
+    /// Twice the mid-rank of a row.
+    pub(super) fn twice_rank(&self, row: usize) -> u32 {
+        self.twice_ranks[row].load(Relaxed)
     }
 
     pub(super) fn n_groups(&self) -> usize {
@@ -62,27 +81,15 @@ impl Part {
     /// Bytes that this takes at its highest, given the rows that it has now.
     pub(super) fn memory(&self) -> usize {
         let row = if self.checks.is_empty() { 20 } else { 24 };
-        row * self.len() + self.interner.memory() + 32 * self.n_groups()
+        row * self.len() + self.interner.memory() + 40 * self.n_groups()
     }
 
     /// Sorts the rows by group, in row order inside a group.
     pub(super) fn group(&mut self) {
-        self.starts = vec![0; self.n_groups() + 1];
-        for &code in &self.codes {
-            self.starts[code as usize + 1] += 1;
-        }
-        for g in 0..self.n_groups() {
-            self.starts[g + 1] += self.starts[g];
-        }
-        let mut cursor = self.starts.clone();
-        self.order = vec![0; self.len()];
-        for (row, &code) in (0..).zip(&self.codes) {
-            let at = &mut cursor[code as usize];
-            self.order[*at as usize] = row;
-            *at += 1;
-        }
-        self.twice_ranks = vec![0; self.len()];
-        self.shared = vec![Shared::default(); self.n_groups()];
+        (self.order, self.starts) = by_code(&self.codes, self.n_groups());
+        self.twice_ranks
+            .resize_with(self.codes.len(), AtomicU32::default);
+        self.shared = Shared::default();
     }
 
     /// The groups from `first` on that have about `rows` rows together, at least one.
@@ -101,7 +108,7 @@ impl Part {
     /// The rewards of `groups`, group after group, and the offsets of the groups in them.
     pub(super) fn take(&self, groups: &Range<usize>) -> (Vec<f64>, Vec<i64>) {
         let order = &self.order[self.span(groups)];
-        let rewards = order.par_iter().map(|&row| self.rewards[row as usize]);
+        let rewards = order.par_iter().map(|&row| self.number(row as usize));
         let first = self.starts[groups.start];
         let offsets = self.starts[groups.start..=groups.end].iter();
         (
@@ -111,49 +118,84 @@ impl Part {
     }
 
     /// Takes in what was found for `groups`; their rewards are gone with that.
-    pub(super) fn put(&mut self, groups: &Range<usize>, results: Results<'_>) {
-        let span = self.span(groups);
-        for (at, &row) in self.order[span].iter().enumerate() {
-            let row = row as usize;
-            self.rewards[row] = results.advantage[at];
-            self.twice_ranks[row] = twice(results.rank[at]);
-            if results.keep.is_some_and(|keep| !keep[at]) {
-                if self.dropped.is_empty() {
-                    self.dropped = vec![0; self.codes.len().div_ceil(64)];
-                }
-                self.dropped[row / 64] |= 1 << (row % 64);
-            }
+    ///
+    /// Returns how many of them tell nothing: no two of their rows have different ranks.
+    pub(super) fn put(&mut self, groups: &Range<usize>, results: Results<'_>) -> usize {
+        if results.keep.is_some() && self.dropped.is_empty() {
+            let words = self.codes.len().div_ceil(64);
+            self.dropped.resize_with(words, AtomicU64::default);
         }
-        for (at, shared) in self.shared[groups.clone()].iter_mut().enumerate() {
-            let g = groups.start + at;
-            *shared = Shared {
-                size: self.starts[g + 1] - self.starts[g],
-                scored: u32::try_from(results.scored[at]).expect("no more than rows"),
-                mean: results.mean[at],
-                std: results.std[at],
-            };
-        }
+        let starts = &self.starts;
+        let first = starts[groups.start] as usize;
+        let found = groups.clone().into_par_iter().with_min_len(256);
+        let found: Vec<(u64, bool)> = found.map(|g| self.put_group(g, first, results)).collect();
+        let sizes = groups.clone().map(|g| u64::from(starts[g + 1] - starts[g]));
+        let of_group = |column: &[f64], g: usize| column[starts[g] as usize - first].to_bits();
+        let Shared {
+            size,
+            scored,
+            mean,
+            std,
+        } = &mut self.shared;
+        size.extend(sizes);
+        scored.extend(found.iter().map(|&(scored, _)| scored));
+        mean.extend(groups.clone().map(|g| of_group(results.mean, g)));
+        std.extend(groups.clone().map(|g| of_group(results.std, g)));
+        found.iter().filter(|&&(_, differs)| !differs).count()
     }
 
-    /// Frees what only grouping needed.
+    /// Writes the results of one group; returns its scorable members and whether their ranks
+    /// differ.
+    fn put_group(&self, group: usize, first: usize, results: Results<'_>) -> (u64, bool) {
+        let (mut scored, mut lowest, mut highest) = (0, u32::MAX, 0);
+        for place in self.span(&(group..group + 1)) {
+            let (at, row) = (place - first, self.order[place] as usize);
+            let twice = twice(results.rank[at]);
+            self.numbers[row].store(results.advantage[at].to_bits(), Relaxed);
+            self.twice_ranks[row].store(twice, Relaxed);
+            if twice > 0 {
+                scored += 1;
+                (lowest, highest) = (lowest.min(twice), highest.max(twice));
+            }
+            if results.keep.is_some_and(|keep| !keep[at]) {
+                self.dropped[row / 64].fetch_or(1 << (row % 64), Relaxed);
+            }
+        }
+        (scored, highest > lowest)
+    }
+
+    /// Frees what only grouping needed, and makes ready for writing.
     pub(super) fn settle(&mut self) {
         self.order = Vec::new();
         self.interner = Interner::default();
+        let Shared {
+            size,
+            scored,
+            mean,
+            std,
+        } = &mut self.shared;
+        [size, scored, mean, std]
+            .into_par_iter()
+            .for_each(ByGroup::settle);
     }
 
     /// What the row is told.
     pub(super) fn scored(&self, row: usize) -> Scored {
-        let shared = self.shared[self.codes[row] as usize];
-        let dropped = self.dropped.get(row / 64).copied().unwrap_or(0);
+        let (group, shared) = (self.codes[row], &self.shared);
+        let count = |count: u64| u32::try_from(count).expect("no more than rows");
+        let dropped = self
+            .dropped
+            .get(row / 64)
+            .map_or(0, |word| word.load(Relaxed));
         Scored {
-            twice_rank: self.twice_ranks[row],
-            size: shared.size,
-            scored: shared.scored,
+            twice_rank: self.twice_rank(row),
+            size: count(shared.size.get(group)),
+            scored: count(shared.scored.get(group)),
             check: self.checks.get(row).copied().unwrap_or(0),
             keep: dropped >> (row % 64) & 1 == 0,
-            advantage: self.rewards[row],
-            mean: shared.mean,
-            std: shared.std,
+            advantage: self.number(row),
+            mean: f64::from_bits(shared.mean.get(group)),
+            std: f64::from_bits(shared.std.get(group)),
         }
     }
 }

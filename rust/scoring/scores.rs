@@ -11,6 +11,7 @@ use super::Scored;
 use super::batch::Rows;
 use super::part::{Part, Results};
 use super::spilled::Spilled;
+use super::told::Told;
 use crate::stream::StreamError;
 
 /// What a run of scoring is.
@@ -114,7 +115,7 @@ impl Scores {
                 let numbered = || keys.codes(&rows.keys, batch.num_rows());
                 let (digests, codes) = rayon::join(digested, numbered);
                 part.codes.extend(codes.ok_or(StreamError::TooManyGroups)?);
-                part.rewards.extend_from_slice(rows.rewards.values());
+                part.extend(rows.rewards.values().iter().copied());
                 if self.settings.checked {
                     let checks = digests.iter().map(|&digest| short(digest));
                     part.checks.extend(checks);
@@ -179,7 +180,9 @@ impl Scores {
     }
 
     /// Takes in what was found for the groups that [`Scores::take`] gave.
-    pub fn put(&mut self, results: Results<'_>) {
+    ///
+    /// Returns how many of them tell nothing: no two of their rows have different ranks.
+    pub fn put(&mut self, results: Results<'_>) -> usize {
         match &mut self.state {
             State::Memory(part) => part.put(&self.taken, results),
             State::Spilled(spilled) => spilled.part().put(&self.taken, results),
@@ -206,6 +209,14 @@ impl Scores {
             }
             State::Spilled(spilled) => spilled.scored(start, stop),
         }
+    }
+
+    /// What the rows `start..stop` are told, to be written column by column.
+    pub(super) fn told(&mut self, start: u64, stop: u64) -> Result<Told<'_>, StreamError> {
+        Ok(match &mut self.state {
+            State::Memory(part) => Told::Rows(part, index(start)..index(stop)),
+            State::Spilled(spilled) => Told::Records(spilled.scored(start, stop)?),
+        })
     }
 
     /// The first row of `batch` that is not what row `start` and those after it were.

@@ -48,7 +48,7 @@ impl Spilled {
         for row in 0..part.len() {
             let key = part.interner.key(part.codes[row]);
             let check = part.checks.get(row).copied().unwrap_or(0);
-            spilled.push(key, part.rewards[row], row as u64, check)?;
+            spilled.push(key, part.number(row), row as u64, check)?;
         }
         Ok(spilled)
     }
@@ -192,8 +192,8 @@ fn read(
         let (key, rest) = rest.split_at(len);
         let code = part.interner.code(key).ok_or(StreamError::TooManyGroups)?;
         part.codes.push(code);
-        part.rewards
-            .push(f64::from_le_bytes(head[4..12].try_into().expect("8 bytes")));
+        let reward = f64::from_le_bytes(head[4..12].try_into().expect("8 bytes"));
+        part.extend([reward].into_iter());
         rows.push(u64::from_le_bytes(
             head[12..20].try_into().expect("8 bytes"),
         ));

@@ -8,22 +8,26 @@ use rayon::prelude::*;
 
 use super::keys::Keys;
 
-/// Keys whose cache misses overlap. One lookup is three misses, each waiting for the one before.
+/// Keys whose cache misses overlap. One lookup is two misses, the second waiting for the first.
 const BLOCK: usize = 64;
 /// Rows that one thread looks up at a time.
 const TASK: usize = 1 << 13;
 /// Above every code.
 const UNKNOWN: u32 = u32::MAX;
+/// Records begin at multiples of that many bytes, so that 32 bits tell where.
+const ALIGNED: usize = 8;
 
-/// Numbers keys by first appearance. Takes the bytes of each key and 24 to 40 more.
+/// Numbers keys by first appearance. Takes the bytes of each key and 28 to 52 more.
 #[derive(Debug)]
 pub(crate) struct Interner {
     hasher: RandomState,
-    /// Open addressing, at most half full: 32 bits of the hash above the code + 1; 0 is free.
+    /// Open addressing, at most half full: 32 bits of the hash above the place of the record + 1; 0
+    /// is free.
     slots: Vec<u64>,
-    bytes: Vec<u8>,
-    /// The key of `code` is `bytes[starts[code]..starts[code + 1]]`.
-    starts: Vec<usize>,
+    /// The code, the length and the bytes of each key side by side: one miss brings them all.
+    records: Vec<u8>,
+    /// The places of the records by code.
+    places: Vec<u32>,
 }
 
 impl Default for Interner {
@@ -31,8 +35,8 @@ impl Default for Interner {
         Self {
             hasher: RandomState::default(),
             slots: vec![0; 4 * BLOCK],
-            bytes: Vec::new(),
-            starts: vec![0],
+            records: Vec::new(),
+            places: Vec::new(),
         }
     }
 }
@@ -99,18 +103,15 @@ impl Interner {
         hashes: &mut [u32; BLOCK],
         scratch: &mut Vec<u8>,
     ) {
-        let mut found = [0_usize; BLOCK];
         for (row, hash) in rows.zip(hashes.iter_mut()) {
             *hash = high(self.hasher.hash_one(keys.bytes(row, scratch)));
         }
+        let mut found = [0_u32; BLOCK];
         for (hash, found) in hashes.iter().zip(&mut found) {
-            let slot = self.slots[*hash as usize & (self.slots.len() - 1)];
-            *found = low(slot) as usize;
+            *found = low(self.slots[*hash as usize & (self.slots.len() - 1)]);
         }
-        for found in &mut found {
-            *found = self.starts[found.saturating_sub(1)];
-        }
-        let touched = found.iter().filter_map(|&start| self.bytes.get(start));
+        let starts = found.iter().map(|found| at(found.saturating_sub(1)));
+        let touched = starts.filter_map(|start| self.records.get(start));
         black_box(touched.fold(0, |all, byte| all ^ byte));
     }
 
@@ -123,8 +124,11 @@ impl Interner {
             if slot == 0 {
                 return Err(at);
             }
-            if high(slot) == hash && self.key(low(slot) - 1) == key {
-                return Ok(low(slot) - 1);
+            if high(slot) == hash {
+                let (code, known) = self.record(low(slot) - 1);
+                if known == key {
+                    return Ok(code);
+                }
             }
             at = (at + 1) & mask;
         }
@@ -138,10 +142,24 @@ impl Interner {
         let code = u32::try_from(self.len())
             .ok()
             .filter(|&code| code < UNKNOWN / 2)?;
-        self.bytes.extend_from_slice(key);
-        self.starts.push(self.bytes.len());
-        self.slots[free] = u64::from(hash) << 32 | u64::from(code + 1);
+        let len = u32::try_from(key.len()).ok()?;
+        let place = u32::try_from(self.records.len() / ALIGNED).ok()?;
+        self.slots[free] = u64::from(hash) << 32 | u64::from(place.checked_add(1)?);
+        self.places.push(place);
+        self.records.extend_from_slice(&code.to_le_bytes());
+        self.records.extend_from_slice(&len.to_le_bytes());
+        self.records.extend_from_slice(key);
+        let end = self.records.len().next_multiple_of(ALIGNED);
+        self.records.resize(end, 0);
         Some(code)
+    }
+
+    /// The code and the key of the record at `place`.
+    #[inline]
+    fn record(&self, place: u32) -> (u32, &[u8]) {
+        let (head, rest) = self.records[at(place)..].split_at(8);
+        let word = u64::from_le_bytes(head.try_into().expect("8 bytes"));
+        (low(word), &rest[..high(word) as usize])
     }
 
     /// Makes room for one block of new keys.
@@ -163,24 +181,28 @@ impl Interner {
 
     /// The key that has `code`.
     pub(crate) fn key(&self, code: u32) -> &[u8] {
-        let code = code as usize;
-        &self.bytes[self.starts[code]..self.starts[code + 1]]
+        self.record(self.places[code as usize]).1
     }
 
     /// The keys after the first `known`, by code.
     pub(crate) fn keys_after(&self, known: usize) -> impl Iterator<Item = &[u8]> {
-        let ends = self.starts[known..].windows(2);
-        ends.map(|ends| &self.bytes[ends[0]..ends[1]])
+        let places = self.places[known..].iter();
+        places.map(|&place| self.record(place).1)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.starts.len() - 1
+        self.places.len()
     }
 
     /// Bytes of memory taken.
     pub(crate) fn memory(&self) -> usize {
-        self.bytes.len() + 8 * (self.starts.len() + self.slots.len())
+        self.records.len() + 4 * self.places.len() + 8 * self.slots.len()
     }
+}
+
+/// The byte at which the record at `place` begins.
+fn at(place: u32) -> usize {
+    place as usize * ALIGNED
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "the upper half")]

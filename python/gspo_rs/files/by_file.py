@@ -35,9 +35,11 @@ ROW_BYTES = 20
 
 
 def score_by_file(
-    place: Workplace, asked: Options, inputs: list[Input], progress: Progress
+    place: Workplace, asked: Options, inputs: list[Input], total: int | None, progress: Progress
 ) -> Outcome | None:
     """Score one file after the other, if a group lies in one file or at the border of two.
+
+    `total` rows if that is known.
 
     Returns
     -------
@@ -56,7 +58,7 @@ def score_by_file(
         return None
     place.go(BY_FILE)
     skipped = len(place.done)
-    progress.begin("scoring", None)
+    progress.begin("scoring", total)
     run = _Run(place, asked, progress, Seen() if len(inputs) > 1 else None)
     found: list[Read] = []
     tally, spilled, border = Tally(), False, None

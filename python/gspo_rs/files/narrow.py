@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from gspo_rs._core import Scores
@@ -158,8 +157,6 @@ def compute(scores: Scores, options: Options, progress: Progress | None = None) 
         rewards, offsets = taken
         groups = Groups.from_offsets(offsets)
         rank, mean, std, gain = _columns(rewards, groups, options)
-        firsts = offsets[:-1]
-        scored = np.add.reduceat(~np.isnan(rewards), firsts, dtype=np.int64)
         mask = None
         tally.kept += len(rewards)
         if options.rules:
@@ -168,10 +165,8 @@ def compute(scores: Scores, options: Options, progress: Progress | None = None) 
             tally.kept += int(mask.sum()) - len(rewards)
             for reason, count in chosen.dropped.items():
                 tally.dropped[reason] = tally.dropped.get(reason, 0) + count
-        scores.put(rank, gain, mask, scored, mean[firsts], std[firsts])
+        tally.uninformative += scores.put((rank, gain, mean, std), mask)
         tally.groups += groups.n_groups
-        differs = np.fmax.reduceat(rank, firsts) > np.fmin.reduceat(rank, firsts)
-        tally.uninformative += int((~differs).sum())
         if progress:
             progress.advance(len(rewards))
     scores.settle()

@@ -6,12 +6,6 @@ import sys
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-from rich.progress import Task as Bar
-from rich.text import Text
-
 __all__ = ["Progress"]
 
 
@@ -19,17 +13,16 @@ class Progress:
     """One bar per pass, with rows per second and the time that remains."""
 
     def __init__(self) -> None:
-        columns = (
-            TextColumn("{task.description:10}"),
-            BarColumn(),
-            _Speed("{task.completed:>14,.0f} rows"),
-            TimeRemainingColumn(),
-        )
-        console = Console(file=sys.stderr)
-        self._bars = Bars(*columns, console=console, disable=not sys.stderr.isatty())
+        self._bars = None
+        if sys.stderr.isatty():
+            # Here, because loading it takes longer than scoring a small file.
+            from gspo_rs.files.bars import bars
+
+            self._bars = bars(sys.stderr)
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        if self._bars:
+            self._bars.start()
         return self
 
     def __exit__(
@@ -38,21 +31,15 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bars.stop()
+        if self._bars:
+            self._bars.stop()
 
     def begin(self, name: str, rows: int | None) -> None:
         """Start the bar of the next pass over `rows` rows, None if nobody knows how many."""
-        self._current = self._bars.add_task(name, total=rows)
+        if self._bars:
+            self._current = self._bars.add_task(name, total=rows)
 
     def advance(self, rows: int) -> None:
         """Note that `rows` more rows are done."""
-        self._bars.advance(self._current, rows)
-
-
-class _Speed(TextColumn):
-    """Rows, and rows per second."""
-
-    def render(self, task: Bar) -> Text:
-        """Write the cell of one bar."""
-        speed = f" {task.speed:,.0f}/s" if task.speed else ""
-        return super().render(task) + Text(speed)
+        if self._bars:
+            self._bars.advance(self._current, rows)

@@ -154,7 +154,7 @@ def _run(place: Workplace, asked: Options, inputs: list[Input]) -> Report:
         check_columns(inputs, asked)
         outcome = None
         if place.way != AT_ONCE:
-            outcome = score_by_file(place, asked, inputs, progress)
+            outcome = score_by_file(place, asked, inputs, total, progress)
         if outcome is None:
             outcome = _score_at_once(place, asked, inputs, total, progress)
         manifest = manifest_of(asked, inputs, outcome)
