@@ -9,8 +9,11 @@ const ENTRIES: usize = 1 << hybrid::WIDEST;
 
 /// The cells of one column.
 pub(super) enum Cells {
-    /// The bits of what is there, and for every row 1 if it is.
-    Each { values: Vec<u64>, levels: Vec<u32> },
+    /// The bits of what is there, and for every row 1 if it is; no levels where all is.
+    Each {
+        values: Vec<u64>,
+        levels: Option<Vec<u32>>,
+    },
     /// For every row the place of its cell in a table of few; `None` is null.
     Coded {
         codes: Vec<u32>,
@@ -28,13 +31,14 @@ impl Cells {
             levels.push(u32::from(value.is_some()));
             values.extend(value);
         }
+        let levels = (values.len() < rows.len()).then_some(levels);
         Self::Each { values, levels }
     }
 }
 
-/// What is there, and for every row 1 if it is.
+/// What is there, and for every row 1 if it is; no levels where all is.
 pub(super) struct Content {
-    pub(super) levels: Vec<u32>,
+    pub(super) levels: Option<Vec<u32>>,
     pub(super) values: Values,
 }
 
@@ -50,7 +54,7 @@ pub(super) enum Values {
 impl Content {
     pub(super) fn of(cells: Cells) -> Self {
         match cells {
-            Cells::Coded { codes, table } => Self::coded(&codes, &table),
+            Cells::Coded { codes, table } => Self::coded(codes, &table),
             Cells::Each { values, levels } => {
                 let values = indexed(&values).unwrap_or(Values::Plain(values));
                 Self { levels, values }
@@ -58,27 +62,31 @@ impl Content {
         }
     }
 
-    fn coded(codes: &[u32], table: &[Option<u64>]) -> Self {
+    fn coded(mut codes: Vec<u32>, table: &[Option<u64>]) -> Self {
         /// Above every place.
         const UNSEEN: u32 = u32::MAX;
         const NULL: u32 = u32::MAX - 1;
         let mut places = vec![UNSEEN; table.len()];
         let mut entries = Dictionary::default();
-        let mut indices = Vec::with_capacity(codes.len());
-        let mut levels = Vec::with_capacity(codes.len());
-        for &code in codes {
-            let place = &mut places[code as usize];
+        for code in &mut codes {
+            let place = &mut places[*code as usize];
             if *place == UNSEEN {
-                *place = table[code as usize].map_or(NULL, |value| entries.place(value));
+                *place = table[*code as usize].map_or(NULL, |value| entries.place(value));
             }
-            levels.push(u32::from(*place != NULL));
-            if *place != NULL {
-                indices.push(*place);
-            }
+            *code = *place;
         }
+        let levels = places.contains(&NULL).then(|| {
+            let levels = codes.iter().map(|&place| u32::from(place != NULL));
+            let levels = levels.collect();
+            codes.retain(|&place| place != NULL);
+            levels
+        });
         let values = match entries.into_values() {
             entries if entries.is_empty() => Values::Plain(entries),
-            entries => Values::Indexed { entries, indices },
+            entries => Values::Indexed {
+                entries,
+                indices: codes,
+            },
         };
         Self { levels, values }
     }

@@ -24,7 +24,8 @@ pub(super) type Chunk = (Bytes, ColumnChunkMetaData);
 /// Encodes a column.
 pub(super) fn encode(cells: Cells, column: &ColumnDescPtr) -> Result<Chunk> {
     let Content { levels, values } = Content::of(cells);
-    let pages = pages(&levels, &values);
+    let rows = levels.as_ref().map_or(values.len(), Vec::len);
+    let pages = pages(rows, levels.as_deref(), &values);
     let mut packer = Packer::of(pages.first().map_or(&[], |page| &page.bytes))?;
     let mut sink = TrackedWrite::new(Vec::new());
     let mut writer = SerializedPageWriter::new(&mut sink);
@@ -42,11 +43,11 @@ pub(super) fn encode(cells: Cells, column: &ColumnDescPtr) -> Result<Chunk> {
     }
     writer.close()?;
     let file = sink.into_inner()?;
-    let nulls = (levels.len() - values.len()) as u64;
+    let nulls = (rows - values.len()) as u64;
     let metadata = ColumnChunkMetaData::builder(Arc::clone(column))
         .set_compression(packer.compression())
         .set_encodings(encodings)
-        .set_num_values(signed(levels.len()))
+        .set_num_values(signed(rows))
         .set_total_compressed_size(signed(file.len()))
         .set_total_uncompressed_size(signed(bytes))
         .set_dictionary_page_offset(dictionary)
@@ -63,12 +64,19 @@ struct Raw {
     bytes: Vec<u8>,
 }
 
-fn pages(levels: &[u32], values: &Values) -> Vec<Raw> {
+fn pages(rows: usize, levels: Option<&[u32]>, values: &Values) -> Vec<Raw> {
     let mut begin = 0;
-    let page = |levels: &[u32]| {
-        let end = begin + levels.iter().sum::<u32>() as usize;
+    let page = |first: usize| {
+        let rows = PAGE.min(rows - first);
         let mut bytes = vec![0; 4];
-        hybrid::encode(levels, 1, &mut bytes);
+        let end = if let Some(levels) = levels {
+            let levels = &levels[first..first + rows];
+            hybrid::encode(levels, 1, &mut bytes);
+            begin + levels.iter().sum::<u32>() as usize
+        } else {
+            hybrid::repeat(1, rows, 1, &mut bytes);
+            begin + rows
+        };
         let length = u32::try_from(bytes.len() - 4).expect("a page is small");
         bytes[..4].copy_from_slice(&length.to_le_bytes());
         let encoding = match values {
@@ -87,12 +95,12 @@ fn pages(levels: &[u32], values: &Values) -> Vec<Raw> {
         };
         begin = end;
         Raw {
-            rows: levels.len(),
+            rows,
             encoding,
             bytes,
         }
     };
-    levels.chunks(PAGE).map(page).collect()
+    (0..rows).step_by(PAGE).map(page).collect()
 }
 
 fn plain(values: &[u64]) -> Vec<[u8; 8]> {

@@ -28,7 +28,8 @@ pub(super) fn encode(values: &[u32], width: usize, out: &mut Vec<u8>) {
     pack(&values[first..], width, out);
 }
 
-fn repeat(value: u32, run: usize, width: usize, out: &mut Vec<u8>) {
+/// Appends `value`, of `width` bits, `run` times.
+pub(super) fn repeat(value: u32, run: usize, width: usize, out: &mut Vec<u8>) {
     count(run << 1, out);
     out.extend_from_slice(&value.to_le_bytes()[..width.div_ceil(8)]);
 }
@@ -40,10 +41,21 @@ fn pack(values: &[u32], width: usize, out: &mut Vec<u8>) {
     }
     count(values.len().div_ceil(GROUP) << 1 | 1, out);
     for group in values.chunks(GROUP) {
-        let last_first = group.iter().rev();
-        let packed = last_first.fold(0, |all: u128, &value| all << width | u128::from(value));
-        out.extend_from_slice(&packed.to_le_bytes()[..width]);
+        let packed = packed(group, width);
+        // All bytes and then fewer: a copy of as many as are needed would be a call.
+        out.extend_from_slice(&packed.to_le_bytes());
+        out.truncate(out.len() - size_of::<u128>() + width);
     }
+}
+
+/// At most eight values side by side, the first in the lowest bits.
+fn packed(values: &[u32], width: usize) -> u128 {
+    let half = |values: &[u32]| {
+        let last_first = values.iter().rev();
+        last_first.fold(0, |all: u64, &value| all << width | u64::from(value))
+    };
+    let (low, high) = values.split_at(values.len().min(GROUP / 2));
+    u128::from(half(high)) << (width * GROUP / 2) | u128::from(half(low))
 }
 
 /// A number in steps of seven bits, the lowest first.

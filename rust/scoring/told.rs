@@ -61,8 +61,9 @@ fn of_rows(part: &Part, rows: Range<usize>, column: Column) -> Cells {
         Column::Rank => ranks(twice_ranks()),
         Column::Percentile => percentiles(&twice_ranks(), groups, &shared.scored),
         Column::Advantage => {
-            let gains: Vec<u64> = rows.map(|row| part.number(row).to_bits()).collect();
-            Cells::of(&gains, |&gain| Some(gain))
+            let values = rows.map(|row| part.number(row).to_bits()).collect();
+            let levels = None;
+            Cells::Each { values, levels }
         }
         Column::Size => by_group(groups, &shared.size, Some),
         Column::Mean => by_group(groups, &shared.mean, number),
@@ -192,6 +193,7 @@ mod tests {
                 codes.iter().map(|&code| table[code as usize]).collect()
             }
             Cells::Each { values, levels } => {
+                let levels = levels.unwrap_or_else(|| vec![1; values.len()]);
                 let mut values = values.into_iter();
                 let cells = levels.iter();
                 cells

@@ -17,12 +17,19 @@ const UNKNOWN: u32 = u32::MAX;
 /// Records begin at multiples of that many bytes, so that 32 bits tell where.
 const ALIGNED: usize = 8;
 
-/// Numbers keys by first appearance. Takes the bytes of each key and 28 to 52 more.
+/// Where the search for a key begins.
+#[derive(Debug, Clone, Copy, Default)]
+struct Probe {
+    hash: u32,
+    at: usize,
+}
+
+/// Numbers keys by first appearance. Takes the bytes of each key and 23 to 41 more.
 #[derive(Debug)]
 pub(crate) struct Interner {
     hasher: RandomState,
-    /// Open addressing, at most half full: 32 bits of the hash above the place of the record + 1; 0
-    /// is free.
+    /// Open addressing, at most three quarters full: 32 bits of the hash above the place of the
+    /// record + 1; 0 is free.
     slots: Vec<u64>,
     /// The code, the length and the bytes of each key side by side: one miss brings them all.
     records: Vec<u8>,
@@ -55,15 +62,15 @@ impl Interner {
             .enumerate()
             .filter(|&(_, &code)| code == UNKNOWN);
         let unknown: Vec<usize> = unknown.map(|(row, _)| row).collect();
-        let (mut scratch, mut hashes) = (Vec::new(), [0; BLOCK]);
+        let (mut scratch, mut probes) = (Vec::new(), [Probe::default(); BLOCK]);
         for block in unknown.chunks(BLOCK) {
             self.reserve();
-            self.fetch(keys, block.iter().copied(), &mut hashes, &mut scratch);
-            for (&row, &hash) in block.iter().zip(&hashes) {
+            self.fetch(keys, block.iter().copied(), &mut probes, &mut scratch);
+            for (&row, &probe) in block.iter().zip(&probes) {
                 codes[row] = if row > 0 && keys.same(row - 1, row) {
                     codes[row - 1]
                 } else {
-                    self.find_or_add(keys.bytes(row, &mut scratch), hash)?
+                    self.find_or_add(keys.bytes(row, &mut scratch), probe)?
                 };
             }
         }
@@ -72,16 +79,16 @@ impl Interner {
 
     /// Writes the codes of the keys from row `first` on that are known.
     fn look_up(&self, keys: &Keys, first: usize, codes: &mut [u32]) {
-        let (mut scratch, mut hashes) = (Vec::new(), [0; BLOCK]);
+        let (mut scratch, mut probes) = (Vec::new(), [Probe::default(); BLOCK]);
         let (mut code, mut before) = (None, 0);
         for (block, codes) in codes.chunks_mut(BLOCK).enumerate() {
             let start = first + block * BLOCK;
             let rows = start..start + codes.len();
-            self.fetch(keys, rows.clone(), &mut hashes, &mut scratch);
-            for ((row, &hash), found) in rows.zip(&hashes).zip(codes) {
-                if row == first || hash != before || !keys.same(row - 1, row) {
-                    code = self.find(keys.bytes(row, &mut scratch), hash).ok();
-                    before = hash;
+            self.fetch(keys, rows.clone(), &mut probes, &mut scratch);
+            for ((row, &probe), found) in rows.zip(&probes).zip(codes) {
+                if row == first || probe.hash != before || !keys.same(row - 1, row) {
+                    code = self.find(keys.bytes(row, &mut scratch), probe).ok();
+                    before = probe.hash;
                 }
                 *found = code.unwrap_or(UNKNOWN);
             }
@@ -91,7 +98,7 @@ impl Interner {
     /// The code of `key`; a new one if the key was never met. `None` past 31 bits of codes.
     pub(crate) fn code(&mut self, key: &[u8]) -> Option<u32> {
         self.reserve();
-        self.find_or_add(key, high(self.hasher.hash_one(key)))
+        self.find_or_add(key, self.probe(high(self.hasher.hash_one(key))))
     }
 
     /// Hashes the keys of at most a block of rows, and brings into the cache what looking for them
@@ -100,25 +107,35 @@ impl Interner {
         &self,
         keys: &Keys,
         rows: impl Iterator<Item = usize>,
-        hashes: &mut [u32; BLOCK],
+        probes: &mut [Probe; BLOCK],
         scratch: &mut Vec<u8>,
     ) {
-        for (row, hash) in rows.zip(hashes.iter_mut()) {
-            *hash = high(self.hasher.hash_one(keys.bytes(row, scratch)));
+        for (row, probe) in rows.zip(probes.iter_mut()) {
+            probe.hash = high(self.hasher.hash_one(keys.bytes(row, scratch)));
         }
-        let mut found = [0_u32; BLOCK];
-        for (hash, found) in hashes.iter().zip(&mut found) {
-            *found = low(self.slots[*hash as usize & (self.slots.len() - 1)]);
+        for probe in probes.iter_mut() {
+            *probe = self.probe(probe.hash);
         }
-        let starts = found.iter().map(|found| at(found.saturating_sub(1)));
+        let starts = probes.iter().map(|probe| self.slots[probe.at]);
+        let starts = starts.map(|slot| at(low(slot).saturating_sub(1)));
         let touched = starts.filter_map(|start| self.records.get(start));
         black_box(touched.fold(0, |all, byte| all ^ byte));
     }
 
-    /// The code of `key`, or the free slot that it would have.
-    fn find(&self, key: &[u8], hash: u32) -> Result<u32, usize> {
+    /// The first slot that a key with `hash` may have, found without a look at any key.
+    #[inline]
+    fn probe(&self, hash: u32) -> Probe {
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
+        while self.slots[at] != 0 && high(self.slots[at]) != hash {
+            at = (at + 1) & mask;
+        }
+        Probe { hash, at }
+    }
+
+    /// The code of `key`, or the free slot that it would have.
+    fn find(&self, key: &[u8], Probe { hash, mut at }: Probe) -> Result<u32, usize> {
+        let mask = self.slots.len() - 1;
         loop {
             let slot = self.slots[at];
             if slot == 0 {
@@ -134,8 +151,8 @@ impl Interner {
         }
     }
 
-    fn find_or_add(&mut self, key: &[u8], hash: u32) -> Option<u32> {
-        let free = match self.find(key, hash) {
+    fn find_or_add(&mut self, key: &[u8], probe: Probe) -> Option<u32> {
+        let free = match self.find(key, probe) {
             Ok(code) => return Some(code),
             Err(free) => free,
         };
@@ -144,7 +161,7 @@ impl Interner {
             .filter(|&code| code < UNKNOWN / 2)?;
         let len = u32::try_from(key.len()).ok()?;
         let place = u32::try_from(self.records.len() / ALIGNED).ok()?;
-        self.slots[free] = u64::from(hash) << 32 | u64::from(place.checked_add(1)?);
+        self.slots[free] = u64::from(probe.hash) << 32 | u64::from(place.checked_add(1)?);
         self.places.push(place);
         self.records.extend_from_slice(&code.to_le_bytes());
         self.records.extend_from_slice(&len.to_le_bytes());
@@ -164,7 +181,7 @@ impl Interner {
 
     /// Makes room for one block of new keys.
     fn reserve(&mut self) {
-        if 2 * (self.len() + BLOCK) <= self.slots.len() {
+        if 4 * (self.len() + BLOCK) <= 3 * self.slots.len() {
             return;
         }
         let mut slots = vec![0; 2 * self.slots.len()];
@@ -237,8 +254,10 @@ mod tests {
     fn keys_whose_hashes_agree_keep_apart() {
         let mut interner = Interner::default();
         for _ in 0..2 {
-            assert_eq!(interner.find_or_add(b"one", 7), Some(0));
-            assert_eq!(interner.find_or_add(b"two", 7), Some(1));
+            for (code, key) in [(0, b"one"), (1, b"two")] {
+                let probe = interner.probe(7);
+                assert_eq!(interner.find_or_add(key, probe), Some(code));
+            }
         }
     }
 }
