@@ -48,7 +48,8 @@ CONTENDERS = {
     "rloo": {"algorithm": "rloo"},
     "listwise": {"algorithm": "listwise"},
 }
-ONCE = {name: {"algorithm": name} for name in PRESETS if name not in CONTENDERS}
+# Both tasks have one reward, and gdpo is for several.
+ONCE = {name: {"algorithm": name} for name in PRESETS if name not in {*CONTENDERS, "gdpo"}}
 RUNS = CONTENDERS | ONCE
 
 

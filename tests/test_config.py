@@ -147,6 +147,20 @@ def test_an_advantage_or_option_that_is_not_known_is_named_before_anything_is_sa
         resolve(online(**fields))
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"reward_weights": (1.0, 2.0)}, "give 1, one for each of reward"),
+        ({"reward_column": ()}, "reward_column is empty; name one"),
+        ({"reward_column": ("a", "b", "a")}, "reward_column has two named a; .*rename one"),
+        ({"advantage_options": {"weights": [1.0]}}, "rewards have theirs in reward_weights"),
+    ],
+)
+def test_rewards_that_cannot_be_weighed_or_told_apart_are_refused(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve(Config(model="m", rollouts="r.parquet", **fields))
+
+
 @pytest.mark.parametrize("fields", [{}, {"prompts": "p", "reward": "r:f", "rollouts": "x"}])
 def test_a_run_is_online_or_offline_and_never_both(fields):
     with pytest.raises(ConfigError, match="either `prompts`"):
@@ -162,6 +176,7 @@ def test_a_run_is_online_or_offline_and_never_both(fields):
         ("learning_rate", float("nan")),
         ("clip_low", -0.1),
         ("max_steps", 0),
+        ("reward_weights", (1.0, float("nan"))),
     ],
 )
 def test_a_value_out_of_range_is_named_with_its_rule(field, value):
@@ -187,6 +202,10 @@ def test_an_unknown_key_names_the_file_the_key_and_the_nearest_right_one(run_fil
         ('learning_rate = "1e-5"', "a number"),
         ('loss = "gspso"', "one of 'gspo', 'gspo_token', 'grpo'"),
         ("by = [1, 2]", "a string or a list of strings"),
+        ("reward = [3]", "a string or a list of strings"),
+        ('reward_weights = [1, "a"]', "a list of numbers"),
+        ("reward_weights = [true]", "a list of numbers"),
+        ("reward_weights = 2.0", "a list of numbers"),
         ("advantage_options = 3", "a table"),
     ],
 )
@@ -213,6 +232,26 @@ def test_paths_are_taken_from_the_folder_of_the_file(run_file, tmp_path):
     assert config.prompts == str(tmp_path / "data/p.jsonl")
     assert config.reward == f"{tmp_path / 'r.py'}:score"
     assert config.output_dir == "/abs"
+
+
+def test_several_rewards_and_their_weights_are_lists_in_the_file_and_on_the_command_line(
+    run_file, tmp_path
+):
+    text = 'model = "m"\nreward = ["a/r.py:right", "own.code:short"]\nreward_weights = [1, 0.5]\n'
+    config = load(run_file(text))
+    assert config.reward == (f"{tmp_path / 'a/r.py'}:right", "own.code:short")
+    assert config.reward_weights == (1.0, 0.5)
+    config = load(run_file(text), ["reward=['r.py:f', 'g:h']", "reward_weights=[2, -1]"])
+    assert (config.reward, config.reward_weights) == (("r.py:f", "g:h"), (2.0, -1.0))
+    config = load(run_file(text), ["reward_column=['right', 'short']"])
+    assert config.reward_column == ("right", "short")
+
+
+def test_a_list_in_python_is_the_tuple_that_a_checkpoint_has():
+    fields = {"reward": ["r:f", "r:g"], "reward_weights": [1.0, 2.0]}
+    config = Config(model="m", prompts="p", **fields)
+    assert config == Config(model="m", prompts="p", **{k: tuple(v) for k, v in fields.items()})
+    assert from_dict(json.loads(json.dumps(dataclasses.asdict(config))), "state.json") == config
 
 
 def test_a_hub_name_and_an_importable_reward_are_left_as_they_are(run_file):

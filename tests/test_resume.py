@@ -26,6 +26,8 @@ import numpy as np
 def noisy(completions, **_):
     time.sleep({pause})
     return [t.count("a") + random.random() / 99 + np.random.random() / 99 for t in completions]
+def short(completions, **_):
+    return [-len(t) - random.random() / 99 if "b" in t else None for t in completions]
 """
 
 
@@ -40,7 +42,7 @@ def one_thread():
 
 @pytest.fixture
 def run_file(letters, tmp_path):
-    """Write the TOML of a run; `kind` is online, lora or offline."""
+    """Write the TOML of a run; `kind` is online, lora, several rewards or offline."""
     prompts = [{"prompt": text} for text in ("ab", "bc", "cd", "de", "ef")]
     (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, prompts)))
     draw = np.random.default_rng(0)
@@ -59,6 +61,9 @@ def run_file(letters, tmp_path):
         source = f'prompts = "prompts.jsonl"\nreward = "{name}.py:noisy"\nbeta = 0.1'
         if kind == "offline":
             source = 'rollouts = "scored.parquet"'
+        if kind == "several":
+            both = f'reward = ["{name}.py:noisy", "{name}.py:short"]\nreward_weights = [1, 0.5]'
+            source = f'prompts = "prompts.jsonl"\nalgorithm = "gdpo"\n{both}'
         if kind == "lora":
             source += "\nlora_r = 2"
         path = tmp_path / f"{name}.toml"
@@ -101,7 +106,7 @@ def without_times(record):
     return {k: v for k, v in record.items() if not k.startswith(("time/", "speed/"))}
 
 
-@pytest.mark.parametrize("kind", ["online", "lora", "offline"])
+@pytest.mark.parametrize("kind", ["online", "lora", "several", "offline"])
 def test_a_killed_run_resumes_to_the_bits_of_one_that_was_not(run_file, tmp_path, kind):
     train(load(run_file("whole", kind)))
     killed = run_file("killed", kind, pause=0.15)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from gspo_rs.rollouts import Ragged, Rollouts
+from gspo_rs.rollouts import Ragged, Rollouts, summed
 
 rows = st.lists(st.lists(st.integers(-9, 9), max_size=5), max_size=9)
 
@@ -62,6 +62,23 @@ def test_selected_groups_keep_every_field_of_every_row(groups):
     assert found.truncated.tolist() == [False, True, False, True]
     assert found.group_ids == [30, 10]
     assert found.prompt_tokens is None
+
+
+def test_selected_groups_keep_each_of_several_rewards():
+    rewards = {"right": np.arange(5.0), "short": np.arange(5.0) / 4}
+    found = five_rollouts(**summed(rewards, [1.0, 8.0])).select([2, 0])
+    assert found.rewards["right"].tolist() == [3, 4, 0, 1]
+    assert found.rewards["short"].tolist() == [0.75, 1, 0, 0.25]
+    assert found.reward.tolist() == [9, 12, 0, 3]
+    with pytest.raises(ValueError, match=r"rewards\['short'\] has 4 entries, expected 5"):
+        five_rollouts(rewards={**rewards, "short": np.arange(4.0)})
+
+
+def test_a_single_reward_without_a_weight_stays_the_array_that_it_is():
+    reward = np.array([-0.0, 1.0])
+    assert summed({"right": reward})["reward"] is reward
+    assert "rewards" not in summed({"right": reward})
+    assert summed({"right": reward}, [2.0])["reward"].tolist() == [0, 2]
 
 
 def test_groups_can_be_selected_by_a_mask_and_all_left_out():

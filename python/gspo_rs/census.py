@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from gspo_rs.columns import as_names
+from gspo_rs.composed import preferring
 from gspo_rs.groups import Groups
+from gspo_rs.rollouts import summed
 from gspo_rs.row_columns import Floats
 from gspo_rs.source import KEY, NUMBER, Source, SourceLike, locate
 from gspo_rs.statistics import informative
@@ -64,7 +67,14 @@ class Census:
         return self.groups.n_groups
 
 
-def take_census(source: SourceLike, *, by: str | Sequence[str], reward: str = "reward") -> Census:
+def take_census(
+    source: SourceLike,
+    *,
+    by: str | Sequence[str],
+    reward: str | Sequence[str] = "reward",
+    reward_weights: Sequence[float] | None = None,
+    apart: bool = False,
+) -> Census:
     """Read only the ids and the rewards of a data set, check them, and count.
 
     Parameters
@@ -73,8 +83,14 @@ def take_census(source: SourceLike, *, by: str | Sequence[str], reward: str = "r
         Scored completions; see `gspo_rs.data.scan`.
     by : str or sequence of str
         The columns that name the group of a row.
-    reward : str
-        Column of the rewards: numbers or bools, null or NaN for an unscorable completion.
+    reward : str or sequence of str
+        Column of the rewards: numbers or bools, null or NaN for an unscorable completion. Several
+        are added up, leaving out what is unscorable.
+    reward_weights : sequence of float, optional
+        Of the columns in their sum; 1 by default.
+    apart : bool
+        Whether a group teaches something where its members differ in some reward that has a
+        weight, even if not in the sum: so it is for ``gdpo`` and ``borda``.
 
     Returns
     -------
@@ -101,11 +117,20 @@ def take_census(source: SourceLike, *, by: str | Sequence[str], reward: str = "r
     >>> census.n_rollouts, census.n_groups, census.n_uninformative
     (3, 2, 1)
     """
-    narrow = read_narrow(locate(source), by, reward)
+    located, names = locate(source), as_names(reward, "reward")
+    located.check([(name, NUMBER) for name in names[1:]])
+    narrow = read_narrow(located, by, names[0], [pl.col(n).cast(pl.Float64) for n in names[1:]])
+    others = zip(names[1:], narrow.beside, strict=True)
+    rewards = {names[0]: narrow.rewards} | {n: _finite(c, n, located) for n, c in others}
+    total = summed(rewards, reward_weights)["reward"]
+    if apart:
+        signal = preferring(list(rewards.values()), narrow.groups, reward_weights)
+    else:
+        signal = informative(total, narrow.groups)
     return Census(
         groups=narrow.groups,
-        n_unscorable=int(np.isnan(narrow.rewards).sum()),
-        n_uninformative=int((~informative(narrow.rewards, narrow.groups)).sum()),
+        n_unscorable=int(np.isnan(total).sum()),
+        n_uninformative=int((~signal).sum()),
     )
 
 
@@ -124,11 +149,16 @@ def read_narrow(
         raise ValueError(f"{source.name} has no rows")
     for i, key in enumerate(keys):
         _refuse(frame[f"key{i}"].is_null(), source, f"the group id {key!r} is null")
-    rewards = frame["reward"].fill_null(np.nan)
-    _refuse(rewards.is_infinite(), source, f"the reward {reward!r} is infinite")
+    rewards = _finite(frame["reward"], reward, source)
     groups = _groups(frame.select(f"key{i}" for i in range(len(keys))))
     found = frame.select(pl.col(f"beside{i}") for i in range(len(beside)))
-    return Narrow(groups, rewards.to_numpy(), found)
+    return Narrow(groups, rewards, found)
+
+
+def _finite(rewards: pl.Series, name: str, source: Source) -> Floats:
+    found = rewards.fill_null(np.nan)
+    _refuse(found.is_infinite(), source, f"the reward {name!r} is infinite")
+    return found.to_numpy()
 
 
 def _refuse(wrong: pl.Series, source: Source, problem: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gspo_rs.rollouts import Ragged, Rollouts
+from gspo_rs.rollouts import Ragged, Rollouts, summed
 from gspo_rs.source import FLOATS, INTEGERS, KEY, NUMBER, TEXT
 
 __all__ = ["Columns", "Cut"]
@@ -35,16 +35,18 @@ class Cut(NamedTuple):
 class Columns:
     """The names that the parts of a rollout have in a source.
 
-    Inside a `Cut` the columns go by the names of the parts, and the keys by key0, key1, …
+    Inside a `Cut` the columns go by the names of the parts, the keys by key0, key1, … and the
+    rewards by reward0, reward1, …; `weights` has one for each of these, or is None.
     """
 
     by: tuple[str, ...]
     prompt: str
     completion: str
-    reward: str
+    rewards: tuple[str, ...]
     old_logprobs: str | None = None
     prompt_tokens: str | None = None
     completion_tokens: str | None = None
+    weights: Sequence[float] | None = None
 
     @property
     def keys(self) -> list[str]:
@@ -56,7 +58,7 @@ class Columns:
         yield from ((key, name, KEY) for key, name in zip(self.keys, self.by, strict=True))
         yield "prompt", self.prompt, TEXT
         yield "completion", self.completion, TEXT
-        yield "reward", self.reward, NUMBER
+        yield from ((f"reward{i}", name, NUMBER) for i, name in enumerate(self.rewards))
         for part, kind in (
             ("old_logprobs", FLOATS),
             ("prompt_tokens", INTEGERS),
@@ -81,8 +83,14 @@ class Columns:
             If a prompt is null, a completion or list is null though the row has a reward, or a
             list holds a null or a log-probability that is not finite. Names the row of `source`.
         """
-        reward = cut.frame["reward"].fill_null(np.nan)
-        scored = reward.is_not_nan()
+        rewards = summed(
+            {
+                name: cut.frame[f"reward{i}"].fill_null(np.nan).to_numpy()
+                for i, name in enumerate(self.rewards)
+            },
+            self.weights,
+        )
+        scored = pl.Series(~np.isnan(rewards["reward"]))
         names = {part: f"column {name!r} of {source}" for part, name, _ in self.parts()}
         _refuse(cut, cut.frame["prompt"].is_null(), f"{names['prompt']} is null")
         for part in cut.frame.columns:
@@ -100,7 +108,7 @@ class Columns:
             offsets=cut.offsets,
             prompts=cut.frame["prompt"].to_list(),
             completions=cut.frame["completion"].fill_null("").to_list(),
-            reward=reward.to_numpy(),
+            **rewards,
             group_ids=firsts.to_series().to_list() if len(self.by) == 1 else firsts.rows(),
             **ragged,
         )
@@ -110,6 +118,14 @@ class Columns:
             found, expected = ragged["old_logprobs"].lengths, ragged["completion_tokens"].lengths
             problem = f"{names['old_logprobs']} has another length than the completion's tokens"
             _refuse(cut, pl.Series(found != expected), problem)
+
+
+def as_names(columns: str | Sequence[str], what: str) -> tuple[str, ...]:
+    """Return the names of one or several columns, refusing none and one that is named twice."""
+    names = (columns,) if isinstance(columns, str) else tuple(columns)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"{what} is {columns!r}; name each column once, and one at least")
+    return names
 
 
 def _refuse(cut: Cut, wrong: pl.Series, problem: str) -> None:

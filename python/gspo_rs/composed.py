@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from gspo_rs import _core
 from gspo_rs.groups import Groups
 from gspo_rs.row_columns import Floats, as_rewards, refuse_infinite, rows
+from gspo_rs.statistics import informative
 
 MEAN: Final = ("advantage", {"estimator": "mean"})
 
@@ -72,7 +73,18 @@ def borda(rewards: Sequence[Floats], groups: Groups, weights: ArrayLike | None) 
     return _weighted_columns(rewards, groups, ("advantage", percentile), shares)
 
 
-def weighted_sum(rewards: Sequence[Floats], weights: ArrayLike) -> Floats:
+def preferring(
+    rewards: Sequence[Floats], groups: Groups, weights: ArrayLike | None
+) -> NDArray[np.bool_]:
+    """Tell which groups have a signal in some reward that has a weight; shape (n_groups,)."""
+    found = np.zeros(groups.n_groups, dtype=bool)
+    for weight, column in zip(as_weights(weights, rewards), rewards, strict=True):
+        if weight:
+            found |= informative(column, groups)
+    return found
+
+
+def weighted_sum(rewards: Sequence[Floats], weights: ArrayLike | None) -> Floats:
     """Return one reward per row: the weighted sum of those that are scorable, else NaN."""
     shares = as_weights(weights, rewards)
     total = np.zeros_like(rewards[0])

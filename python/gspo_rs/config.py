@@ -4,9 +4,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gspo_rs.advantages import advantage
 from gspo_rs.presets import PRESETS, Algorithm, Loss, Reduction, chosen
-from gspo_rs.rules import broken
+from gspo_rs.rules import broken, contradicted
 
 
 class ConfigError(ValueError):
@@ -28,12 +27,18 @@ class Config:
         Receives `metrics.jsonl`, `checkpoint-<step>/` and `final/`.
     prompts : str, optional
         Parquet, JSONL or CSV of prompts (a path or glob) to sample completions for.
-    reward : str, optional
-        Reward function with TRL's signature, as `module:function` or `file.py:function`.
+    reward : str or tuple of str, optional
+        Reward function with TRL's signature, `module:function` or `file.py:function`; or several.
     rollouts : str or tuple of str, optional
         Parquet of scored completions: paths or globs.
-    prompt, completion, reward_column : str
-        Columns of the prompt's text, the completion's text and its reward.
+    prompt, completion : str
+        Columns of the prompt's text and of the completion's.
+    reward_column : str or tuple of str
+        Column of `rollouts` with the reward of a completion; or several.
+    reward_weights : tuple of float, optional
+        One for each reward, by default 1. The advantages `gdpo` and `borda` compare each reward by
+        itself, all else the weighted sum, which leaves out what is unscorable. Of one reward
+        `gdpo` is the z-score, standardised over the step.
     by : str or tuple of str
         Columns of `rollouts` that name the group of a row.
     old_logprobs_column : str, optional
@@ -154,11 +159,12 @@ class Config:
     model: str
     output_dir: str = "runs/gspo"
     prompts: str | None = None
-    reward: str | None = None
+    reward: str | tuple[str, ...] | None = None
     rollouts: str | tuple[str, ...] | None = None
     prompt: str = "prompt"
     completion: str = "completion"
-    reward_column: str = "reward"
+    reward_column: str | tuple[str, ...] = "reward"
+    reward_weights: tuple[float, ...] | None = None
     by: str | tuple[str, ...] = "prompt_id"
     old_logprobs_column: str | None = None
     prompt_tokens_column: str | None = None
@@ -237,6 +243,9 @@ class Config:
     eval_steps: int = 20
 
     def __post_init__(self) -> None:
+        for name, value in list(vars(self).items()):
+            if isinstance(value, list):  # a checkpoint, which is compared, has tuples
+                object.__setattr__(self, name, tuple(value))
         if fault := broken(self):
             raise ConfigError(fault)
         if self.algorithm not in PRESETS:
@@ -269,8 +278,9 @@ def resolve(config: Config) -> Config:
     Raises
     ------
     ConfigError
-        If neither or both of `prompts` and `rollouts` are given, one has a key of the other, the
-        loss does not read a field that is set, or the advantage or one of its options is not known.
+        If neither or both of `prompts` and `rollouts` are given, one has a key of the other, there
+        are more or fewer weights than rewards, the loss does not read a field that is set, or the
+        advantage or one of its options is not known.
 
     Examples
     --------
@@ -278,23 +288,9 @@ def resolve(config: Config) -> Config:
     >>> config.advantage, config.clip_low, config.reduction
     ('percentile', 0.0003, 'seq_mean')
     """
-    if (config.prompts is None) == (config.rollouts is None):
-        raise ConfigError("give either `prompts` (online) or `rollouts` (offline)")
-    if config.online and config.old_logprobs_column is not None:
-        raise ConfigError("old_logprobs_column is a column of `rollouts`; see old_logprobs")
-    if not config.online and config.reward is not None:
-        raise ConfigError("reward is a function for online runs; offline see reward_column")
-    if config.correction != "none" and (not config.online or config.old_logprobs == "sampler"):
-        raise ConfigError(
-            f"correction = {config.correction!r}: compares the sampler with a pass of the training"
-            " engine; it needs `prompts`, and old_logprobs = 'recompute' or 'auto'"
-        )
+    if fault := contradicted(config):
+        raise ConfigError(fault)
     try:
-        filled = dataclasses.replace(config, **chosen(dataclasses.asdict(config)))
+        return dataclasses.replace(config, **chosen(dataclasses.asdict(config)))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    try:
-        advantage([0.0, 1.0], [0, 0], filled.advantage or "", **filled.advantage_options)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"advantage = {filled.advantage!r}: {error}") from error
-    return filled

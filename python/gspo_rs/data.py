@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from gspo_rs.census import Census, take_census
-from gspo_rs.columns import Columns
+from gspo_rs.columns import Columns, as_names
 from gspo_rs.cuts import whole_groups
 from gspo_rs.prompts import Prompts, prompts
 from gspo_rs.rollouts import Rollouts
@@ -54,7 +54,8 @@ def rollouts(
     by: str | Sequence[str],
     prompt: str = "prompt",
     completion: str = "completion",
-    reward: str = "reward",
+    reward: str | Sequence[str] = "reward",
+    reward_weights: Sequence[float] | None = None,
     old_logprobs: str | None = None,
     prompt_tokens: str | None = None,
     completion_tokens: str | None = None,
@@ -78,8 +79,11 @@ def rollouts(
         The columns that name the group of a row.
     prompt, completion : str
         Columns of the texts.
-    reward : str
-        Column of the rewards: numbers or bools, null or NaN for an unscorable completion.
+    reward : str or sequence of str
+        Column of the rewards: numbers or bools, null or NaN for an unscorable completion. Several
+        are handed on as they are, with their sum.
+    reward_weights : sequence of float, optional
+        Of the columns in their sum, which leaves out what is unscorable; 1 by default.
     old_logprobs : str, optional
         Column of lists: the log-probability (nats) of each completion token under the policy
         that sampled it. Checked against `completion_tokens` if these are given too; otherwise
@@ -139,10 +143,18 @@ def rollouts(
     located = locate(source)
     keys = (by,) if isinstance(by, str) else tuple(by)
     columns = Columns(
-        keys, prompt, completion, reward, old_logprobs, prompt_tokens, completion_tokens
+        keys,
+        prompt,
+        completion,
+        as_names(reward, "reward"),
+        old_logprobs,
+        prompt_tokens,
+        completion_tokens,
+        reward_weights,
     )
     located.check([(name, kind) for _, name, kind in columns.parts()])
-    census = census or take_census(source, by=keys, reward=reward)
+    if census is None:
+        census = take_census(source, by=keys, reward=reward, reward_weights=reward_weights)
     if not 0 <= start <= census.n_groups:
         raise ValueError(f"start is {start}, but {located.name} has {census.n_groups} groups")
     order = np.random.default_rng(seed).permutation(census.n_groups) if shuffle else None

@@ -1,7 +1,7 @@
 """Evaluate: where the policy stands against the starting one on the same prompts."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +34,12 @@ class Yardstick:
 
 
 def rewards_of(
-    policy: Policy, prompts: Prompts, reward: RewardFunction, config: Config, *, draw: int
+    policy: Policy,
+    prompts: Prompts,
+    functions: Mapping[str, RewardFunction],
+    config: Config,
+    *,
+    draw: int,
 ) -> NDArray[np.float64]:
     """Sample completions of the prompts and score them, leaving every random generator as it was.
 
@@ -44,21 +49,21 @@ def rewards_of(
         Samples.
     prompts : Prompts
         One group each.
-    reward : callable
-        With TRL's signature.
+    functions : mapping of str to callable
+        With TRL's signature, by name.
     config : Config
-        Tells group size, lengths and sampling.
+        Tells group size, lengths, sampling and the weights of the rewards.
     draw : int
         Another one gives other completions of the same policy.
 
     Returns
     -------
     ndarray of float64, shape (n_prompts, num_generations)
-        NaN where unscorable, or the prompt was too long and dropped.
+        Of several their weighted sum. NaN where unscorable, or the prompt was too long and dropped.
     """
     seed = derived_seed(config.seed, "evaluate", draw)
     with _undisturbed(seed):
-        found = sample(policy, prompts, reward, config, seed=seed).rollouts
+        found = sample(policy, prompts, functions, config, seed=seed).rollouts
     rewards = np.full((len(prompts), config.num_generations), np.nan)
     rewards[np.asarray(found.group_ids, dtype=np.int64)] = found.reward.reshape(
         -1, config.num_generations

@@ -1,7 +1,7 @@
 """Harvest: batches of rollouts, sampled by the policy or read from scored completions."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from gspo_rs.config import Config, ConfigError
 from gspo_rs.policy import Policy
 from gspo_rs.prompts import Prompts
 from gspo_rs.rewards import RewardFunction, score
-from gspo_rs.rollouts import Rollouts
+from gspo_rs.rollouts import Rollouts, summed
 from gspo_rs.tokens import tokenise
 
 
@@ -36,7 +36,12 @@ class Harvest:
 
 
 def sample(
-    policy: Policy, prompts: Prompts, reward: RewardFunction, config: Config, *, seed: int
+    policy: Policy,
+    prompts: Prompts,
+    rewards: Mapping[str, RewardFunction],
+    config: Config,
+    *,
+    seed: int,
 ) -> Harvest:
     """Sample completions of some prompts and score them.
 
@@ -45,11 +50,11 @@ def sample(
     policy : Policy
         Samples.
     prompts : Prompts
-        One group each; the reward function is told their other columns.
-    reward : callable
-        With TRL's signature.
+        One group each; the reward functions are told their other columns.
+    rewards : mapping of str to callable
+        With TRL's signature, by name.
     config : Config
-        Tells group size, lengths and sampling.
+        Tells group size, lengths, sampling and the weights of the rewards.
     seed : int
         The completions follow from it.
 
@@ -76,17 +81,24 @@ def sample(
     generated = time.perf_counter()
     assert rollouts.group_ids is not None
     told = prompts.select(np.repeat(rollouts.group_ids, config.num_generations).tolist()).columns
-    rewards = score(reward, rollouts.prompts, rollouts.completions, told)
+    texts = rollouts.prompts, rollouts.completions
+    scores = {name: score(reward, *texts, told, name=name) for name, reward in rewards.items()}
     seconds = {
         "time/generate": generated - began,
         "time/score": time.perf_counter() - generated,
     }
     nothing = np.zeros(rollouts.n_rollouts, dtype=bool)
-    return Harvest(replace(rollouts, reward=rewards), nothing, seconds)
+    scored = replace(rollouts, **summed(scores, config.reward_weights))
+    return Harvest(scored, nothing, seconds)
 
 
 def online(
-    policy: Policy, prompts: Prompts, reward: RewardFunction, config: Config, *, start: int
+    policy: Policy,
+    prompts: Prompts,
+    rewards: Mapping[str, RewardFunction],
+    config: Config,
+    *,
+    start: int,
 ) -> Iterator[Harvest]:
     """Sample batch after batch without end, in a new order of the prompts every epoch.
 
@@ -96,10 +108,10 @@ def online(
         Samples with the weights it has when the batch is asked for.
     prompts : Prompts
         The data set.
-    reward : callable
-        With TRL's signature.
+    rewards : mapping of str to callable
+        With TRL's signature, by name.
     config : Config
-        Tells sizes, sampling and seed.
+        Tells sizes, sampling, weights and seed.
     start : int
         Batches to leave out, those of before.
 
@@ -113,7 +125,7 @@ def online(
     while True:
         rows = _visited(len(prompts.texts), range(batch * size, (batch + 1) * size), config)
         seed = derived_seed(config.seed, "sample", batch)
-        yield sample(policy, prompts.select(rows), reward, config, seed=seed)
+        yield sample(policy, prompts.select(rows), rewards, config, seed=seed)
         batch += 1
 
 
@@ -149,6 +161,7 @@ def offline(
             prompt=config.prompt,
             completion=config.completion,
             reward=config.reward_column,
+            reward_weights=config.reward_weights,
             old_logprobs=config.old_logprobs_column,
             prompt_tokens=config.prompt_tokens_column,
             completion_tokens=config.completion_tokens_column,

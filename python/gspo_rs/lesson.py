@@ -35,7 +35,8 @@ class Lesson:
     sampler_logprobs : Ragged of float32 or None
         As the sampler computed them, where the loss is corrected for it.
     rewards : ndarray of float64, shape (m,), or None
-        As given; read by a loss that compares the members of a group, with the next two.
+        As given, of several their sum; read by a loss that compares the members of a group, with
+        the next two.
     codes : ndarray of int64, shape (m,), or None
         The group of each sequence; the step holds whole groups.
     n_groups : int

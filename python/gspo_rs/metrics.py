@@ -26,7 +26,8 @@ def describe(minibatch: Minibatch) -> dict[str, float]:
     -------
     dict of str to float
         ``reward/*`` over the scored rollouts, ``adv/*``, ``group/*``, ``length/*`` in tokens,
-        ``dropped_*``, ``tokens`` and ``seqs`` trained on. NaN where there is nothing to describe.
+        ``dropped_*``, ``tokens`` and ``seqs`` trained on. Of several rewards ``reward/*`` is that
+        of their sum, and each has ``reward/<name>/mean``. NaN where there is nothing to describe.
     """
     scored = ~np.isnan(minibatch.rollouts.reward)
     truncated = minibatch.rollouts.truncated
@@ -69,6 +70,10 @@ def _rewards(minibatch: Minibatch) -> dict[str, float]:
         "reward/p90": float(high),
         "reward/within_std": float(np.sqrt(np.square(within).mean())),
         "reward/between_std": float(means.std()),
+        **{
+            f"reward/{name}/mean": _mean(column[~np.isnan(column)])
+            for name, column in (minibatch.rollouts.rewards or {}).items()
+        },
     }
 
 

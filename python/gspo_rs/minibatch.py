@@ -1,13 +1,14 @@
 """Minibatch: the groups of one optimizer step, their advantages, and what of them is trained on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gspo_rs.advantages import advantage
+from gspo_rs.advantages import OF_SEVERAL, advantage
+from gspo_rs.composed import preferring
 from gspo_rs.groups import Groups
 from gspo_rs.rollouts import Ragged, Rollouts
 from gspo_rs.statistics import informative
@@ -30,7 +31,8 @@ class Minibatch:
     lengths : ndarray of int64, shape (n,)
         Sampled tokens of each completion.
     informative : ndarray of bool, shape (n_groups,)
-        Whether the rewards of a group's rows that can be trained on differ.
+        Whether what the estimator compares, the reward or any of several, differs between the rows
+        of a group that can be trained on.
     counted : ndarray of bool, shape (n,)
         What the reduction's denominator counts.
     trained : ndarray of int64, shape (m,)
@@ -69,6 +71,7 @@ def prepare(
     *,
     too_long: NDArray[np.bool_] | None = None,
     renormalise: bool = False,
+    weights: Sequence[float] | None = None,
 ) -> Minibatch:
     """Compare the rollouts within their groups and choose what to train on.
 
@@ -85,6 +88,8 @@ def prepare(
         not there, since the advantages of what is trained on should still sum to zero.
     renormalise : bool
         Whether groups without signal leave the reduction's denominator.
+    weights : sequence of float, optional
+        Of the single rewards, for an estimator that takes several; 1 by default.
 
     Returns
     -------
@@ -101,14 +106,22 @@ def prepare(
     lengths = rollouts.completion_tokens.lengths
     scored = ~np.isnan(rollouts.reward)
     fits = np.ones(len(lengths), dtype=bool) if too_long is None else ~too_long
-    rewards = np.where(fits, rollouts.reward, np.nan)
-    signal = informative(rewards, groups)
+    if estimator in OF_SEVERAL:
+        # Where the sum ties the rewards that it is of may differ, and so teach something.
+        columns = list((rollouts.rewards or {"reward": rollouts.reward}).values())
+        columns = [np.where(fits, column, np.nan) for column in columns]
+        signal = preferring(columns, groups, weights)
+        found = advantage(np.stack(columns, axis=1), groups, estimator, weights=weights, **options)
+    else:
+        reward = np.where(fits, rollouts.reward, np.nan)
+        signal = informative(reward, groups)
+        found = advantage(reward, groups, estimator, **options)
     usable = scored & fits & (lengths > 0)
     with_signal = usable & signal[groups.codes]
     return Minibatch(
         rollouts=rollouts,
         groups=groups,
-        advantages=advantage(rewards, groups, estimator, **options),
+        advantages=found,
         lengths=lengths,
         informative=signal,
         counted=with_signal if renormalise else usable,

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gspo_rs.advantages import OF_SEVERAL, advantage
+
 Loss = Literal[
     "gspo",
     "gspo_token",
@@ -40,6 +42,7 @@ Algorithm = Literal[
     "qae",
     "maxrl",
     "pkpo",
+    "gdpo",
     "topx",
     "pl",
     "pairwise",
@@ -108,7 +111,8 @@ class Preset:
 
 
 # Sources: docs/losses.md. The percentile advantage of `gspo` is this project's: group-sensitive
-# preference. Where a paper changes the advantage only, the loss is that of GRPO or DAPO.
+# preference. Where a paper changes the advantage only, the loss is that of GRPO or DAPO. `gdpo`
+# is for several rewards; of one its formula is a z-score, standardised over the step.
 PRESETS = {
     "gspo": Preset("percentile", "gspo", "seq_mean"),
     "gspo_token": Preset("percentile", "gspo_token", "seq_mean"),
@@ -127,6 +131,7 @@ PRESETS = {
     "qae": Preset("quantile", "grpo", "token_mean", {"clip_high": 0.28}),
     "maxrl": Preset("maxrl", "grpo", "token_mean"),
     "pkpo": Preset("pkpo", "grpo", "seq_sum", {}, {"k": 4, "baseline": "leave_one_out"}),
+    "gdpo": Preset("gdpo", "grpo", "seq_mean"),
     "topx": Preset("top_fraction", "gspo", "seq_mean"),
     "pl": Preset("percentile", "plackett_luce", None),
     "pairwise": Preset("percentile", "pairwise", None),
@@ -152,8 +157,8 @@ def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If a field is given that the loss does not read, or two contradict one another; the
-        message begins with the field.
+        If a field is given that the loss does not read, two contradict one another, or the
+        advantage or one of its options is not known; the message begins with the field.
 
     Examples
     --------
@@ -181,6 +186,7 @@ def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     }
     _check(given, fields)
     _check_draws(given, fields)
+    _check_advantage(fields["advantage"], fields["advantage_options"])
     return fields
 
 
@@ -229,3 +235,12 @@ def _check_draws(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
             f"advantage_options k = {k}: draws of {k} tell nothing of a group of num_generations "
             f"= {size}; sample more, or draw fewer"
         )
+
+
+def _check_advantage(estimator: str, options: Mapping[str, Any]) -> None:
+    """Try the estimator, so that an unknown name or option is told before anything is sampled."""
+    pair = [[0.0], [1.0]] if estimator in OF_SEVERAL else [0.0, 1.0]
+    try:
+        advantage(pair, [0, 0], estimator, **options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"advantage = {estimator!r}: {error}") from error

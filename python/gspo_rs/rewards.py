@@ -94,6 +94,8 @@ def score(
     prompts: Sequence[str],
     completions: Sequence[str],
     columns: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    name: str | None = None,
 ) -> NDArray[np.float64]:
     """Call `reward_fn` once on all rollouts, and check what it answers.
 
@@ -105,6 +107,8 @@ def score(
         One pair per rollout.
     columns : mapping of str to sequence, each of length n, optional
         Further columns of the prompts' data, such as the right answer.
+    name : str, optional
+        What errors call the function; its own name by default.
 
     Returns
     -------
@@ -125,7 +129,7 @@ def score(
     >>> score(brevity, ["Hi."] * 3, ["Hello", "", "Hi"], {"limit": [10, 10, 10]})
     array([0.5, nan, 0.8])
     """
-    name = f"reward function {getattr(reward_fn, '__qualname__', type(reward_fn).__name__)}"
+    name = f"reward function {name or name_of(reward_fn)}"
     columns = columns or {}
     try:
         values: Any = reward_fn(prompts=prompts, completions=completions, **columns)
@@ -147,6 +151,51 @@ def score(
         ],
         dtype=np.float64,
     )
+
+
+def name_of(reward_fn: RewardFunction) -> str:
+    """Return the name of a function, or of the class of another callable.
+
+    Examples
+    --------
+    >>> name_of(np.mean)
+    'mean'
+    """
+    return getattr(reward_fn, "__name__", type(reward_fn).__name__)
+
+
+def named(
+    given: str | RewardFunction | Sequence[str | RewardFunction],
+) -> list[tuple[str, RewardFunction]]:
+    """Return reward functions with their names.
+
+    Parameters
+    ----------
+    given : str or callable, or sequence of these
+        One or several; a str is loaded.
+
+    Returns
+    -------
+    list of (str, callable)
+        In the order given; two may have one name.
+
+    Raises
+    ------
+    RewardError
+        If one cannot be loaded.
+
+    Examples
+    --------
+    >>> [name for name, _ in named(["statistics:fmean", np.median])]
+    ['fmean', 'median']
+    """
+    several = [given] if isinstance(given, str) or callable(given) else given
+    return [
+        (entry.rpartition(":")[2], load(entry))
+        if isinstance(entry, str)
+        else (name_of(entry), entry)
+        for entry in several
+    ]
 
 
 def _number(value: Any, name: str, *, row: int, prompt: str, completion: str) -> float:

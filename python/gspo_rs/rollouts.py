@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-__all__ = ["Ragged", "Rollouts"]
+from gspo_rs.composed import weighted_sum
+
+__all__ = ["Ragged", "Rollouts", "summed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +98,8 @@ class Rollouts:
         True where a completion was cut off by the token limit.
     group_ids : sequence, length n_groups, optional
         The key of each group; a tuple where several columns are the key.
+    rewards : mapping of str to ndarray of float64, each of shape (n,), optional
+        Where there are several, each by its name; `reward` is their weighted sum.
 
     Raises
     ------
@@ -127,12 +131,16 @@ class Rollouts:
     old_logprobs: Ragged | None = None
     truncated: NDArray[np.bool_] | None = None
     group_ids: Sequence[Any] | None = None
+    rewards: Mapping[str, NDArray[np.float64]] | None = None
 
     def __post_init__(self) -> None:
         steps = np.diff(self.offsets)
         if len(self.offsets) == 0 or self.offsets[0] != 0 or (steps <= 0).any():
             raise ValueError("offsets must rise strictly from 0, one step per group")
-        for name, entries in self._present().items():
+        present = self._present()
+        for name, column in present.pop("rewards", {}).items():
+            present[f"rewards[{name!r}]"] = column
+        for name, entries in present.items():
             expected = self.n_groups if name == "group_ids" else self.n_rollouts
             if len(entries) != expected:
                 raise ValueError(f"{name} has {len(entries)} entries, expected {expected}")
@@ -189,6 +197,40 @@ class Rollouts:
             raise ValueError(f"{name} of row {row} has {found} values for {expected} tokens")
 
 
+def summed(
+    rewards: Mapping[str, NDArray[np.float64]], weights: Sequence[float] | None = None
+) -> dict[str, Any]:
+    """Return the fields `reward` and `rewards` of rollouts.
+
+    Parameters
+    ----------
+    rewards : mapping of str to ndarray of float64, each of shape (n,)
+        One or more, by name; NaN where there is none.
+    weights : sequence of float, one per reward, optional
+        1 by default.
+
+    Returns
+    -------
+    dict
+        A single reward without a weight stays the array that it is, and is not one of several.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer or more weights than rewards, or a sum leaves the range of float64.
+
+    Examples
+    --------
+    >>> right, short = np.array([1.0, 0.0, np.nan]), np.array([0.5, np.nan, np.nan])
+    >>> summed({"right": right, "short": short}, [1.0, 2.0])["reward"]
+    array([ 2.,  0., nan])
+    """
+    columns = list(rewards.values())
+    if len(columns) == 1 and weights is None:
+        return {"reward": columns[0]}
+    return {"reward": weighted_sum(columns, weights), "rewards": dict(rewards)}
+
+
 def joined_ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return ``range(start, start + size)`` for each pair, joined.
 
@@ -206,4 +248,6 @@ def _taken(entries: Any, indices: NDArray[np.int64]) -> Any:
         return entries.rows(indices)
     if isinstance(entries, np.ndarray):
         return entries[indices]
+    if isinstance(entries, Mapping):
+        return {name: column[indices] for name, column in entries.items()}
     return [entries[index] for index in indices]

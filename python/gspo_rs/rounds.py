@@ -40,6 +40,7 @@ def minibatches(harvest: Harvest, config: Config) -> list[Minibatch]:
                 config.advantage_options,
                 too_long=harvest.too_long[rows],
                 renormalise=config.renormalise,
+                weights=config.reward_weights,
             )
         )
     return cuts

@@ -1,6 +1,7 @@
-"""Rules: what the numbers of a configuration may be."""
+"""Rules: what a configuration may say, number by number and taken together."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
@@ -27,6 +28,7 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
         lambda v: 0 <= v < float("inf"),
         "finite and not negative",
     ),
+    ("reward_weights", lambda v: all(map(math.isfinite, v)), "finite"),
 ]
 
 
@@ -55,4 +57,76 @@ def broken(config: object) -> str | None:
             value = getattr(config, name)
             if value is not None and not holds(value):
                 return f"{name} = {value!r}: must be {rule}"
+    return None
+
+
+def contradicted(config: Any) -> str | None:
+    """Return what of a configuration does not go together.
+
+    Parameters
+    ----------
+    config : Config
+        Not yet resolved.
+
+    Returns
+    -------
+    str or None
+        The first such fields and the remedy.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> contradicted(SimpleNamespace(prompts=None, rollouts=None))
+    'give either `prompts` (online) or `rollouts` (offline)'
+    """
+    if (config.prompts is None) == (config.rollouts is None):
+        return "give either `prompts` (online) or `rollouts` (offline)"
+    if config.online and config.old_logprobs_column is not None:
+        return "old_logprobs_column is a column of `rollouts`; see old_logprobs"
+    if not config.online and config.reward is not None:
+        return "reward is a function for online runs; offline see reward_column"
+    if config.correction != "none" and (not config.online or config.old_logprobs == "sampler"):
+        return (
+            f"correction = {config.correction!r}: compares the sampler with a pass of the training"
+            " engine; it needs `prompts`, and old_logprobs = 'recompute' or 'auto'"
+        )
+    if (weights := config.advantage_options.get("weights")) is not None:
+        return f"advantage_options weights = {weights!r}: rewards have theirs in reward_weights"
+    if config.online:
+        return None  # a function given in place of a name is not known here
+    names = config.reward_column
+    return unweighable(
+        "reward_column", [names] if isinstance(names, str) else names, config.reward_weights
+    )
+
+
+def unweighable(key: str, names: Sequence[str], weights: Sequence[float] | None) -> str | None:
+    """Return why rewards cannot be told apart or weighed.
+
+    Parameters
+    ----------
+    key : str
+        The field that names them.
+    names : sequence of str
+        Of the functions or columns.
+    weights : sequence of float or None
+        Those of `reward_weights`.
+
+    Returns
+    -------
+    str or None
+        What is wrong and the remedy.
+
+    Examples
+    --------
+    >>> unweighable("reward", ["right", "short"], [1.0])
+    'reward_weights = [1.0]: give 2, one for each of right, short'
+    """
+    if not names:
+        return f"{key} is empty; name one reward at least"
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        return f"{key} has two named {twice[0]}; rewards go by their names, so rename one"
+    if weights is not None and len(weights) != len(names):
+        told = f"give {len(names)}, one for each of {', '.join(names)}"
+        return f"reward_weights = {weights!r}: {told}"
     return None

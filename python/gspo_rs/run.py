@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gspo_rs import checkpoint, data, evaluate, rounds, step
 from gspo_rs import policy as policies
+from gspo_rs.advantages import OF_SEVERAL
 from gspo_rs.census import Census
 from gspo_rs.config import Config, ConfigError
 from gspo_rs.display import Display
@@ -21,7 +22,8 @@ from gspo_rs.minibatch import Minibatch
 from gspo_rs.optimizer import learning_rate, make_optimizer
 from gspo_rs.policy import Policy
 from gspo_rs.prompts import Prompts
-from gspo_rs.rewards import RewardFunction, load
+from gspo_rs.rewards import RewardFunction, named
+from gspo_rs.rules import unweighable
 
 _log = logging.getLogger("gspo_rs")
 _PATIENCE = 3
@@ -34,7 +36,7 @@ class Run:
     config: Config
     policy: Policy
     optimizer: torch.optim.Optimizer
-    reward: RewardFunction | None
+    rewards: Mapping[str, RewardFunction]
     data: Prompts | Census
     total: int
     frozen: Policy | None
@@ -48,22 +50,22 @@ class Run:
 
     @classmethod
     def begin(
-        cls, config: Config, reward: RewardFunction | None, found: checkpoint.Checkpoint | None
+        cls,
+        config: Config,
+        reward: RewardFunction | Sequence[RewardFunction] | None,
+        found: checkpoint.Checkpoint | None,
     ) -> "Run":
         """Load everything, from a checkpoint if there is one."""
+        rewards = _rewards(config, reward) if config.online else {}
         source = _data(config)
         n_groups = len(source) if isinstance(source, Prompts) else source.n_groups
-        if config.online and reward is None:
-            if config.reward is None:
-                raise ConfigError("reward is missing: name the function that scores completions")
-            reward = load(config.reward)
         policy = policies.load(config, None if found is None else found.model)
         optimizer = make_optimizer(policy, config)
         run = cls(
             config=config,
             policy=policy,
             optimizer=optimizer,
-            reward=reward,
+            rewards=rewards,
             data=source,
             total=_total(config, n_groups),
             frozen=policies.freeze(config) if rounds.needs_start(config) else None,
@@ -97,8 +99,7 @@ class Run:
     def _source(self) -> Iterator[Harvest]:
         if isinstance(self.data, Census):
             return offline(self.policy, self.config, self.data, start=self.batches)
-        assert self.reward is not None
-        return online(self.policy, self.data, self.reward, self.config, start=self.batches)
+        return online(self.policy, self.data, self.rewards, self.config, start=self.batches)
 
     def _learn(self, batch: Harvest) -> None:
         """Take the optimizer steps of one batch of rollouts."""
@@ -158,9 +159,8 @@ class Run:
         """Sample the starting policy's pool, which the comparisons measure against."""
         if not self.config.online or self.config.eval_size == 0:
             return
-        assert self.reward is not None
         prompts = _eval_prompts(self.config, self.data)
-        pool = evaluate.rewards_of(self.policy, prompts, self.reward, self.config, draw=0)
+        pool = evaluate.rewards_of(self.policy, prompts, self.rewards, self.config, draw=0)
         self.yardstick = evaluate.Yardstick(prompts, pool)
         self._record(evaluate.compare(pool, pool))
 
@@ -168,9 +168,8 @@ class Run:
         if self.yardstick is None:
             return {}
         began = time.perf_counter()
-        assert self.reward is not None
         prompts, pool = self.yardstick.prompts, self.yardstick.pool
-        rewards = evaluate.rewards_of(self.policy, prompts, self.reward, self.config, draw=1)
+        rewards = evaluate.rewards_of(self.policy, prompts, self.rewards, self.config, draw=1)
         return {**evaluate.compare(rewards, pool), "time/eval": time.perf_counter() - began}
 
     def _record(self, metrics: dict[str, float]) -> None:
@@ -193,12 +192,31 @@ class Run:
         )
 
 
+def _rewards(
+    config: Config, given: RewardFunction | Sequence[RewardFunction] | None
+) -> dict[str, RewardFunction]:
+    """Return the functions that score completions, those `given` or those that are named."""
+    functions = config.reward if given is None else given
+    if functions is None:
+        raise ConfigError("reward is missing: name the function that scores completions")
+    pairs = named(functions)
+    if fault := unweighable("reward", [name for name, _ in pairs], config.reward_weights):
+        raise ConfigError(fault)
+    return dict(pairs)
+
+
 def _data(config: Config) -> Prompts | Census:
     """Open the data: prompts, or what there is to learn from in scored completions."""
     if config.prompts is not None:
         return data.prompts(config.prompts, prompt=config.prompt)
     assert config.rollouts is not None
-    census = data.take_census(config.rollouts, by=config.by, reward=config.reward_column)
+    census = data.take_census(
+        config.rollouts,
+        by=config.by,
+        reward=config.reward_column,
+        reward_weights=config.reward_weights,
+        apart=config.advantage in OF_SEVERAL,
+    )
     _log.info(
         "%d rollouts in %d groups; %d groups without signal will be dropped, %d rewards missing",
         census.n_rollouts,

@@ -134,8 +134,9 @@ def _fitted(value: Any, hint: Any) -> Any:
     if origin is Literal:
         return value if isinstance(value, str) and value in get_args(hint) else None
     if origin is tuple:
-        strings = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
-        return tuple(value) if strings else None
+        kind = get_args(hint)[0]
+        fitted = [_fitted(v, kind) for v in value] if isinstance(value, list | tuple) else [None]
+        return None if None in fitted else tuple(fitted)
     if origin is dict:
         return dict(value) if isinstance(value, Mapping) else None
     if hint is float and type(value) is int:
@@ -148,7 +149,7 @@ def _named(hint: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(repr, get_args(hint)))}"
     if origin is tuple:
-        return "a list of strings"
+        return f"a list of {'strings' if get_args(hint)[0] is str else 'numbers'}"
     if origin is dict:
         return "a table"
     return {str: "a string", int: "an integer", float: "a number", bool: "true or false"}[hint]
@@ -167,13 +168,21 @@ def _placed(values: dict[str, Any], folder: Path) -> dict[str, Any]:
             placed[key] = tuple(map(place, value))
         elif value is not None:
             placed[key] = place(value)
-    source, colon, function = str(values.get("reward", "")).rpartition(":")
-    if colon and source.endswith(".py"):
-        placed["reward"] = f"{place(source)}:{function}"
+    rewards = values.get("reward", ())
+    if isinstance(rewards, str):
+        placed["reward"] = _function(rewards, folder)
+    elif rewards:
+        placed["reward"] = tuple(_function(spec, folder) for spec in rewards)
     # A hub name looks like a relative path; only a folder that is there is one.
     if "model" in values and (folder / values["model"]).is_dir():
         placed["model"] = place(values["model"])
     return placed
+
+
+def _function(spec: str, folder: Path) -> str:
+    """Take the file of a function from `folder`, if it names one."""
+    source, _, function = spec.rpartition(":")
+    return f"{folder / source}:{function}" if source.endswith(".py") else spec
 
 
 def changed(config: Config, other: Config, free: frozenset[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,15 +61,20 @@ class Result:
     metrics: dict[str, float]
 
 
-def train(config: Config, *, reward: RewardFunction | None = None, resume: bool = False) -> Result:
+def train(
+    config: Config,
+    *,
+    reward: RewardFunction | Sequence[RewardFunction] | None = None,
+    resume: bool = False,
+) -> Result:
     """Train a causal language model with groups.
 
     Parameters
     ----------
     config : Config
         What to train, on what, and how. Online with `prompts`, offline with `rollouts`.
-    reward : callable, optional
-        Reward function in place of the one that ``config.reward`` names.
+    reward : callable or sequence of callable, optional
+        Reward functions, of different names, in place of those that ``config.reward`` names.
     resume : bool
         Go on from the newest checkpoint in ``config.output_dir``, to weights that are bit-equal
         on a CPU to those of a run that was not stopped. Without one the run starts anew.
