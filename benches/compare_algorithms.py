@@ -48,8 +48,7 @@ CONTENDERS = {
     "rloo": {"algorithm": "rloo"},
     "listwise": {"algorithm": "listwise"},
 }
-# Both tasks have one reward, and gdpo is for several.
-ONCE = {name: {"algorithm": name} for name in PRESETS if name not in {*CONTENDERS, "gdpo"}}
+ONCE = {name: {"algorithm": name} for name in PRESETS if name not in CONTENDERS}
 RUNS = CONTENDERS | ONCE
 
 
