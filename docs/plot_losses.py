@@ -25,6 +25,7 @@ BAND, TOKEN = (0.999, 1.001), (0.0, 3.0)
 # Loss → its options and the ratios that are drawn.
 POLICY: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
     "gspo": ({}, BAND),
+    "gspo_token": ({}, BAND),
     "luspo": ({}, (0.995, 1.005)),
     "gmpo": ({}, TOKEN),
     "grpo": ({"dual_clip": 2.5}, TOKEN),
@@ -39,6 +40,7 @@ GROUP: dict[str, Callable[..., Any]] = {
     "pairwise": losses.pairwise_loss,
     "top_fraction": losses.top_fraction_loss,
     "dpo": losses.dpo_loss,
+    "ipo": losses.ipo_loss,
 }
 
 
