@@ -189,6 +189,10 @@ def test_a_wrong_rollout_is_refused_by_name():
         buffer.put("a", 0, None, policy_version=0, n_bytes=11)
     with pytest.raises(ValueError, match="policy_version is -1; it is a whole number of 0 to"):
         buffer.put("a", 0, None, policy_version=-1, n_bytes=1)
+    with pytest.raises(TypeError, match=r"policy_version is 1\.0; it is a whole number of 0 to"):
+        buffer.put("a", 0, None, policy_version=1.0, n_bytes=1)
+    with pytest.raises(ValueError, match=r"the id 'a\\udc80' is no Unicode"):
+        buffer.put("a", "a\udc80", None, policy_version=0, n_bytes=1)
     with pytest.raises(ValueError, match="n_bytes is -7; it is a whole number of 0 to"):
         buffer.put("a", 0, None, policy_version=0, n_bytes=-7)
     with pytest.raises(ValueError, match="size is -2; it is a whole number of 0 to"):
@@ -217,6 +221,10 @@ def test_a_damaged_state_is_refused_and_leaves_the_buffer_as_it_was():
     state = json.loads(good)
     state["held"][0]["rollouts"] *= 2
     with pytest.raises(ValueError, match="has a rollout twice"):
+        buffer.load_state_dict(state)
+    state = json.loads(good)
+    state["held"][0]["age"] = float("nan")
+    with pytest.raises(ValueError, match='"age" is NaN; it is a number of seconds'):
         buffer.load_state_dict(state)
     assert buffer.put("a", 1, None, policy_version=0) == "ready"
     assert buffer.get().payloads == ([1, 2], None)

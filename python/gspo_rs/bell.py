@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -38,9 +37,13 @@ class Bell(Generic[T]):
             self._changed.notify_all()
             # A copy: a task that is collected here takes itself off.
             for wake in tuple(self._waiting):
-                # A loop that was closed with a task in it runs no more: not the ringer's fault.
-                with suppress(RuntimeError):
-                    wake.get_loop().call_soon_threadsafe(_settle, wake)
+                loop = wake.get_loop()
+                try:
+                    loop.call_soon_threadsafe(_settle, wake)
+                except RuntimeError:
+                    # A loop closed with a task in it runs no more: not the ringer's fault.
+                    if not loop.is_closed():
+                        raise
 
     def wait(self, timeout: float | None) -> T:
         """Return what is there as soon as it is; `TimeoutError` after `timeout` seconds."""

@@ -158,7 +158,7 @@ class GroupBuffer:
             For the first rollout of a group of unknown size, a group that alone would exceed
             `max_bytes`, a negative number, or if `n_bytes` is missing. The buffer is as before.
         TypeError
-            If an id is neither an integer of 64 bits nor a string.
+            If an id is neither an integer of 64 bits nor a string, or a number is not whole.
         """
         if n_bytes is None:
             if self._limits["max_bytes"] is not None:
@@ -167,7 +167,7 @@ class GroupBuffer:
         rollout = (rollout_id, policy_version, n_bytes)
         try:
             status = self._core.put(group_id, rollout, payload, time.monotonic())
-        except OverflowError:
+        except (OverflowError, TypeError):
             check_whole(policy_version=policy_version, n_bytes=n_bytes)
             raise
         if status == "ready":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 
 __all__ = ["check_limits", "check_whole"]
@@ -35,7 +36,7 @@ def check_whole(**numbers: int) -> None:
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         Names the first.
 
     Examples
@@ -43,5 +44,10 @@ def check_whole(**numbers: int) -> None:
     >>> check_whole(policy_version=0, n_bytes=12)
     """
     for name, value in numbers.items():
-        if not 0 <= value <= LARGEST:
-            raise ValueError(f"{name} is {value!r}; it is a whole number of 0 to 2**63 - 1")
+        problem = f"{name} is {value!r}; it is a whole number of 0 to 2**63 - 1"
+        try:
+            number = operator.index(value)
+        except TypeError as error:
+            raise TypeError(problem) from error
+        if not 0 <= number <= LARGEST:
+            raise ValueError(problem)

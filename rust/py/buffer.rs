@@ -38,17 +38,23 @@ impl<'py> FromPyObject<'_, 'py> for Id {
 
     fn extract(id: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         if let Ok(text) = id.cast::<PyString>() {
-            return Ok(Self::Text(text.to_str()?.to_owned()));
+            let text = text.to_str().map_err(|error| {
+                PyValueError::new_err(format!("the id {} is no Unicode: {error}", shown(id)))
+            });
+            return Ok(Self::Text(text?.to_owned()));
         }
         id.extract().map(Self::Int).map_err(|_| {
-            let found = id
-                .repr()
-                .map_or_else(|_| "?".into(), |repr| repr.to_string());
             PyTypeError::new_err(format!(
-                "the id {found} is neither a string nor an integer of 64 bits"
+                "the id {} is neither a string nor an integer of 64 bits",
+                shown(id)
             ))
         })
     }
+}
+
+fn shown(id: Borrowed<'_, '_, PyAny>) -> String {
+    id.repr()
+        .map_or_else(|_| "?".into(), |repr| repr.to_string())
 }
 
 /// Groups of rollouts on their way from many producers to one trainer.

@@ -117,7 +117,7 @@ fn read_held(dict: &Bound<'_, PyDict>) -> PyResult<HeldState<Payload>> {
     Ok(HeldState {
         id: read_field(dict, "group_id")?,
         size: read_field(dict, "size")?,
-        age: read_field(dict, "age")?,
+        age: read_seconds(dict, "age")?,
         ready: read_field(dict, "ready")?,
         rollouts: rollouts.collect::<PyResult<_>>()?,
     })
@@ -146,7 +146,18 @@ fn read_totals(dict: &Bound<'_, PyDict>) -> PyResult<Totals> {
     for (name, count) in Totals::NAMES.iter().zip(&mut totals.counts) {
         *count = read_field(dict, name)?;
     }
-    totals.seconds_sum = read_field(dict, "seconds_sum")?;
-    totals.seconds_max = read_field(dict, "seconds_max")?;
+    totals.seconds_sum = read_seconds(dict, "seconds_sum")?;
+    totals.seconds_max = read_seconds(dict, "seconds_max")?;
     Ok(totals)
+}
+
+/// A time that has passed; a hair below 0 where two threads read the clock at once.
+fn read_seconds(dict: &Bound<'_, PyDict>, name: &str) -> PyResult<f64> {
+    let seconds: f64 = read_field(dict, name)?;
+    if seconds.is_finite() {
+        return Ok(seconds);
+    }
+    Err(wrong(&format!(
+        "{name:?} is {seconds}; it is a number of seconds"
+    )))
 }
