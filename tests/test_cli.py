@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from gspo_rs.cli import COMMANDS
 from gspo_rs.commands.train import train
 
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
@@ -14,32 +15,35 @@ def run(*arguments):
     return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_help_says_what_train_takes_without_loading_torch():
+def loaded_by(*arguments):
+    """What the program writes, and the modules that it has loaded then."""
     code = (
         "import sys; from gspo_rs.cli import app\n"
-        "try: app(['train', '--help'])\n"
-        "except SystemExit: pass\n"
-        "print('torch' in sys.modules, 'polars' in sys.modules)"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "--resume" in found.stdout
-    assert "--set" in found.stdout
-    assert found.stdout.split()[-2:] == ["False", "False"]
-
-
-def test_help_loads_nothing_that_a_command_needs():
-    code = (
-        "import sys; from gspo_rs.cli import app\n"
-        "try: app(['--help'])\n"
+        f"try: app({list(arguments)})\n"
         "except SystemExit: pass\n"
         "print('modules', *sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = found.stdout.rsplit("modules", 1)[1].split()
-    heavy = {"numpy", "torch", "transformers", "polars", "pandas", "pyarrow", "jinja2"}
-    assert "train" in found.stdout
-    assert not {*heavy, "rich.progress", "gspo_rs._core"} & set(loaded)
+    written, modules = found.stdout.rsplit("modules", 1)
+    return written, modules.split()
+
+
+HEAVY = {"numpy", "torch", "transformers", "polars", "pandas", "pyarrow", "jinja2", "rich.progress"}
+
+
+def test_help_loads_nothing_that_a_command_needs():
+    written, loaded = loaded_by("--help")
+    assert "train" in written
+    assert not {*HEAVY, "gspo_rs._core"} & set(loaded)
     assert not [name for name in loaded if name.startswith("gspo_rs.commands.")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_loads_nothing_that_it_needs_to_run(command):
+    written, loaded = loaded_by(command, "--help")
+    assert f"gspo-rs {command}" in written
+    assert COMMANDS[command].split(":")[0] in " ".join(written.split())
+    assert not {*HEAVY, "gspo_rs._core"} & set(loaded)
 
 
 @pytest.mark.parametrize(

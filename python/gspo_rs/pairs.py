@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
+from gspo_rs.choices import Strategy
 from gspo_rs.estimators import as_count
 from gspo_rs.groups import as_groups
 from gspo_rs.row_columns import as_rewards
-
-Strategy = Literal["best_worst", "all", "best_random"]
 
 
 def preference_pairs(

@@ -12,7 +12,6 @@ from gspo_rs.commands.parameters import (
     Verbose,
 )
 from gspo_rs.commands.written import tell
-from gspo_rs.files import best as files
 
 
 def best(
@@ -35,6 +34,8 @@ def best(
     n
         How many of each group; of tied ones, the first.
     """
+    from gspo_rs.files import best as files
+
     return tell(
         lambda: files.best(
             source,

@@ -6,7 +6,6 @@ from cyclopts import Parameter
 
 from gspo_rs.commands.parameters import By, Reward, Source, Target, Verbose
 from gspo_rs.commands.written import tell
-from gspo_rs.files import lists as files
 
 
 def lists(
@@ -25,6 +24,8 @@ def lists(
     once
         Columns that are the same in a whole group, such as the prompt.
     """
+    from gspo_rs.files import lists as files
+
     return tell(
         lambda: files.to_lists(source, target, by=by, once=once or [], reward=reward),
         target,

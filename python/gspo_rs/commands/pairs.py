@@ -1,5 +1,6 @@
 """`gspo-rs pairs`."""
 
+from gspo_rs.choices import Strategy
 from gspo_rs.commands.parameters import (
     By,
     Chat,
@@ -12,8 +13,6 @@ from gspo_rs.commands.parameters import (
     Verbose,
 )
 from gspo_rs.commands.written import tell
-from gspo_rs.files import pairs as files
-from gspo_rs.pairs import Strategy
 
 
 def pairs(
@@ -42,6 +41,8 @@ def pairs(
     seed
         For best_random.
     """
+    from gspo_rs.files import pairs as files
+
     return tell(
         lambda: files.pairs(
             source,

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gspo_rs import report as library
 from gspo_rs.commands.outcome import TOLD, interrupted, told
 from gspo_rs.commands.parameters import By, Reward, Verbose
 
@@ -42,6 +41,8 @@ def report(
     threshold
         Reward from which on a completion is right, for pass at k; 0 and 1 need none.
     """
+    from gspo_rs import report as library
+
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("gspo_rs").setLevel(logging.INFO)
     try:

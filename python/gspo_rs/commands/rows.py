@@ -6,7 +6,6 @@ from cyclopts import Parameter
 
 from gspo_rs.commands.parameters import Source, Target, Verbose
 from gspo_rs.commands.written import tell
-from gspo_rs.files import lists as files
 
 
 def rows(
@@ -23,6 +22,8 @@ def rows(
     once
         Columns that are lists of the group as a whole.
     """
+    from gspo_rs.files import lists as files
+
     return tell(
         lambda: files.to_rows(source, target, once=once or []),
         target,

@@ -1,19 +1,22 @@
 """`gspo-rs score`."""
 
+from __future__ import annotations
+
 import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from gspo_rs.choices import Layout
 from gspo_rs.commands.outcome import TOLD, interrupted, told
 from gspo_rs.commands.panics import quiet_panics
 from gspo_rs.commands.parameters import By, Reward, Verbose
-from gspo_rs.files.options import Layout
-from gspo_rs.files.score import Report
-from gspo_rs.files.score import score as score_files
+
+if TYPE_CHECKING:
+    from gspo_rs.files.outcome import Report
 
 
 def score(
@@ -52,6 +55,8 @@ def score(
     resume
         Go on where a run was killed.
     """
+    from gspo_rs.files.score import score as score_files
+
     given = source[0] if len(source) == 1 else source
     try:
         with quiet_panics(verbose=verbose):

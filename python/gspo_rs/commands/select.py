@@ -2,7 +2,6 @@
 
 from gspo_rs.commands.parameters import By, Keep, Reward, Source, Target, Verbose
 from gspo_rs.commands.written import tell
-from gspo_rs.files import selection
 
 
 def select(
@@ -15,6 +14,8 @@ def select(
     verbose: Verbose = False,
 ) -> int:
     """Choose rows by rules and write which they are: row numbers and digests of the files."""
+    from gspo_rs.files import selection
+
     return tell(
         lambda: selection.select(source, target, by=by, keep=keep, reward=reward),
         target,

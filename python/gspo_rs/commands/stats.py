@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich import box
@@ -13,7 +13,9 @@ from rich.table import Table
 
 from gspo_rs.commands.outcome import TOLD, interrupted, told
 from gspo_rs.commands.parameters import By, Reward, Source, Verbose
-from gspo_rs.files.summary import QUANTILES, Summary, summarize
+
+if TYPE_CHECKING:
+    from gspo_rs.files.summary import Summary
 
 NONE = "-"
 
@@ -39,6 +41,8 @@ def stats(
     json_
         Write a list of objects, for machines.
     """
+    from gspo_rs.files.summary import summarize
+
     try:
         found = summarize(source, by=by, reward=reward, per=per, threshold=threshold)
     except KeyboardInterrupt:
@@ -88,6 +92,8 @@ def parts(found: list[Summary], *, per: str) -> Table:
 
 
 def _sections(found: Summary, threshold: float) -> list[dict[str, str]]:
+    from gspo_rs.files.summary import QUANTILES
+
     labels = {0.0: "minimum", 0.5: "median", 1.0: "maximum"}
     values = dict(zip(QUANTILES, found.quantiles or (), strict=False))
     quantiles = {labels.get(q, f"quantile {q:g}"): _number(values.get(q)) for q in QUANTILES}

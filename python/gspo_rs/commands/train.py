@@ -8,7 +8,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from gspo_rs.commands.outcome import TOLD, interrupted, told
-from gspo_rs.runfile import load
 
 
 def train(
@@ -31,6 +30,8 @@ def train(
     verbose
         Show where an error comes from.
     """
+    from gspo_rs.runfile import load
+
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("gspo_rs").setLevel(logging.INFO)
     try:

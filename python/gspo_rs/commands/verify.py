@@ -5,7 +5,6 @@ from pathlib import Path
 
 from gspo_rs.commands.outcome import TOLD, interrupted, told
 from gspo_rs.commands.parameters import Verbose
-from gspo_rs.files.verify import verify as verify_output
 
 
 def verify(
@@ -21,6 +20,8 @@ def verify(
     target
         The folder that `gspo-rs score` has written.
     """
+    from gspo_rs.files.verify import verify as verify_output
+
     try:
         manifest = verify_output(target)
     except KeyboardInterrupt:

@@ -2,7 +2,6 @@
 
 from gspo_rs.commands.parameters import By, Keep, Prompt, Reward, Source, Target, Verbose
 from gspo_rs.commands.written import tell
-from gspo_rs.files import verl as files
 
 
 def verl(
@@ -32,6 +31,8 @@ def verl(
     split
         The part of the data.
     """
+    from gspo_rs.files import verl as files
+
     return tell(
         lambda: files.verl(
             source,

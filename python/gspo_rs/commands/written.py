@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gspo_rs.commands.outcome import TOLD, interrupted, told
-from gspo_rs.files.output import Written
+
+if TYPE_CHECKING:
+    from gspo_rs.files.output import Written
 
 
 def tell(write: Callable[[], Written], target: Path, *, verbose: bool) -> int:

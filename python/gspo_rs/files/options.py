@@ -6,16 +6,16 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 
 from gspo_rs.advantages import OF_SEVERAL, advantage
+from gspo_rs.choices import Layout
 from gspo_rs.files.keep import Rule, parse
 
-__all__ = ["COLUMNS", "ROW", "Layout", "Options", "options_of"]
+__all__ = ["COLUMNS", "ROW", "Options", "options_of"]
 
-Layout: TypeAlias = Literal["wide", "narrow"]
 
 COLUMNS: Final = ("rank", "percentile", "advantage", "group_size", "group_mean", "group_std")
 # The number of a row, in frames whose own columns may have any name.
