@@ -103,7 +103,8 @@ def as_several(rewards: ArrayLike) -> list[Floats]:
     found = np.asarray(rewards)
     if found.ndim != 2 or not found.shape[1]:
         raise ValueError(f"rewards have shape {found.shape}; several rewards have shape (n, k)")
-    columns = [as_rewards(column) for column in found.T]
+    # Views where they will do: whoever needs a column in one piece makes it when its turn comes.
+    columns = list(found.T) if found.dtype == float else [as_rewards(c) for c in found.T]
     for column in columns:
         refuse_infinite(column)
     return columns
@@ -129,6 +130,7 @@ def _weighted_columns(
             dropped = np.isnan(term)
             term *= weight
             total += term
+            del term  # or it would be held while the next one is computed
     _refuse_overflow(total, dropped, "weighted sum of the advantages")
     return total
 
