@@ -23,11 +23,13 @@ def test_compiled_layers_give_the_same_gradients_and_are_not_used_to_sample(stor
         load(resolve(Config(model=str(stories), rollouts="r", torch_compile=on)))
         for on in (False, True)
     )
+    for policy in (plain, compiled):
+        policy.model.double()  # Llama takes its norms in float32 all the same
     for shape in shapes:
         for one, other in zip(
             gradients(compiled.model, shape), gradients(plain.model, shape), strict=True
         ):
-            torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * float(other.abs().max()))
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-6 * float(other.abs().max()))
     assert list(compiled.model.state_dict()) == list(plain.model.state_dict())
     compilations = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     assert compilations > 0
