@@ -46,24 +46,14 @@ impl Rows {
         let column = batch.column(reward);
         let rewards = cast(column, &DataType::Float64).map_err(source)?;
         let rewards = rewards.as_primitive::<Float64Type>();
-        let rewards = Float64Array::from_iter_values(filled(rewards));
+        let filled = rewards.iter().map(|reward| match reward {
+            Some(reward) if !reward.is_nan() => reward,
+            _ => f64::NAN,
+        });
+        let rewards = Float64Array::from_iter_values(filled);
         refuse(&rewards, column, settings, first_row)?;
         Ok(Self { keys, rewards })
     }
-}
-
-/// The rewards, NaN for a null, and one NaN for all.
-fn filled(rewards: &Float64Array) -> impl Iterator<Item = f64> {
-    let one = |reward: f64| if reward.is_nan() { f64::NAN } else { reward };
-    let nulls = rewards.nulls().filter(|nulls| nulls.null_count() > 0);
-    rewards
-        .values()
-        .iter()
-        .enumerate()
-        .map(move |(row, &reward)| match nulls {
-            Some(nulls) if nulls.is_null(row) => f64::NAN,
-            _ => one(reward),
-        })
 }
 
 /// The places of the keys and of the reward.
@@ -85,14 +75,6 @@ fn refuse(
             || (whole && value.abs() >= 2.0_f64.powi(53))
             || (settings.refuse_negative && value < 0.0)
     };
-    // Without a branch a value, until there is one to be found.
-    if !rewards
-        .values()
-        .iter()
-        .fold(false, |found, &value| found | wrong(value))
-    {
-        return Ok(());
-    }
     let Some(row) = rewards.values().iter().position(|&value| wrong(value)) else {
         return Ok(());
     };

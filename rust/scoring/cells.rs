@@ -5,7 +5,7 @@ use super::dictionary::Dictionary;
 use super::hybrid;
 
 /// More values than that, and a dictionary would hardly be smaller than the values.
-const ENTRIES: usize = 1 << hybrid::WIDEST;
+pub(super) const ENTRIES: usize = 1 << hybrid::WIDEST;
 
 /// The cells of one column.
 pub(super) enum Cells {

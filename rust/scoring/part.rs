@@ -131,16 +131,15 @@ impl Part {
         let found: Vec<(u64, bool)> = found.map(|g| self.put_group(g, first, results)).collect();
         let sizes = groups.clone().map(|g| u64::from(starts[g + 1] - starts[g]));
         let of_group = |column: &[f64], g: usize| column[starts[g] as usize - first].to_bits();
-        let Shared {
-            size,
-            scored,
-            mean,
-            std,
-        } = &mut self.shared;
-        size.extend(sizes);
-        scored.extend(found.iter().map(|&(scored, _)| scored));
-        mean.extend(groups.clone().map(|g| of_group(results.mean, g)));
-        std.extend(groups.clone().map(|g| of_group(results.std, g)));
+        let shared = &mut self.shared;
+        shared.size.extend(sizes);
+        let scored = found.iter().map(|&(scored, _)| scored);
+        shared.scored.extend(scored);
+        let (mean, std) = (results.mean, results.std);
+        shared
+            .mean
+            .extend(groups.clone().map(|g| of_group(mean, g)));
+        shared.std.extend(groups.clone().map(|g| of_group(std, g)));
         found.iter().filter(|&&(_, differs)| !differs).count()
     }
 
@@ -174,9 +173,8 @@ impl Part {
             mean,
             std,
         } = &mut self.shared;
-        [size, scored, mean, std]
-            .into_par_iter()
-            .for_each(ByGroup::settle);
+        let numbers = [size, scored, mean, std].into_par_iter();
+        numbers.for_each(ByGroup::settle);
     }
 
     /// What the row is told.

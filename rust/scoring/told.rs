@@ -2,13 +2,10 @@
 
 use std::ops::Range;
 
-use super::cells::Cells;
+use super::cells::{Cells, ENTRIES};
 use super::dictionary::ByGroup;
 use super::part::Part;
 use super::{Scored, percentile, rank};
-
-/// More codes than that are not worth a table of their own for some rows.
-const CODES: usize = 1 << 16;
 
 /// The columns that are written.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +85,7 @@ fn by_group(groups: &[u32], shared: &ByGroup, cell: impl Fn(u64) -> Option<u64>)
 fn ranks(twice: Vec<u32>) -> Cells {
     let cell = |&twice: &u32| rank(twice).map(f64::to_bits);
     let highest = twice.iter().copied().max().unwrap_or(0);
-    if highest as usize >= CODES {
+    if highest as usize >= ENTRIES {
         return Cells::of(&twice, cell);
     }
     Cells::Coded {
@@ -133,7 +130,7 @@ fn starts(scored: &[u64]) -> Option<Vec<u32>> {
         u32::try_from(start).ok()
     });
     let starts: Option<Vec<u32>> = starts.collect();
-    starts.filter(|_| all <= CODES as u64)
+    starts.filter(|_| all <= ENTRIES as u64)
 }
 
 /// NaN is null.
