@@ -1,6 +1,7 @@
 """Where tests find real data, models and golden values: a folder beside the checkout."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,20 @@ def shared() -> Path:
 def stories(shared: Path) -> Path:
     """The directory of the 260 K parameter story model."""
     return shared / "models" / "stories260K"
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute as processes with one thread do: more of them order sums otherwise.
+
+    It also spares models this small the waiting of threads for one another.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,15 @@ import time
 import numpy as np
 import polars as pl
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from gspo_rs import checkpoint, metrics
 from gspo_rs.config import ConfigError
 from gspo_rs.runfile import load
 from gspo_rs.train import train
+
+# As the killed processes compute.
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # Draws from both global generators, as rewards of other people may.
 REWARD = """
@@ -29,15 +31,6 @@ def noisy(completions, **_):
 def short(completions, **_):
     return [-len(t) - random.random() / 99 if "b" in t else None for t in completions]
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Compute as the killed processes do: the number of threads decides the order of sums."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

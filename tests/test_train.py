@@ -20,20 +20,13 @@ from gspo_rs.step import TrainingDivergedError
 from gspo_rs.tokens import LengthError
 from gspo_rs.train import train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PROMPTS = ["ab", "bc", "cd", "de", "ef", "fg"]
 
 
 def share_of_a(completions, **_):
     return [text.count("a") / max(len(text), 1) for text in completions]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Spare models this small the waiting of threads for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

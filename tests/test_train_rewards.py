@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.torch import load_file
 
@@ -15,6 +14,8 @@ from gspo_rs import metrics, step
 from gspo_rs.config import Config, ConfigError
 from gspo_rs.rewards import RewardError
 from gspo_rs.train import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 WEIGHTS = (1.0, -0.25)
 COLUMNS = ("many_a", "length")
@@ -26,15 +27,6 @@ def many_a(completions, **_):
 
 def length(completions, **_):
     return [None if text.startswith("b") else len(text) for text in completions]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Spare models this small the waiting of threads for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def scored(path):
