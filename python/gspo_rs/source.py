@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import glob
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,21 +12,12 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
+from gspo_rs.formats import scan_files
+from gspo_rs.paths import files_of, remote
+
 __all__ = ["Source", "SourceLike", "locate"]
 
 SourceLike: TypeAlias = "str | Path | Sequence[str | Path] | pl.LazyFrame | pl.DataFrame"
-
-# Every row is looked at for its type: a column that is null for the first hundred rows of a
-# JSONL file, or an id that turns from 7 to "7b" in a CSV, is told at the start.
-SCANNERS: Mapping[str, Callable[[list[str]], pl.LazyFrame]] = {
-    ".parquet": lambda files: pl.scan_parquet(files, glob=False),
-    ".jsonl": lambda files: pl.scan_ndjson(files, infer_schema_length=None),
-    ".ndjson": lambda files: pl.scan_ndjson(files, infer_schema_length=None),
-    ".csv": lambda files: pl.scan_csv(files, glob=False, infer_schema_length=None),
-    ".arrow": lambda files: pl.scan_ipc(files, glob=False),
-    ".ipc": lambda files: pl.scan_ipc(files, glob=False),
-    ".feather": lambda files: pl.scan_ipc(files, glob=False),
-}
 
 # Bytes of rows that Polars may read before they are taken, and the number of rows that it is
 # asked for while their size is not known.
@@ -196,67 +186,6 @@ def locate(source: SourceLike) -> Source:
     files = files_of([str(path) for path in given])
     name = str(given[0]) if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"
     return Source(scan_files(files), name, tuple(files))
-
-
-def files_of(paths: Sequence[str]) -> list[str]:
-    """List the files that paths, globs and folders stand for.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file is not there, or no file matches.
-    ValueError
-        If no path is given.
-    """
-    files = [file for path in paths for file in _matches(path)]
-    if not files:
-        raise ValueError("the list of files is empty")
-    return files
-
-
-def remote(path: str) -> bool:
-    """Tell whether `path` is an address, such as ``s3://bucket/file.parquet``."""
-    return "://" in path
-
-
-def scan_files(files: list[str]) -> pl.LazyFrame:
-    """Scan files of one format."""
-    suffixes = sorted({Path(file).suffix.lower() for file in files})
-    if len(suffixes) > 1:
-        raise ValueError(f"files of several formats, {', '.join(suffixes)}; give one at a time")
-    if suffixes[0] not in SCANNERS:
-        known = ", ".join(SCANNERS)
-        raise ValueError(f"cannot tell the format of {files[0]!r} by its suffix; known: {known}")
-    return SCANNERS[suffixes[0]](files)
-
-
-def _matches(path: str) -> list[str]:
-    """Return the file `path`, or the files that it matches as a glob."""
-    if Path(path).is_dir():
-        return _below(Path(path))
-    # First, because brackets are legal in file names.
-    if Path(path).is_file():
-        return [path]
-    if not glob.has_magic(path):
-        raise FileNotFoundError(f"no such file: {path}")
-    # Not `Path.glob`, which takes no absolute pattern.
-    matches = glob.glob(path, recursive=True)  # noqa: PTH207
-    found = sorted(file for file in matches if Path(file).is_file())
-    if not found:
-        raise FileNotFoundError(f"no file matches {path}")
-    return found
-
-
-def _below(folder: Path) -> list[str]:
-    """Return the files of known formats below a folder; hidden ones are not looked at."""
-    found = []
-    for file in sorted(folder.rglob("*")):
-        hidden = any(part[0] in "._" for part in file.relative_to(folder).parts)
-        if file.suffix.lower() in SCANNERS and file.is_file() and not hidden:
-            found.append(str(file))
-    if not found:
-        raise FileNotFoundError(f"no file below {folder} is one of {', '.join(SCANNERS)}")
-    return found
 
 
 def _inner(found: pl.DataType) -> pl.DataType:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
-from gspo_rs.source import KEY, NUMBER, Source, SourceLike, files_of, remote, scan_files
+from gspo_rs.formats import scan_files
+from gspo_rs.paths import files_of, remote
+from gspo_rs.source import KEY, NUMBER, Source, SourceLike
 
 __all__ = ["Input", "Stamp", "inputs_of", "unchanged"]
 

@@ -9,7 +9,8 @@ import polars as pl
 
 from gspo_rs.files.manifest import InputEntry, Manifest, OutputEntry, load
 from gspo_rs.files.options import COLUMNS, ROW
-from gspo_rs.source import remote, scan_files
+from gspo_rs.formats import scan_files
+from gspo_rs.paths import remote
 
 __all__ = ["scan"]
 

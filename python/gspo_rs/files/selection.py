@@ -19,7 +19,8 @@ from gspo_rs.census import read_narrow
 from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.options import ROW
 from gspo_rs.files.output import Written
-from gspo_rs.source import Source, SourceLike, locate, scan_files
+from gspo_rs.formats import scan_files
+from gspo_rs.source import Source, SourceLike, locate
 
 __all__ = [
     "Selection",
