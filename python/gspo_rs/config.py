@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from gspo_rs.presets import PRESETS, Algorithm, Loss, Reduction, chosen
 from gspo_rs.rules import broken, contradicted
+from gspo_rs.synonyms import ALGORITHMS, listed
 
 
 class ConfigError(ValueError):
@@ -249,7 +250,8 @@ class Config:
         if fault := broken(self):
             raise ConfigError(fault)
         if self.algorithm not in PRESETS:
-            raise ConfigError(f"algorithm = {self.algorithm!r}: must be one of {list(PRESETS)}")
+            known = listed(self.algorithm, PRESETS, ALGORITHMS)
+            raise ConfigError(f"algorithm = {self.algorithm!r}: must be one of {known}")
 
     @property
     def online(self) -> bool:

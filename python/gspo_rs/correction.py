@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gspo_rs.layout import LOG_RATIO_BOUND, Layout, bounded_exp
+from gspo_rs.synonyms import listed
 
 __all__ = ["Correction", "mismatch_metrics", "off_policy_mask", "sampler_correction"]
 
@@ -99,7 +100,7 @@ def sampler_correction(
     tensor([1.0000, 1.0000, 1.6487])
     """
     if mode not in get_args(Correction):
-        raise ValueError(f"mode is {mode!r}; one of {', '.join(get_args(Correction))}")
+        raise ValueError(f"mode is {mode!r}; one of {listed(mode, get_args(Correction))}")
     low, high = (b if x is None else x for x, b in zip((low, high), BOUNDS[mode], strict=True))
     if not 0 <= low <= high:
         raise ValueError(f"low={low}, high={high}: should be 0 <= low <= high")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gspo_rs.diagnostics import Level
 from gspo_rs.layout import LOG_RATIO_BOUND, Layout, bounded_exp
+from gspo_rs.synonyms import listed
 
 __all__ = ["Estimator", "kl_penalty"]
 
@@ -113,7 +114,8 @@ def _check(estimator: str, old_logprobs: Tensor | None, level: str) -> None:
             "use 'k3_is', or 'k2', which has the gradient of the reverse KL"
         )
     if estimator not in ("k2", "k3", "k3_is"):
-        raise ValueError(f"unknown estimator {estimator!r}; one of k3_is, k3, k2")
+        known = listed(estimator, ("k3_is", "k3", "k2"))
+        raise ValueError(f"unknown estimator {estimator!r}; one of {known}")
     if estimator == "k3_is" and old_logprobs is None:
         raise ValueError("estimator 'k3_is' needs old_logprobs, those of the policy that sampled")
     if level not in ("token", "sequence"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 from typing import Any, Final
+
+from gspo_rs import synonyms
 
 # An option without a default.
 REQUIRED: Final = ...
@@ -42,14 +43,14 @@ CHOICES = {
 def resolve(estimator: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return all options of `estimator`, those given checked."""
     if estimator not in ESTIMATORS:
-        near = difflib.get_close_matches(estimator, ESTIMATORS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
+        hint = synonyms.did_you_mean(estimator, ESTIMATORS, synonyms.ADVANTAGES) or "."
         raise ValueError(f"no estimator {estimator!r}{hint} There are: {', '.join(ESTIMATORS)}")
     defaults = ESTIMATORS[estimator]
     has = ", ".join(map(_shown, defaults, defaults.values())) or "none"
     for name in given:
         if name not in defaults:
-            raise TypeError(f"{estimator} has no option {name!r}; it has {has}")
+            hint = synonyms.did_you_mean(name, defaults, synonyms.OPTIONS)
+            raise TypeError(f"{estimator} has no option {name!r}; it has {has}{hint}")
     options = defaults | given
     for name, value in options.items():
         if value is REQUIRED:
@@ -68,7 +69,7 @@ def _shown(name: str, default: Any) -> str:
 
 def _check(estimator: str, name: str, value: Any) -> None:
     if name in CHOICES and value not in CHOICES[name]:
-        raise ValueError(f"{name} is {value!r}; use one of {', '.join(CHOICES[name])}")
+        raise ValueError(f"{name} is {value!r}; use one of {synonyms.listed(value, CHOICES[name])}")
     if name == "ddof" or (name == "k" and estimator != "quantile"):
         lowest = 0 if name == "ddof" else 1
         as_count(name, value, lowest=lowest)

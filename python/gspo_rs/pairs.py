@@ -12,6 +12,7 @@ from gspo_rs.choices import Strategy
 from gspo_rs.estimators import as_count
 from gspo_rs.groups import as_groups
 from gspo_rs.row_columns import as_rewards
+from gspo_rs.synonyms import listed
 
 
 def preference_pairs(
@@ -64,7 +65,8 @@ def preference_pairs(
            [2, 0]])
     """
     if strategy not in get_args(Strategy):
-        raise ValueError(f"strategy is {strategy!r}; use one of {', '.join(get_args(Strategy))}")
+        known = listed(strategy, get_args(Strategy))
+        raise ValueError(f"strategy is {strategy!r}; use one of {known}")
     if not margin >= 0:
         raise ValueError(f"margin is {margin}; it is not negative")
     draws = as_count("seed", seed, lowest=0) % 2**64

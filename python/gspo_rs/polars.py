@@ -19,6 +19,7 @@ from gspo_rs.groups import Groups
 from gspo_rs.rollouts import Rollouts
 from gspo_rs.row_columns import Floats, rows
 from gspo_rs.statistics import TIES, Ties
+from gspo_rs.synonyms import listed
 
 __all__ = ["FrameNamespace", "LazyFrameNamespace", "RewardNamespace"]
 
@@ -62,7 +63,7 @@ class RewardNamespace:
         [2.0, 1.0, 1.0]
         """
         if method not in TIES:
-            raise ValueError(f"method is {method!r}; use one of {', '.join(TIES)}")
+            raise ValueError(f"method is {method!r}; use one of {listed(method, TIES)}")
         return self._one(by, null_ids, ("rank", {"method": method}))
 
     def percentile(self, by: By | None = None, *, null_ids: NullIds = "error") -> pl.Expr:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from gspo_rs.advantages import OF_SEVERAL, advantage
+from gspo_rs.synonyms import FIELDS, listed
 
 Loss = Literal[
     "gspo",
@@ -166,6 +167,8 @@ def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     >>> fields["loss"], fields["clip_low"], fields["clip_high"], fields["tau_pos"]
     ('grpo', 0.1, 0.28, None)
     """
+    for name, words in (("algorithm", Algorithm), ("loss", Loss), ("reduction", Reduction)):
+        _refuse_unknown(name, given.get(name), get_args(words))
     preset = PRESETS[given["algorithm"]]
     loss = given.get("loss") or preset.loss
     defaults = dict(OPTIONS[loss])
@@ -188,6 +191,11 @@ def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     _check_draws(given, fields)
     _check_advantage(fields["advantage"], fields["advantage_options"])
     return fields
+
+
+def _refuse_unknown(name: str, value: Any, known: tuple[str, ...]) -> None:
+    if value is not None and value not in known:
+        raise ValueError(f"{name} = {value!r}: must be one of {listed(value, known, FIELDS[name])}")
 
 
 def _option(name: str, value: Any, loss: str, defaults: Mapping[str, Any]) -> Any:

@@ -6,11 +6,13 @@ and ranks cannot change it.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from gspo_rs.synonyms import REDUCTIONS, listed
 
 __all__ = ["Reduction", "distributed_weights", "sequence_weights", "step_counts"]
 
@@ -105,10 +107,8 @@ def sequence_weights(
     elif reduction == "seq_sum":
         denominator = n_sequences
     else:
-        raise ValueError(
-            f"unknown reduction {reduction!r}; one of seq_mean, token_mean, prompt_mean, "
-            "constant, seq_sum"
-        )
+        known = listed(reduction, get_args(Reduction), REDUCTIONS)
+        raise ValueError(f"unknown reduction {reduction!r}; one of {known}")
     return torch.where(live, 1.0 / torch.where(live, denominator, 1.0), 0.0)
 
 

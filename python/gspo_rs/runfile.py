@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from gspo_rs.config import Config, ConfigError
+from gspo_rs.synonyms import CHOICES, FIELDS, did_you_mean
 
 # Fields that hold a path or glob of their own.
 _PATHS = ("output_dir", "prompts", "rollouts", "spill_directory", "eval_prompts")
@@ -121,7 +122,9 @@ def _checked(key: str, value: object, place: str) -> Any:
     if value is None and type(None) in _choices(hints[key]):
         return None
     expected = " or ".join(_named(h) for h in _choices(hints[key]) if h is not type(None))
-    raise ConfigError(f"{place}: {key} = {value!r}: expected {expected}")
+    known = [word for h in _choices(hints[key]) if get_origin(h) is Literal for word in get_args(h)]
+    hint = did_you_mean(value, known, FIELDS.get(key, CHOICES))
+    raise ConfigError(f"{place}: {key} = {value!r}: expected {expected}{hint}")
 
 
 def _choices(hint: object) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from gspo_rs import _core
 from gspo_rs.groups import Groups, as_groups
 from gspo_rs.row_columns import Floats, as_rewards, rows
+from gspo_rs.synonyms import listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -98,7 +99,7 @@ def rank(rewards: ArrayLike, groups: Any, method: Ties = "average") -> Floats:
     array([1.5, 2. , 3. , 1. , 1.5])
     """
     if method not in TIES:
-        raise ValueError(f"method is {method!r}; use one of {', '.join(TIES)}")
+        raise ValueError(f"method is {method!r}; use one of {listed(method, TIES)}")
     return rows(rewards, groups, [("rank", {"method": method})])[0]
 
 

@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 
 from gspo_rs.advantages import OF_SEVERAL, advantage
 from gspo_rs.choices import Layout
 from gspo_rs.files.keep import Rule, parse
+from gspo_rs.synonyms import listed
 
 __all__ = ["COLUMNS", "ROW", "Options", "options_of"]
 
@@ -81,7 +82,7 @@ def options_of(
     if not keys or len(set(keys)) < len(keys):
         raise ValueError(f"`by` is {by!r}; it names at least one column, and none twice")
     if layout not in ("wide", "narrow"):
-        raise ValueError(f"layout is {layout!r}; use 'wide' or 'narrow'")
+        raise ValueError(f"layout is {layout!r}; use one of {listed(layout, get_args(Layout))}")
     if estimator in OF_SEVERAL:
         raise ValueError(f"{estimator} needs several rewards a row; score reads one column")
     if estimator == "opo":
