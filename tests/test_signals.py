@@ -28,8 +28,8 @@ from gspo_rs._core import WholeGroups
 signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
 rng = np.random.default_rng(0)
 {setup}
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     while True:
         {call}
 except KeyboardInterrupt:
@@ -43,7 +43,10 @@ groups = gs.Groups(rng.integers(0, 300_000, 5_000_000)); gs.rank(rewards, groups
 """
 SHUFFLED = "ids = rng.integers(0, 1_000_000, 20_000_000)"
 IN_TURN = "ids = np.arange(20_000_000) % 2; rewards = rng.normal(size=len(ids))"
+# pandas is imported here, because PyArrow does so at its first array, and what Cython compiled
+# swallows an exception that comes while it registers its types: one Ctrl-C in a hundred was lost.
 PRODUCER = """
+import pandas
 schema = pa.schema([("id", pa.int64())])
 def batches():
     for k in range(10**9):
@@ -143,7 +146,7 @@ def time_to_stop(name, wait):
         before = processor_time(child.pid)
         child.send_signal(signal.SIGINT)
         try:
-            answer, _ = child.communicate(timeout=60)
+            answer, _ = child.communicate(timeout=600)
         finally:
             child.kill()
     return float(answer) - before

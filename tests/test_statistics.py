@@ -253,17 +253,22 @@ gs.rank(rewards, groups)
 columns = [("rank", {"method": "average"})] * 60
 def interrupt():
     time.sleep(0.5)
-    interrupt.at = time.monotonic()
+    interrupt.at = time.process_time()
     os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=interrupt).start()
 try:
     gs.rows(rewards, groups, columns)
     print("was not interrupted")
 except KeyboardInterrupt:
-    print(time.monotonic() - interrupt.at)
+    print(time.process_time() - interrupt.at)
 """
     run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=True,
+        env=os.environ | {"GSPO_RS_THREADS": "1"},
     )
-    # The goal is 0.1 s; a busy machine gets some slack here, not a pass for a call run to its end.
+    # Processor time, which neighbours do not change; a call run to its end takes many seconds.
     assert float(run.stdout) < 0.5
