@@ -20,7 +20,7 @@ LAYERS = [
     (
         "arrays",
         "groups row_columns statistics estimators composed advantages draws pairs overlong packing "
-        "rollouts bell buffer buffer_groups buffer_limits choices synonyms",
+        "rollouts bell buffer buffer_groups buffer_limits choices terminal synonyms",
     ),
     ("data", "formats paths columns source census spill cuts data prompts expressions polars"),
     ("files", "atomic files report"),

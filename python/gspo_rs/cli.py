@@ -1,6 +1,8 @@
 """The command line: `gspo-rs`. A command is loaded when it is called."""
 
 import sys
+from contextlib import nullcontext
+from typing import Any
 
 from cyclopts import App
 
@@ -26,11 +28,29 @@ COMMANDS = {
     "verify": "Check an output of `score` against its manifest.",
     "verl": "Write one prompt per group in the schema of verl.",
 }
+# Commands that run other people's code, whose words are shown at once.
+FOREIGN = (["doctor"], ["train"])
 for name, line in COMMANDS.items():
     app.command(f"gspo_rs.commands.{name}:{name}", name=name, help=line)
 
 
 def main() -> None:
     """Run the command line; the entry point of `gspo-rs`."""
-    code = app()
-    sys.exit(code)
+    from gspo_rs.commands.panics import quiet_panics
+
+    # A name that no encoding can write is still shown.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    with nullcontext() if sys.argv[1:2] in FOREIGN else quiet_panics():
+        sys.exit(_run())
+
+
+def _run() -> Any:
+    try:
+        return app()
+    except BaseException as error:
+        # Of every library in Rust one of its own, and no `Exception`.
+        if type(error).__name__ != "PanicException" or {"-v", "--verbose"} & set(sys.argv):
+            raise
+        from gspo_rs.commands.outcome import panicked
+
+        return panicked(error)

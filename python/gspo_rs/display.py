@@ -39,7 +39,7 @@ class Display:
     def __init__(self, total: int, every: int = 1, console: Console | None = None) -> None:
         self._total = total
         self._every = every
-        self._console = console or Console()
+        self._console = console or Console(markup=False, emoji=False)
         self._rows: list[tuple[str, ...]] = []
         self._percentile: float | None = None
         self._live = (

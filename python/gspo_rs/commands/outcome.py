@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from gspo_rs.terminal import one_line, printable
+
 # What a command tells in one line; anything else is a fault of ours and keeps its traceback.
 TOLD = (ValueError, TypeError, OSError, ArithmeticError, RuntimeError, MemoryError)
 # Bad input was given, the work failed though it was asked for rightly, Ctrl-C.
@@ -19,14 +21,21 @@ def told(error: Exception, *, verbose: bool) -> int:
     return FAILED if isinstance(error, RuntimeError | ArithmeticError | MemoryError) else BAD_INPUT
 
 
+def panicked(error: BaseException) -> int:
+    """Write that native code panicked, which is a fault of its own, and return the exit code."""
+    remedy = "a fault of a library, not of yours; -v shows where. Is a file damaged?"
+    sys.stderr.write(f"{one_line(f'error: native code panicked: {error}')}; {remedy}\n")
+    return FAILED
+
+
 def interrupted(remedy: str) -> int:
     """Say how to go on after Ctrl-C and return the exit code."""
-    sys.stderr.write(f"{remedy}\n")
+    sys.stderr.write(f"{printable(remedy)}\n")
     return INTERRUPTED
 
 
 def _line(error: Exception) -> str:
     """Return the message of an error in one line."""
-    text = " ".join(str(error).split()) or "no message"
-    name = type(error).__name__
-    return text if isinstance(error, ValueError | OSError) else f"{name}: {text}"
+    text = str(error) or f"{type(error).__name__} without a message"
+    named = isinstance(error, ValueError | TypeError | OSError)
+    return one_line(text if named else f"{type(error).__name__}: {text}")

@@ -1,14 +1,15 @@
 """`gspo-rs report`."""
 
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from gspo_rs.commands import logs
 from gspo_rs.commands.outcome import TOLD, interrupted, told
 from gspo_rs.commands.parameters import By, Reward, Verbose
+from gspo_rs.terminal import printable
 
 
 def report(
@@ -43,8 +44,7 @@ def report(
     """
     from gspo_rs import report as library
 
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("gspo_rs").setLevel(logging.INFO)
+    logs.show("%(message)s")
     try:
         path = library.report(
             src,
@@ -60,5 +60,5 @@ def report(
         return interrupted("stopped; nothing was written")
     except TOLD as error:
         return told(error, verbose=verbose)
-    sys.stdout.write(f"{path}, {path.stat().st_size / 1000:,.0f} kB\n")
+    sys.stdout.write(f"{printable(str(path))}, {path.stat().st_size / 1000:,.0f} kB\n")
     return 0

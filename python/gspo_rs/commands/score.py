@@ -12,8 +12,8 @@ from cyclopts import Parameter
 
 from gspo_rs.choices import Layout
 from gspo_rs.commands.outcome import TOLD, interrupted, told
-from gspo_rs.commands.panics import quiet_panics
 from gspo_rs.commands.parameters import By, Reward, Verbose
+from gspo_rs.terminal import printable
 
 if TYPE_CHECKING:
     from gspo_rs.files.outcome import Report
@@ -59,19 +59,18 @@ def score(
 
     given = source[0] if len(source) == 1 else source
     try:
-        with quiet_panics(verbose=verbose):
-            report = score_files(
-                given,
-                target,
-                by=by,
-                reward=reward,
-                estimator=estimator,
-                layout=layout,
-                keep=keep,
-                memory_limit=memory_limit,
-                resume=resume,
-                **dict(map(_option, option or [])),
-            )
+        report = score_files(
+            given,
+            target,
+            by=by,
+            reward=reward,
+            estimator=estimator,
+            layout=layout,
+            keep=keep,
+            memory_limit=memory_limit,
+            resume=resume,
+            **dict(map(_option, option or [])),
+        )
     except KeyboardInterrupt:
         again = shlex.join(["gspo-rs", *sys.argv[1:]])
         return interrupted(f"stopped; `{again}` goes on")
@@ -100,4 +99,4 @@ def _told(report: Report) -> str:
         found += "; each file by itself"
     if report.skipped:
         found += f"; {report.skipped} of {report.files} files were done"
-    return f"{found}; {report.output}\n"
+    return f"{found}; {printable(str(report.output))}\n"

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from gspo_rs.commands.outcome import TOLD, interrupted, told
 from gspo_rs.commands.parameters import By, Reward, Source, Verbose
+from gspo_rs.terminal import printable
 
 if TYPE_CHECKING:
     from gspo_rs.files.summary import Summary
@@ -52,8 +53,9 @@ def stats(
     if json_:
         sys.stdout.write(json.dumps([part.to_dict() for part in found], indent=2) + "\n")
     else:
-        console = Console()
-        console.print(f"{source} by {', '.join(by)}", highlight=False, soft_wrap=True)
+        # The texts of other people are neither markup nor :emoji: nor numbers to be coloured.
+        console = Console(markup=False, emoji=False, highlight=False)
+        console.print(printable(f"{source} by {', '.join(by)}"), soft_wrap=True)
         console.print(whole(found[0], threshold=threshold))
         if per is not None:
             console.print(parts(found[1:], per=per))
@@ -75,13 +77,13 @@ def whole(summary: Summary, *, threshold: float) -> Table:
 def parts(found: list[Summary], *, per: str) -> Table:
     """Return a table with a line for each part."""
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    shown.add_column(per, overflow="fold")
+    shown.add_column(printable(per), overflow="fold")
     for name in ("rows", "groups", "signal", "ties", "mean", "within", "between", "pass@1"):
         shown.add_column(name, justify="right")
     for summary in found:
         numbers = (summary.mean, summary.within, summary.between, summary.pass_at_k.get(1))
         shown.add_row(
-            summary.part,
+            printable(str(summary.part)),
             f"{summary.rows:,}",
             f"{summary.groups:,}",
             f"{summary.informative:.1%}",

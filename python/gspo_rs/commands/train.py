@@ -1,13 +1,14 @@
 """`gspo-rs train`."""
 
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from gspo_rs.commands import logs
 from gspo_rs.commands.outcome import TOLD, interrupted, told
+from gspo_rs.terminal import printable
 
 
 def train(
@@ -32,8 +33,7 @@ def train(
     """
     from gspo_rs.runfile import load
 
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    logging.getLogger("gspo_rs").setLevel(logging.INFO)
+    logs.show("%(levelname)s %(name)s: %(message)s")
     try:
         settings = load(config, set_ or [])
         # Seconds of imports that `--help` and a typing mistake should not wait for.
@@ -47,5 +47,5 @@ def train(
         return interrupted(f"`gspo-rs train {config} --resume` goes on")
     except TOLD as error:
         return told(error, verbose=verbose)
-    sys.stdout.write(f"{result.steps} steps; model in {result.final}\n")
+    sys.stdout.write(f"{result.steps} steps; model in {printable(str(result.final))}\n")
     return 0

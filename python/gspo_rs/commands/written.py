@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gspo_rs.commands.outcome import TOLD, interrupted, told
+from gspo_rs.terminal import printable
 
 if TYPE_CHECKING:
     from gspo_rs.files.output import Written
@@ -21,7 +22,8 @@ def tell(write: Callable[[], Written], target: Path, *, verbose: bool) -> int:
         return interrupted(f"stopped; {target} is as it was")
     except TOLD as error:
         return told(error, verbose=verbose)
-    sys.stdout.write(f"{written.rows:,} rows of {written.groups:,} groups in {target}\n")
+    place = printable(str(target))
+    sys.stdout.write(f"{written.rows:,} rows of {written.groups:,} groups in {place}\n")
     for rule, rows in written.dropped.items():
         sys.stdout.write(f"{rows:,} rows dropped by {rule}\n")
     return 0
