@@ -22,7 +22,10 @@ LAYERS = [
         "groups row_columns statistics estimators composed advantages draws pairs overlong packing "
         "rollouts bell buffer buffer_groups buffer_limits choices terminal synonyms",
     ),
-    ("data", "formats paths columns source census spill cuts data prompts expressions polars"),
+    (
+        "data",
+        "formats frames paths columns source census spill cuts data prompts expressions polars",
+    ),
     ("files", "atomic files report"),
     (
         "tensors",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -108,8 +109,10 @@ def _streamed(
     # The last stream is open, so that rows that should not be there are seen.
     end = stop_row if wanted.stop < groups.n_groups else None
     with source.reading():
-        stream = source.stream(columns, first_row, end)
-    batches = WholeGroups(stream, _keys(columns), batch_groups, first_row=first_row)
+        # The first frame says which columns there are, whether rows come or not.
+        empty = source.frame.select(columns).collect_schema().to_frame()
+        stream = chain([empty], source.stream(columns, first_row, end))
+        batches = WholeGroups(stream, _keys(columns), batch_groups, first_row=first_row)
     group = wanted.start
     while True:
         with source.reading():

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import polars as pl
 
 from gspo_rs.formats import scan_files
+from gspo_rs.frames import frames_of
 from gspo_rs.paths import files_of, remote
 
 __all__ = ["Source", "SourceLike", "locate"]
@@ -23,6 +24,9 @@ SourceLike: TypeAlias = "str | Path | Sequence[str | Path] | pl.LazyFrame | pl.D
 # asked for while their size is not known.
 READ_AHEAD = 128 << 20
 FIRST_WINDOW = 1 << 14
+
+# Files that say at their end how many rows they have.
+COUNTED = (".parquet", ".arrow", ".ipc", ".feather")
 
 # What a column is asked to be, in the words of the error.
 TEXT = "text"
@@ -79,15 +83,31 @@ class Source:
     def collect(self, columns: Sequence[pl.Expr]) -> pl.DataFrame:
         """Read some narrow `columns` of every row."""
         with self.reading():
-            return self.frame.select(columns).collect(engine="streaming")
+            found = self.frame.select(columns).collect(engine="streaming")
+            self.refuse_missing(found.height)
+        return found
 
-    def stream(self, columns: Sequence[pl.Expr], start: int, stop: int | None) -> Any:
-        """Start to read `columns` of the rows from `start` to `stop`, or to the end, in order.
+    def stream(
+        self, columns: Sequence[pl.Expr], start: int, stop: int | None
+    ) -> Iterator[pl.DataFrame]:
+        """Read `columns` of the rows from `start` to `stop`, or to the end, in order.
 
-        Returns Polars' iterator of frames, an Arrow stream too; to be used while `reading`.
+        To be used while `reading`.
         """
         rows = self.frame.slice(start, None if stop is None else stop - start)
-        return rows.select(columns).collect_batches(maintain_order=True)
+        return frames_of(rows.select(columns))
+
+    def refuse_missing(self, found: int) -> None:
+        """Raise an OSError if there are fewer or more rows than the footers of the files say."""
+        suffix = Path(self.files[0]).suffix.lower() if self.files else ""
+        if suffix not in COUNTED:
+            return
+        promised = int(self.frame.select(pl.len()).collect(engine="streaming").item())
+        if found != promised:
+            raise OSError(
+                f"cannot read {self.name}: it gave {found} rows where its footer says {promised}; "
+                "the file is damaged"
+            )
 
     def batches(self, columns: Sequence[pl.Expr], n_rows: int) -> Iterator[pl.DataFrame]:
         """Read `columns` of all `n_rows` rows, some at a time, in order."""
@@ -132,7 +152,7 @@ class Source:
             return self.name
         for file in self.files:
             try:
-                for _ in scan_files([file]).collect_batches(chunk_size=1024):
+                for _ in frames_of(scan_files([file])):
                     pass
             except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
                 return file

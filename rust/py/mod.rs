@@ -10,6 +10,7 @@ mod buffer_state;
 mod call;
 mod columns;
 mod disk;
+mod frames;
 mod groups;
 mod scoring;
 mod selection;

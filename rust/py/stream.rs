@@ -10,6 +10,7 @@ use pyo3::exceptions::{
 use pyo3::prelude::*;
 use pyo3_arrow::{PyRecordBatch, PyRecordBatchReader};
 
+use super::frames::{Frames, Raised};
 use crate::stream::{Cut, Step, StreamError, WholeGroups};
 
 impl From<StreamError> for PyErr {
@@ -30,22 +31,32 @@ impl From<StreamError> for PyErr {
 type Reader = Box<dyn RecordBatchReader + Send>;
 type Item<'py> = (PyRecordBatch, Bound<'py, PyArray1<i64>>, usize);
 
-/// Binds [`WholeGroups`]: an iterator of (record batch, offsets, first row).
+/// Binds [`WholeGroups`]: an iterator of (record batch, offsets, first row), out of an Arrow
+/// stream or an iterator of frames.
 #[pyclass(frozen, name = "WholeGroups", module = "gspo_rs._core")]
-pub(super) struct PyWholeGroups(Mutex<WholeGroups<Reader>>);
+pub(super) struct PyWholeGroups {
+    groups: Mutex<WholeGroups<Reader>>,
+    raised: Raised,
+}
 
 #[pymethods]
 impl PyWholeGroups {
     #[new]
     #[pyo3(signature = (stream, by, batch_groups, *, first_row=0))]
     fn new(
-        stream: PyRecordBatchReader,
+        stream: &Bound<'_, PyAny>,
         by: Vec<String>,
         batch_groups: usize,
         first_row: usize,
     ) -> PyResult<Self> {
-        let groups = WholeGroups::new(stream.into_reader()?, by, batch_groups, first_row)?;
-        Ok(Self(Mutex::new(groups)))
+        let raised = Raised::default();
+        let reader: Reader = if stream.hasattr("__arrow_c_stream__")? {
+            stream.extract::<PyRecordBatchReader>()?.into_reader()?
+        } else {
+            Box::new(Frames::new(stream, raised.clone())?)
+        };
+        let groups = Mutex::new(WholeGroups::new(reader, by, batch_groups, first_row)?);
+        Ok(Self { groups, raised })
     }
 
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -54,14 +65,15 @@ impl PyWholeGroups {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Item<'py>>> {
         // Not `lock`: a thread that waits here would hold the GIL that the producer may need.
-        let mut guard = self.0.try_lock().map_err(|error| match error {
+        let mut guard = self.groups.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => PyRuntimeError::new_err("another thread is reading this"),
             TryLockError::Poisoned(_) => PyRuntimeError::new_err("the producer panicked before"),
         })?;
         let groups: &mut WholeGroups<Reader> = &mut guard;
         loop {
             // Detached, because the producer may run Python code in threads of its own.
-            match py.detach(|| groups.step())? {
+            let step = py.detach(|| groups.step());
+            match step.map_err(|error| self.raised.take().unwrap_or_else(|| error.into()))? {
                 Step::Cut(cut) => return item(py, cut).map(Some),
                 Step::End => return Ok(None),
                 Step::Read => py.check_signals()?,

@@ -16,6 +16,7 @@ from gspo_rs.files.inputs import Input, checked
 from gspo_rs.files.keep import choose
 from gspo_rs.files.options import COLUMNS, OF_THE_BATCH, Options
 from gspo_rs.files.progress import Progress
+from gspo_rs.frames import frames_of
 from gspo_rs.groups import Groups
 from gspo_rs.row_columns import Floats, rows
 
@@ -132,8 +133,11 @@ def read(inputs: list[Input], options: Options, scores: Scores, progress: Progre
 def narrow_frames(given: Input, options: Options) -> Iterator[pl.DataFrame]:
     """Yield the key columns and the reward of one file, some rows at a time."""
     with given.reading():
-        rows = given.source.frame.select(narrow_columns(options))
-        yield from rows.collect_batches(maintain_order=True)
+        found = 0
+        for frame in frames_of(given.source.frame.select(narrow_columns(options))):
+            found += frame.height
+            yield frame
+        given.source.refuse_missing(found)
 
 
 def narrow_columns(options: Options) -> list[pl.Expr]:
