@@ -85,8 +85,9 @@ class Config:
     advantage_options : dict
         Options of the advantage estimator; each replaces what the preset says.
     renormalise : bool
-        Leave groups without signal out of the reduction's denominator. Off, they count as
-        sequences with zero loss and the step size does not depend on how many there are.
+        Leave groups without signal out of the step as if they had not been sampled: of the
+        reduction's denominator, and of a KL penalty. Off, they count as sequences with zero policy
+        loss and the step size does not depend on how many there are.
     correction : str
         How advantages make up for a sampler unlike the training engine: a mode of
         `gspo_rs.losses.sampler_correction`, or "none".

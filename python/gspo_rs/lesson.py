@@ -132,7 +132,7 @@ def recompute(policy: Policy, lesson: Lesson, config: Config) -> Ragged:
     Returns
     -------
     Ragged of float32
-        One row per sequence.
+        One row per sequence; float64 of a float64 model.
     """
     flat, order = [], []
     for batch in batches(policy, lesson, config):
@@ -141,5 +141,5 @@ def recompute(policy: Policy, lesson: Lesson, config: Config) -> Ragged:
     if not flat:
         return Ragged.from_rows([], np.float32)
     rows = np.concatenate(order)
-    values = torch.cat(flat).float().cpu().numpy()
+    values = torch.cat(flat).cpu().numpy()
     return Ragged(values, lesson.completions.lengths[rows]).rows(np.argsort(rows))

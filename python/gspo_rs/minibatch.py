@@ -38,8 +38,8 @@ class Minibatch:
     trained : ndarray of int64, shape (m,)
         Rows that go through the model; a subset of the counted ones.
     dropped : mapping of str to int
-        ``dropped_groups`` without signal; rows ``dropped_unscorable``, ``dropped_long`` and
-        ``dropped_empty``.
+        ``dropped_groups`` without signal that do not go through the model; rows
+        ``dropped_unscorable``, ``dropped_long`` and ``dropped_empty``.
     """
 
     rollouts: Rollouts
@@ -71,6 +71,7 @@ def prepare(
     *,
     too_long: NDArray[np.bool_] | None = None,
     renormalise: bool = False,
+    without_signal: bool = False,
     weights: Sequence[float] | None = None,
 ) -> Minibatch:
     """Compare the rollouts within their groups and choose what to train on.
@@ -87,7 +88,10 @@ def prepare(
         Rows that cannot go through the model. They are left out of their groups as if they were
         not there, since the advantages of what is trained on should still sum to zero.
     renormalise : bool
-        Whether groups without signal leave the reduction's denominator.
+        Whether groups without signal leave the step, the reduction's denominator included.
+    without_signal : bool
+        Whether groups without signal that stay in the step go through the model: needed where
+        the objective has a term that is not 0 for them.
     weights : sequence of float, optional
         Of the single rewards, for an estimator that takes several; 1 by default.
 
@@ -99,7 +103,8 @@ def prepare(
     Notes
     -----
     A group without signal has advantage 0 throughout, so leaving it out of the forward pass
-    changes no gradient of the policy loss; keeping it in the denominator makes that exact.
+    changes no gradient of the policy loss; keeping it in the denominator makes that exact. It is
+    not exact for a penalty towards the starting policy: see `gspo_rs.objective.teaches_all`.
     """
     assert rollouts.completion_tokens is not None
     groups = Groups.from_offsets(rollouts.offsets)
@@ -118,16 +123,19 @@ def prepare(
         found = advantage(reward, groups, estimator, **options)
     usable = scored & fits & (lengths > 0)
     with_signal = usable & signal[groups.codes]
+    counted = with_signal if renormalise else usable
+    trained = counted if without_signal else with_signal
+    left_out = ~signal if renormalise or not without_signal else np.zeros_like(signal)
     return Minibatch(
         rollouts=rollouts,
         groups=groups,
         advantages=found,
         lengths=lengths,
         informative=signal,
-        counted=with_signal if renormalise else usable,
-        trained=np.flatnonzero(with_signal),
+        counted=counted,
+        trained=np.flatnonzero(trained),
         dropped={
-            "dropped_groups": int((~signal).sum()),
+            "dropped_groups": int(left_out.sum()),
             "dropped_unscorable": int((~scored).sum()),
             "dropped_long": int((~fits).sum()),
             "dropped_empty": int((scored & fits & (lengths == 0)).sum()),

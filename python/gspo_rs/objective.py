@@ -107,6 +107,25 @@ def compares_groups(config: Config) -> bool:
     return config.loss in GROUP_LOSSES
 
 
+def teaches_all(config: Config) -> bool:
+    """Return whether the objective has a term that is not 0 for a group without signal.
+
+    Parameters
+    ----------
+    config : Config
+        Resolved.
+
+    Returns
+    -------
+    bool
+        True for a KL penalty, which pulls every sequence to the starting policy whatever its
+        advantage, and for ``top_fraction``, whose target for a tied group is the uniform one. The
+        other losses of groups compare members of unlike reward only, and every other term, the
+        corrections among them, is a factor of the advantage.
+    """
+    return config.loss == "top_fraction" if compares_groups(config) else bool(config.beta)
+
+
 def weighs_sequences(config: Config) -> bool:
     """Return whether every token of a sequence has the same slope in the loss.
 

@@ -9,6 +9,7 @@ from gspo_rs.config import Config
 from gspo_rs.harvest import Harvest
 from gspo_rs.lesson import Lesson, recompute
 from gspo_rs.minibatch import Minibatch, prepare
+from gspo_rs.objective import teaches_all
 from gspo_rs.policy import Policy
 from gspo_rs.rollouts import Ragged
 
@@ -40,6 +41,7 @@ def minibatches(harvest: Harvest, config: Config) -> list[Minibatch]:
                 config.advantage_options,
                 too_long=harvest.too_long[rows],
                 renormalise=config.renormalise,
+                without_signal=teaches_all(config),
                 weights=config.reward_weights,
             )
         )

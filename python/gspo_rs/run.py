@@ -218,7 +218,7 @@ def _data(config: Config) -> Prompts | Census:
         apart=config.advantage in OF_SEVERAL,
     )
     _log.info(
-        "%d rollouts in %d groups; %d groups without signal will be dropped, %d rewards missing",
+        "%d rollouts in %d groups; %d groups without signal, %d rewards missing",
         census.n_rollouts,
         census.n_groups,
         census.n_uninformative,
