@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
-from gspo_rs.advantages import ESTIMATORS
+from gspo_rs.advantages import ESTIMATORS, OF_SEVERAL
 
 levels = st.lists(st.integers(0, 4).map(float), min_size=2, max_size=20)
 real = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20)
@@ -236,3 +236,18 @@ def test_advantages_at_the_end_of_the_float_range_are_finite():
 def test_a_wrong_estimator_or_option_is_told_the_right_ones(estimator, options, error, words):
     with pytest.raises(error, match=words):
         one_group([0.0, 1.0], estimator, **options)
+
+
+def test_every_estimator_gives_a_group_without_signal_advantage_zero():
+    """So that leaving it out changes nothing but a penalty, whatever the estimator scales by."""
+    tied = [[0, 1, 0.4], [2] * 3, [0.3] * 3, [0] * 3, [1, 1, 0], [3] * 3]
+    draw, options = np.random.default_rng(4), {"tau": 0.5, "k": 2}
+    for name, has in ESTIMATORS.items():
+        given = {key: options[key] for key in options if has.get(key, 0) is ...}
+        if name == "opo":
+            given["lengths"] = draw.integers(1, 9, 18)
+        reward = np.concatenate(tied)
+        several = np.stack([reward, 2 * reward], axis=1) if name in OF_SEVERAL else reward
+        found = gs.advantage(several, np.repeat(np.arange(6), 3), name, **given).reshape(6, 3)
+        assert (found[[1, 2, 3, 5]] == 0).all(), name
+        assert (found[[0, 4]] != 0).any(), name
