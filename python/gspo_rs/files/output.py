@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -69,12 +70,57 @@ def checked_target(target: str | Path, source: Source) -> Path:
     return path
 
 
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn whatever Polars can raise while it writes `target` into an OSError that names it.
+
+    What is raised by whoever reads the rows passes. Polars panics where it can't write a type,
+    and a panic is no `Exception`.
+    """
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise OSError(f"cannot write {target}: {error}") from error
+
+
+def refuse_unwritable(schema: pl.Schema, target: Path) -> None:
+    """Raise a TypeError for the first column whose type the format of `target` does not have."""
+    json = target.suffix.lower() != ".parquet"
+    for name, kind in schema.items():
+        for depth, part in _parts(kind):
+            binary = json and isinstance(part, pl.Binary)
+            # Parquet has no struct without fields, Polars writes no nested extension type to it.
+            nested = isinstance(part, pl.Extension) and depth > 0
+            parquet = not json and (nested or (isinstance(part, pl.Struct) and not part.fields))
+            if binary or parquet or isinstance(part, pl.Object):
+                other = "a .parquet file" if binary else "a .jsonl file" if parquet else "none"
+                raise TypeError(
+                    f"column {name!r} is {kind}, which {target} cannot hold ({other} can); "
+                    "write another format, or drop or cast the column"
+                )
+
+
+def _parts(kind: pl.DataType, depth: int = 0) -> Iterator[tuple[int, pl.DataType]]:
+    """Yield a type and all that it is made of, each with its depth."""
+    yield depth, kind
+    inner: list[Any] = []
+    if isinstance(kind, pl.List | pl.Array):
+        inner = [kind.inner]
+    elif isinstance(kind, pl.Struct):
+        inner = [field.dtype for field in kind.fields]
+    elif isinstance(kind, pl.Extension):
+        inner = [kind.ext_storage()]
+    for part in inner:
+        yield from _parts(part, depth + 1)
+
+
 def write_frames(frames: Iterable[pl.DataFrame], schema: pl.Schema, target: Path) -> int:
     """Write frames of one schema to a file and return the number of rows.
 
     The file takes the place of an old one at the end, or nothing changes. About two row groups
     of 32 MiB and what Polars has under way are in memory.
     """
+    refuse_unwritable(schema, target)
     written = 0
     iterator = iter(frames)
     first = next(iterator, schema.to_frame())
@@ -87,7 +133,7 @@ def write_frames(frames: Iterable[pl.DataFrame], schema: pl.Schema, target: Path
             written += frame.height
             yield frame
 
-    with atomic.file(target) as partial:
+    with atomic.file(target) as partial, writing(target):
         lazy = register_io_source(rows, schema=schema, validate_schema=True)
         FORMATS[target.suffix.lower()](lazy, partial, size)
     return written

@@ -18,7 +18,7 @@ from gspo_rs import atomic
 from gspo_rs.census import read_narrow
 from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.options import ROW
-from gspo_rs.files.output import Written
+from gspo_rs.files.output import Written, writing
 from gspo_rs.formats import scan_files
 from gspo_rs.source import Source, SourceLike, locate
 
@@ -155,7 +155,9 @@ def write_selection(target: str | Path, source: SourceLike, rows: ArrayLike, n_r
         "files": [vars(_described(Path(file))) for file in located.files],
     }
     with atomic.file(path) as partial:
-        pl.DataFrame({"row": chosen}).write_parquet(partial, metadata={KEY: json.dumps(record)})
+        frame = pl.DataFrame({"row": chosen})
+        with writing(path):
+            frame.write_parquet(partial, metadata={KEY: json.dumps(record)})
 
 
 def read_selection(path: str | Path) -> Selection:

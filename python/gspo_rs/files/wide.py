@@ -14,6 +14,7 @@ from gspo_rs.files.inputs import Input, unchanged
 from gspo_rs.files.manifest import OutputEntry
 from gspo_rs.files.narrow import Read, narrow_columns
 from gspo_rs.files.options import COLUMNS, ROW, Options
+from gspo_rs.files.output import refuse_unwritable, writing
 from gspo_rs.files.progress import Progress
 from gspo_rs.source import next_window
 
@@ -99,7 +100,8 @@ def write_narrow(
         return OutputEntry(given.name, rows, size, digest)
     frames = list(_chosen(seen, scores))
     chosen = pl.concat(frames)
-    chosen.write_parquet(target, compression="zstd", row_group_size=ROW_GROUP)
+    with writing(target):
+        chosen.write_parquet(target, compression="zstd", row_group_size=ROW_GROUP)
     sync(target)
     progress.advance(seen.rows)
     return _entry(given, target, chosen.height)
@@ -190,6 +192,7 @@ def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: S
 
     needed = dict.fromkeys([ROW, *options.by, options.reward])
     scored = pl.map_batches(list(needed), told, return_dtype=TYPES, is_elementwise=True)
+    refuse_unwritable(given.source.frame.collect_schema(), Path(given.name))
     frame = given.source.frame.with_row_index(ROW).with_columns(scored.alias(TOLD))
     frame = frame.drop(ROW).unnest(TOLD)
     if options.rules:
