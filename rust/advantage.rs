@@ -3,6 +3,7 @@
 //! A group with fewer than two scorable members, or with equal ones, has advantage exactly 0;
 //! so has a member without a score.
 
+use crate::decimal::Written;
 use crate::draws;
 use crate::normal::{self, Scores, Tables};
 use crate::pool::STRETCH;
@@ -23,7 +24,7 @@ pub enum Estimator {
     /// Share in the best fraction `q`, minus `q`.
     TopFraction {
         /// The fraction, in (0, 1].
-        q: f64,
+        q: Written,
     },
     /// Twice the percentile score, the scale of GOPO.
     Gopo,
@@ -51,7 +52,7 @@ pub enum Estimator {
     /// Reward minus a quantile of the group, over standard deviation plus `eps`.
     Quantile {
         /// The quantile, in [0, 1].
-        k: f64,
+        k: Written,
         /// Degrees of freedom taken off.
         ddof: usize,
         /// Added to the deviation.
@@ -91,7 +92,7 @@ pub fn advantages(group: &Sorted, estimator: Estimator, tables: &mut Tables, out
         Estimator::Gopo => by_rank(group, Ties::Average, 2.0, out),
         Estimator::TopFraction { q } => {
             rank::top_fraction(group, q, out);
-            adjust(group, out, |share| share - q);
+            adjust(group, out, |share| share - q.value());
         }
         Estimator::Mean => centred(group, 1.0, out),
         Estimator::Rloo => centred(group, n / (n - 1.0), out),
@@ -194,36 +195,38 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Estimator; 13] = [
-        Estimator::Percentile {
-            unit: true,
-            ties: Ties::Average,
-        },
-        Estimator::TopFraction { q: 0.2 },
-        Estimator::Gopo,
-        Estimator::Mean,
-        Estimator::Rloo,
-        Estimator::Zscore { ddof: 1, eps: 0.0 },
-        Estimator::Normal {
-            scores: Scores::Blom,
-        },
-        Estimator::SoftWinrate { tau: 0.5 },
-        Estimator::Quantile {
-            k: 0.4,
-            ddof: 1,
-            eps: 0.0,
-        },
-        Estimator::MaxRl,
-        Estimator::BestMinusSecond,
-        Estimator::PassAtK {
-            k: 2,
-            threshold: 0.5,
-        },
-        Estimator::Pkpo {
-            k: 2,
-            leave_one_out: true,
-        },
-    ];
+    fn all() -> [Estimator; 13] {
+        [
+            Estimator::Percentile {
+                unit: true,
+                ties: Ties::Average,
+            },
+            Estimator::TopFraction { q: 0.2.into() },
+            Estimator::Gopo,
+            Estimator::Mean,
+            Estimator::Rloo,
+            Estimator::Zscore { ddof: 1, eps: 0.0 },
+            Estimator::Normal {
+                scores: Scores::Blom,
+            },
+            Estimator::SoftWinrate { tau: 0.5 },
+            Estimator::Quantile {
+                k: 0.4.into(),
+                ddof: 1,
+                eps: 0.0,
+            },
+            Estimator::MaxRl,
+            Estimator::BestMinusSecond,
+            Estimator::PassAtK {
+                k: 2,
+                threshold: 0.5,
+            },
+            Estimator::Pkpo {
+                k: 2,
+                leave_one_out: true,
+            },
+        ]
+    }
 
     fn of(rewards: &[f64], estimator: Estimator) -> Vec<f64> {
         let mut group = Sorted::default();
@@ -238,7 +241,7 @@ mod tests {
         fn a_group_of_equal_rewards_has_no_advantage(
             reward in any::<f64>().prop_filter("finite", |r| r.is_finite()), n in 0_usize..40
         ) {
-            for estimator in ALL {
+            for estimator in all() {
                 prop_assert_eq!(of(&vec![reward; n], estimator), vec![0.0; n]);
             }
         }

@@ -1,6 +1,7 @@
 //! One column of what rows are told about their group.
 
 use crate::advantage::{self, Estimator};
+use crate::decimal::Written;
 use crate::error::Error;
 use crate::normal::Tables;
 use crate::rank::{self, Ties};
@@ -16,7 +17,7 @@ pub enum Column {
     /// The share of the others that the row beats.
     Percentile,
     /// The share of the row in the best `q` of its group.
-    TopFraction(f64),
+    TopFraction(Written),
     /// The advantage.
     Advantage(Estimator),
     /// How many rows the group has.
@@ -37,9 +38,11 @@ impl Column {
     pub(crate) fn check(self, rewards: &[f64]) -> Result<(), Error> {
         match self {
             Self::TopFraction(q) | Self::Advantage(Estimator::TopFraction { q }) => {
+                let q = q.value();
                 within("q", q, q > 0.0 && q <= 1.0)
             }
             Self::Advantage(Estimator::Quantile { k, .. }) => {
+                let k = k.value();
                 within("k", k, (0.0..=1.0).contains(&k))
             }
             Self::Advantage(Estimator::SoftWinrate { tau }) => {

@@ -1,4 +1,6 @@
-//! Mean and spread of sorted rewards, in two passes of float64.
+//! Mean and spread of sorted rewards: the mean rounded once, the spread in a pass around it.
+
+use crate::mean;
 
 /// Beyond these bounds a square or a sum leaves the range of float64, and work is scaled.
 const SMALL: f64 = 1e-140;
@@ -10,7 +12,7 @@ const BLOCK: usize = 32;
 /// Mean and centred sum of squares of one group.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moments {
-    /// The arithmetic mean; NaN for an empty group.
+    /// The float64 nearest to the arithmetic mean; NaN for an empty group.
     pub mean: f64,
     /// The mean of the scaled values: it keeps the digits that a subnormal mean has not.
     centre: f64,
@@ -51,11 +53,16 @@ impl Moments {
         } else {
             1.0
         };
-        let (mean, norm) = mean_and_norm(values, scale);
+        let mean = mean::mean(values);
+        let centre = if scale == 1.0 {
+            mean
+        } else {
+            mean::scaled(values, scale)
+        };
         Self {
-            mean: (mean / scale).clamp(low, high),
-            centre: mean,
-            norm,
+            mean,
+            centre,
+            norm: norm(values, scale, centre),
             scale,
             count,
         }
@@ -107,19 +114,15 @@ impl Moments {
     }
 }
 
-fn mean_and_norm(values: &[f64], scale: f64) -> (f64, f64) {
-    let n = values.len() as f64;
-    let (rough, _) = pairwise(values, &|value| (value * scale, 0.0));
-    let rough = rough / n;
+fn norm(values: &[f64], scale: f64, centre: f64) -> f64 {
     let (residue, squares) = pairwise(values, &|value| {
-        let centred = value * scale - rough;
+        let centred = value * scale - centre;
         (centred, centred * centred)
     });
-    // The residue corrects what rounding left in the mean, and its share of the squares.
-    (
-        rough + residue / n,
-        (squares - residue * residue / n).max(0.0).sqrt(),
-    )
+    // The residue is what rounding left in the mean; its share of the squares is taken off.
+    (squares - residue * residue / values.len() as f64)
+        .max(0.0)
+        .sqrt()
 }
 
 /// Two sums over `values`, of halves and their halves: sorted values would carry a running sum

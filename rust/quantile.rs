@@ -1,7 +1,9 @@
 //! Quantiles of sorted rewards, interpolated linearly between neighbours.
 
-/// The `q`-quantile of ascending `values` at place `(n - 1) q` (type 7 of Hyndman and Fan);
-/// NaN for no values.
+use crate::decimal::Written;
+
+/// The `q`-quantile of ascending `values` at place `(n - 1) q` (type 7 of Hyndman and Fan), with
+/// `q` in [0, 1] as it was written; NaN for no values.
 ///
 /// # Examples
 /// ```
@@ -10,19 +12,23 @@
 /// assert_eq!(quantile(&[1.0, 2.0, 4.0], 0.75), 3.0);
 /// ```
 #[must_use]
-pub fn quantile(values: &[f64], q: f64) -> f64 {
+pub fn quantile(values: &[f64], q: impl Into<Written>) -> f64 {
     let Some(last) = values.len().checked_sub(1) else {
         return f64::NAN;
     };
-    let place = last as f64 * q;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "0 <= q <= 1"
-    )]
-    let below = (place.floor() as usize).min(last);
-    let above = (below + 1).min(last);
-    lerp(values[below], values[above], place - below as f64)
+    let (below, rest) = q.into().times(last);
+    let (below, above) = (below.min(last), (below + 1).min(last));
+    lerp(values[below], values[above], rest)
+}
+
+/// The middle of ascending `values`, or the mean of the two middle ones; NaN for no values.
+#[must_use]
+pub fn median(values: &[f64]) -> f64 {
+    match values.len().checked_sub(1) {
+        Some(last) if last % 2 == 0 => values[last / 2],
+        Some(last) => lerp(values[last / 2], values[last / 2 + 1], 0.5),
+        None => f64::NAN,
+    }
 }
 
 /// Between `a` and `b`, exact at both ends, monotone, and without overflow.

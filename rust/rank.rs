@@ -1,5 +1,6 @@
 //! Where each reward stands in its group: ranks, percentiles, the share in the top.
 
+use crate::decimal::Written;
 use crate::sorted::Sorted;
 
 /// What tied rewards get.
@@ -64,11 +65,11 @@ pub fn percentiles(group: &Sorted, out: &mut [f64]) {
 }
 
 /// Writes the share of each in the best `q n` slots of the group, tied members sharing theirs.
-pub fn top_fraction(group: &Sorted, q: f64, out: &mut [f64]) {
+pub fn top_fraction(group: &Sorted, q: Written, out: &mut [f64]) {
     let n = group.values().len();
     for (below, tied) in group.ties() {
         let above = n - below - tied.len();
-        let share = ((q * n as f64 - above as f64) / tied.len() as f64).clamp(0.0, 1.0);
+        let share = q.share(n, above, tied.len()).clamp(0.0, 1.0);
         for &place in tied {
             out[place as usize] = share;
         }

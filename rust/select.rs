@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::decimal::exceeds;
 use crate::error::Error;
 use crate::groups::Groups;
 use crate::hashing::mix;
@@ -50,7 +51,7 @@ pub fn pairs(
 
 /// How many of the lowest members `value` exceeds by more than `margin`.
 fn beaten(group: &Sorted, value: f64, margin: f64) -> usize {
-    let far = |other: &f64| value > *other && value - *other > margin;
+    let far = |other: &f64| exceeds(value, *other, margin);
     group.values().partition_point(far)
 }
 

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::decimal::Written;
 use crate::draws;
 use crate::error::Error;
 use crate::groups::Groups;
 use crate::pool::Cancel;
-use crate::quantile::quantile;
+use crate::quantile::{median, quantile};
 use crate::rows::{check_count, first_infinite};
 use crate::sorted::Sorted;
 
@@ -47,7 +48,7 @@ impl Summary {
             std: moments.std(1),
             min: values.first().copied().unwrap_or(f64::NAN),
             max: values.last().copied().unwrap_or(f64::NAN),
-            median: quantile(values, 0.5),
+            median: median(values),
             distinct: count(group.ties().count()),
         }
     }
@@ -80,6 +81,7 @@ pub fn quantiles(
     if let Some(&value) = qs.iter().find(|q| !(0.0..=1.0).contains(*q)) {
         return Err(Error::BadFraction { name: "q", value });
     }
+    let qs: Vec<Written> = qs.iter().copied().map(Written::from).collect();
     per_group(rewards, groups, cancel, |_, group, out| {
         out.extend(qs.iter().map(|&q| quantile(group.values(), q)));
     })

@@ -20,7 +20,7 @@ LAYERS = [
     (
         "arrays",
         "groups row_columns statistics estimators composed advantages draws pairs overlong packing "
-        "rollouts bell buffer buffer_groups buffer_limits choices terminal synonyms",
+        "rollouts bell buffer buffer_groups buffer_limits choices terminal synonyms decimals",
     ),
     (
         "data",

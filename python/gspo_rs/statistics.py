@@ -7,14 +7,17 @@ so every bit is independent of the order of the rows, of their chunking and of t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
+from gspo_rs.decimals import mean_within, written
 from gspo_rs.groups import Groups, as_groups
 from gspo_rs.row_columns import Floats, as_rewards, rows
 from gspo_rs.synonyms import listed
@@ -257,7 +260,8 @@ def informative(
     groups : Groups or ids of n rows
         The groups, or what `Groups` takes.
     low, high : float, optional
-        Keep only groups with ``low <= mean <= high``.
+        Keep only groups with ``low <= mean <= high``. Both are compared as they are written: 0.1
+        is a tenth, and 2 right in 20 are not below it.
 
     Returns
     -------
@@ -266,17 +270,26 @@ def informative(
     Raises
     ------
     ValueError
-        As `rank`.
+        If a bound is NaN, or as `rank`.
 
     Examples
     --------
     >>> informative([0.0, 1.0, 5.0, 5.0], ["a", "a", "b", "b"])
     array([ True, False])
     """
-    found = _described(rewards, as_groups(groups))
+    given = as_rewards(rewards)
+    found = _described(given, as_groups(groups))
     keep = found.informative.copy()
+    # A mean that is the very float of a bound is inside it: 1/3 is above 0.3333333333333333.
     if low is not None:
-        keep &= found.mean >= low
+        keep &= mean_within(given, found, _bound("low", low), None) | (found.mean == low)
     if high is not None:
-        keep &= found.mean <= high
+        keep &= mean_within(given, found, None, _bound("high", high)) | (found.mean == high)
     return keep
+
+
+def _bound(name: str, value: float) -> Fraction:
+    """Return a bound as it was written; in place of an infinite one the last float64."""
+    if value != value:
+        raise ValueError(f"{name} is {value}; it is a number")
+    return written(min(max(value, -sys.float_info.max), sys.float_info.max))

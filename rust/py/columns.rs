@@ -6,6 +6,7 @@ use pyo3::types::PyDict;
 
 use crate::advantage::Estimator;
 use crate::column::Column;
+use crate::decimal::Written;
 use crate::normal::Scores;
 use crate::rank::Ties;
 
@@ -13,7 +14,7 @@ pub(super) fn column(name: &str, options: &Bound<'_, PyDict>) -> PyResult<Column
     Ok(match name {
         "rank" => Column::Rank(ties(&option::<String>(options, "method")?)?),
         "percentile" => Column::Percentile,
-        "top_fraction" => Column::TopFraction(option(options, "q")?),
+        "top_fraction" => Column::TopFraction(written(options, "q")?),
         "advantage" => Column::Advantage(estimator(options)?),
         "group_size" => Column::GroupSize,
         "group_mean" => Column::GroupMean,
@@ -30,7 +31,7 @@ fn estimator(options: &Bound<'_, PyDict>) -> PyResult<Estimator> {
             ties: ties(&option::<String>(options, "ties")?)?,
         },
         "top_fraction" => Estimator::TopFraction {
-            q: option(options, "q")?,
+            q: written(options, "q")?,
         },
         "normal" => Estimator::Normal {
             scores: scores(&option::<String>(options, "scores")?)?,
@@ -53,7 +54,7 @@ fn by_value(name: &str, options: &Bound<'_, PyDict>) -> PyResult<Estimator> {
             eps: option(options, "eps")?,
         },
         "quantile" => Estimator::Quantile {
-            k: option(options, "k")?,
+            k: written(options, "k")?,
             ddof: option(options, "ddof")?,
             eps: option(options, "eps")?,
         },
@@ -92,6 +93,10 @@ fn scores(name: &str) -> PyResult<Scores> {
 
 fn unknown(what: &str, name: &str) -> PyErr {
     PyValueError::new_err(format!("no {what} {name:?}"))
+}
+
+fn written(options: &Bound<'_, PyDict>, name: &str) -> PyResult<Written> {
+    Ok(option::<f64>(options, name)?.into())
 }
 
 fn option<'py, T>(options: &Bound<'py, PyDict>, name: &str) -> PyResult<T>
