@@ -32,10 +32,10 @@ LAYERS = [
         "layout reductions diagnostics divergence correction losses head_kernel "
         "head_chunk linear_head one_pass model_head compiled logprobs transfer batch",
     ),
-    ("effects", "sampler sampling rewards conformance"),
+    ("effects", "frame border spelling wording sampler sampling rewards conformance"),
     (
         "training",
-        "presets rules config runfile activations policy optimizer tokens minibatch lesson "
+        "presets rules config runfile activations policy optimizer logged tokens minibatch lesson "
         "objective step checkpoint metrics "
         "display harvest rounds evaluate run train",
     ),

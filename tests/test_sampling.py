@@ -119,8 +119,10 @@ def test_rows_come_group_after_group_in_the_order_of_the_prompts(model, tokenize
     assert np.isnan(rollouts.reward).all()
     for row, prompt in enumerate(rollouts.prompts):
         assert rollouts.prompt_tokens.row(row).tolist() == tokenizer(prompt)["input_ids"]
-        tokens = rollouts.completion_tokens.row(row)
-        assert rollouts.completions[row] == tokenizer.decode(tokens, skip_special_tokens=True)
+        tokens = [*rollouts.prompt_tokens.row(row), *rollouts.completion_tokens.row(row)]
+        assert prompt + rollouts.completions[row] == tokenizer.decode(
+            tokens, skip_special_tokens=True
+        )
 
 
 def test_a_seed_determines_the_completions_and_leaves_the_global_state_alone(model, tokenizer):

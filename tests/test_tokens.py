@@ -1,9 +1,12 @@
 """Scored texts as tokens: the model's own, ended where they were complete, and none cut."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
+import alphabets
 from gspo_rs.config import Config
 from gspo_rs.rollouts import Ragged, Rollouts
 from gspo_rs.tokens import LengthError, tokenise
@@ -74,3 +77,72 @@ def test_tokens_of_the_file_stay_as_they_are(tokenizer):
 def test_a_prompt_without_a_token_is_named(tokenizer):
     with pytest.raises(LengthError, match="prompt '' has no token"):
         tokenise(rollouts(["a"], prompts=[""]), tokenizer, None, config())
+
+
+def ended(tokenizer, rows, **options):
+    found, _ = tokenise(rows, tokenizer, None, config(max_completion_length=9), **options)
+    last = [found.completion_tokens.row(place)[-1:] for place in range(found.n_rollouts)]
+    return tokenizer.convert_ids_to_tokens(np.concatenate(last).tolist()), found
+
+
+def test_a_completion_that_was_cut_off_is_never_taught_to_end():
+    rows = rollouts(["ab", "ab"], truncated=np.array([True, False]))
+    found = ended(alphabets.letters(), rows)[0]
+    assert found == ["b", "</s>"]
+
+
+def test_a_complete_one_gets_its_end_even_where_the_limit_leaves_no_room(tokenizer):
+    rows = rollouts(["abcd"], truncated=np.array([False]))
+    with pytest.raises(LengthError, match="completion of 5 tokens, max_completion_length is 4"):
+        tokenise(rows, tokenizer, None, config())
+
+
+@pytest.mark.parametrize("text", ["ab</s>", "ab<|im_end|>", "ab<|im_end|>\n", "<|im_end|>"])
+def test_a_text_that_has_its_end_gets_no_second_one(text):
+    tokenizer = alphabets.letters(chat_template=alphabets.CHATML)
+    found = ended(tokenizer, rollouts([text]))[1].completion_tokens.row(0).tolist()
+    assert found == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def test_a_chat_ends_with_the_token_that_its_template_ends_turns_with():
+    tokenizer = alphabets.byte_level(chat_template=alphabets.CHATML)
+    turns = [{"role": "user", "content": "2+2="}]
+    prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    turns.append({"role": "assistant", "content": "4"})
+    whole = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False)
+    stops = tokenizer.convert_tokens_to_ids(["</s>", "<|im_end|>"])
+    for options in ({}, {"stops": stops}, {"stops": stops[:1]}):
+        last, found = ended(tokenizer, rollouts(["4"], prompts=[prompt]), **options)
+        assert last == ["<|im_end|>"]
+        tokens = [*found.prompt_tokens.row(0).tolist(), *found.completion_tokens.row(0).tolist()]
+        assert tokens == whole[: len(tokens)]
+        assert tokenizer.decode(whole[len(tokens) :]) == "\n"
+
+
+def test_a_prompt_that_its_tokenizer_ends_goes_on_without_that_end():
+    tokenizer = alphabets.letters("<s> $A </s>")
+    rows = ended(tokenizer, rollouts(["cd"], prompts=["<s>ab"]))[1]
+    prompt, completion = rows.prompt_tokens.row(0), rows.completion_tokens.row(0)
+    assert tokenizer.convert_ids_to_tokens(prompt.tolist()) == ["<s>", "a", "b"]
+    assert tokenizer.convert_ids_to_tokens(completion.tolist()) == ["c", "d", "</s>"]
+
+
+def test_a_border_inside_a_token_is_refused_by_row_and_text():
+    tokenizer = alphabets.byte_level()
+    rows = rollouts(["on", "t on"], prompts=["the cat ", "the cat sa"], truncated=np.ones(2, bool))
+    rows = replace(rows, source_rows=np.array([3, 17]), group_ids=["g7"])
+    words = r"row 17, group 'g7': the border .* 'the cat sa' \+ 't on'; .* completion_tokens_column"
+    with pytest.raises(LengthError, match=words):
+        tokenise(replace(rows, prompts=["the cat", "the cat sa"]), tokenizer, None, config())
+
+
+def test_truncation_is_what_the_tokens_of_the_file_tell():
+    tokenizer = alphabets.letters()
+    a, end = tokenizer.convert_tokens_to_ids(["a", "</s>"])
+    given = Ragged.from_rows([[a, end], [a, a], []], np.int64)
+    found, _ = tokenise(
+        rollouts(["a", "aa", ""], completion_tokens=given), tokenizer, None, config()
+    )
+    assert found.truncated.tolist() == [False, True, False]
+    untold, _ = tokenise(rollouts(["a"]), tokenizer, None, config())
+    assert untold.truncated is None

@@ -11,15 +11,24 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gspo_rs.rollouts import Ragged, Rollouts, summed
-from gspo_rs.source import FLOATS, INTEGERS, KEY, NUMBER, TEXT
+from gspo_rs.source import ENDING, FLOATS, INTEGERS, KEY, NUMBER, TEXT
 
 __all__ = ["Columns", "Cut"]
 
+LISTS = ("old_logprobs", "prompt_tokens", "completion_tokens")
 TYPES: Mapping[str, pl.DataType] = {
     TEXT: pl.String(),
     NUMBER: pl.Float64(),
     FLOATS: pl.List(pl.Float32),
     INTEGERS: pl.List(pl.Int64),
+}
+
+
+# What samplers say of why a completion ended, in small letters: whether it was cut off.
+CUT_OFF: Mapping[str, bool] = {
+    **dict.fromkeys(("length", "max_tokens", "model_length", "abort", "content_filter"), True),
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence"), False),
+    **dict.fromkeys(("tool_calls", "tool_use", "function_call"), False),
 }
 
 
@@ -46,6 +55,7 @@ class Columns:
     old_logprobs: str | None = None
     prompt_tokens: str | None = None
     completion_tokens: str | None = None
+    truncated: str | None = None
     weights: Sequence[float] | None = None
 
     @property
@@ -63,6 +73,7 @@ class Columns:
             ("old_logprobs", FLOATS),
             ("prompt_tokens", INTEGERS),
             ("completion_tokens", INTEGERS),
+            ("truncated", ENDING),
         ):
             if (name := getattr(self, part)) is not None:
                 yield part, name, kind
@@ -81,7 +92,8 @@ class Columns:
         ------
         ValueError
             If a prompt is null, a completion or list is null though the row has a reward, or a
-            list holds a null or a log-probability that is not finite. Names the row of `source`.
+            list holds a null or a log-probability that is not finite, or it is not known why a
+            completion ended. Names the row of `source`.
         """
         rewards = summed(
             {
@@ -94,13 +106,11 @@ class Columns:
         names = {part: f"column {name!r} of {source}" for part, name, _ in self.parts()}
         _refuse(cut, cut.frame["prompt"].is_null(), f"{names['prompt']} is null")
         for part in cut.frame.columns:
-            if part in ("completion", "old_logprobs", "prompt_tokens", "completion_tokens"):
+            if part in ("completion", *LISTS, "truncated"):
                 wrong = cut.frame[part].is_null() & scored
                 _refuse(cut, wrong, f"{names[part]} is null, though it has a reward,")
         ragged: dict[str, Any] = {
-            part: _ragged(cut, part, names[part])
-            for part in ("old_logprobs", "prompt_tokens", "completion_tokens")
-            if part in cut.frame.columns
+            part: _ragged(cut, part, names[part]) for part in LISTS if part in cut.frame.columns
         }
         self._check_aligned(cut, ragged, names)
         firsts = cut.frame.select(self.keys)[cut.offsets[:-1]]
@@ -111,6 +121,8 @@ class Columns:
             **rewards,
             group_ids=firsts.to_series().to_list() if len(self.by) == 1 else firsts.rows(),
             **ragged,
+            truncated=_cut_off(cut, names) if "truncated" in cut.frame.columns else None,
+            source_rows=cut.rows.astype(np.int64),
         )
 
     def _check_aligned(self, cut: Cut, ragged: dict[str, Any], names: dict[str, str]) -> None:
@@ -132,6 +144,19 @@ def _refuse(cut: Cut, wrong: pl.Series, problem: str) -> None:
     """Raise with the number of the first row that is wrong, if any is."""
     if wrong.any():
         raise ValueError(f"{problem} at row {cut.rows[wrong.arg_max()]}")
+
+
+def _cut_off(cut: Cut, names: Mapping[str, str]) -> NDArray[np.bool_]:
+    """Return which completions were cut off; one without a word, and so without a reward, was."""
+    told = cut.frame["truncated"]
+    if told.dtype != pl.Boolean:
+        reasons = told.cast(pl.String)
+        for reason in reasons.drop_nulls().unique(maintain_order=True):
+            problem = f"{names['truncated']} is {reason!r}, none of {', '.join(CUT_OFF)},"
+            if reason.lower() not in CUT_OFF:
+                _refuse(cut, (reasons == reason).fill_null(False), problem)
+        told = reasons.str.to_lowercase().replace_strict(CUT_OFF, return_dtype=pl.Boolean)
+    return told.fill_null(True).to_numpy().astype(np.bool_)
 
 
 def _ragged(cut: Cut, part: str, name: str) -> Ragged:

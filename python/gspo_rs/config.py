@@ -47,6 +47,8 @@ class Config:
         token, a list per row; without it the starting policy is the old policy.
     prompt_tokens_column, completion_tokens_column : str, optional
         Columns of `rollouts` with token ids, lists, in place of tokenising the texts.
+    truncated_column : str, optional
+        Column of `rollouts` that tells which completions were cut off: bools or finish reasons.
     shuffle : bool
         Visit the groups in a random order, another one every epoch.
     spill_directory : str, optional
@@ -171,6 +173,7 @@ class Config:
     old_logprobs_column: str | None = None
     prompt_tokens_column: str | None = None
     completion_tokens_column: str | None = None
+    truncated_column: str | None = None
     shuffle: bool = True
     spill_directory: str | None = None
     max_prompt_length: int | None = None

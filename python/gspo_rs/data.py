@@ -59,6 +59,7 @@ def rollouts(
     old_logprobs: str | None = None,
     prompt_tokens: str | None = None,
     completion_tokens: str | None = None,
+    truncated: str | None = None,
     batch_groups: int = 64,
     shuffle: bool = False,
     seed: int = 0,
@@ -90,6 +91,9 @@ def rollouts(
         whoever makes the tokens has to see that they are as many.
     prompt_tokens, completion_tokens : str, optional
         Columns of lists of token ids, for a data set that keeps them.
+    truncated : str, optional
+        Column that tells which completions were cut off: bools, or reasons to finish, of which
+        "length" and "max_tokens" are such.
     batch_groups : int
         Groups per batch; the last one may hold fewer.
     shuffle : bool
@@ -150,6 +154,7 @@ def rollouts(
         old_logprobs,
         prompt_tokens,
         completion_tokens,
+        truncated,
         reward_weights,
     )
     located.check([(name, kind) for _, name, kind in columns.parts()])

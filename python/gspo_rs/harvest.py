@@ -1,5 +1,6 @@
 """Harvest: batches of rollouts, sampled by the policy or read from scored completions."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -9,11 +10,14 @@ from numpy.typing import NDArray
 
 from gspo_rs import data, sampling
 from gspo_rs.config import Config, ConfigError
+from gspo_rs.frame import Ends, end_tokens
 from gspo_rs.policy import Policy
 from gspo_rs.prompts import Prompts
 from gspo_rs.rewards import RewardFunction, score
 from gspo_rs.rollouts import Rollouts, summed
 from gspo_rs.tokens import tokenise
+
+_log = logging.getLogger("gspo_rs")
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,8 @@ def offline(
         Of ``prompts_per_step * steps_per_generation`` groups; the last of an epoch has the rest.
     """
     assert config.rollouts is not None
+    stops = end_tokens(policy.model, policy.tokenizer)
+    _tell_ends(config, Ends.of(policy.tokenizer, stops))
     size = config.prompts_per_step * config.steps_per_generation
     epoch, skipped = divmod(start, -(-census.n_groups // size))
     while True:
@@ -165,6 +171,7 @@ def offline(
             old_logprobs=config.old_logprobs_column,
             prompt_tokens=config.prompt_tokens_column,
             completion_tokens=config.completion_tokens_column,
+            truncated=config.truncated_column,
             batch_groups=size,
             shuffle=config.shuffle,
             seed=derived_seed(config.seed, "shuffle", epoch),
@@ -172,10 +179,25 @@ def offline(
             spill_directory=config.spill_directory,
             census=census,
         ):
-            tokens, too_long = tokenise(rollouts, policy.tokenizer, policy.context, config)
+            tokens, too_long = tokenise(
+                rollouts, policy.tokenizer, policy.context, config, stops=stops
+            )
             yield Harvest(tokens, too_long, {"time/read": time.perf_counter() - began})
             began = time.perf_counter()
         epoch, skipped = epoch + 1, 0
+
+
+def _tell_ends(config: Config, ends: Ends) -> None:
+    """Say what is taken for granted of how completions ended."""
+    columns = config.completion_tokens_column, config.old_logprobs_column, config.truncated_column
+    if any(columns) or not ends.tokens:
+        return
+    _log.warning(
+        "no column tells which completions were cut off, so each of fewer than %d tokens is taught"
+        " to end, with %s; name truncated_column or completion_tokens_column if some were",
+        config.max_completion_length,
+        " or ".join(map(repr, ends.texts)),
+    )
 
 
 def derived_seed(seed: int, purpose: str, index: int) -> int:

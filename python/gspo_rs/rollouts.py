@@ -100,6 +100,8 @@ class Rollouts:
         The key of each group; a tuple where several columns are the key.
     rewards : mapping of str to ndarray of float64, each of shape (n,), optional
         Where there are several, each by its name; `reward` is their weighted sum.
+    source_rows : ndarray of int64, shape (n,), optional
+        Where each row stood in its source.
 
     Raises
     ------
@@ -132,6 +134,7 @@ class Rollouts:
     truncated: NDArray[np.bool_] | None = None
     group_ids: Sequence[Any] | None = None
     rewards: Mapping[str, NDArray[np.float64]] | None = None
+    source_rows: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         steps = np.diff(self.offsets)
@@ -158,6 +161,14 @@ class Rollouts:
     def n_groups(self) -> int:
         """The number of groups."""
         return len(self.offsets) - 1
+
+    def place(self, row: int) -> str:
+        """Name a row for an error: where it stood, and its group."""
+        group = int(np.searchsorted(self.offsets, row, "right")) - 1
+        key = group if self.group_ids is None else self.group_ids[group]
+        here = f"row {row} of the batch"
+        there = here if self.source_rows is None else f"row {self.source_rows[row]}"
+        return f"{there}, group {key!r}"
 
     def select(self, groups: ArrayLike) -> Rollouts:
         """Return some of the groups, whole.

@@ -83,6 +83,8 @@ def contradicted(config: Any) -> str | None:
         return "give either `prompts` (online) or `rollouts` (offline)"
     if config.online and config.old_logprobs_column is not None:
         return "old_logprobs_column is a column of `rollouts`; see old_logprobs"
+    if config.online and config.truncated_column is not None:
+        return "truncated_column is a column of `rollouts`; online the sampler knows it"
     if not config.online and config.reward is not None:
         return "reward is a function for online runs; offline see reward_column"
     if config.correction != "none" and (not config.online or config.old_logprobs == "sampler"):

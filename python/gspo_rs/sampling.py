@@ -18,8 +18,10 @@ from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer
 
 from gspo_rs.compiled import uncompiled
+from gspo_rs.frame import before, end_tokens, framed, text_rows
 from gspo_rs.rollouts import Ragged, Rollouts
 from gspo_rs.sampler import Sampler
+from gspo_rs.wording import completion_texts
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,8 @@ def generate(
     tokenizer : transformers.PreTrainedTokenizerBase
         Needs no pad token. Without an end token all completions are `max_completion_length` long.
     prompts : sequence of str, length n_prompts
-        One group of rollouts each. A conversation is to be rendered as text before.
+        One group of rollouts each. A conversation is to be rendered as text before; one that
+        begins with the BOS gets no second.
     num_generations : int
         Completions per prompt, at least 1.
     max_completion_length : int
@@ -71,8 +74,9 @@ def generate(
     Returns
     -------
     Rollouts
-        Group after group in the order of `prompts`, with `prompt_tokens`, `completion_tokens` (up
-        to a sampled end token, and with it), `sampler_logprobs` (at `temperature`, before `top_p`
+        Group after group in the order of `prompts`, with the texts (see `gspo_rs.wording`),
+        `prompt_tokens`, `completion_tokens` (up to a sampled end token, and with it),
+        `sampler_logprobs` (at `temperature`, before `top_p`
         and `top_k` cut), `truncated`, and rewards of NaN. `group_ids` are rows of `prompts`.
 
     Raises
@@ -114,14 +118,6 @@ class _Drawn(NamedTuple):
     ended: bool
 
 
-def end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """Return the tokens that end a completion: the model's own, and the tokenizer's, in order."""
-    config = getattr(model, "generation_config", None)
-    ends: Any = getattr(config, "eos_token_id", None)
-    ends = ends if isinstance(ends, list) else [ends]
-    return sorted({int(end) for end in [*ends, tokenizer.eos_token_id] if end is not None})
-
-
 def _check(
     num_generations: int, max_completion_length: int, *, temperature: float, top_p: float
 ) -> None:
@@ -146,7 +142,8 @@ def _encode(
     tokenizer: Any, prompts: Sequence[str], *, limit: int | None, on_long_prompt: str
 ) -> tuple[list[int], list[list[int]]]:
     """Return the rows of `prompts` that are kept, and their tokens."""
-    tokens = tokenizer(list(prompts))["input_ids"] if prompts else []
+    frame = before(tokenizer) if prompts else []
+    tokens = [framed(row, frame) for row in text_rows(tokenizer, prompts)]
     for row, some in enumerate(tokens):
         if not some:
             raise ValueError(f"prompt of row {row} has no token: {prompts[row]!r}")
@@ -269,12 +266,13 @@ def _rollouts(
 ) -> Rollouts:
     repeats = len(drawn) // len(prompts) if prompts else 0
     completions = [row.tokens for row in drawn]
-    # Of an empty list transformers makes one empty text.
-    texts = tokenizer.batch_decode(completions, skip_special_tokens=True) if completions else []
+    repeated = [prompt for prompt in prompts for _ in range(repeats)]
+    starts = [row for row in text_rows(tokenizer, prompts) for _ in range(repeats)]
+    written = [row.tokens[: len(row.tokens) - row.ended].tolist() for row in drawn]
     return Rollouts(
         offsets=np.arange(len(prompts) + 1, dtype=np.int64) * repeats,
-        prompts=[prompt for prompt in prompts for _ in range(repeats)],
-        completions=texts,
+        prompts=repeated,
+        completions=completion_texts(tokenizer, repeated, starts, written),
         reward=np.full(len(drawn), np.nan),
         prompt_tokens=Ragged.from_rows([t for t in tokens for _ in range(repeats)], np.int64),
         completion_tokens=Ragged.from_rows(completions, np.int64),

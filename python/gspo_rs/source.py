@@ -34,6 +34,7 @@ NUMBER = "a number or a bool"
 KEY = "an integer, string, category, bool, binary or date"
 FLOATS = "a list of floats"
 INTEGERS = "a list of integers"
+ENDING = "a bool, or text such as 'stop' and 'length'"
 ANYTHING = "anything"
 
 KEY_TYPES = (pl.String, pl.Categorical, pl.Enum, pl.Binary, pl.Boolean, pl.Date, pl.Datetime)
@@ -43,6 +44,7 @@ EXPECTED: Mapping[str, Callable[[pl.DataType], bool]] = {
     KEY: lambda found: found.is_integer() or found in KEY_TYPES,
     FLOATS: lambda found: _inner(found).is_float(),
     INTEGERS: lambda found: _inner(found).is_integer(),
+    ENDING: lambda found: found == pl.Boolean or EXPECTED[TEXT](found),
     ANYTHING: lambda _: True,
 }
 

@@ -1,21 +1,30 @@
 """Tokens: scored texts turned into what the model reads, and which of them it cannot take."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gspo_rs.border import completion_rows
 from gspo_rs.config import Config
+from gspo_rs.frame import Ends, before, framed, text_rows
+from gspo_rs.logged import Logged
 from gspo_rs.rollouts import Ragged, Rollouts
 
 
 class LengthError(ValueError):
-    """A rollout is longer than the run allows; the message names it and the remedies."""
+    """A rollout has too many tokens, or none that are certain; names it and the remedies."""
 
 
 def tokenise(
-    rollouts: Rollouts, tokenizer: Any, context: int | None, config: Config
+    rollouts: Rollouts,
+    tokenizer: Any,
+    context: int | None,
+    config: Config,
+    *,
+    stops: Sequence[int] | None = None,
 ) -> tuple[Rollouts, NDArray[np.bool_]]:
     """Tokenise prompts and completions of scored texts.
 
@@ -29,27 +38,33 @@ def tokenise(
         Most tokens of prompt and completion together.
     config : Config
         Tells `max_prompt_length`, `max_completion_length` and `on_long`.
+    stops : sequence of int, optional
+        The tokens at which the policy stops, `gspo_rs.frame.end_tokens`; the tokenizer's by
+        default.
 
     Returns
     -------
     tokens : Rollouts
-        With `prompt_tokens`, special tokens included, and `completion_tokens`. A completion that
-        is shorter than `max_completion_length` ends with the end token: its text was complete.
-        Where old log-probabilities are given, their number tells whether it was sampled. Tokens
-        that the file has stay as they are.
+        With `prompt_tokens`, as a policy reads them (see `gspo_rs.frame`), and
+        `completion_tokens`: those of prompt and completion as one text, behind the border. One that
+        was complete ends with the end token. Whether it was, its own text tells if it has its
+        end; else the number of its old log-probabilities, else `truncated`; where nothing does,
+        one shorter than `max_completion_length` was. Tokens that the file has stay as they are.
     too_long : ndarray of bool, shape (n,)
         Rows beyond a limit; none is cut.
 
     Raises
     ------
     LengthError
-        If a row is too long and `on_long` is "error", a prompt has no token, or there are fewer or
-        more old log-probabilities than tokens.
+        If a row is too long and `on_long` is "error", or a prompt has no token; or of a completion
+        with a reward, the border lies inside a token, or its old log-probabilities do not tell
+        which tokens they are of.
     """
-    if rollouts.prompt_tokens is None:
-        rollouts = replace(rollouts, prompt_tokens=_prompts(rollouts, tokenizer))
-    if rollouts.completion_tokens is None:
-        rollouts = _with_completions(rollouts, tokenizer, config.max_completion_length)
+    ends = Ends.of(tokenizer, stops)
+    told = rollouts.completion_tokens is not None or rollouts.old_logprobs is not None
+    if rollouts.prompt_tokens is None or rollouts.completion_tokens is None:
+        rollouts = _with_tokens(rollouts, tokenizer, ends, config.max_completion_length)
+    rollouts = _with_truncated(rollouts, ends, told=told)
     assert rollouts.prompt_tokens is not None
     assert rollouts.completion_tokens is not None
     prompts, completions = rollouts.prompt_tokens.lengths, rollouts.completion_tokens.lengths
@@ -64,48 +79,92 @@ def tokenise(
             continue
         if config.on_long == "error" and (lengths > limit).any():
             row = int((lengths > limit).argmax())
-            group = int(np.searchsorted(rollouts.offsets, row, "right")) - 1
-            key = group if rollouts.group_ids is None else rollouts.group_ids[group]
             raise LengthError(
-                f"group {key!r}: {what} of {lengths[row]} tokens, {name} is {limit};"
+                f"{rollouts.place(row)}: {what} of {lengths[row]} tokens, {name} is {limit};"
                 " raise it where the model allows, or set on_long = 'drop'"
             )
         too_long |= lengths > limit
     return rollouts, too_long
 
 
-def _prompts(rollouts: Rollouts, tokenizer: Any) -> Ragged:
-    """Tokenise each prompt once; it stands again in every row of its group."""
+def _with_tokens(rollouts: Rollouts, tokenizer: Any, ends: Ends, limit: int) -> Rollouts:
+    """Add what the file lacks, each prompt tokenised once."""
     texts = list(dict.fromkeys(rollouts.prompts))
-    rows = dict(zip(texts, tokenizer(texts)["input_ids"], strict=True)) if texts else {}
-    for text, row in rows.items():
-        if not row:
-            raise LengthError(f"prompt {text!r} has no token to predict the first one from")
-    return Ragged.from_rows([rows[text] for text in rollouts.prompts], np.int64)
-
-
-def _with_completions(rollouts: Rollouts, tokenizer: Any, limit: int) -> Rollouts:
-    texts, end, old = rollouts.completions, tokenizer.eos_token_id, rollouts.old_logprobs
-    rows = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-    if old is None:
-        if end is not None:
-            rows = [[*row, end] if len(row) < limit else row for row in rows]
-        return replace(rollouts, completion_tokens=Ragged.from_rows(rows, np.int64))
-    given: list[Any] = [old.row(place) for place in range(len(rows))]
-    for place, (row, logprobs) in enumerate(zip(rows, given, strict=True)):
-        if np.isnan(rollouts.reward[place]):
-            row.clear()  # left out, whatever it has
-            given[place] = []
-        elif end is not None and len(logprobs) == len(row) + 1:
+    alone = dict(zip(texts, text_rows(tokenizer, texts), strict=True))
+    if rollouts.prompt_tokens is None:
+        frame = before(tokenizer)
+        read = {text: framed(row, frame) for text, row in alone.items()}
+        for text, tokens in read.items():
+            if not tokens:
+                raise LengthError(f"prompt {text!r} has no token to predict the first one from")
+        prompts = Ragged.from_rows([read[text] for text in rollouts.prompts], np.int64)
+        rollouts = replace(rollouts, prompt_tokens=prompts)
+    if rollouts.completion_tokens is not None:
+        return rollouts
+    starts = [alone[text] for text in rollouts.prompts]
+    rows = _completions(rollouts, tokenizer, starts)
+    if rollouts.old_logprobs is not None:
+        return _as_logged(rollouts, Logged(tokenizer, ends), rows)
+    for place, row in enumerate(rows):
+        text = rollouts.completions[place]
+        end = None if ends.ended(text) else ends.after(starts[place])
+        if end is not None and not _was_cut(rollouts, place, len(row) >= limit):
             row.append(end)
-        elif len(logprobs) != len(row):
+    return replace(rollouts, completion_tokens=Ragged.from_rows(rows, np.int64))
+
+
+def _completions(
+    rollouts: Rollouts, tokenizer: Any, starts: Sequence[list[int]]
+) -> list[list[int]]:
+    """Return the tokens of the texts; none for one that has neither certain ones nor a reward."""
+    rows = completion_rows(tokenizer, rollouts.prompts, rollouts.completions, starts)
+    for place, row in enumerate(rows):
+        if row is None and not np.isnan(rollouts.reward[place]):
+            prompt, completion = rollouts.prompts[place], rollouts.completions[place]
             raise LengthError(
-                f"row {place} of the batch has {len(logprobs)} old log-probabilities for"
-                f" {len(row)} tokens; name the column of the sampled tokens as"
-                f" completion_tokens_column: {texts[place][:80]!r}"
+                f"{rollouts.place(place)}: the border between prompt and completion lies inside a"
+                f" token, {prompt[-40:]!r} + {completion[:40]!r}; give the tokens that were"
+                " sampled, by prompt_tokens_column and completion_tokens_column"
             )
+    return [row or [] for row in rows]
+
+
+def _was_cut(rollouts: Rollouts, place: int, full: bool) -> bool:
+    return full if rollouts.truncated is None else bool(rollouts.truncated[place])
+
+
+def _as_logged(rollouts: Rollouts, logged: Logged, rows: list[list[int]]) -> Rollouts:
+    """Take the tokens that old log-probabilities leave no doubt about."""
+    assert rollouts.old_logprobs is not None
+    given: list[Any] = []
+    found: list[list[int]] = []
+    apart = text_rows(logged.tokenizer, rollouts.completions)
+    for place, row in enumerate(rows):
+        scored = not np.isnan(rollouts.reward[place])
+        logprobs: Any = (
+            rollouts.old_logprobs.row(place) if scored else []
+        )  # left out, whatever it has
+        given.append(logprobs)
+        text = rollouts.completions[place]
+        tokens = logged.tokens(text, row, apart[place], len(logprobs)) if scored else []
+        if isinstance(tokens, str):
+            raise LengthError(
+                f"{rollouts.place(place)}: {tokens}; give the tokens that were sampled, by"
+                f" completion_tokens_column: {text[:80]!r}"
+            )
+        found.append(tokens)
     return replace(
         rollouts,
-        completion_tokens=Ragged.from_rows(rows, np.int64),
+        completion_tokens=Ragged.from_rows(found, np.int64),
         old_logprobs=Ragged.from_rows(given, np.float32),
     )
+
+
+def _with_truncated(rollouts: Rollouts, ends: Ends, *, told: bool) -> Rollouts:
+    """Say which completions do not end, where their tokens tell and no column does."""
+    if rollouts.truncated is not None or not told:
+        return rollouts
+    assert rollouts.completion_tokens is not None
+    rows = map(rollouts.completion_tokens.row, range(rollouts.n_rollouts))
+    open_ends = [len(row) > 0 and int(row[-1]) not in ends.tokens for row in rows]
+    return replace(rollouts, truncated=np.array(open_ends, dtype=bool))
