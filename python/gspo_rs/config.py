@@ -80,10 +80,8 @@ class Config:
         Each replaces what the preset says.
     clip_low, clip_high, dual_clip, delta, tau_pos, tau_neg, w_min, w_max, clip : float, optional
         Options of the loss, which has some of them; each replaces what the preset says.
-    k_pos, lam_pos, k_neg, lam_neg, delta_low, delta_high : float, optional
-        The same; so is `divergence`, "tv" or "kl".
-    q, label_smoothing : float, optional
-        The same, for losses that compare the members of a group.
+    k_pos, lam_pos, k_neg, lam_neg, delta_low, delta_high, q, label_smoothing : float, optional
+        The same, the last two where members of a group are compared; `divergence`: "tv" or "kl".
     advantage_options : dict
         Options of the advantage estimator; each replaces what the preset says.
     renormalise : bool
@@ -115,10 +113,8 @@ class Config:
         Optimizer steps in all; by default `num_train_epochs` passes over the data.
     num_train_epochs : int
         Passes over the data when `max_steps` is not given.
-    lora_r : int
-        Rank of LoRA adapters; 0 trains every weight.
-    lora_alpha : int
-        Scale of the adapters: they are multiplied by `lora_alpha / lora_r`.
+    lora_r, lora_alpha : int
+        Rank of LoRA adapters, 0 trains every weight; they are scaled by `lora_alpha / lora_r`.
     lora_target_modules : tuple of str
         Modules that get an adapter.
     dtype : {"auto", "float32", "bfloat16"}

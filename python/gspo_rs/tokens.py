@@ -141,9 +141,8 @@ def _as_logged(rollouts: Rollouts, logged: Logged, rows: list[list[int]]) -> Rol
     apart = text_rows(logged.tokenizer, rollouts.completions)
     for place, row in enumerate(rows):
         scored = not np.isnan(rollouts.reward[place])
-        logprobs: Any = (
-            rollouts.old_logprobs.row(place) if scored else []
-        )  # left out, whatever it has
+        # Without a reward it is left out, whatever it has.
+        logprobs: Any = rollouts.old_logprobs.row(place) if scored else []
         given.append(logprobs)
         text = rollouts.completions[place]
         tokens = logged.tokens(text, row, apart[place], len(logprobs)) if scored else []
