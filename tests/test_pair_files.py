@@ -161,7 +161,7 @@ def test_the_best_of_real_files_are_those_polars_sorts_first(shared, tmp_path, f
         .sort("reward", descending=True, maintain_order=True)
         .group_by("prompt_id", maintain_order=True)
         .head(2)
-        .sort("index")
+        .sort(pl.col("index").min().over("prompt_id"), -pl.col("reward"), "index")
         .select("prompt", pl.col("response").alias("completion"), "reward")
     )
     assert pl.read_parquet(tmp_path / "b.parquet").equals(expected)

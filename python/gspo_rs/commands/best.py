@@ -9,6 +9,7 @@ from gspo_rs.commands.parameters import (
     Reward,
     Source,
     Target,
+    Threshold,
     Verbose,
 )
 from gspo_rs.commands.written import tell
@@ -24,6 +25,7 @@ def best(
     prompt: Prompt = None,
     completion: Completion = None,
     keep: Keep = "all",
+    threshold: Threshold = None,
     chat: Chat = False,
     verbose: Verbose = False,
 ) -> int:
@@ -46,6 +48,7 @@ def best(
             prompt=prompt,
             completion=completion,
             keep=keep,
+            threshold=threshold,
             chat=chat,
         ),
         target,

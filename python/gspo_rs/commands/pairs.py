@@ -10,6 +10,7 @@ from gspo_rs.commands.parameters import (
     Reward,
     Source,
     Target,
+    Threshold,
     Verbose,
 )
 from gspo_rs.commands.written import tell
@@ -27,6 +28,7 @@ def pairs(
     margin: float = 0.0,
     seed: int = 0,
     keep: Keep = "all",
+    threshold: Threshold = None,
     chat: Chat = False,
     verbose: Verbose = False,
 ) -> int:
@@ -55,6 +57,7 @@ def pairs(
             margin=margin,
             seed=seed,
             keep=keep,
+            threshold=threshold,
             chat=chat,
         ),
         target,

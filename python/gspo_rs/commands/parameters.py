@@ -23,6 +23,10 @@ Keep = Annotated[
         help="Rules such as informative,pass-rate:0.1..0.9,top:0.25; a wrong one lists the right."
     ),
 ]
+Threshold = Annotated[
+    float | None,
+    Parameter(help="For pass-rate: a completion is right from this reward on; 0.5 by default."),
+]
 Chat = Annotated[bool, Parameter(negative="", help="Turn texts into lists of messages.")]
 Verbose = Annotated[
     bool,

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from gspo_rs.choices import Layout
 from gspo_rs.commands.outcome import TOLD, interrupted, told
-from gspo_rs.commands.parameters import By, Reward, Verbose
+from gspo_rs.commands.parameters import By, Reward, Threshold, Verbose
 from gspo_rs.terminal import printable
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def score(
     option: Annotated[list[str] | None, Parameter(negative="")] = None,
     layout: Layout = "wide",
     keep: str = "all",
+    threshold: Threshold = None,
     memory_limit: str = "2GiB",
     resume: bool = True,
     verbose: Verbose = False,
@@ -58,6 +59,7 @@ def score(
     from gspo_rs.files.score import score as score_files
 
     given = source[0] if len(source) == 1 else source
+    options = {"threshold": threshold} | dict(map(_option, option or []))
     try:
         report = score_files(
             given,
@@ -69,7 +71,7 @@ def score(
             keep=keep,
             memory_limit=memory_limit,
             resume=resume,
-            **dict(map(_option, option or [])),
+            **options,
         )
     except KeyboardInterrupt:
         again = shlex.join(["gspo-rs", *sys.argv[1:]])

@@ -1,6 +1,6 @@
 """`gspo-rs select`."""
 
-from gspo_rs.commands.parameters import By, Keep, Reward, Source, Target, Verbose
+from gspo_rs.commands.parameters import By, Keep, Reward, Source, Target, Threshold, Verbose
 from gspo_rs.commands.written import tell
 
 
@@ -11,13 +11,16 @@ def select(
     by: By,
     keep: Keep,
     reward: Reward = "reward",
+    threshold: Threshold = None,
     verbose: Verbose = False,
 ) -> int:
     """Choose rows by rules and write which they are: row numbers and digests of the files."""
     from gspo_rs.files import selection
 
     return tell(
-        lambda: selection.select(source, target, by=by, keep=keep, reward=reward),
+        lambda: selection.select(
+            source, target, by=by, keep=keep, reward=reward, threshold=threshold
+        ),
         target,
         verbose=verbose,
     )

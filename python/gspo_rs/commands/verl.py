@@ -1,6 +1,6 @@
 """`gspo-rs verl`."""
 
-from gspo_rs.commands.parameters import By, Keep, Prompt, Reward, Source, Target, Verbose
+from gspo_rs.commands.parameters import By, Keep, Prompt, Reward, Source, Target, Threshold, Verbose
 from gspo_rs.commands.written import tell
 
 
@@ -16,6 +16,7 @@ def verl(
     reward: Reward = "reward",
     prompt: Prompt = None,
     keep: Keep = "all",
+    threshold: Threshold = None,
     verbose: Verbose = False,
 ) -> int:
     """Write one prompt per group in the schema of verl.
@@ -45,6 +46,7 @@ def verl(
             reward=reward,
             prompt=prompt,
             keep=keep,
+            threshold=threshold,
         ),
         target,
         verbose=verbose,

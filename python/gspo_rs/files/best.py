@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from gspo_rs.census import read_narrow
+from gspo_rs.census import Narrow, read_narrow
 from gspo_rs.estimators import as_count
 from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.output import Written, checked_target, write_frames
 from gspo_rs.files.picked import picked, refuse_null
 from gspo_rs.files.texts import texts
 from gspo_rs.source import SourceLike, locate
+from gspo_rs.spill import in_order
+from gspo_rs.statistics import stats
 
 __all__ = ["best"]
 
@@ -29,7 +32,9 @@ def best(
     completion: str | None = None,
     n: int = 1,
     keep: str = "all",
+    threshold: float | None = None,
     chat: bool = False,
+    spill_directory: str | Path | None = None,
 ) -> Written:
     """Write the best completions of each group.
 
@@ -42,8 +47,12 @@ def best(
     n : int
         How many of each group; fewer, where fewer have a reward. Of tied ones, the first.
     keep : str
-        Rules of `gspo_rs.files.keep` that a row has to pass as well, such as
-        ``pass-rate:0.1..0.9``.
+        Rules of `gspo_rs.files.keep` that a row has to pass as well, such as ``reward:1..``: the
+        best of a group without a right completion is a wrong one.
+    threshold : float, optional
+        For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.
+    spill_directory : path, optional
+        Where texts are put in order, as for pairs, if a better row comes after another one.
 
     Returns
     -------
@@ -57,8 +66,9 @@ def best(
     Notes
     -----
     The columns are those of TRL's prompt-completion type, ``prompt`` and ``completion``, then
-    ``reward``. Rows stay in their order. Memory grows with the ids and rewards, about 40 bytes a
-    row, and not with the texts.
+    ``reward``. Groups come in the order of their first row that is written, in each the better row
+    first, and of tied ones the first. Memory grows with the ids and rewards, about 40 bytes a row,
+    and not with the texts.
 
     Examples
     --------
@@ -72,20 +82,43 @@ def best(
     """
     located = locate(source)
     path = checked_target(target, located)
-    rules = (*parse(keep), *parse(f"best:{as_count('n', n, lowest=1)}"))
+    rules = (*parse(keep, threshold), *parse(f"best:{as_count('n', n, lowest=1)}"))
     columns = texts(located, prompt, completion, chat=chat)
     narrow = read_narrow(located, by, reward)
     kept = choose(narrow.rewards, narrow.groups, rules)
     wanted = np.flatnonzero(kept.mask)
+    position = _positions(narrow, wanted)
 
     def frames() -> Iterator[pl.DataFrame]:
         for part, frame in picked(located, narrow, columns, reward, wanted):
             refuse_null(located, frame["prompt"], wanted[part], "prompt")
             refuse_null(located, frame["completion"], wanted[part], "completion")
-            yield frame
+            yield frame.with_columns(pl.Series("position", position[part]))
 
+    ordered = frames()
+    if (np.diff(position) < 0).any():
+        ordered = in_order(ordered, 0, len(wanted), directory=spill_directory)
     with located.reading():
         schema = located.frame.select(columns).collect_schema()
-    rows = write_frames(frames(), pl.Schema({**schema, "reward": pl.Float64()}), path)
-    groups = len(np.unique(narrow.groups.codes[wanted]))
-    return Written(rows=rows, groups=groups, dropped=kept.dropped)
+    chosen = (frame.drop("position") for frame in ordered)
+    rows = write_frames(chosen, pl.Schema({**schema, "reward": pl.Float64()}), path)
+    codes = narrow.groups.codes[wanted]
+    described = stats(narrow.rewards, narrow.groups)
+    lowest = narrow.rewards[wanted] == described.min[codes]
+    return Written(
+        rows=rows,
+        groups=len(np.unique(codes)),
+        dropped=kept.dropped,
+        lowest=int(lowest.sum()),
+        alike=int((lowest & ~described.informative[codes]).sum()),
+    )
+
+
+def _positions(narrow: Narrow, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the place of each wanted row: groups by their first one, in each the best first."""
+    codes = narrow.groups.codes[wanted]
+    _, first, group = np.unique(codes, return_index=True, return_inverse=True)
+    order = np.lexsort((-narrow.rewards[wanted], first[group]))
+    position = np.empty(len(wanted), dtype=np.int64)
+    position[order] = np.arange(len(wanted))
+    return position

@@ -40,6 +40,7 @@ class Options:
     estimator_options: Mapping[str, Any]
     layout: Layout
     keep: str
+    threshold: float | None
     rules: tuple[Rule, ...]
     memory_limit: int
 
@@ -58,6 +59,8 @@ class Options:
             "estimator_options": given,
             "layout": self.layout,
             "keep": self.keep,
+            # Left out where it is the usual one, as in manifests from before there was another.
+            **({} if self.threshold is None else {"threshold": self.threshold}),
         }
 
 
@@ -69,6 +72,7 @@ def options_of(
     estimator_options: Mapping[str, Any],
     layout: str,
     keep: str,
+    threshold: float | None,
     memory_limit: str | int,
 ) -> Options:
     """Check what was asked for.
@@ -87,16 +91,23 @@ def options_of(
         raise ValueError(f"{estimator} needs several rewards a row; score reads one column")
     if estimator == "opo":
         raise ValueError("opo needs the lengths of the completions; use gspo_rs.advantage for it")
+    given = dict(estimator_options)
+    counts = estimator == "pass_at_k" and threshold is not None
+    if counts:
+        given["threshold"] = threshold
     # Estimators check their options when they are called.
-    advantage([0.0, 1.0], [0, 0], estimator, **estimator_options)
+    advantage([0.0, 1.0], [0, 0], estimator, **given)
+    if counts and "pass-rate" not in keep:
+        threshold = None
     return Options(
         keys,
         reward,
         estimator,
-        dict(estimator_options),
+        given,
         "wide" if layout == "wide" else "narrow",
         keep,
-        parse(keep),
+        threshold,
+        parse(keep, threshold),
         _bytes(memory_limit),
     )
 

@@ -33,11 +33,16 @@ class Written:
         Groups that gave at least one of them.
     dropped : dict of str to int
         Rows of the source that each rule of `keep` dropped; see `gspo_rs.files.keep`.
+    lowest, alike : int or None
+        Of the best of groups: rows that have the lowest reward of their group, and those of them
+        in groups whose rewards are all equal. None where nothing is the best.
     """
 
     rows: int
     groups: int
     dropped: dict[str, int]
+    lowest: int | None = None
+    alike: int | None = None
 
 
 FORMATS: Mapping[str, Callable[[pl.LazyFrame, Path, int], Any]] = {

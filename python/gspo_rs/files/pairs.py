@@ -34,6 +34,7 @@ def pairs(
     margin: float = 0.0,
     seed: int = 0,
     keep: str = "all",
+    threshold: float | None = None,
     chat: bool = False,
     spill_directory: str | Path | None = None,
 ) -> Written:
@@ -61,6 +62,8 @@ def pairs(
         For ``"best_random"``.
     keep : str
         Rules of `gspo_rs.files.keep`; rows that they drop make no pair.
+    threshold : float, optional
+        For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.
     chat : bool
         Whether text becomes lists of messages.
     spill_directory : path, optional
@@ -101,7 +104,7 @@ def pairs(
     ('1+1=', '2', '3', 1.0, 1.0, 0.0)
     """
     located = locate(source)
-    path, rules = checked_target(target, located), parse(keep)
+    path, rules = checked_target(target, located), parse(keep, threshold)
     columns = texts(located, prompt, completion, chat=chat)
     narrow = read_narrow(located, by, reward)
     kept = choose(narrow.rewards, narrow.groups, rules)

@@ -48,6 +48,8 @@ class Recipe:
         Column of the prompts, text or messages; by default ``prompt``.
     keep : str
         Rules of `gspo_rs.files.keep`; a group is left out if they drop all of its rows.
+    threshold : float, optional
+        For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.
     """
 
     by: str | Sequence[str]
@@ -58,6 +60,7 @@ class Recipe:
     reward: str = "reward"
     prompt: str | None = None
     keep: str = "all"
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def prompts(
     >>> [frame["extra_info"][0] for frame in found.frames]
     [{'index': 0, 'group_size': 2, 'group_mean': 0.5}]
     """
-    rules = parse(recipe.keep)
+    rules = parse(recipe.keep, recipe.threshold)
     columns, names = _columns(source, recipe, options)
     narrow = read_narrow(
         source, recipe.by, recipe.reward, [pl.col(name).hash() for name in names.values()]

@@ -39,6 +39,7 @@ def score(
     memory_limit: str | int = "2GiB",
     resume: bool = True,
     keep: str = "all",
+    threshold: float | None = None,
     **options: Any,
 ) -> Report:
     """Score completions in files, however large, and write them with their scores.
@@ -69,6 +70,9 @@ def score(
     keep : str
         Which rows to write: ``"all"``, or rules such as ``"informative,top:0.25"``; see
         `gspo_rs.files.keep`.
+    threshold : float, optional
+        For the rule ``pass-rate`` and the estimator ``pass_at_k``: a completion is right from this
+        reward on; 0.5 by default.
 
     Returns
     -------
@@ -113,6 +117,7 @@ def score(
         estimator_options=options,
         layout=layout,
         keep=keep,
+        threshold=threshold,
         memory_limit=memory_limit,
     )
     folder = Path(target).absolute()

@@ -71,6 +71,7 @@ def select(
     by: str | Sequence[str],
     keep: str,
     reward: str = "reward",
+    threshold: float | None = None,
 ) -> Written:
     """Choose rows by rules and write which they are.
 
@@ -86,6 +87,8 @@ def select(
         Rules of `gspo_rs.files.keep`.
     reward : str
         Column of the rewards.
+    threshold : float, optional
+        For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.
 
     Returns
     -------
@@ -96,7 +99,7 @@ def select(
     ValueError, TypeError, OSError
         As `write_selection` and `gspo_rs.data.take_census`.
     """
-    located, rules = locate(source), parse(keep)
+    located, rules = locate(source), parse(keep, threshold)
     _check_target(Path(target), located)
     narrow = read_narrow(located, by, reward)
     kept = choose(narrow.rewards, narrow.groups, rules)

@@ -24,6 +24,7 @@ def verl(
     reward: str = "reward",
     prompt: str | None = None,
     keep: str = "all",
+    threshold: float | None = None,
 ) -> Written:
     """Write one prompt per group, to be sampled and scored by verl.
 
@@ -49,6 +50,8 @@ def verl(
         Column of the prompts, text or messages; by default ``prompt``.
     keep : str
         Rules of `gspo_rs.files.keep`; a group is left out if they drop all of its rows.
+    threshold : float, optional
+        For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.
 
     Returns
     -------
@@ -98,6 +101,7 @@ def verl(
         reward=reward,
         prompt=prompt,
         keep=keep,
+        threshold=threshold,
     )
     found = prompts(located, recipe)
     rows = write_frames(found.frames, found.schema, path)

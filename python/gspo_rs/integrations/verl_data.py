@@ -24,7 +24,7 @@ from gspo_rs.source import Source
 
 __all__ = ["OPTIONS", "PromptDataset"]
 
-OPTIONS = ("by", "ground_truth", "data_source", "ability", "split", "reward", "keep")
+OPTIONS = ("by", "ground_truth", "data_source", "ability", "split", "reward", "keep", "threshold")
 """What ``data.gspo_rs`` may hold: the attributes of `gspo_rs.files.per_prompt.Recipe`."""
 
 NAMED_BY = {
@@ -51,8 +51,8 @@ class PromptDataset(RLHFDataset):  # type: ignore[misc]  # verl is Any to a type
         Of the policy.
     config : DictConfig
         verl's ``data``. ``data.gspo_rs`` says how a prompt is made of a group: ``by``, which is
-        needed, ``ground_truth``, ``data_source``, ``ability``, ``split``, ``reward``, ``keep``;
-        the prompts are in ``data.prompt_key``.
+        needed, ``ground_truth``, ``data_source``, ``ability``, ``split``, ``reward``, ``keep``,
+        ``threshold``; the prompts are in ``data.prompt_key``.
     processor : ProcessorMixin, optional
         As verl has it.
     max_samples : int
