@@ -99,5 +99,14 @@ def test_a_tokenizer_without_offsets_is_cut_where_its_tokens_write_the_completio
     assert cut(lossy, "2+2=", "4 é") is None
 
 
+def test_many_rows_are_cut_as_each_alone():
+    tokenizer = metaspace()
+    completions = [f"{number}" * (number % 3) for number in range(150)]
+    prompts = ["the cat " if number % 7 else "2+2=" for number in range(150)]
+    found = completion_rows(tokenizer, prompts, completions, text_rows(tokenizer, prompts))
+    assert found == [cut(tokenizer, *pair) for pair in zip(prompts, completions, strict=True)]
+    assert None in found
+
+
 def test_no_rows_are_no_tokens():
     assert completion_rows(letters(), [], [], []) == []

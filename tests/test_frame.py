@@ -87,6 +87,8 @@ def test_a_completion_ends_with_the_turn_where_the_model_stops_or_the_prompt_sho
     # A base model that came with a template: it does not stop at the end of a turn.
     assert Ends.of(chat, [eos]).after([a]) == eos
     assert Ends.of(chat, [eos]).after([a, end, a]) == end
+    assert Ends.of(chat, [eos]).named() == "'</s>', or '<|im_end|>' where the prompt has it"
+    assert Ends.of(chat).named() == "'<|im_end|>'"
     plain = letters()
     assert Ends.of(plain, [eos, end]).after([a]) == eos
     assert Ends.of(plain, [eos, end]).after([a, end, a]) == end
@@ -101,3 +103,4 @@ def test_without_an_end_token_of_the_tokenizer_it_is_the_models(model):
     assert Ends.of(bare, [2]).after([9]) == 2
     assert Ends.of(bare).after([9]) is None
     assert not Ends.of(bare).ended("a")
+    assert Ends.of(bare).named() == "no token"

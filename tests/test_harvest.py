@@ -1,6 +1,7 @@
 """Texts on their way through a run: what is read offline, what rewards and comparisons see."""
 
 import dataclasses
+import logging
 
 import polars as pl
 import pytest
@@ -69,13 +70,15 @@ def test_offline_texts_are_framed_and_end_as_their_column_and_template_say(chat,
 
 
 def test_what_nothing_tells_of_the_ends_is_told(chat, scored, caplog):
-    _, completions = read(chat, scored)
+    with caplog.at_level(logging.INFO, "gspo_rs"):
+        _, completions = read(chat, scored)
     assert completions == [[text, "<|im_end|>"] for text in "abcd"]
     assert "no column tells which completions were cut off" in caplog.text
     assert "truncated_column" in caplog.text
+    assert "not cut off ends with '<|im_end|>'" in caplog.text
     caplog.clear()
     read(chat, scored, truncated_column="finish_reason")
-    assert "cut off" not in caplog.text
+    assert "no column tells" not in caplog.text
 
 
 def test_a_column_of_ends_belongs_to_offline_runs():

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+# Offsets are Python's own integers: those of long texts are many times their size.
+_AT_ONCE = 64
+
 
 def completion_rows(
     tokenizer: Any,
@@ -30,8 +33,19 @@ def completion_rows(
         None where the whole does not begin with the prompt's own tokens, or one of its tokens
         covers the border: there the completion has no tokens that a policy could have sampled.
     """
-    if not prompts:
-        return []
+    rows: list[list[int] | None] = []
+    for first in range(0, len(prompts), _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        rows += _cut(tokenizer, prompts[some], completions[some], starts[some])
+    return rows
+
+
+def _cut(
+    tokenizer: Any,
+    prompts: Sequence[str],
+    completions: Sequence[str],
+    starts: Sequence[list[int]],
+) -> list[list[int] | None]:
     wholes = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
     fast = bool(tokenizer.is_fast)
     found = tokenizer(wholes, add_special_tokens=False, return_offsets_mapping=fast)

@@ -138,6 +138,15 @@ class Ends:
             return self.turn
         return next((token for token in reversed(prompt) if token in self.markers), self.usual)
 
+    def named(self) -> str:
+        """Say which token ends what, for a log."""
+        texts = dict(zip(self.tokens, map(repr, self.texts), strict=True))
+        turn = None if self.turn is None else texts[self.turn]
+        if turn is not None and self.everywhere:
+            return turn
+        usual = "no token" if self.usual is None else texts[self.usual]
+        return usual if turn is None else f"{usual}, or {turn} where the prompt has it"
+
     def ended(self, text: str) -> bool:
         """Return whether a text has its end already, blanks after it aside."""
         texts = tuple(filter(None, self.texts))

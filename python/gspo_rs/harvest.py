@@ -189,15 +189,15 @@ def offline(
 
 def _tell_ends(config: Config, ends: Ends) -> None:
     """Say what is taken for granted of how completions ended."""
-    columns = config.completion_tokens_column, config.old_logprobs_column, config.truncated_column
-    if any(columns) or not ends.tokens:
+    if config.completion_tokens_column is not None:
         return
-    _log.warning(
-        "no column tells which completions were cut off, so each of fewer than %d tokens is taught"
-        " to end, with %s; name truncated_column or completion_tokens_column if some were",
-        config.max_completion_length,
-        " or ".join(map(repr, ends.texts)),
-    )
+    _log.info("a completion that was not cut off ends with %s", ends.named())
+    if config.old_logprobs_column is None and config.truncated_column is None:
+        _log.warning(
+            "no column tells which completions were cut off, so each of fewer than %d tokens is"
+            " taught to end; name truncated_column or completion_tokens_column if some were",
+            config.max_completion_length,
+        )
 
 
 def derived_seed(seed: int, purpose: str, index: int) -> int:

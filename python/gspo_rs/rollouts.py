@@ -121,6 +121,8 @@ class Rollouts:
     (3, 2)
     >>> rollouts.select([1]).completions
     ['6']
+    >>> rollouts.place(2)
+    'row 2 of the batch, group 1'
     """
 
     offsets: NDArray[np.int64]
