@@ -99,6 +99,20 @@ def test_a_tokenizer_without_offsets_is_cut_where_its_tokens_write_the_completio
     assert cut(lossy, "2+2=", "4 é") is None
 
 
+def test_a_prompt_whose_own_tokens_are_others_in_the_whole_is_refused():
+    class Contextual:
+        """Writes the last letter of a text in another way."""
+
+        is_fast = True
+
+        def __call__(self, texts, **_):
+            rows = [[*map(ord, text[:-1]), -ord(text[-1])] for text in texts]
+            return {"input_ids": rows, "offset_mapping": [[(0, 1), (1, 2)]] * len(texts)}
+
+    starts = [[-ord("a")], [ord("a")]]
+    assert completion_rows(Contextual(), ["a", "a"], ["b", "b"], starts) == [None, [-ord("b")]]
+
+
 def test_many_rows_are_cut_as_each_alone():
     tokenizer = metaspace()
     completions = [f"{number}" * (number % 3) for number in range(150)]

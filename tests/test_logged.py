@@ -118,6 +118,7 @@ def test_no_row_is_taken_whose_logprobs_are_of_other_tokens(stories):
     [
         (metaspace, "2+2=", " the cat"),
         (prepending, "2+2=", " the cat"),
+        (lambda: metaspace(kind="unigram"), "2+2=", "8"),  # or a blank and 8, decoded alone
         (lambda: merging(("a", "b"), ("b", "a")), "b", "aba"),  # ab, a or a, ba
         (continuing, "b", " aab"),  # aa, ##b or a, ##ab
     ],
