@@ -20,11 +20,13 @@ LAYERS = [
     (
         "arrays",
         "groups row_columns statistics estimators composed advantages draws pairs overlong packing "
-        "rollouts bell buffer buffer_groups buffer_limits choices terminal synonyms decimals",
+        "rollouts bell buffer buffer_groups buffer_limits choices terminal synonyms decimals "
+        "overview",
     ),
     (
         "data",
-        "formats frames paths columns source census spill cuts data prompts expressions polars",
+        "formats frames paths columns source census parts spill cuts data prompts expressions "
+        "polars",
     ),
     ("files", "atomic files report"),
     (

@@ -27,7 +27,7 @@ def stats(
     by: By,
     reward: Reward = "reward",
     per: str | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
     verbose: Verbose = False,
 ) -> int:
@@ -38,7 +38,8 @@ def stats(
     per
         A column whose values are described one by one, such as the model.
     threshold
-        For pass@k: a completion is right when its reward is at least this.
+        For pass@k: a completion is right when its reward is at least this; 0.5 by default, if all
+        rewards are 0 or 1.
     json_
         Write a list of objects, for machines.
     """
@@ -56,18 +57,18 @@ def stats(
         # The texts of other people are neither markup nor :emoji: nor numbers to be coloured.
         console = Console(markup=False, emoji=False, highlight=False)
         console.print(printable(f"{source} by {', '.join(by)}"), soft_wrap=True)
-        console.print(whole(found[0], threshold=threshold))
+        console.print(whole(found[0]))
         if per is not None:
             console.print(parts(found[1:], per=per))
     return 0
 
 
-def whole(summary: Summary, *, threshold: float) -> Table:
+def whole(summary: Summary) -> Table:
     """Return a table with a line for each number."""
     shown = Table(show_header=False)
     shown.add_column("")
     shown.add_column("", justify="right")
-    for section in _sections(summary, threshold):
+    for section in _sections(summary):
         for name, value in section.items():
             shown.add_row(name, value)
         shown.add_section()
@@ -76,14 +77,20 @@ def whole(summary: Summary, *, threshold: float) -> Table:
 
 def parts(found: list[Summary], *, per: str) -> Table:
     """Return a table with a line for each part."""
+    import polars as pl
+
+    from gspo_rs.parts import labelled
+
+    names = pl.Series([summary.part for summary in found], dtype=pl.String)
+    labels = pl.select(labelled(pl.lit(names))).to_series()
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown.add_column(printable(per), overflow="fold")
     for name in ("rows", "groups", "signal", "ties", "mean", "within", "between", "pass@1"):
         shown.add_column(name, justify="right")
-    for summary in found:
+    for summary, label in zip(found, labels, strict=True):
         numbers = (summary.mean, summary.within, summary.between, summary.pass_at_k.get(1))
         shown.add_row(
-            printable(str(summary.part)),
+            printable(label),
             f"{summary.rows:,}",
             f"{summary.groups:,}",
             f"{summary.informative:.1%}",
@@ -93,7 +100,7 @@ def parts(found: list[Summary], *, per: str) -> Table:
     return shown
 
 
-def _sections(found: Summary, threshold: float) -> list[dict[str, str]]:
+def _sections(found: Summary) -> list[dict[str, str]]:
     from gspo_rs.files.summary import QUANTILES
 
     labels = {0.0: "minimum", 0.5: "median", 1.0: "maximum"}
@@ -110,14 +117,15 @@ def _sections(found: Summary, threshold: float) -> list[dict[str, str]]:
         {
             "mean reward": _number(found.mean),
             "standard deviation": _number(found.std),
-            "within groups": _number(found.within),
-            "between groups": _number(found.between),
+            "variance within groups": _number(found.within),
+            "variance between groups": _number(found.between),
         },
         quantiles,
         {
-            f"pass@{k}, reward ≥ {threshold:g}": f"{chance:.3f}"
+            f"pass@{k}, reward ≥ {found.threshold:g}": f"{chance:.3f}"
             for k, chance in found.pass_at_k.items()
         },
+        {"pass@k": "needs --threshold"} if found.threshold is None else {},
     ]
 
 

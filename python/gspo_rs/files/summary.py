@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,9 +13,10 @@ import polars as pl
 from gspo_rs.census import read_narrow
 from gspo_rs.draws import pass_at_k
 from gspo_rs.groups import Groups
+from gspo_rs.overview import overall, right_from, spread_of, ties_of
 from gspo_rs.row_columns import Floats
 from gspo_rs.source import KEY, SourceLike, locate
-from gspo_rs.statistics import GroupStats, quantile, stats
+from gspo_rs.statistics import GroupStats, stats
 
 __all__ = ["QUANTILES", "Summary", "summarize"]
 
@@ -29,8 +31,10 @@ class Summary:
 
     Attributes
     ----------
+    per : str or None
+        The column that the part has one value in; None for the whole.
     part : str or None
-        The value, as text; None for the whole.
+        The value, as text; None where it is null, and for the whole.
     rows, unscorable, groups : int
         Rows, those of them without a reward, and groups.
     size : list of float
@@ -38,20 +42,24 @@ class Summary:
     informative : float
         Share of groups that prefer one member to another.
     ties : float or None
-        Share of scorable rows above one for each distinct reward of their group.
+        Share of the pairs of scorable rollouts of one group whose rewards are equal.
     mean, std : float or None
         Of all rewards (ddof 1).
     quantiles : list of float, or None
         Of all rewards, at `QUANTILES`, interpolated linearly.
-    within : float or None
-        Root of the mean variance (ddof 1) within groups of at least two scorable members.
-    between : float or None
-        Standard deviation (ddof 1) of the means of the groups.
+    within, between : float or None
+        The variance of all rewards (ddof 0), as what lies within groups and what between them:
+        the mean squared distance of a reward from the mean of its group, and of that mean from
+        the mean of all. They add up to it.
+    threshold : float or None
+        From which reward on a completion is right: as given, else 0.5 if all rewards of the whole
+        are 0 or 1.
     pass_at_k : dict of int to float
         The mean of `gspo_rs.pass_at_k` over the groups that have `k` scorable members; for k = 1,
-        2, 4, … as long as half of the groups do.
+        2, 4, … as long as half of the groups do. Empty without a threshold.
     """
 
+    per: str | None
     part: str | None
     rows: int
     unscorable: int
@@ -64,6 +72,7 @@ class Summary:
     quantiles: list[float] | None
     within: float | None
     between: float | None
+    threshold: float | None
     pass_at_k: dict[int, float]
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,7 +86,7 @@ def summarize(
     by: str | Sequence[str],
     reward: str = "reward",
     per: str | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
 ) -> list[Summary]:
     """Describe scored groups without reading a text.
 
@@ -92,18 +101,20 @@ def summarize(
     per : str, optional
         A column whose values are described one by one, such as ``source``, beside the whole. The
         groups of a part are those of its rows alone.
-    threshold : float
-        For `gspo_rs.pass_at_k`: a completion is right when its reward is at least this.
+    threshold : float, optional
+        For `gspo_rs.pass_at_k`: a completion is right when its reward is at least this. By default
+        0.5 if all rewards are 0 or 1; of others pass@k means nothing without it.
 
     Returns
     -------
     list of Summary
-        The whole, then the parts in the order of their values.
+        The whole, then the parts in the order of their values, null first.
 
     Raises
     ------
     ValueError, TypeError, OSError
-        As `gspo_rs.data.take_census`; and ValueError if `threshold` is not finite.
+        As `gspo_rs.data.take_census`; and ValueError if `threshold` is not finite, or a reward
+        larger than 1e150.
 
     Notes
     -----
@@ -120,39 +131,50 @@ def summarize(
     if per is not None:
         located.check([(per, KEY)])
     narrow = read_narrow(located, by, reward, [pl.col(per)] if per else [])
-    found = [_described(None, narrow.rewards, narrow.groups, threshold)]
+    right = right_from(narrow.rewards, threshold)
+    found = [_described((None, None), narrow.rewards, narrow.groups, right)]
     if per is None:
         return found
     column = narrow.beside.to_series().alias("part").to_frame().with_row_index("row")
     parts = column.group_by("part").agg("row").sort("part")
     for value, rows in zip(parts["part"], parts["row"], strict=True):
         groups = Groups(narrow.groups.codes[rows.to_numpy()])
-        found.append(_described(str(value), narrow.rewards[rows.to_numpy()], groups, threshold))
+        part = None if value is None else str(value)
+        found.append(_described((per, part), narrow.rewards[rows.to_numpy()], groups, right))
     return found
 
 
-def _described(part: str | None, rewards: Floats, groups: Groups, threshold: float) -> Summary:
+def _described(
+    place: tuple[str | None, str | None],
+    rewards: Floats,
+    groups: Groups,
+    threshold: float | None,
+) -> Summary:
     found = stats(rewards, groups)
-    scored = rewards[~np.isnan(rewards)]
-    n = len(scored)
-    whole = Groups.from_offsets([0, n]) if n else None
-    means = found.mean[found.scored > 0]
-    spread = found.std[found.scored > 1]
+    whole = overall(rewards, QUANTILES)
+    spread = spread_of(found)
+    n = int(found.scored.sum())
     return Summary(
-        part=part,
+        per=place[0],
+        part=place[1],
         rows=len(rewards),
         unscorable=len(rewards) - n,
         groups=groups.n_groups,
         size=[float(np.quantile(found.size, q)) for q in (0, 0.5, 1)],
         informative=float(found.informative.mean()),
-        ties=1 - float(found.distinct.sum()) / n if n else None,
-        mean=float(scored.mean()) if n else None,
-        std=float(scored.std(ddof=1)) if n > 1 else None,
-        quantiles=quantile(scored, whole, QUANTILES)[0].tolist() if whole else None,
-        within=float(np.sqrt(np.mean(spread**2))) if len(spread) else None,
-        between=float(means.std(ddof=1)) if len(means) > 1 else None,
-        pass_at_k=_passes(rewards, found, threshold),
+        ties=_known(ties_of(rewards, found).share),
+        mean=_known(whole.mean),
+        std=_known(whole.std),
+        quantiles=list(whole.quantiles) if n else None,
+        within=_known(spread.within),
+        between=_known(spread.between),
+        threshold=threshold,
+        pass_at_k={} if threshold is None else _passes(rewards, found, threshold),
     )
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _passes(rewards: Floats, found: GroupStats, threshold: float) -> dict[int, float]:

@@ -8,32 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gspo_rs.overview import Spread, overall, right_from, spread_of, ties_of
 from gspo_rs.report.histograms import Histogram, histogram
 from gspo_rs.report.narrow import Narrow
-from gspo_rs.row_columns import rows
 from gspo_rs.statistics import GroupStats, percentile
 
-__all__ = ["Facts", "LengthEffect", "Spread", "find_facts", "length_effect"]
+__all__ = ["Facts", "LengthEffect", "find_facts", "length_effect"]
 
 Floats = NDArray[np.float64]
 
 DECILES = 10
-# Sums of squares of a million groups of such rewards are finite.
-LARGEST = 1e150
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The variance of all rewards, as what lies within groups and what between them (ddof 0)."""
-
-    within: float
-    between: float
-
-    @property
-    def share_within(self) -> float:
-        """The share within groups, which is what group-based training can use; NaN if none."""
-        total = self.within + self.between
-        return self.within / total if total > 0 else math.nan
+QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -79,6 +64,7 @@ class Facts:
     threshold : float or None
         From which reward on a completion is right: 0.5 if rewards are 0 or 1 and none is given.
     spread : Spread
+        The variance of all rewards, within groups and between them.
     n_pairs, tied_pairs : int
         Pairs of scored rollouts of one group, and those of them whose rewards are equal.
     median_distinct : float
@@ -114,8 +100,12 @@ def find_facts(narrow: Narrow, stats: GroupStats, threshold: float | None) -> Fa
     ValueError
         If no reward is scored, one is larger than 1e150, or `threshold` is not finite.
     """
-    threshold = _threshold(narrow, threshold)
     scored = narrow.reward[~np.isnan(narrow.reward)]
+    if not len(scored):
+        raise ValueError("no row has a reward: all are null or NaN")
+    whole = overall(narrow.reward, QUARTILES)
+    threshold = right_from(scored, threshold)
+    ties = ties_of(narrow.reward, stats)
     equal = (stats.scored >= 2) & ~stats.informative
     right = None if threshold is None else int((equal & (stats.min >= threshold)).sum())
     return Facts(
@@ -126,52 +116,19 @@ def find_facts(narrow: Narrow, stats: GroupStats, threshold: float | None) -> Fa
         rewards=histogram(scored),
         means=histogram(stats.mean),
         deviations=histogram(stats.std),
-        quantiles=tuple(float(value) for value in np.quantile(scored, [0, 0.25, 0.5, 0.75, 1])),
-        mean=float(scored.mean()),
+        quantiles=whole.quantiles,
+        mean=whole.mean,
         n_informative=int(stats.informative.sum()),
         n_equal=int(equal.sum()),
         n_lone=int((stats.scored == 1).sum()),
         n_unscored=int((stats.scored == 0).sum()),
         n_equal_right=right,
         threshold=threshold,
-        spread=_spread(stats),
-        n_pairs=int((stats.scored * (stats.scored - 1) // 2).sum()),
-        tied_pairs=_tied_pairs(narrow),
+        spread=spread_of(stats),
+        n_pairs=ties.pairs,
+        tied_pairs=ties.tied,
         median_distinct=float(np.median(stats.distinct[stats.scored > 0])),
     )
-
-
-def _threshold(narrow: Narrow, threshold: float | None) -> float | None:
-    """Check the rewards and the threshold, and return it, or the one that they imply."""
-    scored = narrow.reward[~np.isnan(narrow.reward)]
-    if not len(scored):
-        raise ValueError("no row has a reward: all are null or NaN")
-    huge = np.abs(narrow.reward) > LARGEST
-    if huge.any():
-        row = int(np.argmax(huge))
-        problem = f"the reward {narrow.reward[row]:g} at row {row} is too large"
-        raise ValueError(f"{problem}: its square overflows; scale the rewards")
-    if threshold is not None and not math.isfinite(threshold):
-        raise ValueError(f"threshold is {threshold}; it is a finite number")
-    if threshold is None and np.isin(scored, (0.0, 1.0)).all():
-        return 0.5
-    return threshold
-
-
-def _spread(stats: GroupStats) -> Spread:
-    known = stats.scored > 0
-    count, mean = stats.scored[known], stats.mean[known]
-    within = np.where(count > 1, (count - 1) * stats.std[known] ** 2, 0.0).sum()
-    centre = (count * mean).sum() / count.sum()
-    between = (count * (mean - centre) ** 2).sum()
-    return Spread(float(within / count.sum()), float(between / count.sum()))
-
-
-def _tied_pairs(narrow: Narrow) -> int:
-    # The ranks of a class of t tied rows span t - 1, in each of its t rows.
-    ranks = [("rank", {"method": method}) for method in ("max", "min")]
-    highest, lowest = rows(narrow.reward, narrow.groups, ranks)
-    return int(np.nansum(highest - lowest)) // 2
 
 
 def length_effect(narrow: Narrow, stats: GroupStats) -> LengthEffect:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gspo_rs.census import read_narrow
 from gspo_rs.groups import Groups
+from gspo_rs.parts import labelled
 from gspo_rs.report.names import Names
 from gspo_rs.source import Source
 
@@ -26,7 +27,6 @@ logger = logging.getLogger("gspo_rs")
 
 # Seconds without a word, and between two words.
 QUIET = 2.0
-NO_MODEL = "(none)"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Narrow:
     model : ndarray of int64 or None
         Index into `models`.
     models : tuple of str
-        By first appearance.
+        By first appearance, named by `gspo_rs.parts.labelled`.
     """
 
     groups: Groups
@@ -77,8 +77,7 @@ def read(source: Source, names: Names) -> Narrow:
     """
     labels = []
     if names.model is not None:
-        label = pl.col(names.model).cast(pl.String).fill_null(NO_MODEL)
-        labels.append(label.cast(pl.Categorical))
+        labels.append(labelled(pl.col(names.model)).cast(pl.Categorical))
     narrow = read_narrow(source, names.by, names.reward, labels)
     length, text = None, None
     if names.completion is not None:
