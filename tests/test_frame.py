@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import ByT5Tokenizer, LlamaConfig, LlamaForCausalLM
 
-from alphabets import CHATML, KINDS, WHOLE, letters
+from alphabets import CHATML, KINDS, WHOLE, byte_level, letters, metaspace, prepending
 from gspo_rs.frame import Ends, before, end_tokens, framed, text_rows, turn_end
 from gspo_rs.sampling import generate
 
@@ -64,12 +64,29 @@ def test_sampling_reads_prompts_as_they_are_framed(model):
     assert rows == [[bos, a, b], [bos, a, b], [bos]]
 
 
-def test_a_turn_ends_as_the_chat_template_ends_it():
-    end, eos = letters().convert_tokens_to_ids(["<|im_end|>", "</s>"])
-    assert turn_end(letters(chat_template=CHATML)) == end
-    assert turn_end(letters(chat_template="{{ messages[1].content }} {{ eos_token }}")) == eos
-    for template in (None, "{{ messages[1].content }}", "{{ messages[1].content }} a<|im_end|>"):
-        assert turn_end(letters(chat_template=template)) is None
+HEADERS = "{% for m in messages %}<|im_start|>{{ m.role }}\n\n{{ m.content | trim }}<|im_end|>"
+BRACKETS = "{% for m in messages %}{% if loop.first %}[Q] {{ m.content }} [/Q]{% else %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "end"),
+    [
+        (CHATML, "<|im_end|>"),
+        (HEADERS + "{% endfor %}", "<|im_end|>"),
+        (HEADERS + "{% endfor %}</s>", "<|im_end|>"),
+        (BRACKETS + "<think>\n\n{{ m.content }} </s>{% endif %}{% endfor %}", "</s>"),
+        (BRACKETS + "{{ m.content }}\n{{ eos_token }}\n{% endif %}{% endfor %}", "</s>"),
+        (BRACKETS + "{{ m.content }}\n{% endif %}{% endfor %}", None),
+        (BRACKETS + "{{ m.content }} [Q]</s>{% endif %}{% endfor %}", None),
+        (BRACKETS + "{% endif %}{% endfor %}</s>", None),
+        (None, None),
+    ],
+)
+@pytest.mark.parametrize("build", [byte_level, letters, metaspace, prepending])
+def test_a_turn_ends_as_the_chat_template_ends_it(build, template, end):
+    tokenizer = build(chat_template=template)
+    found = turn_end(tokenizer)
+    assert (None if found is None else tokenizer.decode([found])) == end
 
 
 def test_a_chat_template_that_fails_is_told(caplog):

@@ -146,10 +146,10 @@ def test_letters_leave_no_doubt_but_an_unknown_one_does():
 
 def test_an_end_that_may_be_one_of_two_tokens_is_refused():
     tokenizer = letters()
-    stops = tokenizer.convert_tokens_to_ids(["</s>", "<|im_end|>"])
+    ends = Ends.of(tokenizer, tokenizer.convert_tokens_to_ids(["</s>", "<|im_end|>"]))
     with pytest.raises(LengthError, match="3 old log-probabilities fit more than one way"):
-        tokenise(rollouts("ab", "ab", 3), tokenizer, None, CONFIG, stops=stops)
-    found, _ = tokenise(rollouts("ab", "ab", 2), tokenizer, None, CONFIG, stops=stops)
+        tokenise(rollouts("ab", "ab", 3), tokenizer, None, CONFIG, ends=ends)
+    found, _ = tokenise(rollouts("ab", "ab", 2), tokenizer, None, CONFIG, ends=ends)
     assert found.completion_tokens.lengths.tolist() == [2]
 
 

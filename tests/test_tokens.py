@@ -8,6 +8,7 @@ from transformers import AutoTokenizer
 
 import alphabets
 from gspo_rs.config import Config
+from gspo_rs.frame import Ends
 from gspo_rs.rollouts import Ragged, Rollouts
 from gspo_rs.tokens import LengthError, tokenise
 
@@ -111,8 +112,9 @@ def test_a_chat_ends_with_the_token_that_its_template_ends_turns_with():
     turns.append({"role": "assistant", "content": "4"})
     whole = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False)
     stops = tokenizer.convert_tokens_to_ids(["</s>", "<|im_end|>"])
-    for options in ({}, {"stops": stops}, {"stops": stops[:1]}):
-        last, found = ended(tokenizer, rollouts(["4"], prompts=[prompt]), **options)
+    for some in (None, stops, stops[:1]):
+        ends = Ends.of(tokenizer, some)
+        last, found = ended(tokenizer, rollouts(["4"], prompts=[prompt]), ends=ends)
         assert last == ["<|im_end|>"]
         tokens = [*found.prompt_tokens.row(0).tolist(), *found.completion_tokens.row(0).tolist()]
         assert tokens == whole[: len(tokens)]

@@ -80,12 +80,10 @@ def turn_end(tokenizer: Any) -> int | None:
         _log.warning("the chat template cannot be rendered, so its end is not known: %s", error)
         return None
     _, found, rest = text.rpartition(_ANSWER)
-    for token in text_rows(tokenizer, [rest])[0] if found else []:
-        if token in tokenizer.added_tokens_decoder:
-            return int(token)
-        if tokenizer.decode([token]).strip():
-            return None
-    return None
+    rest = rest.lstrip() if found else ""
+    marks = {mark.content: token for token, mark in tokenizer.added_tokens_decoder.items()}
+    ends = [content for content in marks if content and rest.startswith(content)]
+    return marks[max(ends, key=len)] if ends else None
 
 
 @dataclass(frozen=True)

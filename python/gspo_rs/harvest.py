@@ -155,8 +155,8 @@ def offline(
         Of ``prompts_per_step * steps_per_generation`` groups; the last of an epoch has the rest.
     """
     assert config.rollouts is not None
-    stops = end_tokens(policy.model, policy.tokenizer)
-    _tell_ends(config, Ends.of(policy.tokenizer, stops))
+    ends = Ends.of(policy.tokenizer, end_tokens(policy.model, policy.tokenizer))
+    _tell_ends(config, ends)
     size = config.prompts_per_step * config.steps_per_generation
     epoch, skipped = divmod(start, -(-census.n_groups // size))
     while True:
@@ -180,7 +180,7 @@ def offline(
             census=census,
         ):
             tokens, too_long = tokenise(
-                rollouts, policy.tokenizer, policy.context, config, stops=stops
+                rollouts, policy.tokenizer, policy.context, config, ends=ends
             )
             yield Harvest(tokens, too_long, {"time/read": time.perf_counter() - began})
             began = time.perf_counter()
@@ -191,8 +191,9 @@ def _tell_ends(config: Config, ends: Ends) -> None:
     """Say what is taken for granted of how completions ended."""
     if config.completion_tokens_column is not None:
         return
+    told = config.old_logprobs_column or config.truncated_column
     _log.info("a completion that was not cut off ends with %s", ends.named())
-    if config.old_logprobs_column is None and config.truncated_column is None:
+    if ends.tokens and not told:
         _log.warning(
             "no column tells which completions were cut off, so each of fewer than %d tokens is"
             " taught to end; name truncated_column or completion_tokens_column if some were",

@@ -24,7 +24,7 @@ def tokenise(
     context: int | None,
     config: Config,
     *,
-    stops: Sequence[int] | None = None,
+    ends: Ends | None = None,
 ) -> tuple[Rollouts, NDArray[np.bool_]]:
     """Tokenise prompts and completions of scored texts.
 
@@ -38,9 +38,8 @@ def tokenise(
         Most tokens of prompt and completion together.
     config : Config
         Tells `max_prompt_length`, `max_completion_length` and `on_long`.
-    stops : sequence of int, optional
-        The tokens at which the policy stops, `gspo_rs.frame.end_tokens`; the tokenizer's by
-        default.
+    ends : Ends, optional
+        The tokens that end a completion; by default those that the tokenizer alone tells of.
 
     Returns
     -------
@@ -60,7 +59,7 @@ def tokenise(
         with a reward, the border lies inside a token, or its old log-probabilities do not tell
         which tokens they are of.
     """
-    ends = Ends.of(tokenizer, stops)
+    ends = Ends.of(tokenizer) if ends is None else ends
     told = rollouts.completion_tokens is not None or rollouts.old_logprobs is not None
     if rollouts.prompt_tokens is None or rollouts.completion_tokens is None:
         rollouts = _with_tokens(rollouts, tokenizer, ends, config.max_completion_length)
