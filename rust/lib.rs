@@ -1,6 +1,7 @@
 //! The Rust core of `gspo_rs`: group bookkeeping, reward statistics and streams of whole groups.
 //!
-//! Kernels know neither Python nor Arrow; `ids` and `stream` read Arrow; `py` binds.
+//! Kernels know neither Python nor Arrow; `ids` and `stream` read Arrow, `text` reads files of
+//! text; `py` binds.
 
 pub mod advantage;
 pub mod batch;
@@ -34,5 +35,6 @@ pub mod sorted;
 pub mod stream;
 mod stretch;
 pub mod summary;
+pub mod text;
 
 pub use error::Error;

@@ -2,32 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
-__all__ = ["SCANNERS", "scan_files"]
+from gspo_rs.text_files import TextFiles
 
-# Every row is looked at for its type: a column that is null for the first hundred rows of a
-# JSONL file, or an id that turns from 7 to "7b" in a CSV, is told at the start.
+__all__ = ["SUFFIXES", "is_text", "rows_of", "rows_of_each", "scan_files", "scanned", "suffix_of"]
+
 SCANNERS: Mapping[str, Callable[[list[str]], pl.LazyFrame]] = {
     ".parquet": lambda files: pl.scan_parquet(files, glob=False),
-    ".jsonl": lambda files: pl.scan_ndjson(files, infer_schema_length=None),
-    ".ndjson": lambda files: pl.scan_ndjson(files, infer_schema_length=None),
-    ".csv": lambda files: pl.scan_csv(files, glob=False, infer_schema_length=None),
     ".arrow": lambda files: pl.scan_ipc(files, glob=False),
     ".ipc": lambda files: pl.scan_ipc(files, glob=False),
     ".feather": lambda files: pl.scan_ipc(files, glob=False),
 }
+# What lies between the fields of a line; JSON has none.
+DELIMITERS: Mapping[str, str | None] = {".jsonl": None, ".ndjson": None, ".csv": ",", ".tsv": "\t"}
+PACKED = (".gz", ".zst")
+SUFFIXES = (
+    *(".parquet", *DELIMITERS, *(text + packed for text in DELIMITERS for packed in PACKED)),
+    *(".arrow", ".ipc", ".feather"),
+)
 
 
-def scan_files(files: list[str]) -> pl.LazyFrame:
+def suffix_of(path: str | Path) -> str:
+    """Return the suffix that tells the format, with that of the packing, such as ``.csv.gz``.
+
+    Examples
+    --------
+    >>> suffix_of("runs/Some.v2.JSONL.zst"), suffix_of("a.parquet")
+    ('.jsonl.zst', '.parquet')
+    """
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    packed = suffixes[-1:] and suffixes[-1] in PACKED
+    return "".join(suffixes[-2:] if packed else suffixes[-1:])
+
+
+def scan_files(files: Sequence[str]) -> pl.LazyFrame:
     """Scan files of one format."""
-    suffixes = sorted({Path(file).suffix.lower() for file in files})
-    if len(suffixes) > 1:
-        raise ValueError(f"files of several formats, {', '.join(suffixes)}; give one at a time")
-    if suffixes[0] not in SCANNERS:
-        known = ", ".join(SCANNERS)
-        raise ValueError(f"cannot tell the format of {files[0]!r} by its suffix; known: {known}")
-    return SCANNERS[suffixes[0]](files)
+    return scanned(rows_of(files))
+
+
+def scanned(rows: pl.LazyFrame | TextFiles) -> pl.LazyFrame:
+    """Return the rows as a LazyFrame."""
+    return rows.frame() if isinstance(rows, TextFiles) else rows
+
+
+def is_text(path: str) -> bool:
+    """Tell whether a file has lines of text, by its suffix."""
+    return _unpacked(suffix_of(path)) in DELIMITERS
+
+
+def rows_of(files: Sequence[str]) -> pl.LazyFrame | TextFiles:
+    """Return the rows of files of one format.
+
+    Raises
+    ------
+    ValueError
+        If the suffixes differ or are not known.
+    OSError
+        If a text file can't be read or a line is wrong, with its number.
+    """
+    formats = {_format(file): suffix_of(file) for file in files}
+    if len(formats) > 1:
+        found = ", ".join(sorted(formats.values()))
+        raise ValueError(f"files of several formats, {found}; give one at a time")
+    (suffix,) = formats.values()
+    if suffix in SCANNERS:
+        return SCANNERS[suffix](list(files))
+    return TextFiles(files, DELIMITERS[_unpacked(suffix)])
+
+
+def rows_of_each(files: Sequence[str]) -> list[pl.LazyFrame | TextFiles]:
+    """Return the rows of each file; text files of one format have the same columns and types."""
+    if len({_format(file) for file in files}) > 1:
+        return [rows_of([file]) for file in files]
+    rows = rows_of(files)
+    if isinstance(rows, TextFiles):
+        return [rows.only(number) for number in range(len(files))]
+    return [rows_of([file]) for file in files]
+
+
+def _format(file: str) -> str | None:
+    """Return what is the same for files of one format, refusing those of none."""
+    suffix = suffix_of(file)
+    if suffix not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
+        raise ValueError(f"cannot tell the format of {file!r} by its suffix; known: {known}")
+    return suffix if suffix in SCANNERS else DELIMITERS[_unpacked(suffix)]
+
+
+def _unpacked(suffix: str) -> str:
+    return suffix.removesuffix(".gz").removesuffix(".zst")

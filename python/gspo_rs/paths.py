@@ -6,7 +6,7 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from gspo_rs.formats import SCANNERS
+from gspo_rs.formats import SUFFIXES, suffix_of
 
 __all__ = ["files_of", "remote"]
 
@@ -54,8 +54,8 @@ def _below(folder: Path) -> list[str]:
     found = []
     for file in sorted(folder.rglob("*")):
         hidden = any(part[0] in "._" for part in file.relative_to(folder).parts)
-        if file.suffix.lower() in SCANNERS and file.is_file() and not hidden:
+        if suffix_of(file) in SUFFIXES and file.is_file() and not hidden:
             found.append(str(file))
     if not found:
-        raise FileNotFoundError(f"no file below {folder} is one of {', '.join(SCANNERS)}")
+        raise FileNotFoundError(f"no file below {folder} is one of {', '.join(SUFFIXES)}")
     return found

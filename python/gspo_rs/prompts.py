@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from gspo_rs.source import ANYTHING, TEXT, SourceLike, locate
+from gspo_rs.source import ANYTHING, TEXT, Source, SourceLike, locate
 
 __all__ = ["Prompts", "prompts"]
 
@@ -81,11 +82,20 @@ def prompts(
     wanted = list(columns or ())
     schema = located.check([(prompt, TEXT), *((name, ANYTHING) for name in wanted)])
     others = [name for name in (schema if columns is None else wanted) if name != prompt]
-    frame = located.collect([pl.col(prompt).cast(pl.String), *map(pl.col, others)])
+    written = located.as_written()
+    rows = written or located
+    frame = rows.collect([pl.col(prompt).cast(pl.String), *map(pl.col, others)])
     if frame.is_empty():
         raise ValueError(f"{located.name} has no rows, so there is nothing to sample for")
     texts = frame[prompt]
     if texts.null_count():
         row = texts.is_null().arg_max()
         raise ValueError(f"column {prompt!r} of {located.name} is null at row {row}")
-    return Prompts(texts.to_list(), {name: frame[name].to_list() for name in others})
+    return Prompts(texts.to_list(), {name: _values(frame[name], written) for name in others})
+
+
+def _values(column: pl.Series, written: Source | None) -> list[Any]:
+    """Return the values of a column, those of JSON with the keys that they have."""
+    if written is None or column.dtype != pl.Binary:
+        return column.to_list()
+    return [None if value is None else json.loads(value) for value in column]

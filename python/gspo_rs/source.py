@@ -6,15 +6,16 @@ import difflib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 import polars as pl
 
-from gspo_rs.formats import scan_files
+from gspo_rs.formats import rows_of, scan_files, scanned
 from gspo_rs.frames import frames_of
 from gspo_rs.paths import files_of, remote
+from gspo_rs.text_files import Asked, TextFiles
 
 __all__ = ["Source", "SourceLike", "locate"]
 
@@ -37,6 +38,7 @@ INTEGERS = "a list of integers"
 ENDING = "a bool, or text such as 'stop' and 'length'"
 ANYTHING = "anything"
 
+ASKED: Mapping[str, Asked] = {TEXT: "text", NUMBER: "number", KEY: "key"}
 KEY_TYPES = (pl.String, pl.Categorical, pl.Enum, pl.Binary, pl.Boolean, pl.Date, pl.Datetime)
 EXPECTED: Mapping[str, Callable[[pl.DataType], bool]] = {
     TEXT: lambda found: found in (pl.String, pl.Categorical, pl.Enum),
@@ -56,9 +58,19 @@ class Source:
     `name` is what errors call them; `files` is empty for a LazyFrame.
     """
 
-    frame: pl.LazyFrame
+    rows: pl.LazyFrame | TextFiles
     name: str
     files: tuple[str, ...] = ()
+
+    @property
+    def frame(self) -> pl.LazyFrame:
+        """The rows, scanned; columns of text files are what they have been checked to be."""
+        return scanned(self.rows)
+
+    def as_written(self, items: Iterable[str] = ()) -> Source | None:
+        """Return the rows of JSON Lines with what is nested as binary JSON; see `TextFiles`."""
+        rows = self.rows.as_written(items) if isinstance(self.rows, TextFiles) else None
+        return None if rows is None else replace(self, rows=rows)
 
     def check(self, columns: Iterable[tuple[str, str]]) -> pl.Schema:
         """Check that each of `columns`, a name and what is `EXPECTED`, is there and of its type.
@@ -72,15 +84,30 @@ class Source:
         OSError
             If the source can't be read.
         """
+        columns = list(columns)
+        text = self.rows if isinstance(self.rows, TextFiles) else None
+        for name, expected in columns:
+            if text and expected in ASKED:
+                text.ask(name, ASKED[expected])
         with self.reading():
             schema = self.frame.collect_schema()
         for name, expected in columns:
             if name not in schema:
+                if text and not text.n_rows:
+                    raise ValueError(f"{self.name} has no rows")
                 raise ValueError(f"{self.name} has no column {name!r}; {_nearest(name, schema)}")
+            if text and expected in ASKED:
+                text.refuse_mixed(name, ASKED[expected])
             if not EXPECTED[expected](schema[name]):
                 found = f"column {name!r} of {self.name} is {schema[name]}"
                 raise TypeError(f"{found}; it must be {expected}")
         return schema
+
+    def as_text(self, name: str) -> pl.DataType:
+        """Return the type of a column once it is to be text; only fields of CSV become it."""
+        if isinstance(self.rows, TextFiles):
+            self.rows.ask(name, "text")
+        return self.check([])[name]
 
     def collect(self, columns: Sequence[pl.Expr]) -> pl.DataFrame:
         """Read some narrow `columns` of every row."""
@@ -180,7 +207,8 @@ def locate(source: SourceLike) -> Source:
     ----------
     source : path, glob, sequence of these, LazyFrame or DataFrame
         Files of one format, told by the suffix: ``.parquet``, ``.jsonl``, ``.ndjson``, ``.csv``,
-        ``.arrow``, ``.ipc`` or ``.feather``; a folder stands for those below it. The files of a
+        ``.tsv`` (these also as ``.gz`` and ``.zst``), ``.arrow``, ``.ipc`` or ``.feather``; a
+        folder stands for those below it. The files of a
         glob or folder are read in the order of their names. Addresses such as ``s3://`` and
         ``hf://`` are Parquet, and go to Polars as they are.
 
@@ -207,7 +235,7 @@ def locate(source: SourceLike) -> Source:
         return Source(pl.scan_parquet([str(path) for path in given]), str(given[0]))
     files = files_of([str(path) for path in given])
     name = str(given[0]) if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"
-    return Source(scan_files(files), name, tuple(files))
+    return Source(rows_of(files), name, tuple(files))
 
 
 def _inner(found: pl.DataType) -> pl.DataType:

@@ -16,6 +16,7 @@ mod scoring;
 mod selection;
 mod statistics;
 mod stream;
+mod text;
 
 #[pyo3::pymodule]
 mod _core {
@@ -36,4 +37,6 @@ mod _core {
     use super::statistics::{deviation, pack_, quantiles, rows_, stats};
     #[pymodule_export]
     use super::stream::PyWholeGroups;
+    #[pymodule_export]
+    use super::text::{PyTextFiles, PyTextRows};
 }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gspo_rs.census import Narrow, read_narrow
 from gspo_rs.estimators import as_count
 from gspo_rs.files.keep import choose, parse
-from gspo_rs.files.output import Written, checked_target, write_frames
+from gspo_rs.files.output import Written, as_written, checked_target, write_frames
 from gspo_rs.files.picked import picked, refuse_null
 from gspo_rs.files.texts import texts
 from gspo_rs.source import SourceLike, locate
@@ -88,9 +88,10 @@ def best(
     kept = choose(narrow.rewards, narrow.groups, rules)
     wanted = np.flatnonzero(kept.mask)
     position = _positions(narrow, wanted)
+    rows, written = as_written(located, path)
 
     def frames() -> Iterator[pl.DataFrame]:
-        for part, frame in picked(located, narrow, columns, reward, wanted):
+        for part, frame in picked(rows, narrow, columns, reward, wanted):
             refuse_null(located, frame["prompt"], wanted[part], "prompt")
             refuse_null(located, frame["completion"], wanted[part], "completion")
             yield frame.with_columns(pl.Series("position", position[part]))
@@ -99,14 +100,15 @@ def best(
     if (np.diff(position) < 0).any():
         ordered = in_order(ordered, 0, len(wanted), directory=spill_directory)
     with located.reading():
-        schema = located.frame.select(columns).collect_schema()
+        schema = rows.frame.select(columns).collect_schema()
     chosen = (frame.drop("position") for frame in ordered)
-    rows = write_frames(chosen, pl.Schema({**schema, "reward": pl.Float64()}), path)
+    schema = pl.Schema({**schema, "reward": pl.Float64()})
+    n_rows = write_frames(chosen, schema, path, written=written)
     codes = narrow.groups.codes[wanted]
     described = stats(narrow.rewards, narrow.groups)
     lowest = narrow.rewards[wanted] == described.min[codes]
     return Written(
-        rows=rows,
+        rows=n_rows,
         groups=len(np.unique(codes)),
         dropped=kept.dropped,
         lowest=int(lowest.sum()),

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import polars as pl
 
-from gspo_rs.formats import scan_files
+from gspo_rs.formats import rows_of_each, suffix_of
 from gspo_rs.paths import files_of, remote
 from gspo_rs.source import KEY, NUMBER, Source, SourceLike
+from gspo_rs.text_files import TextFiles
 
 __all__ = ["Input", "Stamp", "inputs_of", "unchanged"]
 
@@ -83,7 +84,8 @@ def inputs_of(source: SourceLike, target: Path) -> list[Input]:
         return [_remote(path, number) for number, path in enumerate(given)]
     files = [os.path.realpath(file) for file in files_of(given)]
     base = _base(given, files)
-    found = [_local(file, base) for file in files]
+    each = zip(files, rows_of_each(files), strict=True)
+    found = [_local(file, base, rows) for file, rows in each]
     _refuse_clashes(found, Path(os.path.realpath(target)))
     return found
 
@@ -100,14 +102,13 @@ def unchanged(given: Input) -> None:
         raise ValueError(f"{given.path} changed while it was scored; start again")
 
 
-def _local(file: str, base: str) -> Input:
+def _local(file: str, base: str, rows: pl.LazyFrame | TextFiles) -> Input:
     relative = os.path.relpath(file, base)
     hive = any("=" in part for part in Path(relative).parent.parts)
-    frame = scan_files([file])
-    if hive:
-        frame = pl.scan_parquet(file, glob=False, hive_partitioning=True)
-    name = str(Path(relative).with_suffix(".parquet"))
-    return Input(Source(frame, file, (file,)), name, file, _stamp(file))
+    if hive and suffix_of(file) == ".parquet":
+        rows = pl.scan_parquet(file, glob=False, hive_partitioning=True)
+    name = relative[: -len(suffix_of(file))] + ".parquet"
+    return Input(Source(rows, file, (file,)), name, file, _stamp(file))
 
 
 def _remote(path: str, number: int) -> Input:

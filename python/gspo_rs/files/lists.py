@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from gspo_rs.census import Narrow, read_narrow
-from gspo_rs.files.output import Written, checked_target, write_frames
+from gspo_rs.files.output import Written, as_written, checked_target, write_frames
 from gspo_rs.source import Source, SourceLike, locate
 from gspo_rs.spill import in_order
 
@@ -78,15 +78,17 @@ def to_lists(
     located = locate(source)
     path = checked_target(target, located)
     single = [*([by] if isinstance(by, str) else by), *once]
-    schema = located.check([(name, "anything") for name in single])
+    located.check([(name, "anything") for name in single])
     narrow = read_narrow(located, by, reward)
+    located, written = as_written(located, path)
+    schema = located.check([])
     lists = [name for name in schema if name not in single]
     ordered = in_order(
         _numbered(located, narrow), 0, narrow.groups.n_groups, directory=spill_directory
     )
     frames = (_grouped(located, frame, list(schema), lists, once) for frame in ordered)
     types = {name: pl.List(kind) if name in lists else kind for name, kind in schema.items()}
-    rows = write_frames(frames, pl.Schema(types), path)
+    rows = write_frames(frames, pl.Schema(types), path, written=written)
     return Written(rows=rows, groups=rows, dropped={})
 
 
@@ -128,18 +130,23 @@ def to_rows(source: SourceLike, target: str | Path, *, once: Sequence[str] = ())
     located = locate(source)
     path = checked_target(target, located)
     schema = located.check([(name, "anything") for name in once])
-    inner = {
-        name: kind.inner
-        for name, kind in schema.items()
-        if isinstance(kind, pl.List) and name not in once
-    }
+    inner = [name for name in schema if isinstance(schema[name], pl.List) and name not in once]
     if not inner:
         raise ValueError(f"no column of {located.name} is a list; it has {', '.join(schema)}")
-    types = pl.Schema({name: inner.get(name, kind) for name, kind in schema.items()})
+    located, written = as_written(located, path, inner)
+    schema = located.check([])
+    types = {name: _inner(kind) if name in inner else kind for name, kind in schema.items()}
     with located.reading():
         n_groups = int(located.frame.select(pl.len()).collect(engine="streaming").item())
-    rows = write_frames(_exploded(located, list(inner), n_groups), types, path)
+    frames = _exploded(located, inner, n_groups)
+    rows = write_frames(frames, pl.Schema(types), path, written=written)
     return Written(rows=rows, groups=n_groups, dropped={})
+
+
+def _inner(kind: pl.DataType) -> pl.DataType:
+    assert isinstance(kind, pl.List)
+    assert isinstance(kind.inner, pl.DataType)
+    return kind.inner
 
 
 def _numbered(source: Source, narrow: Narrow) -> Iterator[pl.DataFrame]:

@@ -13,9 +13,10 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from gspo_rs import atomic
+from gspo_rs.files.json_lines import LINE, lines
 from gspo_rs.source import Source
 
-__all__ = ["FORMATS", "Written", "checked_target", "write_frames"]
+__all__ = ["FORMATS", "Written", "as_written", "checked_target", "write_frames"]
 
 # A row group is held in memory while it is written.
 ROW_GROUP_BYTES = 32 << 20
@@ -50,6 +51,7 @@ FORMATS: Mapping[str, Callable[[pl.LazyFrame, Path, int], Any]] = {
     ".jsonl": lambda rows, path, _: rows.sink_ndjson(path),
     ".ndjson": lambda rows, path, _: rows.sink_ndjson(path),
 }
+JSON = (".jsonl", ".ndjson")
 
 
 def checked_target(target: str | Path, source: Source) -> Path:
@@ -119,26 +121,48 @@ def _parts(kind: pl.DataType, depth: int = 0) -> Iterator[tuple[int, pl.DataType
         yield from _parts(part, depth + 1)
 
 
-def write_frames(frames: Iterable[pl.DataFrame], schema: pl.Schema, target: Path) -> int:
+def as_written(source: Source, target: Path, items: Iterable[str] = ()) -> tuple[Source, bool]:
+    """Return the rows as they go from JSON to JSON: with what is nested as it is written.
+
+    Returns
+    -------
+    source : Source
+        The same one if it or the `target` is something else.
+    written : bool
+        Whether binary is JSON, for `write_frames`.
+    """
+    found = source.as_written(items) if target.suffix.lower() in JSON else None
+    return (source, False) if found is None else (found, True)
+
+
+def write_frames(
+    frames: Iterable[pl.DataFrame], schema: pl.Schema, target: Path, *, written: bool = False
+) -> int:
     """Write frames of one schema to a file and return the number of rows.
 
+    With `written`, which is for lines of JSON, binary is JSON that is written as it is.
     The file takes the place of an old one at the end, or nothing changes. About two row groups
     of 32 MiB and what Polars has under way are in memory.
     """
+    n_rows = 0
+    if written:
+        frames, schema = map(lines, frames), pl.Schema({LINE: pl.String()})
     refuse_unwritable(schema, target)
-    written = 0
     iterator = iter(frames)
     first = next(iterator, schema.to_frame())
     n_bytes = max(int(first.estimated_size()), 1)
     size = min(max(ROW_GROUP_BYTES * first.height // n_bytes, 256), 1 << 18)
 
     def rows(*_: object) -> Iterator[pl.DataFrame]:
-        nonlocal written
+        nonlocal n_rows
         for frame in chain([first], iterator):
-            written += frame.height
+            n_rows += frame.height
             yield frame
 
     with atomic.file(target) as partial, writing(target):
         lazy = register_io_source(rows, schema=schema, validate_schema=True)
-        FORMATS[target.suffix.lower()](lazy, partial, size)
-    return written
+        if written:
+            lazy.sink_csv(partial, include_header=False, quote_style="never")
+        else:
+            FORMATS[target.suffix.lower()](lazy, partial, size)
+    return n_rows

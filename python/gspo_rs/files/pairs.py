@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gspo_rs.census import Narrow, read_narrow
 from gspo_rs.choices import Strategy
 from gspo_rs.files.keep import choose, parse
-from gspo_rs.files.output import Written, checked_target, write_frames
+from gspo_rs.files.output import Written, as_written, checked_target, write_frames
 from gspo_rs.files.picked import picked, refuse_null
 from gspo_rs.files.texts import texts
 from gspo_rs.pairs import preference_pairs
@@ -110,12 +110,14 @@ def pairs(
     kept = choose(narrow.rewards, narrow.groups, rules)
     rewards = np.where(kept.mask, narrow.rewards, np.nan)
     found = preference_pairs(rewards, narrow.groups, strategy, margin, seed)
+    texts_of, written = as_written(located, path)
     halves = in_order(
-        _halves(located, narrow, columns, reward, found), 0, len(found), directory=spill_directory
+        _halves(texts_of, narrow, columns, reward, found), 0, len(found), directory=spill_directory
     )
     with located.reading():
-        schema = located.frame.select(columns).collect_schema()
-    rows = write_frames((_joined(located, frame) for frame in halves), _schema(schema), path)
+        schema = texts_of.frame.select(columns).collect_schema()
+    joined = (_joined(located, frame) for frame in halves)
+    rows = write_frames(joined, _schema(schema), path, written=written)
     groups = len(np.unique(narrow.groups.codes[found[:, 0]]))
     return Written(rows=rows, groups=groups, dropped=kept.dropped)
 

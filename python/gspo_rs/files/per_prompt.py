@@ -154,6 +154,7 @@ def _columns(
     if recipe.ground_truth is not None:
         truth = named(source, recipe.ground_truth, (), "")
         names["ground_truth"] = truth
+        source.as_text(truth)
         columns.append(pl.col(truth).cast(pl.String).alias("ground_truth"))
     wanted = {"reward_model": recipe.ground_truth, "data_source": recipe.data_source}
     for name, given in wanted.items():

@@ -9,7 +9,7 @@ import polars as pl
 
 from gspo_rs.files.manifest import InputEntry, Manifest, OutputEntry, load
 from gspo_rs.files.options import COLUMNS, ROW
-from gspo_rs.formats import scan_files
+from gspo_rs.formats import is_text, rows_of_each, scan_files, scanned
 from gspo_rs.paths import remote
 
 __all__ = ["scan"]
@@ -62,7 +62,7 @@ def _scored(folder: Path, entry: OutputEntry) -> pl.LazyFrame:
 def _joined(folder: Path, manifest: Manifest) -> pl.LazyFrame:
     """Put all rows beside all scores: file by file, Polars would take quadratic time."""
     pairs = list(zip(manifest.inputs, manifest.outputs, strict=True))
-    rows = pl.concat([_source(folder, given, hive="=" in entry.name) for given, entry in pairs])
+    rows = pl.concat(_sources(folder, pairs))
     files = [folder / entry.name for _, entry in pairs]
     scores = [pl.scan_parquet(file, glob=False, hive_partitioning=False) for file in files]
     if manifest.options["keep"] == "all":
@@ -74,6 +74,16 @@ def _joined(folder: Path, manifest: Manifest) -> pl.LazyFrame:
     ]
     chosen = rows.with_row_index(ROW)
     return chosen.join(pl.concat(numbered), on=ROW, how="inner", maintain_order="left").drop(ROW)
+
+
+def _sources(folder: Path, pairs: list[tuple[InputEntry, OutputEntry]]) -> list[pl.LazyFrame]:
+    """Scan what was scored; text files have the types that they have together."""
+    paths = [given.path for given, _ in pairs if given.path and is_text(given.path)]
+    if len(paths) < len(pairs):
+        return [_source(folder, given, hive="=" in entry.name) for given, entry in pairs]
+    for path, (given, _) in zip(paths, pairs, strict=True):
+        _refuse_change(path, given)
+    return [scanned(rows) for rows in rows_of_each(paths)]
 
 
 def _source(folder: Path, given: InputEntry, *, hive: bool) -> pl.LazyFrame:
@@ -97,11 +107,15 @@ def _countable(path: str) -> bool:
 def _found(path: str, given: InputEntry, *, hive: bool) -> pl.LazyFrame:
     if remote(path):
         return pl.scan_parquet(path)
+    _refuse_change(path, given)
+    if Path(path).suffix.lower() != ".parquet":
+        return scan_files([path])
+    return pl.scan_parquet(path, glob=False, hive_partitioning=hive)
+
+
+def _refuse_change(path: str, given: InputEntry) -> None:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}, which was scored, is gone")
     found = Path(path).stat()
     if (found.st_size, found.st_mtime_ns) != (given.size, given.mtime_ns):
         raise ValueError(f"{path} has changed since it was scored; score it again")
-    if Path(path).suffix.lower() != ".parquet":
-        return scan_files([path])
-    return pl.scan_parquet(path, glob=False, hive_partitioning=hive)

@@ -61,8 +61,7 @@ def texts(
         "prompt": named(source, prompt, PROMPT, "--prompt"),
         "completion": named(source, completion, COMPLETION, "--completion"),
     }
-    schema = source.check([])
-    kinds = {part: is_messages(source, name, schema[name]) for part, name in names.items()}
+    kinds = {part: is_messages(source, name) for part, name in names.items()}
     if not chat and len(set(kinds.values())) > 1:
         messages, text = sorted(names, key=lambda part: not kinds[part])
         problem = f"{names[messages]!r} of {source.name} holds messages, {names[text]!r} text"
@@ -78,22 +77,26 @@ def texts(
 
 def as_messages(source: Source, name: str, role: str) -> pl.Expr:
     """Return a column as messages: text becomes one, said by `role`; a null stays null."""
-    if is_messages(source, name, source.check([])[name]):
+    if is_messages(source, name):
         return pl.col(name)
     content = pl.col(name).cast(pl.String)
     message = pl.concat_list(pl.struct(role=pl.lit(role), content=content))
     return pl.when(content.is_not_null()).then(message)
 
 
-def is_messages(source: Source, name: str, dtype: pl.DataType) -> bool:
-    """Tell messages from text.
+def is_messages(source: Source, name: str) -> bool:
+    """Tell messages from text; a column of CSV is text, whatever is in it.
 
     Raises
     ------
     TypeError
         If it is neither.
     """
+    dtype = source.check([])[name]
+    if not dtype.is_nested():
+        dtype = source.as_text(name)
     if EXPECTED[TEXT](dtype):
+        source.check([(name, TEXT)])
         return False
     if isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.Struct):
         fields = {field.name: field.dtype for field in dtype.inner.fields}

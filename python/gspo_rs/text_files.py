@@ -1,0 +1,183 @@
+"""Rows of JSON Lines and CSV: every line is checked, and no value becomes another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal, TypeAlias
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from gspo_rs._core import TextFiles as Survey
+
+__all__ = ["Asked", "TextFiles"]
+
+Asked: TypeAlias = Literal["key", "text", "number"]
+
+# Kinds of JSON values that are of one type, by the words of the core, and what errors call them.
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "a bool": ("bool", "title", "upper"),
+    "an integer": ("int", "wide", "unsigned", "huge", "odd"),
+    "a float": ("float", "rough"),
+    "text": ("text",),
+    "a list": ("list",),
+    "an object": ("object",),
+}
+NUMBERS = ("a bool", "an integer", "a float")
+ROUNDED = ("wide", "unsigned", "huge", "rough")
+
+
+class TextFiles:
+    r"""Files of one text format, looked through once.
+
+    Parameters
+    ----------
+    files : sequence of str
+        In the order of their rows; ``.gz`` and ``.zst`` are unpacked.
+    delimiter : str or None
+        What lies between the fields of CSV; None for JSON Lines.
+
+    Raises
+    ------
+    OSError
+        If a file can't be read or a line is wrong, with its number.
+
+    Notes
+    -----
+    A column has the type of its values in all files: integers, floats (bools and integers among
+    them as numbers), bools, text, lists and structs. Fields of CSV are numbers only if no text is
+    lost by it: ``007`` beside ``7``, or ``TRUE`` beside ``true``, are text. What a column is asked
+    to be decides where both would do: keys and texts of CSV are text, rewards are numbers.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "a.csv"
+    ...     _ = path.write_text("id,reward\n07,1\n7,0.5\n")
+    ...     TextFiles([str(path)], ",").frame().collect().rows()
+    [('07', 1.0), ('7', 0.5)]
+    """
+
+    def __init__(self, files: Sequence[str], delimiter: str | None) -> None:
+        self._survey = Survey(list(files), delimiter=None if delimiter is None else ord(delimiter))
+        self._is_json = delimiter is None
+        self._numbers = range(len(files))
+        self._asked: dict[str, set[Asked]] = {}
+        self._written = False
+        self._items: frozenset[str] = frozenset()
+
+    @property
+    def n_rows(self) -> int:
+        """The number of rows of all files."""
+        return sum(map(self._survey.rows, self._numbers))
+
+    def only(self, number: int) -> TextFiles:
+        """Return one of the files, whose columns keep the types that they have in all of them."""
+        one = self._copy()
+        one._numbers = range(number, number + 1)
+        return one
+
+    def as_written(self, items: Iterable[str] = ()) -> TextFiles | None:
+        """Return the rows with nested values as the JSON that they are written in, as binary.
+
+        So a message keeps the keys that it has, and no others. Of the columns `items`, which are
+        lists, the items are. None if the files are no JSON.
+        """
+        if not self._is_json:
+            return None
+        one = self._copy()
+        one._written, one._items = True, frozenset(items)
+        return one
+
+    def ask(self, name: str, asked: Asked) -> None:
+        """Note what a column is to be, for all frames from now on."""
+        self._asked.setdefault(name, set()).add(asked)
+
+    def refuse_mixed(self, name: str, asked: Asked) -> None:
+        """Raise if a column that is there can't be what it is asked to be, naming the line.
+
+        Raises
+        ------
+        TypeError
+            If a key or text of JSON is of several types, or a number is none.
+        ValueError
+            If a file has rows and not this column, or a number has more digits than a float64.
+        """
+        if (lacking := self._survey.lacking(name)) is not None:
+            raise ValueError(f"{lacking} has no column {name!r}, which other files have")
+        found = self._found(name)
+        if asked == "number":
+            refused = [family for family in found if family not in NUMBERS]
+            must = "a number or a bool"
+        else:
+            refused, must = list(found)[1:] if self._is_json else [], "of one type"
+        if refused:
+            place = found[refused[0]]
+            others = (f", but {k} in {p}" for k, p in found.items() if k != refused[0])
+            raise TypeError(
+                f"column {name!r} is {refused[0]} in {place}{next(others, '')}; it must be {must}"
+            )
+        if asked == "number":
+            self._refuse_rounded(name)
+
+    def frame(self) -> pl.LazyFrame:
+        """Scan the rows."""
+        asked = self._words()
+        schema = pl.DataFrame(self._survey.schema(asked)).schema
+
+        def rows(
+            columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
+        ) -> Iterator[pl.DataFrame]:
+            wanted = list(schema) if columns is None else columns
+            left = self.n_rows if n_rows is None else n_rows
+            for frame in self._frames(wanted, asked):
+                part = frame.head(left)
+                left -= part.height
+                yield part if predicate is None else part.filter(predicate)
+                # Read to the end where all rows are asked for: it tells a file that grew.
+                if left <= 0 and n_rows is not None:
+                    return
+
+        return register_io_source(rows, schema=schema, is_pure=True)
+
+    def _frames(self, columns: list[str], asked: dict[str, str]) -> Iterator[pl.DataFrame]:
+        for number in self._numbers:
+            for batches in self._survey.read(number, columns, asked):
+                yield from (pl.DataFrame(batch).select(columns) for batch in batches)
+
+    def _copy(self) -> TextFiles:
+        one = object.__new__(TextFiles)
+        one.__dict__.update(self.__dict__)
+        return one
+
+    def _words(self) -> dict[str, str]:
+        """Return what each column is asked to be, where that is one thing."""
+        words: dict[str, str] = {}
+        if self._written:
+            names = pl.DataFrame(self._survey.schema({})).columns
+            words = {name: "items" if name in self._items else "json" for name in names}
+        for name, asked in self._asked.items():
+            if asked == {"number"}:
+                words[name] = "number"
+            elif "number" not in asked:
+                words[name] = "text" if "text" in asked else "key"
+        return words
+
+    def _found(self, name: str) -> dict[str, str]:
+        """Return the families of the values of a column, each with the place of the first."""
+        found: dict[str, str] = {}
+        for kind, path, line in self._survey.kinds(name):
+            for family, kinds in FAMILIES.items():
+                if kind in kinds:
+                    found.setdefault(family, f"line {line} of {path}")
+        return found
+
+    def _refuse_rounded(self, name: str) -> None:
+        for kind, path, line in self._survey.kinds(name):
+            if kind in ROUNDED:
+                raise ValueError(
+                    f"the number {name!r} in line {line} of {path} has more digits than float64 "
+                    "holds, and rewards that differ would tie; round it"
+                )

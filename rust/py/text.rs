@@ -1,0 +1,138 @@
+//! Binds text files; used by `gspo_rs.text_files`.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, TryLockError};
+
+use arrow_array::RecordBatch;
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3_arrow::PyRecordBatch;
+
+use crate::pool;
+use crate::text::{Asked, Format, Kind, Reader, Survey, TextError};
+
+type Words = HashMap<String, String>;
+
+/// What ends a survey: a file, or a signal.
+enum Ended {
+    Text(TextError),
+    Signal(PyErr),
+}
+
+impl From<TextError> for Ended {
+    fn from(error: TextError) -> Self {
+        Self::Text(error)
+    }
+}
+
+/// Binds [`Survey`].
+#[pyclass(frozen, name = "TextFiles", module = "gspo_rs._core")]
+pub(super) struct PyTextFiles(Arc<Survey>);
+
+#[pymethods]
+impl PyTextFiles {
+    #[new]
+    #[pyo3(signature = (paths, *, delimiter))]
+    fn new(py: Python<'_>, paths: Vec<PathBuf>, delimiter: Option<u8>) -> PyResult<Self> {
+        let mut survey = Survey::new(delimiter.map_or(Format::Json, Format::Csv));
+        let pool = pool::current();
+        for path in paths {
+            let signals = || Python::attach(|py| py.check_signals().map_err(Ended::Signal));
+            let looked = py.detach(|| pool.install(|| survey.add(&path, signals)));
+            looked.map_err(|ended| match ended {
+                Ended::Text(error) => told(&path, &error),
+                Ended::Signal(error) => error,
+            })?;
+        }
+        Ok(Self(Arc::new(survey)))
+    }
+
+    /// The columns, as a batch of no rows.
+    fn schema(&self, asked: Words) -> PyResult<PyRecordBatch> {
+        let asked = asked_of(asked)?;
+        let schema = Arc::new(self.0.schema(|name| of(&asked, name)));
+        Ok(PyRecordBatch::new(RecordBatch::new_empty(schema)))
+    }
+
+    fn rows(&self, file: usize) -> u64 {
+        self.0.rows(file)
+    }
+
+    /// Each kind of value that a column has, with the file and the line of the first.
+    fn kinds(&self, name: &str) -> Vec<(&'static str, PathBuf, u64)> {
+        let Some(shape) = self.0.column(name) else {
+            return Vec::new();
+        };
+        let mut found: Vec<_> = Kind::NAMED
+            .iter()
+            .filter_map(|&(kind, word)| shape.first(kind).map(|place| (place, word)))
+            .collect();
+        found.sort_unstable();
+        let path = |file| self.0.path(file).to_owned();
+        let places = found.into_iter();
+        places
+            .map(|((file, line), word)| (word, path(file), line))
+            .collect()
+    }
+
+    fn lacking(&self, name: &str) -> Option<PathBuf> {
+        self.0.lacking(name).map(Path::to_owned)
+    }
+
+    fn read(&self, file: usize, columns: Vec<String>, asked: Words) -> PyResult<PyTextRows> {
+        let asked = asked_of(asked)?;
+        let survey = Arc::clone(&self.0);
+        let reader = Reader::new(survey, file, &columns, |name| of(&asked, name));
+        let path = self.0.path(file).to_owned();
+        let reader = reader.map_err(|error| told(&path, &error))?;
+        Ok(PyTextRows(Mutex::new(reader), path))
+    }
+}
+
+/// Binds [`Reader`]: an iterator of lists of record batches.
+#[pyclass(frozen, name = "TextRows", module = "gspo_rs._core")]
+pub(super) struct PyTextRows(Mutex<Reader>, PathBuf);
+
+#[pymethods]
+impl PyTextRows {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Vec<PyRecordBatch>>> {
+        let mut guard = self.0.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => PyRuntimeError::new_err("another thread is reading this"),
+            TryLockError::Poisoned(_) => PyRuntimeError::new_err("reading panicked before"),
+        })?;
+        let (pool, reader): (_, &mut Reader) = (pool::current(), &mut guard);
+        let batches = py.detach(|| pool.install(|| reader.step()));
+        let batches = batches.map_err(|error| told(&self.1, &error))?;
+        py.check_signals()?;
+        let found: Vec<_> = batches.into_iter().map(PyRecordBatch::new).collect();
+        Ok(if found.is_empty() { None } else { Some(found) })
+    }
+}
+
+fn told(path: &Path, error: &TextError) -> PyErr {
+    PyOSError::new_err(format!("cannot read {}: {error}", path.display()))
+}
+
+fn of(asked: &HashMap<String, Asked>, name: &str) -> Asked {
+    asked.get(name).copied().unwrap_or(Asked::Anything)
+}
+
+fn asked_of(words: Words) -> PyResult<HashMap<String, Asked>> {
+    let one = |(name, word): (String, String)| {
+        let asked = match word.as_str() {
+            "key" => Asked::Key,
+            "text" => Asked::Text,
+            "number" => Asked::Number,
+            "json" => Asked::Json,
+            "items" => Asked::Items,
+            _ => return Err(PyValueError::new_err(format!("asked for {word:?}"))),
+        };
+        Ok((name, asked))
+    };
+    words.into_iter().map(one).collect()
+}

@@ -1,0 +1,131 @@
+//! What the text of a number is: whether a type can hold it, and gives it back as it was.
+
+use super::shape::Kind;
+
+/// Up to here, every decimal has a float64 of its own.
+const SURE_DIGITS: usize = 15;
+
+/// What an integer or decimal of JSON is; its text is known to be one.
+pub(super) fn of_json(text: &str) -> Kind {
+    if text
+        .bytes()
+        .any(|b| matches!(b, b'.' | b'e' | b'E' | b'N' | b'I'))
+    {
+        return of_float(text);
+    }
+    match of_integer(text) {
+        Kind::Odd => Kind::Int,
+        kind => kind,
+    }
+}
+
+/// What a field of CSV is.
+pub(super) fn of_field(text: &str) -> Kind {
+    match text {
+        "true" | "false" => return Kind::Bool,
+        "True" | "False" => return Kind::Title,
+        "TRUE" | "FALSE" => return Kind::Upper,
+        _ => {}
+    }
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || text.parse::<f64>().is_err() {
+        return Kind::Text;
+    }
+    if digits.bytes().any(|byte| !byte.is_ascii_digit()) {
+        return of_float(text);
+    }
+    let plain = !text.starts_with('+') && (digits == "0" || !digits.starts_with('0'));
+    if plain && text != "-0" {
+        of_integer(text)
+    } else {
+        Kind::Odd
+    }
+}
+
+fn of_integer(text: &str) -> Kind {
+    if let Ok(value) = text.parse::<i64>() {
+        // `-0` is an integer that comes back as another text.
+        return if value == 0 && text.len() > 1 {
+            Kind::Odd
+        } else if exact(text) {
+            Kind::Int
+        } else {
+            Kind::Wide
+        };
+    }
+    if text.parse::<u64>().is_ok() {
+        return Kind::Unsigned;
+    }
+    Kind::Huge
+}
+
+fn of_float(text: &str) -> Kind {
+    if exact(text) {
+        Kind::Float
+    } else {
+        Kind::Rough
+    }
+}
+
+/// Whether a number is what its float64 is, rounded to as many digits.
+///
+/// Of two numbers that are, and are written with as many digits, none have the same float64.
+fn exact(text: &str) -> bool {
+    let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
+    let written = mantissa.bytes().filter(u8::is_ascii_digit);
+    let digits: Vec<u8> = written.skip_while(|&digit| digit == b'0').collect();
+    if digits.len() <= SURE_DIGITS {
+        return true;
+    }
+    let Ok(value) = text.parse::<f64>() else {
+        return false;
+    };
+    if !value.is_finite() {
+        return false;
+    }
+    let rounded = format!("{:.*e}", digits.len() - 1, value.abs());
+    let rounded = rounded.split('e').next().unwrap_or_default();
+    rounded.bytes().filter(u8::is_ascii_digit).eq(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_float64_would_round_is_told_from_what_it_writes_itself() {
+        for text in [
+            "0.1",
+            "0.30000000000000004",
+            "0.1000000000000000056",
+            "1e-300",
+            "NaN",
+        ] {
+            assert_eq!(of_json(text), Kind::Float, "{text}");
+        }
+        for text in [
+            "0.10000000000000000001",
+            "9007199254740993.0",
+            "1.23456789012345678",
+        ] {
+            assert_eq!(of_json(text), Kind::Rough, "{text}");
+        }
+        assert_eq!(of_json("9007199254740993"), Kind::Wide);
+        assert_eq!(of_json("9007199254740992"), Kind::Int);
+        assert_eq!(of_json("18446744073709551615"), Kind::Unsigned);
+        assert_eq!(of_json("-9223372036854775809"), Kind::Huge);
+    }
+
+    #[test]
+    fn a_field_is_an_integer_only_if_it_comes_back_as_it_was() {
+        for text in ["007", "+1", "-0", "00"] {
+            assert_eq!(of_field(text), Kind::Odd, "{text}");
+        }
+        for text in ["", "-", "1_000", "0x1", " 1", "1,5", "None"] {
+            assert_eq!(of_field(text), Kind::Text, "{text}");
+        }
+        assert_eq!(of_field("-7"), Kind::Int);
+        assert_eq!(of_field(".5"), Kind::Float);
+        assert_eq!(of_field("inf"), Kind::Float);
+    }
+}
