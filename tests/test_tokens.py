@@ -148,3 +148,20 @@ def test_truncation_is_what_the_tokens_of_the_file_tell():
     assert found.truncated.tolist() == [False, True, False]
     untold, _ = tokenise(rollouts(["a"]), tokenizer, None, config())
     assert untold.truncated is None
+
+
+@pytest.mark.parametrize("part", ["prompt_tokens", "completion_tokens"])
+@pytest.mark.parametrize("token", [-1, 11])
+def test_a_token_of_another_tokenizer_is_named_with_its_row(tokenizer, part, token):
+    given = Ragged.from_rows([[2, 3], [], [3, token, 2]], np.int64)
+    rows = rollouts(["a", "b", "c"], reward=np.array([0.0, np.nan, 1.0]), **{part: given})
+    words = f"row 2 of the batch, group 0: {part} holds {token}, but .* has 11 tokens"
+    with pytest.raises(ValueError, match=words):
+        tokenise(rows, tokenizer, None, config())
+
+
+def test_an_empty_prompt_of_the_file_is_named_with_its_row(tokenizer):
+    given = Ragged.from_rows([[2], [], []], np.int64)
+    rows = rollouts(["a", "b", "c"], reward=np.array([0.0, np.nan, 1.0]), prompt_tokens=given)
+    with pytest.raises(LengthError, match="row 2 of the batch, group 0: prompt_tokens has none"):
+        tokenise(rows, tokenizer, None, config())

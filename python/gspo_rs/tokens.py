@@ -58,8 +58,11 @@ def tokenise(
         If a row is too long and `on_long` is "error", or a prompt has no token; or of a completion
         with a reward, the border lies inside a token, or its old log-probabilities do not tell
         which tokens they are of.
+    ValueError
+        If the file has a token that the tokenizer does not have.
     """
     ends = Ends.of(tokenizer) if ends is None else ends
+    _check_given(rollouts, len(tokenizer))
     told = rollouts.completion_tokens is not None or rollouts.old_logprobs is not None
     if rollouts.prompt_tokens is None or rollouts.completion_tokens is None:
         rollouts = _with_tokens(rollouts, tokenizer, ends, config.max_completion_length)
@@ -84,6 +87,27 @@ def tokenise(
             )
         too_long |= lengths > limit
     return rollouts, too_long
+
+
+def _check_given(rollouts: Rollouts, known: int) -> None:
+    """Refuse tokens of the file that are another tokenizer's, and prompts that have none."""
+    for name in ("prompt_tokens", "completion_tokens"):
+        given: Ragged | None = getattr(rollouts, name)
+        if given is None:
+            continue
+        wrong = (given.values < 0) | (given.values >= known)
+        if wrong.any():
+            at = int(wrong.argmax())
+            row = int(np.searchsorted(given.offsets, at, "right")) - 1
+            raise ValueError(
+                f"{rollouts.place(row)}: {name} holds {given.values[at]}, but the tokenizer of the"
+                f" model has {known} tokens; were they made with another?"
+            )
+    if rollouts.prompt_tokens is not None:
+        empty = (rollouts.prompt_tokens.lengths == 0) & ~np.isnan(rollouts.reward)
+        if empty.any():
+            place = rollouts.place(int(empty.argmax()))
+            raise LengthError(f"{place}: prompt_tokens has none to predict the first one from")
 
 
 def _with_tokens(rollouts: Rollouts, tokenizer: Any, ends: Ends, limit: int) -> Rollouts:
