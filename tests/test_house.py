@@ -28,7 +28,7 @@ LAYERS = [
         "text_files formats frames paths columns source census parts spill cuts data prompts "
         "expressions polars",
     ),
-    ("files", "atomic files report"),
+    ("files", "aside replaced atomic termination files report"),
     (
         "tensors",
         "layout reductions diagnostics divergence correction losses head_kernel "

@@ -124,7 +124,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_anew(run_file, tmp_path
     folder = tmp_path / "early"
     folder.mkdir()
     (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
-    (folder / ".partial-checkpoint-2").mkdir()
+    (folder / ".partial-abcdefgh.gspo-rs").mkdir()
     result = train(load(run_file("early"), ["max_steps=2"]), resume=True)
     assert [record["step"] for record in metrics.read(result.metrics_file)] == [0, 1, 2]
     assert not list(folder.glob(".partial*"))

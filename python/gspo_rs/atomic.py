@@ -1,28 +1,59 @@
-"""Atomic folders and files: written aside, fsynced, renamed, so that a crash leaves old or new."""
+"""Atomic folders and files: written aside, fsynced, put in place, so that a crash leaves one whole.
 
+Everything that is written goes the same way: into a private folder beside the target, whose name
+nobody can predict and which is locked as long as its process lives; to the disk; then to the name
+of the target in one step of the kernel. What is replaced goes only after that step.
+"""
+
+from __future__ import annotations
+
+import errno
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_ASIDE = ".partial-"
+from gspo_rs._core import exchange
+from gspo_rs.aside import aside, sweep
+from gspo_rs.replaced import refuse_unreplaceable, resolved, sync, sync_tree
+
+__all__ = [
+    "directory",
+    "file",
+    "put_directory",
+    "refuse_unreplaceable",
+    "remove",
+    "resolved",
+    "sweep",
+    "sync",
+    "sync_tree",
+    "write_text",
+]
 
 
 @contextmanager
-def directory(target: Path) -> Iterator[Path]:
+def directory(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """Give a folder to write into, which takes the place of `target` when the block ends well.
 
     Parameters
     ----------
     target : Path
-        Appears with everything in it, on the disk, or not at all. One that is there already is
-        replaced; between its removal and the rename neither has the name.
+        Appears with everything in it, on the disk, or not at all. One that is there already stays
+        whole until the new one has its name; the new one takes its modes. A link stays, and what
+        it points at is replaced.
+    overwrite : bool
+        Whether a folder that has anything in it may be replaced.
 
     Yields
     ------
     Path
-        A new folder beside `target`, which `sweep` removes if the process is killed.
+        A new folder in a private one beside `target`, which the next writer sweeps away if the
+        process is killed.
+
+    Raises
+    ------
+    OSError
+        If `target` can't be replaced; as `refuse_unreplaceable`, before anything is written.
 
     Examples
     --------
@@ -33,61 +64,39 @@ def directory(target: Path) -> Iterator[Path]:
     ...     sorted(path.name for path in Path(folder).rglob("*"))
     ['a.txt', 'out']
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{_ASIDE}{target.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+    target = resolved(target)
+    refuse_unreplaceable(target)
+    if target.exists() and not target.is_dir():
+        raise NotADirectoryError(f"{target} is a file, not a folder")
+    with aside(target.parent) as folder:
+        partial = folder / target.name
+        partial.mkdir()
         yield partial
-        sync_tree(partial)
-        remove(target)
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    sync(target.parent)
-
-
-def remove(target: Path) -> None:
-    """Remove a folder so that a crash on the way leaves nothing of its name behind.
-
-    Parameters
-    ----------
-    target : Path
-        May be absent.
-    """
-    if target.is_dir():
-        aside = target.with_name(f"{_ASIDE}old-{target.name}")
-        shutil.rmtree(aside, ignore_errors=True)
-        target.rename(aside)
-        shutil.rmtree(aside)
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left half written in `folder`.
-
-    Parameters
-    ----------
-    folder : Path
-        The parent of the targets.
-    """
-    for leftover in folder.glob(f"{_ASIDE}*"):
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        put_directory(partial, target, overwrite=overwrite)
 
 
 @contextmanager
-def file(target: Path) -> Iterator[Path]:
+def file(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """Give the name of a file to write, which takes the place of `target` when the block ends well.
 
     Parameters
     ----------
     target : Path
-        Holds its old content or all of the new one, whatever happens.
+        Holds its old content or all of the new one, whatever happens. The new file takes the mode
+        of the old one. A link stays, and what it points at is replaced.
+    overwrite : bool
+        Whether a file that is there, or appears meanwhile, may be replaced.
 
     Yields
     ------
     Path
-        A name beside `target`, which `sweep` removes if the process is killed.
+        A name in a private folder beside `target`, which the next writer sweeps away if the
+        process is killed.
+
+    Raises
+    ------
+    OSError
+        If `target` can't be replaced; as `refuse_unreplaceable`, before anything is written.
 
     Examples
     --------
@@ -98,19 +107,19 @@ def file(target: Path) -> Iterator[Path]:
     ...     [path.name for path in Path(folder).iterdir()]
     ['a.txt']
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{_ASIDE}{target.name}")
-    try:
+    target = resolved(target)
+    refuse_unreplaceable(target)
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} is a folder, not a file")
+    with aside(target.parent) as folder:
+        partial = folder / target.name
         yield partial
-        sync(partial)
-        partial.rename(target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    sync(target.parent)
+        sync(partial, target)
+        _put_file(partial, target, overwrite=overwrite)
+        sync(target.parent)
 
 
-def write_text(target: Path, text: str) -> None:
+def write_text(target: Path, text: str, *, overwrite: bool = True) -> None:
     """Replace the text of a file at once.
 
     Parameters
@@ -119,34 +128,73 @@ def write_text(target: Path, text: str) -> None:
         Holds its old text or all of the new one, whatever happens.
     text : str
         Written in UTF-8.
+    overwrite : bool
+        Whether a file that is there may be replaced.
     """
-    with file(target) as partial:
+    with file(target, overwrite=overwrite) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
-def sync_tree(folder: Path) -> None:
-    """Bring a folder and all that lies below it to the disk.
+def remove(target: Path) -> None:
+    """Remove a folder so that a crash on the way leaves nothing of its name behind.
 
     Parameters
     ----------
-    folder : Path
-        Its files and folders are synced one by one.
+    target : Path
+        May be absent. Of a link, the link alone goes.
     """
-    for path in sorted(folder.rglob("*")):
-        sync(path)
-    sync(folder)
+    if target.is_symlink():
+        target.unlink()
+    elif target.is_dir():
+        with aside(target.parent) as folder:
+            target.rename(folder / target.name)
 
 
-def sync(path: Path) -> None:
-    """Bring one file or folder to the disk.
+def put_directory(new: Path, target: Path, *, overwrite: bool) -> None:
+    """Let a folder that is whole take the place of another, which gets its name if it is there.
 
     Parameters
     ----------
-    path : Path
-        A folder's sync makes the names in it last.
+    new : Path
+        On the file system of `target`, in a folder that nobody else can write.
+    target : Path
+        Resolved; absent, or a folder.
+    overwrite : bool
+        Whether a folder that has anything in it may be replaced.
     """
-    handle = os.open(path, os.O_RDONLY)
+    sync_tree(new, target)
+    taken = target.is_dir() and any(target.iterdir())
+    if taken and not overwrite:
+        raise _appeared(target)
+    if taken:
+        exchange(new, target)
+    else:
+        try:
+            new.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise _appeared(target) from error
+    sync(target.parent)
+
+
+def _put_file(new: Path, target: Path, *, overwrite: bool) -> None:
+    if overwrite:
+        new.rename(target)
+        return
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        # Unlike a rename this replaces nothing that has appeared meanwhile.
+        os.link(new, target, follow_symlinks=False)
+    except FileExistsError:
+        raise _appeared(target) from None
+    except OSError:
+        # A file system without links. Only here another process can come between the two steps.
+        if os.path.lexists(target):
+            raise _appeared(target) from None
+        new.rename(target)
+
+
+def _appeared(target: Path) -> FileExistsError:
+    return FileExistsError(
+        f"another process has written {target} meanwhile; it is left as it is, write elsewhere"
+    )

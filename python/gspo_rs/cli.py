@@ -6,10 +6,13 @@ from typing import Any
 
 from cyclopts import App
 
+from gspo_rs.termination import answer_signals
+
 app = App(
     name="gspo-rs",
     help="Post-train language models with groups: sample, score, compare, teach.",
     version_flags=[],
+    suppress_keyboard_interrupt=False,  # SIGTERM has another code
     help_format="plaintext",  # rendering Markdown takes as long as reading the module
 )
 
@@ -36,6 +39,7 @@ for name, line in COMMANDS.items():
 
 def main() -> None:
     """Run the command line; the entry point of `gspo-rs`."""
+    answer_signals()
     from gspo_rs.commands.panics import quiet_panics
 
     # A name that no encoding can write is still shown.
@@ -47,6 +51,11 @@ def main() -> None:
 def _run() -> Any:
     try:
         return app()
+    except KeyboardInterrupt:
+        # Before or after the work of a command, which says itself how to go on.
+        from gspo_rs.commands.outcome import interrupted
+
+        return interrupted("stopped")
     except BaseException as error:
         # Of every library in Rust one of its own, and no `Exception`.
         if type(error).__name__ != "PanicException" or {"-v", "--verbose"} & set(sys.argv):

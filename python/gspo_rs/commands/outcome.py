@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 
 from gspo_rs.terminal import one_line, printable
+from gspo_rs.termination import exit_code
 
 # What a command tells in one line; anything else is a fault of ours and keeps its traceback.
 TOLD = (ValueError, TypeError, OSError, ArithmeticError, RuntimeError, MemoryError)
-# Bad input was given, the work failed though it was asked for rightly, Ctrl-C.
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+# Bad input was given, the work failed though it was asked for rightly.
+BAD_INPUT, FAILED = 2, 1
 
 
 def told(error: Exception, *, verbose: bool) -> int:
@@ -29,9 +30,9 @@ def panicked(error: BaseException) -> int:
 
 
 def interrupted(remedy: str) -> int:
-    """Say how to go on after Ctrl-C and return the exit code."""
+    """Say how to go on after Ctrl-C or SIGTERM, which is being handled; return the exit code."""
     sys.stderr.write(f"{printable(remedy)}\n")
-    return INTERRUPTED
+    return exit_code(sys.exception())
 
 
 def _line(error: Exception) -> str:

@@ -1,0 +1,99 @@
+"""Private folders beside a target, in which nobody but their process writes while it lives."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["aside", "sweep"]
+
+_log = logging.getLogger("gspo_rs")
+
+_PREFIX, _SUFFIX = ".partial-", ".gspo-rs"
+_NAME = re.compile(rf"{re.escape(_PREFIX)}\w+{re.escape(_SUFFIX)}")
+
+
+@contextmanager
+def aside(parent: Path) -> Iterator[Path]:
+    """Make a private folder, and leave nothing of it behind.
+
+    Parameters
+    ----------
+    parent : Path
+        Made if absent. What killed processes have left in it is swept away.
+
+    Yields
+    ------
+    Path
+        A folder whose name nobody can predict and that is open to nobody else. It is locked until
+        it is removed, so that no other process takes it for a leftover.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    sweep(parent)
+    folder, handle = _made(parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            _log.warning("%s could not be removed; nothing needs it any more", folder)
+        os.close(handle)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half written in `folder`, and nobody writes any more.
+
+    Parameters
+    ----------
+    folder : Path
+        The parent of the targets. Only what this module made there is looked at: folders with its
+        names, which are no links.
+    """
+    with os.scandir(folder) as entries:
+        named = [entry.path for entry in entries if _NAME.fullmatch(entry.name)]
+    for leftover in named:
+        # Someone else's, or one whose process lives, or gone by now: not ours to remove.
+        with suppress(OSError):
+            handle = _locked(Path(leftover))
+            if handle is not None:
+                if os.fstat(handle).st_uid == os.geteuid():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                os.close(handle)
+
+
+def _made(parent: Path) -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=_PREFIX, suffix=_SUFFIX))
+        # A sweeper may come before the lock.
+        with suppress(FileNotFoundError):
+            handle = _locked(folder, needed=False)
+            if handle is not None:
+                return folder, handle
+
+
+def _locked(folder: Path, *, needed: bool = True) -> int | None:
+    """Lock a folder that is no link, or return None if another process holds it or took it away.
+
+    Where the file system has no locks it is an OSError if one is `needed`.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except OSError:
+        if needed:
+            os.close(handle)
+            raise
+    if folder.exists() and folder.stat().st_ino == os.fstat(handle).st_ino:
+        return handle
+    os.close(handle)
+    return None
