@@ -67,9 +67,9 @@ class Source:
         """The rows, scanned; columns of text files are what they have been checked to be."""
         return scanned(self.rows)
 
-    def as_written(self, items: Iterable[str] = ()) -> Source | None:
+    def as_written(self, items: Iterable[str] = (), typed: Iterable[str] = ()) -> Source | None:
         """Return the rows of JSON Lines with what is nested as binary JSON; see `TextFiles`."""
-        rows = self.rows.as_written(items) if isinstance(self.rows, TextFiles) else None
+        rows = self.rows.as_written(items, typed) if isinstance(self.rows, TextFiles) else None
         return None if rows is None else replace(self, rows=rows)
 
     def check(self, columns: Iterable[tuple[str, str]]) -> pl.Schema:

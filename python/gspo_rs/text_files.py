@@ -65,8 +65,7 @@ class TextFiles:
         self._is_json = delimiter is None
         self._numbers = range(len(files))
         self._asked: dict[str, set[Asked]] = {}
-        self._written = False
-        self._items: frozenset[str] = frozenset()
+        self._written: dict[str, str] = {}
 
     @property
     def n_rows(self) -> int:
@@ -79,16 +78,18 @@ class TextFiles:
         one._numbers = range(number, number + 1)
         return one
 
-    def as_written(self, items: Iterable[str] = ()) -> TextFiles | None:
+    def as_written(self, items: Iterable[str] = (), typed: Iterable[str] = ()) -> TextFiles | None:
         """Return the rows with nested values as the JSON that they are written in, as binary.
 
         So a message keeps the keys that it has, and no others. Of the columns `items`, which are
-        lists, the items are. None if the files are no JSON.
+        lists, the items are; the columns `typed` are structs. None if the files are no JSON.
         """
         if not self._is_json:
             return None
         one = self._copy()
-        one._written, one._items = True, frozenset(items)
+        names = pl.DataFrame(self._survey.schema({})).columns
+        words = dict.fromkeys(names, "json") | dict.fromkeys(items, "items")
+        one._written = {name: words[name] for name in words.keys() - set(typed)}
         return one
 
     def ask(self, name: str, asked: Asked) -> None:
@@ -145,7 +146,8 @@ class TextFiles:
     def _frames(self, columns: list[str], asked: dict[str, str]) -> Iterator[pl.DataFrame]:
         for number in self._numbers:
             for batches in self._survey.read(number, columns, asked):
-                yield from (pl.DataFrame(batch).select(columns) for batch in batches)
+                # Not `select`, to which a name may be a pattern.
+                yield from (pl.DataFrame(batch)[columns] for batch in batches)
 
     def _copy(self) -> TextFiles:
         one = object.__new__(TextFiles)
@@ -154,10 +156,7 @@ class TextFiles:
 
     def _words(self) -> dict[str, str]:
         """Return what each column is asked to be, where that is one thing."""
-        words: dict[str, str] = {}
-        if self._written:
-            names = pl.DataFrame(self._survey.schema({})).columns
-            words = {name: "items" if name in self._items else "json" for name in names}
+        words = dict(self._written)
         for name, asked in self._asked.items():
             if asked == {"number"}:
                 words[name] = "number"

@@ -121,8 +121,12 @@ def _parts(kind: pl.DataType, depth: int = 0) -> Iterator[tuple[int, pl.DataType
         yield from _parts(part, depth + 1)
 
 
-def as_written(source: Source, target: Path, items: Iterable[str] = ()) -> tuple[Source, bool]:
+def as_written(
+    source: Source, target: Path, items: Iterable[str] = (), typed: Iterable[str] = ()
+) -> tuple[Source, bool]:
     """Return the rows as they go from JSON to JSON: with what is nested as it is written.
+
+    Of the columns `items` what their lists hold; the columns `typed` stay structs.
 
     Returns
     -------
@@ -131,7 +135,7 @@ def as_written(source: Source, target: Path, items: Iterable[str] = ()) -> tuple
     written : bool
         Whether binary is JSON, for `write_frames`.
     """
-    found = source.as_written(items) if target.suffix.lower() in JSON else None
+    found = source.as_written(items, typed) if target.suffix.lower() in JSON else None
     return (source, False) if found is None else (found, True)
 
 

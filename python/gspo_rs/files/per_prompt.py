@@ -86,7 +86,10 @@ class Prompts:
 
 
 def prompts(
-    source: Source, recipe: Recipe, options: Mapping[str, str] = ON_THE_COMMAND_LINE
+    source: Source,
+    recipe: Recipe,
+    options: Mapping[str, str] = ON_THE_COMMAND_LINE,
+    written: Source | None = None,
 ) -> Prompts:
     """Find the groups of some rows, and read one prompt of each.
 
@@ -98,6 +101,8 @@ def prompts(
         What makes a prompt.
     options : mapping of str to str
         The option with which a user names each column that may be missing, for errors.
+    written : Source, optional
+        The same rows as `gspo_rs.files.output.as_written` gives them, to read the prompts from.
 
     Returns
     -------
@@ -134,9 +139,10 @@ def prompts(
         _refuse_differing(source, narrow, f"beside{number}", name)
     kept = choose(narrow.rewards, narrow.groups, rules)
     groups = np.unique(narrow.groups.codes[kept.mask])
-    frames = _frames(source, recipe, columns, narrow, groups)
+    rows = written or source
+    frames = _frames(rows, recipe, columns, narrow, groups)
     with source.reading():
-        read = source.frame.select(columns).collect_schema()
+        read = rows.frame.select(columns).collect_schema()
     about = pl.Schema(ABOUT_GROUP).to_frame()
     schema = _in_schema(read.to_frame().hstack(about), recipe).schema
     return Prompts(schema, frames, len(groups), kept.dropped)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from gspo_rs.files.output import Written, checked_target, write_frames
+from gspo_rs.files.output import Written, as_written, checked_target, write_frames
 from gspo_rs.files.per_prompt import Recipe, prompts
 from gspo_rs.source import SourceLike, locate
 
@@ -103,6 +103,7 @@ def verl(
         keep=keep,
         threshold=threshold,
     )
-    found = prompts(located, recipe)
-    rows = write_frames(found.frames, found.schema, path)
+    nested, written = as_written(located, path, typed=["extra_info"])
+    found = prompts(located, recipe, written=nested)
+    rows = write_frames(found.frames, found.schema, path, written=written)
     return Written(rows=rows, groups=found.groups, dropped=found.dropped)
