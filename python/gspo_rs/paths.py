@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from gspo_rs.formats import SUFFIXES, suffix_of
 
-__all__ = ["files_of", "remote"]
+__all__ = ["files_of", "remote", "spelled"]
 
 
 def files_of(paths: Sequence[str]) -> list[str]:
@@ -30,6 +31,18 @@ def files_of(paths: Sequence[str]) -> list[str]:
 def remote(path: str) -> bool:
     """Tell whether `path` is an address, such as ``s3://bucket/file.parquet``."""
     return "://" in path
+
+
+def spelled(path: str | Path) -> str:
+    """Return an absolute path of the names that were given: links stay, whatever they point at.
+
+    Only what stands before ``..`` is resolved, because the parent of a link is that of its target.
+    """
+    parts = (Path.cwd() / path).parts
+    if ".." not in parts:
+        return str(Path(*parts))
+    stop = len(parts) - parts[::-1].index("..")
+    return str(Path(os.path.realpath(Path(*parts[:stop])), *parts[stop:]))
 
 
 def _matches(path: str) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from gspo_rs.formats import rows_of_each, suffix_of
-from gspo_rs.paths import files_of, remote
+from gspo_rs.paths import files_of, remote, spelled
 from gspo_rs.source import KEY, NUMBER, Source, SourceLike
 from gspo_rs.text_files import TextFiles
 
@@ -82,7 +82,7 @@ def inputs_of(source: SourceLike, target: Path) -> list[Input]:
     given = [str(source)] if isinstance(source, str | Path) else [str(path) for path in source]
     if any(map(remote, given)):
         return [_remote(path, number) for number, path in enumerate(given)]
-    files = [os.path.realpath(file) for file in files_of(given)]
+    files = [spelled(file) for file in files_of(given)]
     base = _base(given, files)
     each = zip(files, rows_of_each(files), strict=True)
     found = [_local(file, base, rows) for file, rows in each]
@@ -125,22 +125,27 @@ def _base(given: list[str], files: list[str]) -> str:
     if len(given) == 1:
         path = Path(given[0])
         if path.is_dir():
-            return os.path.realpath(path)
+            return spelled(path)
         if not path.is_file():
             parts = []
             for part in path.parts:
                 if glob.has_magic(part):
                     break
                 parts.append(part)
-            return os.path.realpath(Path(*parts) if parts else ".")
+            return spelled(Path(*parts))
     return os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
 
 
 def _refuse_clashes(found: list[Input], target: Path) -> None:
     owner: dict[str, str | None] = {}
     for one in found:
-        if Path(str(one.path)).is_relative_to(target):
+        path = Path(str(one.path))
+        # Both what a link points at and the link itself would be replaced with the folder.
+        places = (os.path.realpath(path), Path(os.path.realpath(path.parent)) / path.name)
+        if any(Path(place).is_relative_to(target) for place in places):
             raise ValueError(f"{one.path} lies in the output {target}; choose another output")
+        if ".." in Path(one.name).parts:
+            raise ValueError(f"{one.path} would be written as {one.name}, outside of the output")
         if one.name in owner:
             other = owner[one.name]
             raise ValueError(f"{other} and {one.path} would both be written as {one.name}")

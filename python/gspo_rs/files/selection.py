@@ -20,6 +20,7 @@ from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.options import ROW
 from gspo_rs.files.output import Written, writing
 from gspo_rs.formats import scan_files
+from gspo_rs.paths import spelled
 from gspo_rs.source import Source, SourceLike, locate
 
 __all__ = [
@@ -253,7 +254,7 @@ def _check_target(path: Path, source: Source) -> None:
 def _described(path: Path) -> SourceFile:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return SourceFile(str(path.resolve()), path.stat().st_size, digest)
+    return SourceFile(spelled(path), path.stat().st_size, digest)
 
 
 def _refuse_change(path: Path, expected: SourceFile) -> None:
