@@ -4,11 +4,14 @@ import json
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import gspo_rs as gs
 from gspo_rs import data
+from gspo_rs.files.best import best
+from gspo_rs.report.names import choose
+from gspo_rs.source import KEY, NUMBER, locate
 from text_commands import COMMANDS, LINES, SOUND, put
 
 MIXED = {
@@ -62,6 +65,7 @@ def test_a_reward_that_is_none_or_would_be_rounded_is_refused(
 
 
 @given(st.integers(0, 40), st.floats(-1e300, 1e300))
+@example(0, 2.0**-24)
 def test_what_a_float_is_written_as_is_never_refused(tmp_path_factory, digits, value):
     folder = tmp_path_factory.mktemp("floats")
     texts = [repr(value), f"{value:.{digits}e}", f"{value:.17g}"]
@@ -113,3 +117,46 @@ def test_a_file_that_grows_while_it_is_read_is_an_error(tmp_path):
     path.write_text(LINES + LINES)
     with pytest.raises(OSError, match="it had 12 rows, then 24"):
         frame.collect()
+
+
+def test_completions_of_csv_that_are_numbers_are_the_text_that_they_are(tmp_path):
+    text = "id,prompt,completion,reward\n" + "".join(f"1,2,{x},1\n" for x in ("4", "5.50", "1e3"))
+    path = put(tmp_path, "a.csv", text)
+    assert next(data.rollouts(path, by="id")).completions == ["4", "5.50", "1e3"]
+    best(path, tmp_path / "b.jsonl", by="id", n=3)
+    assert pl.read_ndjson(tmp_path / "b.jsonl")["completion"].to_list() == ["4", "5.50", "1e3"]
+    given = {"prompt": None, "completion": None, "model": None}
+    names = choose(locate(path), by="id", reward="reward", given=given)
+    assert (names.prompt, names.completion) == ("prompt", "completion")
+
+
+def test_a_column_is_one_type_for_whoever_asks_first(tmp_path):
+    path = put(tmp_path, "a.csv", "id,reward\n1.0,1\n1,0\n1.00,TRUE\n")
+    source = locate(path)
+    assert source.check([])["reward"] == pl.Float64
+    assert source.check([("id", KEY)])["id"] == pl.String
+    assert source.check([("id", NUMBER)])["id"] == pl.Float64
+    assert data.scan(path).collect().rows() == [(1.0, 1.0), (1.0, 0.0), (1.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.jsonl", '{"id": 1, "x": {"\\u0000": 1}}\n'),
+        ("a.csv", "id,x\0\n"),
+        ("a.jsonl", '{"\\u0000": 1}'),
+    ],
+)
+def test_a_name_that_no_table_can_have_is_refused(tmp_path, name, text):
+    with pytest.raises(OSError, match=r"line 1 has U\+0000 in a name"):
+        data.scan(put(tmp_path, name, text))
+
+
+def test_numbers_and_texts_of_json_that_nobody_asks_for_are_text(tmp_path):
+    values = ["7", '"x"', "null", "[1, 2.50]", "true", '{"a": 1}']
+    text = "".join(f'{{"id": 1, "reward": 1, "answer": {value}}}\n' for value in values)
+    path = put(tmp_path, "a.jsonl", text)
+    answers = ["7", "x", None, "[1, 2.50]", "true", '{"a": 1}']
+    assert data.scan(path).collect()["answer"].to_list() == answers
+    gs.score(path, tmp_path / "out", by="id")
+    assert gs.scan(tmp_path / "out").collect()["answer"].to_list() == answers

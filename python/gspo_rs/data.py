@@ -19,15 +19,16 @@ __all__ = ["Census", "Prompts", "prompts", "rollouts", "scan", "take_census"]
 
 
 def scan(source: SourceLike) -> pl.LazyFrame:
-    """Scan files without reading them.
+    """Scan files; only those of text are read, to check them and to find the types of columns.
 
     Parameters
     ----------
     source : path, glob, sequence of these, LazyFrame or DataFrame
-        Files of one format, told by the suffix: ``.parquet``, ``.jsonl``, ``.ndjson`` or
-        ``.csv``. Those of a glob come in the order of their names. Anything else that Polars can
-        scan (other formats, object stores) is given as a LazyFrame; its rows must come in the
-        same order each time that it is collected.
+        Files of one format, told by the suffix: ``.parquet``, ``.jsonl``, ``.ndjson``, ``.csv``
+        or ``.tsv`` (text also as ``.gz`` and ``.zst``), ``.arrow``, ``.ipc`` or ``.feather``.
+        Every line of text is checked. Those of a glob come in the order of their names. Anything
+        else that Polars can scan (other formats, object stores) is given as a LazyFrame; its rows
+        must come in the same order each time that it is collected.
 
     Returns
     -------

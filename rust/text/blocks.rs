@@ -80,7 +80,7 @@ impl Blocks {
             let mut records = Records::new(text, delimiter, block.line);
             if let Some(line) = records.next(&mut fields)? {
                 let names: Vec<_> = fields.iter().map(|f| f.text.to_string()).collect();
-                refuse_twice(&names, line)?;
+                refuse_names(&names, line)?;
                 let (passed, line) = records.rest();
                 block.start += passed;
                 block.line = line;
@@ -150,12 +150,16 @@ fn newlines(bytes: &[u8]) -> u64 {
     bytes.iter().map(|&byte| u64::from(byte == b'\n')).sum()
 }
 
-fn refuse_twice(names: &[String], line: u64) -> Result<(), TextError> {
+fn refuse_names(names: &[String], line: u64) -> Result<(), TextError> {
     for (place, name) in names.iter().enumerate() {
-        if names[..place].contains(name) {
-            let flaw = Flaw::Header { name: name.clone() };
-            return Err(TextError::Line { line, flaw });
-        }
+        let flaw = if names[..place].contains(name) {
+            Flaw::Header { name: name.clone() }
+        } else if name.contains('\0') {
+            Flaw::Zero
+        } else {
+            continue;
+        };
+        return Err(TextError::Line { line, flaw });
     }
     Ok(())
 }

@@ -54,6 +54,8 @@ pub enum Flaw {
         /// The name.
         name: String,
     },
+    /// A name with a character of code 0, which Arrow can't pass on.
+    Zero,
     /// A line that no memory should hold.
     Long,
     /// A value of another type than when the file was looked through.
@@ -94,6 +96,7 @@ impl fmt::Display for Flaw {
             ),
             Self::Return => write!(f, "has a carriage return without a newline, unquoted"),
             Self::Header { name } => write!(f, "names the column {name:?} twice"),
+            Self::Zero => write!(f, "has U+0000 in a name"),
             Self::Long => write!(f, "is longer than 1 GiB; is a quote or a newline missing?"),
             Self::Changed => write!(f, "changed while the file was read"),
         }

@@ -113,6 +113,9 @@ impl<'a> Cursor<'a> {
                 return Err(self.wrong());
             }
             let key = self.string()?;
+            if matches!(&key, Cow::Owned(name) if name.contains('\0')) {
+                return Err(Flaw::Zero);
+            }
             let twice = if keys.len() < FEW {
                 keys.contains(&key)
             } else {

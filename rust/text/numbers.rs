@@ -4,6 +4,8 @@ use super::shape::Kind;
 
 /// Up to here, every decimal has a float64 of its own.
 const SURE_DIGITS: usize = 15;
+/// Digits behind the last one that are looked at for a half.
+const BEHIND: usize = 40;
 
 /// What an integer or decimal of JSON is; its text is known to be one.
 pub(super) fn of_json(text: &str) -> Kind {
@@ -69,23 +71,41 @@ fn of_float(text: &str) -> Kind {
 
 /// Whether a number is what its float64 is, rounded to as many digits.
 ///
-/// Of two numbers that are, and are written with as many digits, none have the same float64.
+/// Of two numbers that are, and are written with as many digits, none have the same float64, but
+/// for the two neighbours of one that lies half way between them.
 fn exact(text: &str) -> bool {
-    let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
-    let written = mantissa.bytes().filter(u8::is_ascii_digit);
-    let digits: Vec<u8> = written.skip_while(|&digit| digit == b'0').collect();
+    let digits: Vec<u8> = digits_of(text).collect();
     if digits.len() <= SURE_DIGITS {
         return true;
     }
-    let Ok(value) = text.parse::<f64>() else {
+    let Some(value) = text.parse().ok().filter(|value: &f64| value.is_finite()) else {
         return false;
     };
-    if !value.is_finite() {
-        return false;
+    let n_digits = digits.len();
+    let written = |more| format!("{:.*e}", n_digits - 1 + more, value.abs());
+    if digits_of(&written(0)).eq(digits.iter().copied()) {
+        return true;
     }
-    let rounded = format!("{:.*e}", digits.len() - 1, value.abs());
-    let rounded = rounded.split('e').next().unwrap_or_default();
-    rounded.bytes().filter(u8::is_ascii_digit).eq(digits)
+    // Shortest forms round up there, where the standard library rounds to even.
+    let long: Vec<u8> = digits_of(&written(BEHIND)).collect();
+    let (head, tail) = long.split_at(n_digits.min(long.len()));
+    let half = tail
+        .split_first()
+        .is_some_and(|(first, rest)| *first == b'5' && rest.iter().all(|&digit| digit == b'0'));
+    half && number(head)
+        .zip(number(&digits))
+        .is_some_and(|(below, given)| given == below + 1)
+}
+
+/// The digits of a number from the first that is not 0, without its exponent.
+fn digits_of(text: &str) -> impl Iterator<Item = u8> {
+    let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit);
+    digits.skip_while(|&digit| digit == b'0')
+}
+
+fn number(digits: &[u8]) -> Option<u128> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]

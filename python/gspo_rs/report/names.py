@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import polars as pl
-
 from gspo_rs.source import EXPECTED, KEY, NUMBER, TEXT, Source
 
 __all__ = ["Names", "choose"]
@@ -74,23 +72,25 @@ def choose(
     if not keys:
         raise ValueError("`by` names no column; a group needs at least one")
     asked = [(name, TYPES[part]) for part, name in given.items() if name is not None]
-    schema = source.check([*((key, KEY) for key in keys), (reward, NUMBER), *asked])
+    source.check([*((key, KEY) for key in keys), (reward, NUMBER), *asked])
     found: dict[str, str | None] = {}
     missing: dict[str, str] = {}
     for part, name in given.items():
         found[part] = name
         if name is None:
-            fitting = _fitting(part, schema, exclude=(*keys, reward))
+            fitting = _fitting(part, source, exclude=(*keys, reward))
             found[part] = fitting[0] if len(fitting) == 1 else None
             if found[part] is None:
                 missing[part] = _reason(part, fitting, keys)
     return Names(keys, reward, found["prompt"], found["completion"], found["model"], missing)
 
 
-def _fitting(part: str, schema: pl.Schema, *, exclude: Sequence[str]) -> list[str]:
+def _fitting(part: str, source: Source, *, exclude: Sequence[str]) -> list[str]:
     """Return the columns with a known name for `part` and its type."""
+    schema = source.check([])
     known = [name for name in KNOWN[part] if name in schema and name not in exclude]
-    return [name for name in known if EXPECTED[TYPES[part]](schema[name])]
+    types = {name: source.as_text(name) if TYPES[part] == TEXT else schema[name] for name in known}
+    return [name for name in known if EXPECTED[TYPES[part]](types[name])]
 
 
 def _reason(part: str, fitting: Sequence[str], keys: Sequence[str]) -> str:
