@@ -7,22 +7,24 @@ from pathlib import Path
 
 import polars as pl
 
+from gspo_rs.arrow_files import scan_arrow
 from gspo_rs.text_files import TextFiles
 
 __all__ = ["SUFFIXES", "is_text", "rows_of", "rows_of_each", "scan_files", "scanned", "suffix_of"]
 
-SCANNERS: Mapping[str, Callable[[list[str]], pl.LazyFrame]] = {
-    ".parquet": lambda files: pl.scan_parquet(files, glob=False),
-    ".arrow": lambda files: pl.scan_ipc(files, glob=False),
-    ".ipc": lambda files: pl.scan_ipc(files, glob=False),
-    ".feather": lambda files: pl.scan_ipc(files, glob=False),
+SCANNERS: Mapping[str, Callable[[Sequence[str]], pl.LazyFrame]] = {
+    ".parquet": lambda files: pl.scan_parquet(list(files), glob=False),
+    ".arrow": scan_arrow,
+    ".arrows": scan_arrow,
+    ".ipc": scan_arrow,
+    ".feather": scan_arrow,
 }
 # What lies between the fields of a line; JSON has none.
 DELIMITERS: Mapping[str, str | None] = {".jsonl": None, ".ndjson": None, ".csv": ",", ".tsv": "\t"}
 PACKED = (".gz", ".zst")
 SUFFIXES = (
     *(".parquet", *DELIMITERS, *(text + packed for text in DELIMITERS for packed in PACKED)),
-    *(".arrow", ".ipc", ".feather"),
+    *(".arrow", ".arrows", ".ipc", ".feather"),
 )
 
 
@@ -70,7 +72,7 @@ def rows_of(files: Sequence[str]) -> pl.LazyFrame | TextFiles:
         raise ValueError(f"files of several formats, {found}; give one at a time")
     (suffix,) = formats.values()
     if suffix in SCANNERS:
-        return SCANNERS[suffix](list(files))
+        return SCANNERS[suffix](files)
     return TextFiles(files, DELIMITERS[_unpacked(suffix)])
 
 

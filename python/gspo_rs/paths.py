@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gspo_rs.formats import SUFFIXES, suffix_of
+from gspo_rs.saved import saved_files
 
 __all__ = ["files_of", "remote", "spelled"]
 
@@ -48,7 +49,7 @@ def spelled(path: str | Path) -> str:
 def _matches(path: str) -> list[str]:
     """Return the file `path`, or the files that it matches as a glob."""
     if Path(path).is_dir():
-        return _below(Path(path))
+        return saved_files(Path(path)) or _below(Path(path))
     # First, because brackets are legal in file names.
     if Path(path).is_file():
         return [path]

@@ -8,18 +8,29 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import polars as pl
 
 from gspo_rs.formats import rows_of, scan_files, scanned
 from gspo_rs.frames import frames_of
 from gspo_rs.paths import files_of, remote
+from gspo_rs.tables import paths_of, table_of
 from gspo_rs.text_files import Asked, TextFiles
 
 __all__ = ["Source", "SourceLike", "locate"]
 
-SourceLike: TypeAlias = "str | Path | Sequence[str | Path] | pl.LazyFrame | pl.DataFrame"
+
+class _Exported(Protocol):
+    """What any library exports by Arrow's PyCapsule interface."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+SourceLike: TypeAlias = (
+    "str | Path | Sequence[str | Path] | pl.LazyFrame | pl.DataFrame | _Exported | "
+    "Mapping[str, Any] | Sequence[Mapping[str, Any]]"
+)
 
 # Bytes of rows that Polars may read before they are taken, and the number of rows that it is
 # asked for while their size is not known.
@@ -27,7 +38,7 @@ READ_AHEAD = 128 << 20
 FIRST_WINDOW = 1 << 14
 
 # Files that say at their end how many rows they have.
-COUNTED = (".parquet", ".arrow", ".ipc", ".feather")
+COUNTED = (".parquet", ".arrow", ".arrows", ".ipc", ".feather")
 
 # What a column is asked to be, in the words of the error.
 TEXT = "text"
@@ -207,10 +218,11 @@ def locate(source: SourceLike) -> Source:
     ----------
     source : path, glob, sequence of these, LazyFrame or DataFrame
         Files of one format, told by the suffix: ``.parquet``, ``.jsonl``, ``.ndjson``, ``.csv``,
-        ``.tsv`` (these also as ``.gz`` and ``.zst``), ``.arrow``, ``.ipc`` or ``.feather``; a
-        folder stands for those below it. The files of a
-        glob or folder are read in the order of their names. Addresses such as ``s3://`` and
-        ``hf://`` are Parquet, and go to Polars as they are.
+        ``.tsv`` (these also as ``.gz`` and ``.zst``), ``.arrow``, ``.arrows``, ``.ipc`` or
+        ``.feather``; a folder stands for those below it, or for the data set that `datasets` has
+        saved there. The files of a glob or folder are read in the order of their names. Addresses
+        such as ``s3://`` and ``hf://`` are Parquet, and go to Polars as they are. Or rows in
+        memory: see `gspo_rs.tables.table_of`.
 
     Returns
     -------
@@ -222,19 +234,21 @@ def locate(source: SourceLike) -> Source:
         If a file is not there, or no file matches a glob.
     ValueError
         If the suffixes differ or are not known.
+    TypeError
+        If it is nothing that has rows; says what it is.
 
     Examples
     --------
     >>> locate(pl.LazyFrame({"reward": [1.0]})).name
     'the LazyFrame'
     """
-    if isinstance(source, pl.LazyFrame | pl.DataFrame):
-        return Source(source.lazy(), f"the {type(source).__name__}")
-    given = [source] if isinstance(source, str | Path) else list(source)
-    if given and all(remote(str(path)) for path in given):
-        return Source(pl.scan_parquet([str(path) for path in given]), str(given[0]))
-    files = files_of([str(path) for path in given])
-    name = str(given[0]) if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"
+    if (table := table_of(source)) is not None:
+        return Source(*table)
+    given = paths_of(source)
+    if given and all(map(remote, given)):
+        return Source(pl.scan_parquet(given), given[0])
+    files = files_of(given)
+    name = given[0] if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"
     return Source(rows_of(files), name, tuple(files))
 
 

@@ -14,6 +14,7 @@ import polars as pl
 from gspo_rs.formats import rows_of_each, suffix_of
 from gspo_rs.paths import files_of, remote, spelled
 from gspo_rs.source import KEY, NUMBER, Source, SourceLike
+from gspo_rs.tables import paths_of, table_of
 from gspo_rs.text_files import TextFiles
 
 __all__ = ["Input", "Stamp", "inputs_of", "unchanged"]
@@ -77,9 +78,9 @@ def inputs_of(source: SourceLike, target: Path) -> list[Input]:
     ValueError
         If no file is found, or two would get the same output.
     """
-    if isinstance(source, pl.LazyFrame | pl.DataFrame):
-        return [Input(Source(source.lazy(), f"the {type(source).__name__}"), "scores.parquet")]
-    given = [str(source)] if isinstance(source, str | Path) else [str(path) for path in source]
+    if (table := table_of(source)) is not None:
+        return [Input(Source(*table), "scores.parquet")]
+    given = paths_of(source)
     if any(map(remote, given)):
         return [_remote(path, number) for number, path in enumerate(given)]
     files = [spelled(file) for file in files_of(given)]

@@ -10,6 +10,7 @@ from datasets import Dataset, concatenate_datasets
 
 import gspo_rs.polars  # noqa: F401 - names `gspo` on the expressions below
 from gspo_rs.expressions import NullIds
+from gspo_rs.tables import table_of
 
 __all__ = ["from_dataset", "score", "to_dataset"]
 
@@ -46,7 +47,9 @@ def from_dataset(dataset: Dataset, columns: Sequence[str] | None = None) -> pl.D
         has = ", ".join(map(repr, dataset.column_names))
         raise ValueError(f"the data set has no column {missing[0]!r}; it has {has}")
     chosen = dataset if columns is None else dataset.select_columns(list(columns))
-    return pl.DataFrame(chosen.with_format("arrow")[:])
+    table = table_of(chosen)
+    assert table is not None
+    return table[0].collect()
 
 
 def to_dataset(frame: pl.DataFrame) -> Dataset:
