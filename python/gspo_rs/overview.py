@@ -100,8 +100,9 @@ def spread_of(described: GroupStats) -> Spread:
 
     Examples
     --------
-    >>> spread_of(stats([0.0, 2.0, 4.0, 4.0], ["a", "a", "b", "b"]))
-    Spread(within=0.5, between=2.25)
+    >>> spread = spread_of(stats([0.0, 2.0, 4.0, 4.0], ["a", "a", "b", "b"]))
+    >>> round(spread.within, 9), round(spread.between, 9), round(spread.total, 9)
+    (0.5, 2.25, 2.75)
     """
     known = described.scored > 0
     count, mean = described.scored[known], described.mean[known]
