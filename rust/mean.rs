@@ -5,9 +5,6 @@ const HUGE: f64 = f64::MAX / 1e40;
 /// What brings larger ones there: a power of two, so that no digit is lost but of tiny ones.
 const DOWN: f64 = 1.0 / (1_u128 << 127) as f64;
 
-/// Numbers whose exact sum is as long as any of float64 can be have no more parts than this.
-const PARTS: usize = 48;
-
 /// The float64 nearest to the mean of finite `values`, ties to even; NaN for none.
 ///
 /// So it depends on the values alone and not on their order. Values beyond 1e268 beside others
@@ -84,18 +81,14 @@ fn neighbour(value: f64, towards: f64) -> f64 {
 
 /// An exact sum: parts that do not overlap, rising in size (J. R. Shewchuk, 1997, "Adaptive
 /// precision floating-point arithmetic").
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Exact {
-    parts: [f64; PARTS],
-    len: usize,
+    parts: Vec<f64>,
 }
 
 impl FromIterator<f64> for Exact {
     fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
-        let mut sum = Self {
-            parts: [0.0; PARTS],
-            len: 0,
-        };
+        let mut sum = Self::default();
         for value in values {
             sum.add(value);
         }
@@ -106,7 +99,7 @@ impl FromIterator<f64> for Exact {
 impl Exact {
     fn add(&mut self, value: f64) {
         let (mut carried, mut kept) = (value, 0);
-        for at in 0..self.len {
+        for at in 0..self.parts.len() {
             let (sum, error) = two_sum(carried, self.parts[at]);
             if error != 0.0 {
                 self.parts[kept] = error;
@@ -114,13 +107,13 @@ impl Exact {
             }
             carried = sum;
         }
-        self.parts[kept] = carried;
-        self.len = kept + 1;
+        self.parts.truncate(kept);
+        self.parts.push(carried);
     }
 
     /// To within a rounding or two; its sign is that of the sum.
     fn rough(&self) -> f64 {
-        self.parts[..self.len].iter().sum()
+        self.parts.iter().sum()
     }
 
     fn minus_product(&self, a: f64, n: f64) -> Self {
@@ -142,10 +135,7 @@ impl Exact {
         }
         // Beyond the middle between `near` and the next number? Twice of both, which is exact.
         let next = neighbour(near, sign);
-        let mut beyond: Self = left.parts[..left.len]
-            .iter()
-            .map(|part| 2.0 * part)
-            .collect();
+        let mut beyond: Self = left.parts.iter().map(|part| 2.0 * part).collect();
         beyond.add(-(next - near) * n);
         let beyond = beyond.rough() * sign.signum();
         let odd = near.to_bits() & 1 == 1;
@@ -196,6 +186,13 @@ mod tests {
         assert_eq!(mean(&[-1e200, 3e-200, 1e-30, 1e200]), 2.5e-31);
         assert_eq!(mean(&[f64::MAX, f64::MAX]), f64::MAX);
         assert!(mean(&[]).is_nan());
+        // One bit of every size: more parts than there are sizes 53 bits apart.
+        let bits: Vec<f64> = (-1000..800)
+            .step_by(2)
+            .map(|power| 2_f64.powi(power))
+            .collect();
+        let sum: f64 = bits.iter().rev().sum();
+        assert_eq!(mean(&bits), sum / bits.len() as f64);
     }
 
     /// Of whole numbers times a power of two: the quotient in integers, rounded to even.

@@ -43,7 +43,7 @@ class GroupStats:
     scored: NDArray[np.int64]
     """Scorable members."""
     mean: Floats
-    """Arithmetic mean."""
+    """Arithmetic mean: the float64 nearest to that of the exact sum."""
     std: Floats
     """Sample standard deviation (ddof 1); NaN for fewer than two scorable members."""
     min: Floats
