@@ -29,33 +29,16 @@ impl Written {
         self.value
     }
 
-    /// Of `n` times this, the whole part and the rest, rounded once.
+    /// `n` times this: a whole number where the decimals give one, such as 7 for 0.07 and 100, else
+    /// what float64 gives.
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a fraction of a count is a count"
-    )]
-    pub fn times(self, n: usize) -> (usize, f64) {
-        if self.denominator == 0 {
-            let product = self.value * n as f64;
-            return (product as usize, product.fract());
-        }
-        let denominator = u128::from(self.denominator);
+    pub fn times(self, n: usize) -> f64 {
         let product = u128::from(self.numerator) * n as u128;
-        let (whole, rest) = (product / denominator, product % denominator);
-        (whole as usize, rest as f64 / self.denominator as f64)
-    }
-
-    /// `(n times this - above) / tied`, rounded once or twice.
-    #[must_use]
-    pub fn share(self, n: usize, above: usize, tied: usize) -> f64 {
-        if self.denominator == 0 {
-            return (self.value * n as f64 - above as f64) / tied as f64;
+        let denominator = u128::from(self.denominator);
+        match product.checked_rem(denominator) {
+            Some(0) => (product / denominator) as f64,
+            _ => self.value * n as f64,
         }
-        let denominator = i128::from(self.denominator);
-        let left = i128::from(self.numerator) * n as i128 - above as i128 * denominator;
-        left as f64 / (denominator * tied as i128) as f64
     }
 }
 
@@ -126,19 +109,18 @@ mod tests {
 
     #[test]
     fn a_share_of_a_hundred_is_a_whole_number() {
-        for percent in 0..=100_usize {
-            let written = Written::from(percent as f64 / 100.0);
-            assert_eq!(written.times(100), (percent, 0.0));
-            assert_eq!(written.share(100, percent, 3), 0.0);
+        for percent in 0..=100_u32 {
+            let written = Written::from(f64::from(percent) / 100.0);
+            assert_eq!(written.times(100), f64::from(percent));
         }
-        assert_eq!(Written::from(0.07).share(100, 5, 4), 0.5);
+        assert_eq!(Written::from(1.0 / 3.0).times(3), 1.0);
+        assert_eq!(Written::from(0.15).times(10), 1.5);
     }
 
     #[test]
     fn what_has_too_many_digits_goes_by_its_float() {
-        assert_eq!(Written::from(1e-30).times(7), (0, 7e-30));
-        assert_eq!(Written::from(1e-30).share(7, 0, 7), 1e-30);
-        assert_eq!(Written::from(1.0).times(usize::MAX), (usize::MAX, 0.0));
+        assert_eq!(Written::from(1e-30).times(7), 7e-30);
+        assert_eq!(Written::from(1.0).times(usize::MAX), usize::MAX as f64);
     }
 
     #[test]

@@ -16,9 +16,15 @@ pub fn quantile(values: &[f64], q: impl Into<Written>) -> f64 {
     let Some(last) = values.len().checked_sub(1) else {
         return f64::NAN;
     };
-    let (below, rest) = q.into().times(last);
-    let (below, above) = (below.min(last), (below + 1).min(last));
-    lerp(values[below], values[above], rest)
+    let place = q.into().times(last);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 <= q <= 1"
+    )]
+    let below = (place.floor() as usize).min(last);
+    let above = (below + 1).min(last);
+    lerp(values[below], values[above], place - below as f64)
 }
 
 /// The middle of ascending `values`, or the mean of the two middle ones; NaN for no values.

@@ -67,9 +67,10 @@ pub fn percentiles(group: &Sorted, out: &mut [f64]) {
 /// Writes the share of each in the best `q n` slots of the group, tied members sharing theirs.
 pub fn top_fraction(group: &Sorted, q: Written, out: &mut [f64]) {
     let n = group.values().len();
+    let slots = q.times(n);
     for (below, tied) in group.ties() {
         let above = n - below - tied.len();
-        let share = q.share(n, above, tied.len()).clamp(0.0, 1.0);
+        let share = ((slots - above as f64) / tied.len() as f64).clamp(0.0, 1.0);
         for &place in tied {
             out[place as usize] = share;
         }
