@@ -37,8 +37,10 @@ def test_the_commands_write_what_the_functions_write(shared, tmp_path, capsys):
         ("best", best, ["--n", "2"], {"n": 2}),
         ("verl", verl, truth, named),
     ]:
-        assert run(command, source, tmp_path / "a.parquet", *options, *more) == 0
-        written = function(source, tmp_path / "b.parquet", by=by, keep=keep, **given)
+        assert run(command, source, tmp_path / "a.parquet", *options, *more, "--overwrite") == 0
+        written = function(
+            source, tmp_path / "b.parquet", by=by, keep=keep, overwrite=True, **given
+        )
         found, expected = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in "ab")
         assert found.equals(expected)
         said = capsys.readouterr().out.splitlines()
@@ -58,7 +60,7 @@ def test_lists_rows_and_select_write_what_the_functions_write(shared, tmp_path):
     assert pl.read_parquet(lists).equals(pl.read_parquet(tmp_path / "m.parquet"))
     assert run("rows", lists, rows) == 0
     assert pl.read_parquet(rows).height == pl.read_parquet(source).height
-    assert run("select", source, rows, "--by", "prompt_id", "--keep", "best:3") == 0
+    assert run("select", source, rows, "--by", "prompt_id", "--keep", "best:3", "--overwrite") == 0
     assert apply(read_selection(rows)).collect().height == 300
 
 

@@ -204,7 +204,7 @@ def test_a_null_text_two_prompts_in_a_group_and_a_changing_source_leave_the_old_
         (drifting, r"the LazyFrame gave other rewards when it was read again"),
     ]:
         with pytest.raises(ValueError, match=words):
-            pairs(frame, target, by="id")
+            pairs(frame, target, by="id", overwrite=True)
         assert target.read_text() == "old"
         assert list(tmp_path.iterdir()) == [target]
 

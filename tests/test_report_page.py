@@ -46,7 +46,9 @@ class Page(HTMLParser):
 
 
 def page_of(frame, tmp_path, **options):
-    return Page(report(frame, tmp_path / "report.html", **{"by": "id", **options}))
+    return Page(
+        report(frame, tmp_path / "report.html", **{"by": "id", "overwrite": True, **options})
+    )
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +228,7 @@ def test_the_order_of_the_rows_changes_no_number(shared, tmp_path):
     shuffled = frame.sample(fraction=1.0, shuffle=True, seed=3)
     numbers = []
     for rows in (frame, shuffled):
-        report(rows, tmp_path / "report.html", by="prompt_id")
+        report(rows, tmp_path / "report.html", by="prompt_id", overwrite=True)
         text = (tmp_path / "report.html").read_text(encoding="utf-8")
         numbers.append(text[text.index('id="groups"') : text.index('id="completions"')])
     assert numbers[0] == numbers[1]

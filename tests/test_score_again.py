@@ -28,7 +28,7 @@ def stop_before_the_end(monkeypatch, source, target, **options):
     with monkeypatch.context() as patch:
         patch.setattr(Workplace, "commit", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            gs.score(source, target, by="prompt_id", **options)
+            gs.score(source, target, by="prompt_id", overwrite=True, **options)
 
 
 @pytest.mark.parametrize("changed", [{"estimator": "zscore"}, {"layout": "narrow"}])
@@ -38,7 +38,8 @@ def test_other_options_replace_a_finished_output_once_the_new_one_is_whole(
     before = gs.verify(tmp_path / "out")
     stop_before_the_end(monkeypatch, source, tmp_path / "out", **changed)
     assert gs.verify(tmp_path / "out") == before
-    assert gs.score(source, tmp_path / "out", by="prompt_id", **changed).skipped == 2
+    again = gs.score(source, tmp_path / "out", by="prompt_id", overwrite=True, **changed)
+    assert again.skipped == 2
     after = gs.verify(tmp_path / "out").options
     assert {name: after[name] for name in changed} == changed
 
@@ -46,7 +47,7 @@ def test_other_options_replace_a_finished_output_once_the_new_one_is_whole(
 def test_a_changed_input_replaces_a_finished_output(source, tmp_path):
     frame = pl.DataFrame({"prompt_id": ["a"] * 4, "reward": [0.0, 1.0, 5.0, 7.0]})
     frame.write_parquet(source / "a.parquet")
-    report = gs.score(source, tmp_path / "out", by="prompt_id")
+    report = gs.score(source, tmp_path / "out", by="prompt_id", overwrite=True)
     assert (report.rows, report.skipped) == (7, 0)
     assert gs.scan(tmp_path / "out").collect().height == gs.verify(tmp_path / "out").rows == 7
 
@@ -57,7 +58,7 @@ def test_a_finished_output_that_is_asked_for_ends_what_was_unfinished(
     before = gs.verify(tmp_path / "out")
     stop_before_the_end(monkeypatch, source, tmp_path / "out", estimator="zscore")
     with pytest.raises(ValueError, match="estimator was 'zscore', is 'rloo'"):
-        gs.score(source, tmp_path / "out", by="prompt_id", estimator="rloo")
+        gs.score(source, tmp_path / "out", by="prompt_id", estimator="rloo", overwrite=True)
     assert gs.score(source, tmp_path / "out", by="prompt_id").skipped == 2
     assert gs.verify(tmp_path / "out") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]

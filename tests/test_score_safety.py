@@ -50,7 +50,7 @@ def digests(target):
 
 def begun(folder, target):
     """Start a run and wait until it works, so that imports are not what is killed."""
-    run = start(folder, target, "--estimator", "zscore")
+    run = start(folder, target, "--estimator", "zscore", "--overwrite")
     place = target.with_name(f".{target.name}.gspo-rs")
     while not place.exists() and run.poll() is None:
         time.sleep(0.001)
@@ -78,7 +78,7 @@ def killed_over_an_old_output(folder, tmp_path, rounds):
         found = digests(target)
         assert found in (old, new)
         stayed += found == old
-        gs.score(folder, target, **asked)
+        gs.score(folder, target, overwrite=True, **asked)
         assert digests(target) == new
         assert not list(tmp_path.glob(f".out{seed}*"))
         shutil.rmtree(target)

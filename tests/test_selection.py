@@ -47,7 +47,7 @@ def test_a_selection_of_a_real_file_is_what_polars_filters(shared, tmp_path, fil
 
 def test_nothing_and_everything_can_be_selected(two):
     for rows in ([], [0, 1, 2, 3]):
-        write_selection(two / "s.parquet", f"{two}/[xy].parquet", rows, n_rows=4)
+        write_selection(two / "s.parquet", f"{two}/[xy].parquet", rows, n_rows=4, overwrite=True)
         assert apply(read_selection(two / "s.parquet")).collect().equals(FRAME[rows])
 
 

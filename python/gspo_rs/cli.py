@@ -4,14 +4,30 @@ import sys
 from contextlib import nullcontext
 from typing import Any
 
-from cyclopts import App
+from cyclopts import App, CycloptsError, CycloptsPanel, UnusedCliTokensError
+from rich.text import Text
 
+from gspo_rs.terminal import printable
 from gspo_rs.termination import answer_signals
+
+
+def _unread(error: CycloptsError) -> Any:
+    """Say what to do about words that no parameter takes: often the files of a glob."""
+    files = [word for word in error.unused_tokens or [] if not word.startswith("-")]
+    if not isinstance(error, UnusedCliTokensError) or not files:
+        return CycloptsPanel(error)
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return Text(
+        f"error: {printable(files[0])}{more} stands after the last file that the command takes; "
+        "nothing was written. Put a glob in quotes, or the shell writes out the files it matches"
+    )
+
 
 app = App(
     name="gspo-rs",
     help="Post-train language models with groups: sample, score, compare, teach.",
     version_flags=[],
+    error_formatter=_unread,
     suppress_keyboard_interrupt=False,  # SIGTERM has another code
     help_format="plaintext",  # rendering Markdown takes as long as reading the module
 )

@@ -5,6 +5,7 @@ from gspo_rs.commands.parameters import (
     Chat,
     Completion,
     Keep,
+    Overwrite,
     Prompt,
     Reward,
     Source,
@@ -27,6 +28,7 @@ def best(
     keep: Keep = "all",
     threshold: Threshold = None,
     chat: Chat = False,
+    overwrite: Overwrite = False,
     verbose: Verbose = False,
 ) -> int:
     """Write the best completions of each group: prompt, completion, reward.
@@ -50,6 +52,7 @@ def best(
             keep=keep,
             threshold=threshold,
             chat=chat,
+            overwrite=overwrite,
         ),
         target,
         verbose=verbose,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gspo_rs.commands.parameters import By, Reward, Source, Target, Verbose
+from gspo_rs.commands.parameters import By, Overwrite, Reward, Source, Target, Verbose
 from gspo_rs.commands.written import tell
 
 
@@ -15,6 +15,7 @@ def lists(
     by: By,
     once: Annotated[list[str] | None, Parameter(negative="")] = None,
     reward: Reward = "reward",
+    overwrite: Overwrite = False,
     verbose: Verbose = False,
 ) -> int:
     """Write one row per group, its columns as lists.
@@ -27,7 +28,9 @@ def lists(
     from gspo_rs.files import lists as files
 
     return tell(
-        lambda: files.to_lists(source, target, by=by, once=once or [], reward=reward),
+        lambda: files.to_lists(
+            source, target, by=by, once=once or [], reward=reward, overwrite=overwrite
+        ),
         target,
         verbose=verbose,
     )

@@ -6,6 +6,7 @@ from gspo_rs.commands.parameters import (
     Chat,
     Completion,
     Keep,
+    Overwrite,
     Prompt,
     Reward,
     Source,
@@ -30,6 +31,7 @@ def pairs(
     keep: Keep = "all",
     threshold: Threshold = None,
     chat: Chat = False,
+    overwrite: Overwrite = False,
     verbose: Verbose = False,
 ) -> int:
     """Write preference pairs for DPO: prompt, chosen, rejected, margin.
@@ -59,6 +61,7 @@ def pairs(
             keep=keep,
             threshold=threshold,
             chat=chat,
+            overwrite=overwrite,
         ),
         target,
         verbose=verbose,

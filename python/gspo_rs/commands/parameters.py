@@ -28,6 +28,10 @@ Threshold = Annotated[
     Parameter(help="For pass-rate: a completion is right from this reward on; 0.5 by default."),
 ]
 Chat = Annotated[bool, Parameter(negative="", help="Turn texts into lists of messages.")]
+Overwrite = Annotated[
+    bool,
+    Parameter(negative="", help="Replace what is there; what is read is never replaced."),
+]
 Verbose = Annotated[
     bool,
     Parameter(name=["-v", "--verbose"], negative="", help="Show where an error comes from."),

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from gspo_rs.commands import logs
 from gspo_rs.commands.outcome import TOLD, interrupted, told
-from gspo_rs.commands.parameters import By, Reward, Verbose
+from gspo_rs.commands.parameters import By, Overwrite, Reward, Verbose
 from gspo_rs.terminal import printable
 
 
@@ -23,6 +23,7 @@ def report(
     completion: str | None = None,
     source: str | None = None,
     threshold: float | None = None,
+    overwrite: Overwrite = False,
     verbose: Verbose = False,
 ) -> int:
     """Write one HTML page about scored completions, which opens without a network.
@@ -32,7 +33,7 @@ def report(
     src
         Files or globs of one format: .parquet, .jsonl, .ndjson or .csv.
     output
-        The page; one that is there is replaced.
+        The page.
     prompt
         Column of the prompts; `prompt` if there is one.
     completion
@@ -55,6 +56,7 @@ def report(
             completion=completion,
             model=source,
             threshold=threshold,
+            overwrite=overwrite,
         )
     except KeyboardInterrupt:
         return interrupted("stopped; nothing was written")

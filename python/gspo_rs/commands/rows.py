@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gspo_rs.commands.parameters import Source, Target, Verbose
+from gspo_rs.commands.parameters import Overwrite, Source, Target, Verbose
 from gspo_rs.commands.written import tell
 
 
@@ -13,6 +13,7 @@ def rows(
     target: Target,
     *,
     once: Annotated[list[str] | None, Parameter(negative="")] = None,
+    overwrite: Overwrite = False,
     verbose: Verbose = False,
 ) -> int:
     """Write one row per completion out of groups as lists.
@@ -25,7 +26,7 @@ def rows(
     from gspo_rs.files import lists as files
 
     return tell(
-        lambda: files.to_rows(source, target, once=once or []),
+        lambda: files.to_rows(source, target, once=once or [], overwrite=overwrite),
         target,
         verbose=verbose,
     )

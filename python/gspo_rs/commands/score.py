@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from gspo_rs.choices import Layout
 from gspo_rs.commands.outcome import TOLD, interrupted, told
-from gspo_rs.commands.parameters import By, Reward, Threshold, Verbose
+from gspo_rs.commands.parameters import By, Overwrite, Reward, Threshold, Verbose
 from gspo_rs.terminal import printable
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def score(
     threshold: Threshold = None,
     memory_limit: str = "2GiB",
     resume: bool = True,
+    overwrite: Overwrite = False,
     verbose: Verbose = False,
 ) -> int:
     """Score completions in files: rank, percentile and advantage in their group.
@@ -42,7 +43,7 @@ def score(
     source
         Files, globs, folders or addresses: Parquet, NDJSON, CSV or Arrow IPC by suffix.
     target
-        The folder of the output; an output that is there stays until the new one is whole.
+        The folder of the output; one that is replaced stays until the new one is whole.
     estimator
         The advantage, such as percentile, zscore or rloo.
     option
@@ -71,6 +72,7 @@ def score(
             keep=keep,
             memory_limit=memory_limit,
             resume=resume,
+            overwrite=overwrite,
             **options,
         )
     except KeyboardInterrupt:

@@ -1,6 +1,15 @@
 """`gspo-rs select`."""
 
-from gspo_rs.commands.parameters import By, Keep, Reward, Source, Target, Threshold, Verbose
+from gspo_rs.commands.parameters import (
+    By,
+    Keep,
+    Overwrite,
+    Reward,
+    Source,
+    Target,
+    Threshold,
+    Verbose,
+)
 from gspo_rs.commands.written import tell
 
 
@@ -12,6 +21,7 @@ def select(
     keep: Keep,
     reward: Reward = "reward",
     threshold: Threshold = None,
+    overwrite: Overwrite = False,
     verbose: Verbose = False,
 ) -> int:
     """Choose rows by rules and write which they are: row numbers and digests of the files."""
@@ -19,7 +29,13 @@ def select(
 
     return tell(
         lambda: selection.select(
-            source, target, by=by, keep=keep, reward=reward, threshold=threshold
+            source,
+            target,
+            by=by,
+            keep=keep,
+            reward=reward,
+            threshold=threshold,
+            overwrite=overwrite,
         ),
         target,
         verbose=verbose,

@@ -1,6 +1,16 @@
 """`gspo-rs verl`."""
 
-from gspo_rs.commands.parameters import By, Keep, Prompt, Reward, Source, Target, Threshold, Verbose
+from gspo_rs.commands.parameters import (
+    By,
+    Keep,
+    Overwrite,
+    Prompt,
+    Reward,
+    Source,
+    Target,
+    Threshold,
+    Verbose,
+)
 from gspo_rs.commands.written import tell
 
 
@@ -17,6 +27,7 @@ def verl(
     prompt: Prompt = None,
     keep: Keep = "all",
     threshold: Threshold = None,
+    overwrite: Overwrite = False,
     verbose: Verbose = False,
 ) -> int:
     """Write one prompt per group in the schema of verl.
@@ -47,6 +58,7 @@ def verl(
             prompt=prompt,
             keep=keep,
             threshold=threshold,
+            overwrite=overwrite,
         ),
         target,
         verbose=verbose,

@@ -35,6 +35,7 @@ def best(
     threshold: float | None = None,
     chat: bool = False,
     spill_directory: str | Path | None = None,
+    overwrite: bool = False,
 ) -> Written:
     """Write the best completions of each group.
 
@@ -43,7 +44,7 @@ def best(
     source, by, reward, prompt, completion, chat
         As `gspo_rs.files.pairs.pairs`.
     target : path
-        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``. An old one is replaced.
+        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``.
     n : int
         How many of each group; fewer, where fewer have a reward. Of tied ones, the first.
     keep : str
@@ -53,6 +54,8 @@ def best(
         For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.
     spill_directory : path, optional
         Where texts are put in order, as for pairs, if a better row comes after another one.
+    overwrite : bool
+        Whether a `target` that is there may be replaced; one that is read never is.
 
     Returns
     -------
@@ -81,7 +84,7 @@ def best(
     [('1+1=', '2', 1.0)]
     """
     located = locate(source)
-    path = checked_target(target, located)
+    path = checked_target(target, located, overwrite=overwrite)
     rules = (*parse(keep, threshold), *parse(f"best:{as_count('n', n, lowest=1)}"))
     columns = texts(located, prompt, completion, chat=chat)
     narrow = read_narrow(located, by, reward)
@@ -103,7 +106,7 @@ def best(
         schema = rows.frame.select(columns).collect_schema()
     chosen = (frame.drop("position") for frame in ordered)
     schema = pl.Schema({**schema, "reward": pl.Float64()})
-    n_rows = write_frames(chosen, schema, path, written=written)
+    n_rows = write_frames(chosen, schema, path, written=written, overwrite=overwrite)
     codes = narrow.groups.codes[wanted]
     described = stats(narrow.rewards, narrow.groups)
     lowest = narrow.rewards[wanted] == described.min[codes]

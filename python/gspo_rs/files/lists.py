@@ -26,6 +26,7 @@ def to_lists(
     once: Sequence[str] = (),
     reward: str = "reward",
     spill_directory: str | Path | None = None,
+    overwrite: bool = False,
 ) -> Written:
     """Write one row per group, its columns as lists.
 
@@ -34,7 +35,7 @@ def to_lists(
     source : path, glob, sequence of these, LazyFrame or DataFrame
         One row per completion; the rows of a group may lie anywhere.
     target : path
-        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``. An old one is replaced.
+        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``.
     by : str or sequence of str
         The columns that name the group of a row; they come once for each group.
     once : sequence of str
@@ -44,6 +45,8 @@ def to_lists(
     spill_directory : path, optional
         Where rows are put in order, in a nameless temporary file of about the size of the
         source; the system's folder for temporary files by default.
+    overwrite : bool
+        Whether a `target` that is there may be replaced; one that is read never is.
 
     Returns
     -------
@@ -76,7 +79,7 @@ def to_lists(
     [('b', ['x', 'z'], [1.0, None]), ('a', ['y'], [0.0])]
     """
     located = locate(source)
-    path = checked_target(target, located)
+    path = checked_target(target, located, overwrite=overwrite)
     single = [*([by] if isinstance(by, str) else by), *once]
     located.check([(name, "anything") for name in single])
     narrow = read_narrow(located, by, reward)
@@ -88,11 +91,13 @@ def to_lists(
     )
     frames = (_grouped(located, frame, list(schema), lists, once) for frame in ordered)
     types = {name: pl.List(kind) if name in lists else kind for name, kind in schema.items()}
-    rows = write_frames(frames, pl.Schema(types), path, written=written)
+    rows = write_frames(frames, pl.Schema(types), path, written=written, overwrite=overwrite)
     return Written(rows=rows, groups=rows, dropped={})
 
 
-def to_rows(source: SourceLike, target: str | Path, *, once: Sequence[str] = ()) -> Written:
+def to_rows(
+    source: SourceLike, target: str | Path, *, once: Sequence[str] = (), overwrite: bool = False
+) -> Written:
     """Write one row per completion out of lists; undoes `to_lists`.
 
     Parameters
@@ -100,10 +105,12 @@ def to_rows(source: SourceLike, target: str | Path, *, once: Sequence[str] = ())
     source : path, glob, sequence of these, LazyFrame or DataFrame
         One row per group. The lists of a row are all of the same length, at least one.
     target : path
-        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``. An old one is replaced.
+        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``.
     once : sequence of str
         Columns that are lists, but of the group as a whole, such as a prompt of messages. What is
         no list is repeated for each member anyway.
+    overwrite : bool
+        Whether a `target` that is there may be replaced; one that is read never is.
 
     Returns
     -------
@@ -128,7 +135,7 @@ def to_rows(source: SourceLike, target: str | Path, *, once: Sequence[str] = ())
     [('b', 1.0), ('b', None), ('a', 0.0)]
     """
     located = locate(source)
-    path = checked_target(target, located)
+    path = checked_target(target, located, overwrite=overwrite)
     schema = located.check([(name, "anything") for name in once])
     inner = [name for name in schema if isinstance(schema[name], pl.List) and name not in once]
     if not inner:
@@ -139,7 +146,7 @@ def to_rows(source: SourceLike, target: str | Path, *, once: Sequence[str] = ())
     with located.reading():
         n_groups = int(located.frame.select(pl.len()).collect(engine="streaming").item())
     frames = _exploded(located, inner, n_groups)
-    rows = write_frames(frames, pl.Schema(types), path, written=written)
+    rows = write_frames(frames, pl.Schema(types), path, written=written, overwrite=overwrite)
     return Written(rows=rows, groups=n_groups, dropped={})
 
 

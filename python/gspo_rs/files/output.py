@@ -14,6 +14,7 @@ from polars.io.plugins import register_io_source
 
 from gspo_rs import atomic
 from gspo_rs.files.json_lines import LINE, lines
+from gspo_rs.files.target import refuse_taken
 from gspo_rs.source import Source
 
 __all__ = ["FORMATS", "Written", "as_written", "checked_target", "write_frames"]
@@ -54,15 +55,15 @@ FORMATS: Mapping[str, Callable[[pl.LazyFrame, Path, int], Any]] = {
 JSON = (".jsonl", ".ndjson")
 
 
-def checked_target(target: str | Path, source: Source) -> Path:
+def checked_target(target: str | Path, source: Source, *, overwrite: bool) -> Path:
     """Return the file to write.
 
     Raises
     ------
     ValueError
         If its suffix is not known, or it is one of the files that are read.
-    IsADirectoryError
-        If it is a folder.
+    OSError
+        If it is a folder, is there and may not be replaced, or could not be replaced.
     """
     path = Path(target)
     if path.is_dir():
@@ -72,8 +73,7 @@ def checked_target(target: str | Path, source: Source) -> Path:
     if path.suffix.lower() not in FORMATS:
         known = ", ".join(FORMATS)
         raise ValueError(f"cannot tell the format of {str(path)!r} by its suffix; known: {known}")
-    if path.resolve() in {Path(file).resolve() for file in source.files}:
-        raise ValueError(f"{path} is one of the files to read; write to another one")
+    refuse_taken(path, source.files, overwrite=overwrite)
     return path
 
 
@@ -140,12 +140,18 @@ def as_written(
 
 
 def write_frames(
-    frames: Iterable[pl.DataFrame], schema: pl.Schema, target: Path, *, written: bool = False
+    frames: Iterable[pl.DataFrame],
+    schema: pl.Schema,
+    target: Path,
+    *,
+    written: bool,
+    overwrite: bool,
 ) -> int:
     """Write frames of one schema to a file and return the number of rows.
 
     With `written`, which is for lines of JSON, binary is JSON that is written as it is.
-    The file takes the place of an old one at the end, or nothing changes. About two row groups
+    The file takes the place of an old one at the end, if it may `overwrite`, or nothing changes.
+    About two row groups
     of 32 MiB and what Polars has under way are in memory.
     """
     n_rows = 0
@@ -163,7 +169,7 @@ def write_frames(
             n_rows += frame.height
             yield frame
 
-    with atomic.file(target) as partial, writing(target):
+    with atomic.file(target, overwrite=overwrite) as partial, writing(target):
         lazy = register_io_source(rows, schema=schema, validate_schema=True)
         if written:
             lazy.sink_csv(partial, include_header=False, quote_style="never")

@@ -37,6 +37,7 @@ def pairs(
     threshold: float | None = None,
     chat: bool = False,
     spill_directory: str | Path | None = None,
+    overwrite: bool = False,
 ) -> Written:
     """Write pairs of completions of the same prompt for DPO and its relatives.
 
@@ -46,7 +47,7 @@ def pairs(
         Scored completions, one a row; see `gspo_rs.data.scan`. The rows of a group may lie
         anywhere.
     target : path
-        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``. An old one is replaced.
+        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``.
     by : str or sequence of str
         The columns that name the group of a row.
     reward : str
@@ -69,6 +70,8 @@ def pairs(
     spill_directory : path, optional
         Where texts are put in order, in a nameless temporary file of about the size of the
         pairs; the system's folder for temporary files by default.
+    overwrite : bool
+        Whether a `target` that is there may be replaced; one that is read never is.
 
     Returns
     -------
@@ -104,7 +107,7 @@ def pairs(
     ('1+1=', '2', '3', 1.0, 1.0, 0.0)
     """
     located = locate(source)
-    path, rules = checked_target(target, located), parse(keep, threshold)
+    path, rules = checked_target(target, located, overwrite=overwrite), parse(keep, threshold)
     columns = texts(located, prompt, completion, chat=chat)
     narrow = read_narrow(located, by, reward)
     kept = choose(narrow.rewards, narrow.groups, rules)
@@ -117,7 +120,7 @@ def pairs(
     with located.reading():
         schema = texts_of.frame.select(columns).collect_schema()
     joined = (_joined(located, frame) for frame in halves)
-    rows = write_frames(joined, _schema(schema), path, written=written)
+    rows = write_frames(joined, _schema(schema), path, written=written, overwrite=overwrite)
     groups = len(np.unique(narrow.groups.codes[found[:, 0]]))
     return Written(rows=rows, groups=groups, dropped=kept.dropped)
 

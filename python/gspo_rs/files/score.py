@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gspo_rs._core import Scores
+from gspo_rs.atomic import resolved
 from gspo_rs.choices import Layout
 from gspo_rs.files.by_file import score_by_file
 from gspo_rs.files.inputs import Input, inputs_of
@@ -38,6 +39,7 @@ def score(
     layout: Layout = "wide",
     memory_limit: str | int = "2GiB",
     resume: bool = True,
+    overwrite: bool = False,
     keep: str = "all",
     threshold: float | None = None,
     **options: Any,
@@ -65,8 +67,9 @@ def score(
         Beyond it ids and scores go through temporary files beside the output.
     resume : bool
         Whether to go on where a run stopped that was killed or interrupted; with other options or
-        inputs than that run it is refused. A finished output is kept if it is what is asked for,
-        and replaced, once the new one is whole, if not.
+        inputs than that run it is refused. A finished output is kept if it is what is asked for.
+    overwrite : bool
+        Whether a finished output of something else may be replaced, once the new one is whole.
     keep : str
         Which rows to write: ``"all"``, or rules such as ``"informative,top:0.25"``; see
         `gspo_rs.files.keep`.
@@ -122,13 +125,14 @@ def score(
     )
     folder = Path(target).absolute()
     inputs = inputs_of(source, folder)
-    with workplace(folder) as place:
+    with workplace(resolved(folder)) as place:
         if resume and (manifest := _finished(place, asked, inputs)):
             place.remove()
             return report_of(folder, manifest, None)
+        place.refuse_taken(overwrite=overwrite)
         place.begin(asked.recorded() | {"inputs": _stamps(inputs)}, resume=resume)
         try:
-            return _run(place, asked, inputs)
+            return report_of(folder, *_run(place, asked, inputs))
         except Exception:
             # What Ctrl-C or a crash leaves can be resumed; a failure would only come again.
             place.remove()
@@ -153,7 +157,7 @@ def _finished(place: Workplace, asked: Options, inputs: list[Input]) -> Manifest
     return manifest if same and is_done(manifest, place.target) else None
 
 
-def _run(place: Workplace, asked: Options, inputs: list[Input]) -> Report:
+def _run(place: Workplace, asked: Options, inputs: list[Input]) -> tuple[Manifest, Outcome]:
     with Progress() as progress:
         total = sum(given.count() for given in inputs) if _countable(inputs) else None
         _check_space(place, asked, inputs, total)
@@ -165,7 +169,7 @@ def _run(place: Workplace, asked: Options, inputs: list[Input]) -> Report:
             outcome = _score_at_once(place, asked, inputs, total, progress)
         manifest = manifest_of(asked, inputs, outcome)
         place.commit(manifest)
-    return report_of(place.target, manifest, outcome)
+    return manifest, outcome
 
 
 def _score_at_once(

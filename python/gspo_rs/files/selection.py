@@ -19,6 +19,7 @@ from gspo_rs.census import read_narrow
 from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.options import ROW
 from gspo_rs.files.output import Written, writing
+from gspo_rs.files.target import refuse_taken
 from gspo_rs.formats import scan_files
 from gspo_rs.paths import spelled
 from gspo_rs.source import Source, SourceLike, locate
@@ -73,6 +74,7 @@ def select(
     keep: str,
     reward: str = "reward",
     threshold: float | None = None,
+    overwrite: bool = False,
 ) -> Written:
     """Choose rows by rules and write which they are.
 
@@ -81,7 +83,7 @@ def select(
     source : path, glob, or sequence of these
         Scored completions; see `gspo_rs.data.scan`.
     target : path
-        The selection file, ``.parquet``. An old one is replaced.
+        The selection file, ``.parquet``.
     by : str or sequence of str
         The columns that name the group of a row.
     keep : str
@@ -90,6 +92,8 @@ def select(
         Column of the rewards.
     threshold : float, optional
         For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.
+    overwrite : bool
+        Whether a `target` that is there may be replaced; one that is read never is.
 
     Returns
     -------
@@ -101,16 +105,23 @@ def select(
         As `write_selection` and `gspo_rs.data.take_census`.
     """
     located, rules = locate(source), parse(keep, threshold)
-    _check_target(Path(target), located)
+    _check_target(Path(target), located, overwrite=overwrite)
     narrow = read_narrow(located, by, reward)
     kept = choose(narrow.rewards, narrow.groups, rules)
     rows = np.flatnonzero(kept.mask)
-    write_selection(target, source, rows, len(narrow.rewards))
+    write_selection(target, source, rows, len(narrow.rewards), overwrite=overwrite)
     groups = len(np.unique(narrow.groups.codes[rows]))
     return Written(rows=len(rows), groups=groups, dropped=kept.dropped)
 
 
-def write_selection(target: str | Path, source: SourceLike, rows: ArrayLike, n_rows: int) -> None:
+def write_selection(
+    target: str | Path,
+    source: SourceLike,
+    rows: ArrayLike,
+    n_rows: int,
+    *,
+    overwrite: bool = False,
+) -> None:
     """Write which rows of some files are chosen.
 
     Parameters
@@ -123,6 +134,8 @@ def write_selection(target: str | Path, source: SourceLike, rows: ArrayLike, n_r
         Row numbers, strictly rising, counted over the files from 0.
     n_rows : int
         Rows of all files.
+    overwrite : bool
+        Whether a `target` that is there may be replaced; one that is read never is.
 
     Raises
     ------
@@ -145,7 +158,7 @@ def write_selection(target: str | Path, source: SourceLike, rows: ArrayLike, n_r
     [(1.0,), (0.5,)]
     """
     located, path = locate(source), Path(target)
-    _check_target(path, located)
+    _check_target(path, located, overwrite=overwrite)
     chosen = np.asarray(rows)
     if len(chosen) and chosen.dtype.kind not in "iu":
         raise TypeError(f"the rows are {chosen.dtype}; they are integers")
@@ -158,7 +171,7 @@ def write_selection(target: str | Path, source: SourceLike, rows: ArrayLike, n_r
         "n_rows": n_rows,
         "files": [vars(_described(Path(file))) for file in located.files],
     }
-    with atomic.file(path) as partial:
+    with atomic.file(path, overwrite=overwrite) as partial:
         frame = pl.DataFrame({"row": chosen})
         with writing(path):
             frame.write_parquet(partial, metadata={KEY: json.dumps(record)})
@@ -242,13 +255,12 @@ def _reading(path: str | Path) -> Iterator[None]:
         raise OSError(f"cannot read {path}: {error}") from error
 
 
-def _check_target(path: Path, source: Source) -> None:
+def _check_target(path: Path, source: Source, *, overwrite: bool) -> None:
     if path.suffix.lower() != ".parquet":
         raise ValueError(f"a selection file is Parquet; call it {path.with_suffix('.parquet')}")
     if not source.files:
         raise ValueError(f"{source.name} is no file; rows can be chosen only from files")
-    if path.resolve() in {Path(file).resolve() for file in source.files}:
-        raise ValueError(f"{path} is one of the files to read; write to another one")
+    refuse_taken(path, source.files, overwrite=overwrite)
 
 
 def _described(path: Path) -> SourceFile:

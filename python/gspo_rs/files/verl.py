@@ -25,6 +25,7 @@ def verl(
     prompt: str | None = None,
     keep: str = "all",
     threshold: float | None = None,
+    overwrite: bool = False,
 ) -> Written:
     """Write one prompt per group, to be sampled and scored by verl.
 
@@ -33,7 +34,7 @@ def verl(
     source : path, glob, sequence of these, LazyFrame or DataFrame
         Scored completions, one a row; see `gspo_rs.data.scan`.
     target : path
-        The file to write, ``.parquet`` for verl. An old one is replaced.
+        The file to write, ``.parquet`` for verl.
     by : str or sequence of str
         The columns that name the group of a row.
     ground_truth : str, optional
@@ -52,6 +53,8 @@ def verl(
         Rules of `gspo_rs.files.keep`; a group is left out if they drop all of its rows.
     threshold : float, optional
         For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.
+    overwrite : bool
+        Whether a `target` that is there may be replaced; one that is read never is.
 
     Returns
     -------
@@ -91,7 +94,7 @@ def verl(
     [{'style': 'rule', 'ground_truth': '2'}]
     """
     located = locate(source)
-    path = checked_target(target, located)
+    path = checked_target(target, located, overwrite=overwrite)
     recipe = Recipe(
         by=by,
         ground_truth=ground_truth,
@@ -105,5 +108,5 @@ def verl(
     )
     nested, written = as_written(located, path, typed=["extra_info"])
     found = prompts(located, recipe, written=nested)
-    rows = write_frames(found.frames, found.schema, path, written=written)
+    rows = write_frames(found.frames, found.schema, path, written=written, overwrite=overwrite)
     return Written(rows=rows, groups=found.groups, dropped=found.dropped)

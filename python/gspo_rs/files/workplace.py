@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gspo_rs import atomic
-from gspo_rs._core import exchange, file_digest
+from gspo_rs._core import file_digest
 from gspo_rs.files.lock import locked
 from gspo_rs.files.manifest import NAME, Manifest, OutputEntry, load
 
@@ -21,6 +23,8 @@ __all__ = ["AT_ONCE", "BY_FILE", "Workplace", "workplace"]
 # The ways to score: all ids and rewards before the first file is written, or file by file.
 AT_ONCE: Final = "at once"
 BY_FILE: Final = "by file"
+# What file systems take as a name.
+NAME_BYTES: Final = 255
 
 
 class Workplace:
@@ -33,12 +37,31 @@ class Workplace:
 
     def __init__(self, target: Path) -> None:
         self.target = target
-        self.folder = target.parent / f".{target.name}.gspo-rs"
+        self.folder = target.parent / _beside(target.name)
         self.new = self.folder / "new"
         self._journal = self.folder / "journal.jsonl"
         self._contents: dict[str, str] = {}
         self.way: str | None = None
         self.done: dict[str, OutputEntry] = {}
+        self._overwrite = False
+
+    def refuse_taken(self, *, overwrite: bool) -> None:
+        """Raise if the target holds an output, which is not what is asked for, and must stay.
+
+        Raises
+        ------
+        FileExistsError
+            Unless `overwrite`. An unfinished run can still be taken up.
+        """
+        self._overwrite = overwrite
+        if overwrite or not self.target.exists() or not any(self.target.iterdir()):
+            return
+        if not self._lines():
+            self.remove()
+        raise FileExistsError(
+            f"{self.target} holds an output of other options or inputs, or one that has changed "
+            "since; choose another folder, or replace it with --overwrite (overwrite=True)"
+        )
 
     def begin(self, asked: dict[str, Any], *, resume: bool) -> None:
         """Take up what a killed run has left, if it did what is asked, or start afresh.
@@ -50,8 +73,8 @@ class Workplace:
         """
         lines = self._lines()
         if not lines or not resume or (self.new / NAME).exists():
-            shutil.rmtree(self.new, ignore_errors=True)
             self._journal.unlink(missing_ok=True)
+            shutil.rmtree(self.new, ignore_errors=True)
             self.new.mkdir(parents=True)
             self._note(asked=asked)
             return
@@ -97,12 +120,7 @@ class Workplace:
     def commit(self, manifest: Manifest) -> None:
         """Let the new output take the place of the target, at once."""
         (self.new / NAME).write_text(manifest.text(), encoding="utf-8")
-        atomic.sync_tree(self.new)
-        if self.target.exists():
-            exchange(self.new, self.target)
-        else:
-            self.new.rename(self.target)
-        atomic.sync(self.target.parent)
+        atomic.put_directory(self.new, self.target, overwrite=self._overwrite)
         self.remove()
 
     def remove(self) -> None:
@@ -116,10 +134,22 @@ class Workplace:
             os.fsync(file.fileno())
 
     def _lines(self) -> list[dict[str, Any]]:
+        """Read the journal up to the first line that a crash has cut off or spoilt.
+
+        What follows is cut off, too: the next line would be appended to half a line.
+        """
+        found: list[dict[str, Any]] = []
         if not self._journal.exists():
-            return []
-        text = self._journal.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.split("\n")[:-1]]
+            return found
+        whole = 0
+        for line in self._journal.read_bytes().splitlines(keepends=True):
+            facts = _facts(line)
+            if facts is None or ("asked" in facts) != (not found):
+                break
+            found.append(facts)
+            whole += len(line)
+        os.truncate(self._journal, whole)
+        return found
 
     def _refuse_change(self, before: dict[str, Any], asked: dict[str, Any]) -> None:
         for name, value in asked.items():
@@ -133,6 +163,23 @@ class Workplace:
             f"an unfinished run for {self.target} cannot go on: {difference} changed since; "
             "start over with resume=False (--no-resume)"
         )
+
+
+def _beside(name: str) -> str:
+    """Name the workplace after its target, as far as a name may be long."""
+    given = f".{name}.gspo-rs"
+    if len(os.fsencode(given)) <= NAME_BYTES:
+        return given
+    return f".{hashlib.sha256(os.fsencode(name)).hexdigest()}.gspo-rs"
+
+
+def _facts(line: bytes) -> dict[str, Any] | None:
+    """Return what a whole line of the journal notes, or None."""
+    try:
+        facts = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return facts if isinstance(facts, dict) else None
 
 
 def _difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
@@ -155,10 +202,17 @@ def workplace(target: Path) -> Iterator[Workplace]:
     ------
     ValueError
         If the target holds files that no manifest knows: they would be lost.
+    OSError
+        If the target could not be replaced.
     """
     place = Workplace(target)
     _refuse_foreign(target)
+    atomic.refuse_unreplaceable(target)
+    place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _refuse_planted(place.folder)
     with locked(place.folder / "lock", target):
+        # What is half written is open to nobody, whatever the old output is open to.
+        place.folder.chmod(0o700)
         yield place
 
 
@@ -172,6 +226,13 @@ def foreign_files(target: Path, manifest: Manifest) -> list[str]:
     known = {entry.name for entry in manifest.outputs} | {NAME}
     files = (path for path in sorted(target.rglob("*")) if not path.is_dir())
     return [name for path in files if (name := str(path.relative_to(target))) not in known]
+
+
+def _refuse_planted(folder: Path) -> None:
+    """Raise if what will be written in is a link, or was made by another user."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise OSError(f"{folder} is a link or another user's, and no run of yours: remove it")
 
 
 def _refuse_foreign(target: Path) -> None:

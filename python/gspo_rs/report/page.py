@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gspo_rs._core import __version__
 from gspo_rs.atomic import write_text
+from gspo_rs.files.target import refuse_taken
 from gspo_rs.report.curves import curves
 from gspo_rs.report.examples import Example, Row, choose_groups, gather, unscorable_rows
 from gspo_rs.report.facts import Facts, find_facts, length_effect
@@ -65,6 +66,7 @@ def report(
     completion: str | None = None,
     model: str | None = None,
     threshold: float | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write one HTML page about scored completions that opens anywhere, without a network.
 
@@ -73,7 +75,7 @@ def report(
     source : path, glob, sequence of these, LazyFrame or DataFrame
         One row per completion; see `gspo_rs.data.scan`. The rows of a group may lie anywhere.
     target : path
-        The HTML file; one that is there is replaced.
+        The HTML file.
     by : str or sequence of str
         The columns that name the group of a row.
     reward : str
@@ -84,6 +86,8 @@ def report(
         there. What needs a column that is not there is left out, and the page says so.
     threshold : float, optional
         The reward from which on a completion is right. Rewards that are all 0 or 1 need none.
+    overwrite : bool
+        Whether a `target` that is there may be replaced; one that is read never is.
 
     Returns
     -------
@@ -117,24 +121,27 @@ def report(
     """
     path = Path(target)
     located = locate(source)
-    _check_target(path, located)
+    _check_target(path, located, overwrite=overwrite)
     given = {"prompt": prompt, "completion": completion, "model": model}
     names = choose(located, by=by, reward=reward, given=given)
     narrow = read(located, names)
     found = stats(narrow.reward, narrow.groups)
     facts = find_facts(narrow, found, threshold)
     texts = _texts(located, names, narrow, found)
-    write_text(path, _render(located, names, narrow, facts, found=found, texts=texts))
+    write_text(
+        path, _render(located, names, narrow, facts, found=found, texts=texts), overwrite=overwrite
+    )
     return path
 
 
-def _check_target(path: Path, source: Source) -> None:
+def _check_target(path: Path, source: Source, *, overwrite: bool) -> None:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a file in it, such as report.html")
     if not path.parent.is_dir():
         raise NotADirectoryError(f"{path.parent} is no folder; make it first")
     if path.exists() and any(path.samefile(file) for file in source.files):
         raise ValueError(f"{path} is a file of the source; write the report elsewhere")
+    refuse_taken(path, source.files, overwrite=overwrite)
 
 
 def _texts(source: Source, names: Names, narrow: Narrow, found: GroupStats) -> Texts:
