@@ -119,7 +119,9 @@ def take_census(
     """
     located, names = locate(source), as_names(reward, "reward")
     located.check([(name, NUMBER) for name in names[1:]])
-    narrow = read_narrow(located, by, names[0], [pl.col(n).cast(pl.Float64) for n in names[1:]])
+    narrow = read_narrow(
+        located, by, names[0], [located.column(n).cast(pl.Float64) for n in names[1:]]
+    )
     others = zip(names[1:], narrow.beside, strict=True)
     rewards = {names[0]: narrow.rewards} | {n: _finite(c, n, located) for n, c in others}
     total = summed(rewards, reward_weights)["reward"]
@@ -142,9 +144,9 @@ def read_narrow(
     if not keys:
         raise ValueError("`by` names no column; a group needs at least one")
     source.check([*((key, KEY) for key in keys), (reward, NUMBER)])
-    ids = [pl.col(key).alias(f"key{i}") for i, key in enumerate(keys)]
+    ids = [source.column(key).alias(f"key{i}") for i, key in enumerate(keys)]
     others = [expression.alias(f"beside{i}") for i, expression in enumerate(beside)]
-    frame = source.collect([*ids, pl.col(reward).cast(pl.Float64).alias("reward"), *others])
+    frame = source.collect([*ids, source.column(reward).cast(pl.Float64).alias("reward"), *others])
     if frame.is_empty():
         raise ValueError(f"{source.name} has no rows")
     for i, key in enumerate(keys):

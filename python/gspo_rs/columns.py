@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gspo_rs.rollouts import Ragged, Rollouts, summed
-from gspo_rs.source import ENDING, FLOATS, INTEGERS, KEY, NUMBER, TEXT
+from gspo_rs.source import ENDING, FLOATS, INTEGERS, KEY, NUMBER, TEXT, Source
 
 __all__ = ["Columns", "Cut"]
 
@@ -78,11 +78,12 @@ class Columns:
             if (name := getattr(self, part)) is not None:
                 yield part, name, kind
 
-    def expressions(self) -> list[pl.Expr]:
+    def expressions(self, source: Source) -> list[pl.Expr]:
         """Return what selects the parts, each in its one type; keys keep theirs."""
+        found = ((part, source.column(name), kind) for part, name, kind in self.parts())
         return [
-            (pl.col(name).cast(TYPES[kind]) if kind in TYPES else pl.col(name)).alias(part)
-            for part, name, kind in self.parts()
+            (column.cast(TYPES[kind]) if kind in TYPES else column).alias(part)
+            for part, column, kind in found
         ]
 
     def rollouts(self, cut: Cut, source: str) -> Rollouts:

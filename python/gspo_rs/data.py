@@ -166,7 +166,7 @@ def rollouts(
     order = np.random.default_rng(seed).permutation(census.n_groups) if shuffle else None
     cuts = whole_groups(
         located,
-        columns.expressions(),
+        columns.expressions(located),
         census.groups,
         range(start, census.n_groups),
         batch_groups=batch_groups,

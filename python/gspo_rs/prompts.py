@@ -84,10 +84,11 @@ def prompts(
     others = [name for name in (schema if columns is None else wanted) if name != prompt]
     written = located.as_written()
     rows = written or located
-    frame = rows.collect([pl.col(prompt).cast(pl.String), *map(pl.col, others)])
+    texts_of = rows.column(prompt).cast(pl.String).alias(prompt)
+    frame = rows.collect([texts_of, *(rows.column(name).alias(name) for name in others)])
     if frame.is_empty():
         raise ValueError(f"{located.name} has no rows, so there is nothing to sample for")
-    texts = frame[prompt]
+    texts = frame[prompt].alias("prompt")
     if texts.null_count():
         row = texts.is_null().arg_max()
         raise ValueError(f"column {prompt!r} of {located.name} is null at row {row}")

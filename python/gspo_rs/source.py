@@ -14,6 +14,7 @@ import polars as pl
 
 from gspo_rs.formats import rows_of, scan_files, scanned
 from gspo_rs.frames import frames_of
+from gspo_rs.named import column_in, path_to, type_in
 from gspo_rs.paths import files_of, remote
 from gspo_rs.tables import paths_of, table_of
 from gspo_rs.text_files import Asked, TextFiles
@@ -103,22 +104,40 @@ class Source:
         with self.reading():
             schema = self.frame.collect_schema()
         for name, expected in columns:
-            if name not in schema:
+            path, found = path_to(schema, name), type_in(schema, name)
+            if path is None or found is None:
                 if text and not text.n_rows:
                     raise ValueError(f"{self.name} has no rows")
                 raise ValueError(f"{self.name} has no column {name!r}; {_nearest(name, schema)}")
-            if text and expected in ASKED:
+            if EXPECTED[expected](_inner(found)) and expected in ASKED:
+                raise TypeError(
+                    f"column {name!r} of {self.name} is {found}, a list for each row; make one "
+                    "row of each value with `gspo-rs rows`"
+                )
+            if text and len(path) > 1:
+                text.take_field(path[0])
+            elif text and expected in ASKED:
                 text.refuse_mixed(name, ASKED[expected])
-            if not EXPECTED[expected](schema[name]):
-                found = f"column {name!r} of {self.name} is {schema[name]}"
-                raise TypeError(f"{found}; it must be {expected}")
+            if not EXPECTED[expected](found):
+                problem = f"column {name!r} of {self.name} is {found}"
+                raise TypeError(f"{problem}; it must be {expected}")
         return schema
+
+    def column(self, name: str) -> pl.Expr:
+        """Return the column, or the field of one, that is called `name`; its name is no pattern."""
+        return column_in(self.check([]), name)
+
+    def type_of(self, name: str) -> pl.DataType:
+        """Return the type of a column, or of the field of one, that has been checked."""
+        found = type_in(self.check([]), name)
+        assert found is not None
+        return found
 
     def as_text(self, name: str) -> pl.DataType:
         """Return the type of a column once it is to be text; only fields of CSV become it."""
         if isinstance(self.rows, TextFiles):
             self.rows.ask(name, "text")
-        return self.check([])[name]
+        return self.type_of(name)
 
     def collect(self, columns: Sequence[pl.Expr]) -> pl.DataFrame:
         """Read some narrow `columns` of every row."""

@@ -66,6 +66,8 @@ class TextFiles:
         self._numbers = range(len(files))
         self._asked: dict[str, set[Asked]] = {}
         self._written: dict[str, str] = {}
+        # Columns of which a field is wanted.
+        self._fields: set[str] = set()
 
     @property
     def n_rows(self) -> int:
@@ -95,6 +97,10 @@ class TextFiles:
     def ask(self, name: str, asked: Asked) -> None:
         """Note what a column is to be, for all frames from now on."""
         self._asked.setdefault(name, set()).add(asked)
+
+    def take_field(self, name: str) -> None:
+        """Note that a field of a column is wanted: no frame has it as it is written."""
+        self._fields.add(name)
 
     def refuse_mixed(self, name: str, asked: Asked) -> None:
         """Raise if a column that is there can't be what it is asked to be, naming the line.
@@ -156,7 +162,7 @@ class TextFiles:
 
     def _words(self) -> dict[str, str]:
         """Return what each column is asked to be, where that is one thing."""
-        words = dict(self._written)
+        words = {name: w for name, w in self._written.items() if name not in self._fields}
         for name, asked in self._asked.items():
             if asked == {"number"}:
                 words[name] = "number"

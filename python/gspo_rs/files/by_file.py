@@ -158,7 +158,7 @@ class _Run:
         if key is None or following is None:
             return None
         own = scores.rewards_of(key)
-        rows = following.source.frame.select(narrow_columns(self.asked)).head(PROBED)
+        rows = following.source.frame.select(narrow_columns(following, self.asked)).head(PROBED)
         with following.reading():
             more = scores.leading(rows.collect(), key)
         if not len(more):
@@ -181,7 +181,7 @@ def _frames(given: Input, asked: Options, *, whole: bool) -> Iterator[pl.DataFra
         yield from narrow_frames(given, asked)
         return
     for frame in wide_frames(given, given.count()):
-        yield frame.select(narrow_columns(asked))
+        yield frame.select(narrow_columns(given, asked))
 
 
 def _may_succeed(place: Workplace, asked: Options, inputs: list[Input]) -> bool:
@@ -191,7 +191,7 @@ def _may_succeed(place: Workplace, asked: Options, inputs: list[Input]) -> bool:
         scores = scores_of(asked, place.folder, checked=False)
         if last is not None:
             scores.carry(last, np.zeros(1))
-        rows = given.source.frame.select(narrow_columns(asked)).head(PROBED)
+        rows = given.source.frame.select(narrow_columns(given, asked)).head(PROBED)
         with given.reading():
             scores.push(rows.collect(), 0)
         keys.begin_file(carried=last is not None)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
 from gspo_rs.census import Narrow, read_narrow
 from gspo_rs.files.output import Written, as_written, checked_target, write_frames
+from gspo_rs.named import column
 from gspo_rs.source import Source, SourceLike, locate
 from gspo_rs.spill import in_order
 
@@ -163,8 +165,9 @@ def _numbered(source: Source, narrow: Narrow) -> Iterator[pl.DataFrame]:
         stop = start + frame.height
         if stop > len(codes):
             break
-        rows = pl.struct(pl.all()).alias("row")
-        yield frame.select(
+        # Numbers for names, because a column may be called as the position is, or like a pattern.
+        rows = pl.struct(frame.rename(_numbers(frame.columns))).alias("row")
+        yield pl.select(
             pl.Series(POSITION, codes[start:stop]),
             pl.Series("number", np.arange(start, stop)),
             rows,
@@ -178,7 +181,11 @@ def _grouped(
     source: Source, frame: pl.DataFrame, names: list[str], lists: list[str], once: Sequence[str]
 ) -> pl.DataFrame:
     """Make one row of each group of a frame that holds them whole."""
-    field = pl.col("row").struct.field
+    numbers = _numbers(names)
+
+    def field(name: str) -> pl.Expr:
+        return pl.col("row").struct.field(numbers[name])
+
     for name in once:
         first = field(name).first().over(POSITION)
         differ = frame.select(field(name).ne_missing(first).alias("differ"), POSITION, "number")
@@ -187,7 +194,6 @@ def _grouped(
             start = differ.filter(pl.col(POSITION) == row[POSITION])["number"][0]
             where = f"rows {start} and {row['number']} of {source.name}"
             raise ValueError(f"{where} are of one group but differ in {name!r}")
-    # Numbers for names, because a column may be called as the position is.
     parts = [
         (field(name) if name in lists else field(name).first()).alias(f"part{i}")
         for i, name in enumerate(names)
@@ -196,10 +202,16 @@ def _grouped(
     return grouped.select(pl.col(f"part{i}").alias(name) for i, name in enumerate(names))
 
 
+def _numbers(names: Sequence[str]) -> dict[str, str]:
+    return {name: f"c{i}" for i, name in enumerate(names)}
+
+
 def _exploded(source: Source, lists: list[str], n_groups: int) -> Iterator[pl.DataFrame]:
     start = 0
     for frame in source.batches([pl.all()], n_groups):
-        lengths = frame.select(pl.col(name).list.len() for name in lists)
+        # Numbers for names: methods of a Series select it by its name, as if that were a pattern.
+        counted = [column(name).list.len().alias(f"c{i}") for i, name in enumerate(lists)]
+        lengths = dict(zip(lists, frame.select(counted), strict=True))
         first = lengths[lists[0]]
         for name in lists:
             wrong = ((lengths[name] != first) | (lengths[name] == 0)).fill_null(True)
@@ -208,5 +220,5 @@ def _exploded(source: Source, lists: list[str], n_groups: int) -> Iterator[pl.Da
                 found = f"{name!r} has {lengths[name][row]} values, {lists[0]!r} {first[row]}"
                 where = f"row {start + row} of {source.name}"
                 raise ValueError(f"{where}: {found}; all lists need the same number, at least 1")
-        yield frame.explode(lists)
+        yield frame.explode(cs.by_name(lists))
         start += frame.height

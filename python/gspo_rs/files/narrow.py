@@ -134,16 +134,17 @@ def narrow_frames(given: Input, options: Options) -> Iterator[pl.DataFrame]:
     """Yield the key columns and the reward of one file, some rows at a time."""
     with given.reading():
         found = 0
-        for frame in frames_of(given.source.frame.select(narrow_columns(options))):
+        for frame in frames_of(given.source.frame.select(narrow_columns(given, options))):
             found += frame.height
             yield frame
         given.source.refuse_missing(found)
 
 
-def narrow_columns(options: Options) -> list[pl.Expr]:
+def narrow_columns(given: Input, options: Options) -> list[pl.Expr]:
     """Return the key columns and the reward, named as `Scores` takes them."""
-    keys = [pl.col(key).alias(f"key{i}") for i, key in enumerate(options.by)]
-    return [*keys, pl.col(options.reward).alias("reward")]
+    column = given.source.column
+    keys = [column(key).alias(f"key{i}") for i, key in enumerate(options.by)]
+    return [*keys, column(options.reward).alias("reward")]
 
 
 def compute(scores: Scores, options: Options, progress: Progress | None = None) -> Tally:

@@ -133,7 +133,7 @@ def prompts(
     rules = parse(recipe.keep, recipe.threshold)
     columns, names = _columns(source, recipe, options)
     narrow = read_narrow(
-        source, recipe.by, recipe.reward, [pl.col(name).hash() for name in names.values()]
+        source, recipe.by, recipe.reward, [source.column(name).hash() for name in names.values()]
     )
     for number, name in enumerate(names.values()):
         _refuse_differing(source, narrow, f"beside{number}", name)
@@ -161,7 +161,7 @@ def _columns(
         truth = named(source, recipe.ground_truth, (), "")
         names["ground_truth"] = truth
         source.as_text(truth)
-        columns.append(pl.col(truth).cast(pl.String).alias("ground_truth"))
+        columns.append(source.column(truth).cast(pl.String).alias("ground_truth"))
     wanted = {"reward_model": recipe.ground_truth, "data_source": recipe.data_source}
     for name, given in wanted.items():
         if given is None:

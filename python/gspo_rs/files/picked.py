@@ -53,7 +53,7 @@ def picked(
     """
     start = 0
     n_rows = len(narrow.rewards)
-    wide = [*columns, pl.col(reward).cast(pl.Float64).alias("reward")]
+    wide = [*columns, source.column(reward).cast(pl.Float64).alias("reward")]
     for frame in source.batches(wide, n_rows):
         low, high = np.searchsorted(rows, [start, start + frame.height]).tolist()
         each = max(int(frame.estimated_size()) // max(frame.height, 1), 1)

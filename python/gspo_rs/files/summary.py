@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from gspo_rs.census import read_narrow
 from gspo_rs.draws import pass_at_k
@@ -130,7 +129,7 @@ def summarize(
     located = locate(source)
     if per is not None:
         located.check([(per, KEY)])
-    narrow = read_narrow(located, by, reward, [pl.col(per)] if per else [])
+    narrow = read_narrow(located, by, reward, [located.column(per)] if per else [])
     right = right_from(narrow.rewards, threshold)
     found = [_described((None, None), narrow.rewards, narrow.groups, right)]
     if per is None:

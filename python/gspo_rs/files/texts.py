@@ -69,8 +69,9 @@ def texts(
     if chat:
         roles = {"prompt": "user", "completion": "assistant"}
         return [as_messages(source, name, roles[part]).alias(part) for part, name in names.items()]
+    column = source.column
     return [
-        (pl.col(name) if kinds[part] else pl.col(name).cast(pl.String)).alias(part)
+        (column(name) if kinds[part] else column(name).cast(pl.String)).alias(part)
         for part, name in names.items()
     ]
 
@@ -78,8 +79,8 @@ def texts(
 def as_messages(source: Source, name: str, role: str) -> pl.Expr:
     """Return a column as messages: text becomes one, said by `role`; a null stays null."""
     if is_messages(source, name):
-        return pl.col(name)
-    content = pl.col(name).cast(pl.String)
+        return source.column(name)
+    content = source.column(name).cast(pl.String)
     message = pl.concat_list(pl.struct(role=pl.lit(role), content=content))
     return pl.when(content.is_not_null()).then(message)
 
@@ -92,7 +93,7 @@ def is_messages(source: Source, name: str) -> bool:
     TypeError
         If it is neither.
     """
-    dtype = source.check([])[name]
+    dtype = source.type_of(name)
     if not dtype.is_nested():
         dtype = source.as_text(name)
     if EXPECTED[TEXT](dtype):

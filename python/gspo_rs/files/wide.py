@@ -130,7 +130,8 @@ def _check(given: Input, seen: Read, options: Options, scores: Scores, progress:
     row = 0
     for frame in wide_frames(given, seen.rows):
         with given.reading():
-            _compare(given, frame, seen, row, options=options, scores=scores)
+            narrow = frame.select(narrow_columns(given, options))
+            _compare(given, narrow, seen, row, scores=scores)
         row += frame.height
         progress.advance(frame.height)
     if row != seen.rows:
@@ -157,13 +158,11 @@ def _compare(
     seen: Read,
     row: int,
     *,
-    options: Options,
     scores: Scores,
 ) -> None:
     if row + frame.height > seen.rows:
         raise ValueError(f"{given.source.name} changed: it has more than {seen.rows} rows now")
-    narrow = frame.select(narrow_columns(options))
-    changed = scores.changed(narrow, seen.start + row, row)
+    changed = scores.changed(frame, seen.start + row, row)
     if changed is not None:
         raise ValueError(f"{given.source.name} changed at row {changed} while it was scored")
 
@@ -181,7 +180,7 @@ def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: S
         first = int(frame[ROW][0])
         with lock:
             try:
-                _compare(given, frame, seen, first, options=options, scores=scores)
+                _compare(given, frame.drop(ROW), seen, first, scores=scores)
                 found = _told(scores, seen.start + first, seen.start + first + frame.height)
             except (ValueError, OSError) as error:
                 problems.append(error)
@@ -190,8 +189,8 @@ def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: S
             rows += frame.height
         return found.to_struct(TOLD)
 
-    needed = dict.fromkeys([ROW, *options.by, options.reward])
-    scored = pl.map_batches(list(needed), told, return_dtype=TYPES, is_elementwise=True)
+    needed = [pl.col(ROW), *narrow_columns(given, options)]
+    scored = pl.map_batches(needed, told, return_dtype=TYPES, is_elementwise=True)
     refuse_unwritable(given.source.frame.collect_schema(), Path(given.name))
     frame = given.source.frame.with_row_index(ROW).with_columns(scored.alias(TOLD))
     frame = frame.drop(ROW).unnest(TOLD)

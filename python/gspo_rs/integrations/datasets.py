@@ -10,6 +10,7 @@ from datasets import Dataset, concatenate_datasets
 
 import gspo_rs.polars  # noqa: F401 - names `gspo` on the expressions below
 from gspo_rs.expressions import NullIds
+from gspo_rs.named import column
 from gspo_rs.tables import table_of
 
 __all__ = ["from_dataset", "score", "to_dataset"]
@@ -120,10 +121,10 @@ def score(
     [0.0, 0.5, 1.0]
     """
     keys = [by] if isinstance(by, str) else list(by)
-    expression = pl.col(reward).gspo.score(  # type: ignore[attr-defined]
-        by=keys, estimator=estimator, null_ids=null_ids, **options
+    expression = column(reward).gspo.score(  # type: ignore[attr-defined]
+        by=[column(key) for key in keys], estimator=estimator, null_ids=null_ids, **options
     )
-    read = list(dict.fromkeys([*keys, *expression.meta.root_names()]))
+    read = list(dict.fromkeys([*keys, reward, *expression.meta.root_names()]))
     frame = from_dataset(dataset, read)
     scores = frame.select(expression.alias("score")).unnest("score")
     for name in scores.columns:

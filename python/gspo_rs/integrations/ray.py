@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from gspo_rs.estimators import resolve
 from gspo_rs.expressions import NullIds
+from gspo_rs.named import column
 from gspo_rs.polars import RewardNamespace
 
 if TYPE_CHECKING:
@@ -85,7 +86,9 @@ def score(
 
     # Made by the worker, because an expression that calls Python does not travel.
     def scores() -> pl.Expr:
-        return RewardNamespace(pl.col(reward)).score(keys, estimator, null_ids=null_ids, **options)
+        return RewardNamespace(column(reward)).score(
+            [column(key) for key in keys], estimator, null_ids=null_ids, **options
+        )
 
     return dataset.repartition(parts, keys=keys).map_batches(
         _scorer(scores, keys, reward),
@@ -161,14 +164,14 @@ def _scorer(
         if not table.num_columns:  # an empty partition
             return table
         expression = scores()
-        names = list(dict.fromkeys(expression.meta.root_names()))
+        names = list(dict.fromkeys([*keys, reward, *expression.meta.root_names()]))
         _refuse_columns(table, names)
         # Only the short columns: the others keep their types and are not touched.
         frame = pl.DataFrame(table.select(names))
         _refuse_infinite(frame, keys, reward)
         found = frame.select(expression.alias("score"))["score"].struct.unnest()
-        for column in found:
-            table = table.append_column(column.name, column.to_arrow())
+        for values in found:
+            table = table.append_column(values.name, values.to_arrow())
         return table
 
     return scored
@@ -186,7 +189,7 @@ def _refuse_columns(table: pa.Table, names: list[str]) -> None:
 
 def _refuse_infinite(frame: pl.DataFrame, keys: list[str], reward: str) -> None:
     if frame.schema[reward].is_float():
-        infinite = frame.filter(pl.col(reward).is_infinite())
+        infinite = frame.filter(frame[reward].alias("reward").is_infinite())
         if infinite.height:
             group = ", ".join(f"{key}={infinite[key][0]!r}" for key in keys)
             value = math.copysign(math.inf, infinite[reward][0])

@@ -228,8 +228,8 @@ class GroupDataset(IterableDataset[dict[str, Any]]):
         if (groups.n_rollouts, groups.n_groups) != tuple(self._size.values()):
             raise ValueError(f"{located.name} has changed since the data set was made")
         epoch = np.random.default_rng([self._order["seed"], int(self._epoch)])
-        keys = [pl.col(key).alias(f"key{i}") for i, key in enumerate(self._keys)]
-        values = [pl.col(name).alias(f"value{i}") for i, name in enumerate(self._columns)]
+        keys = [located.column(key).alias(f"key{i}") for i, key in enumerate(self._keys)]
+        values = [located.column(name).alias(f"value{i}") for i, name in enumerate(self._columns)]
         return whole_groups(
             located,
             [*keys, *values],

@@ -96,10 +96,10 @@ def gather(source: Source, names: Names, narrow: Narrow, rows: Iterable[int]) ->
         If it can't be read.
     """
     wanted = sorted(set(rows))
-    columns = [pl.col(name).alias(f"key{i}") for i, name in enumerate(names.by)]
+    columns = [source.column(name).alias(f"key{i}") for i, name in enumerate(names.by)]
     texts = {"prompt": names.prompt, "completion": names.completion}
     parts = [(part, name) for part, name in texts.items() if name is not None]
-    columns += [pl.col(name).cast(pl.String).alias(part) for part, name in parts]
+    columns += [source.column(name).cast(pl.String).alias(part) for part, name in parts]
     found: dict[int, Row] = {}
     start = 0
     for frame in windows(source, columns, len(narrow.reward), "gathering examples"):

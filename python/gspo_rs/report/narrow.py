@@ -77,7 +77,7 @@ def read(source: Source, names: Names) -> Narrow:
     """
     labels = []
     if names.model is not None:
-        labels.append(labelled(pl.col(names.model)).cast(pl.Categorical))
+        labels.append(labelled(source.column(names.model)).cast(pl.Categorical))
     narrow = read_narrow(source, names.by, names.reward, labels)
     length, text = None, None
     if names.completion is not None:
@@ -128,7 +128,7 @@ def unchanged(source: Source, found: int, expected: int) -> None:
 
 def _texts(source: Source, completion: str, n_rows: int) -> tuple[Floats, Integers]:
     """Return the length of each completion, and a number that equal ones share."""
-    column = pl.col(completion).cast(pl.String).alias("text")
+    column = source.column(completion).cast(pl.String).alias("text")
     lengths, digests, nulls = [], [], []
     for frame in windows(source, [column], n_rows, "reading completions"):
         texts = frame["text"]
