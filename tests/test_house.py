@@ -34,11 +34,11 @@ LAYERS = [
         "layout reductions diagnostics divergence correction losses head_kernel "
         "head_chunk linear_head one_pass model_head compiled logprobs transfer batch",
     ),
-    ("effects", "frame border spelling wording sampler sampling rewards conformance"),
+    ("effects", "frame border spelling wording sampler decoding sampling rewards conformance"),
     (
         "training",
-        "presets rules config runfile activations policy optimizer logged tokens minibatch lesson "
-        "objective step checkpoint metrics "
+        "presets rules config runfile activations probe policy optimizer logged tokens minibatch "
+        "lesson objective step checkpoint metrics agreement "
         "display harvest rounds evaluate run train",
     ),
     ("front", "cli commands integrations"),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gspo_rs import data, sampling
+from gspo_rs.agreement import check_sampler
 from gspo_rs.config import Config, ConfigError
 from gspo_rs.frame import Ends, end_tokens
 from gspo_rs.policy import Policy
@@ -124,12 +125,20 @@ def online(
     Harvest
         Of ``prompts_per_step * steps_per_generation`` prompts. Batch k is a function of the
         weights, the seed and k alone.
+
+    Raises
+    ------
+    PolicyError
+        If the log-probabilities of the first batch are not those of the training pass.
     """
     size, batch = config.prompts_per_step * config.steps_per_generation, start
     while True:
         rows = _visited(len(prompts.texts), range(batch * size, (batch + 1) * size), config)
         seed = derived_seed(config.seed, "sample", batch)
-        yield sample(policy, prompts.select(rows), rewards, config, seed=seed)
+        found = sample(policy, prompts.select(rows), rewards, config, seed=seed)
+        if batch == start:
+            check_sampler(policy, found.rollouts, config)
+        yield found
         batch += 1
 
 

@@ -20,6 +20,7 @@ from gspo_rs.compiled import compile_layers
 from gspo_rs.config import Config
 from gspo_rs.logprobs import model_logprobs, model_one_pass
 from gspo_rs.one_pass import Loss
+from gspo_rs.probe import mixes_packed, sees_ahead
 
 
 class PolicyError(ValueError):
@@ -124,8 +125,9 @@ def load(config: Config, resumed: Path | None = None) -> Policy:
     Raises
     ------
     PolicyError
-        If the model is absent, has no causal head, needs code of its own, is not causal, or does
-        not know every token of its tokenizer; if `layout` is packed and it mixes packed sequences.
+        If the model is absent, has no causal head, turns the head's output into logits in a way
+        that is not known here, needs code of its own, is not causal, or does not know every token
+        of its tokenizer; if `layout` is packed and it mixes packed sequences.
     """
     device = _device(config.device)
     whole = config.lora_r == 0 and resumed is not None
@@ -139,9 +141,12 @@ def load(config: Config, resumed: Path | None = None) -> Policy:
         context=getattr(model.config.get_text_config(), "max_position_embeddings", None),
         temperature=config.temperature,
     )
-    if not _blind(policy, [1, 2, 1, 2], 3, slice(0, 3), None):
+    try:
+        ahead, shape = sees_ahead(policy), _shape(config, policy)
+    except ValueError as error:
+        raise PolicyError(f"model {config.model!r}: {error}") from error
+    if ahead:
         raise PolicyError(f"model {config.model!r} is not causal: its tokens see those that follow")
-    shape = _shape(config, policy)
     model = policy.model if config.lora_r == 0 else _adapted(policy.model, config, resumed)
     if config.gradient_checkpointing:
         recompute_activations(model)
@@ -261,24 +266,6 @@ def _adapted(model: Any, config: Config, resumed: Path | None) -> Any:
     return get_peft_model(model, adapter).eval()
 
 
-@torch.no_grad()
-def _blind(policy: Policy, row: list[int], at: int, where: slice, places: list[int] | None) -> bool:
-    """Return whether the logits `where` stay the same when the token `at` becomes another."""
-    other = [*row[:at], row[at] + 1, *row[at + 1 :]]
-    options: dict[str, Any] = {"use_cache": False}
-    if places is not None:
-        options["position_ids"] = torch.tensor([places], device=policy.device)
-    with policy.computing():
-        one, two = (
-            policy.model(input_ids=torch.tensor([ids], device=policy.device), **options)
-            .logits[:, where]
-            .float()
-            for ids in (row, other)
-        )
-    # What is masked out contributes exact zeros, so even a small model shows the difference.
-    return bool((one - two).abs().max() <= 1e-6 * one.abs().max())
-
-
 def _shape(config: Config, policy: Policy) -> Shape:
     """Choose the layout of micro-batches.
 
@@ -288,7 +275,7 @@ def _shape(config: Config, policy: Policy) -> Shape:
     attention = str(getattr(policy.model.config, "_attn_implementation", ""))
     if config.layout == "padded" or (config.layout == "auto" and "flash" not in attention):
         return "padded"
-    if _blind(policy, [1, 2, 1, 2, 1, 2], 1, slice(3, 6), [0, 1, 2, 0, 1, 2]):
+    if not mixes_packed(policy):
         return "packed"
     if config.layout == "auto":
         return "padded"

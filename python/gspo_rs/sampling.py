@@ -4,20 +4,15 @@ Letters: ``B`` rows of one call (prompts times generations), ``P`` longest promp
 completion.
 """
 
-import copy
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from transformers import DynamicCache, GenerationConfig
-from transformers.cache_utils import DynamicLayer
+from transformers import GenerationConfig
 
-from gspo_rs.compiled import uncompiled
+from gspo_rs.decoding import Drawn, complete, generating
 from gspo_rs.frame import before, end_tokens, framed, text_rows
 from gspo_rs.rollouts import Ragged, Rollouts
 from gspo_rs.sampler import Sampler
@@ -101,21 +96,13 @@ def generate(
     sampler = Sampler(generator, temperature=temperature, top_p=top_p, top_k=top_k)
     ends = end_tokens(model, tokenizer)
     config = _generation_config(tokenizer, ends, max_completion_length)
-    drawn: list[_Drawn] = []
-    with _generating(model) as base:
+    drawn: list[Drawn] = []
+    with generating(model) as base:
         for first in range(0, len(tokens), max(at_once, 1)):
             some = tokens[first : first + at_once]
-            drawn += _complete(base, some, num_generations, config=config, sampler=sampler)
+            drawn += complete(base, some, num_generations, config=config, sampler=sampler)
     texts = [prompts[row] for row in rows]
     return _rollouts(tokenizer, texts, tokens, drawn, rows=rows)
-
-
-class _Drawn(NamedTuple):
-    """One completion: its tokens (length,) int64 and their log-probabilities (length,) float32."""
-
-    tokens: NDArray[np.int64]
-    logprobs: NDArray[np.float32]
-    ended: bool
 
 
 def _check(
@@ -174,93 +161,11 @@ def _generation_config(tokenizer: Any, ends: list[int], max_length: int) -> Gene
     )
 
 
-@contextmanager
-def _generating(model: Any) -> Iterator[Any]:
-    """Yield the transformers model in eval mode, without the generation defaults it came with.
-
-    Eval mode also stops gradient checkpointing, which would switch the cache off. The defaults,
-    such as a repetition penalty, would be merged into ours and make another policy of it.
-    """
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    training = [module for module in model.modules() if module.training]
-    defaults = base.generation_config
-    base.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
-    model.eval()
-    try:
-        with torch.inference_mode(), uncompiled():
-            yield base
-    finally:
-        base.generation_config = defaults
-        for module in training:
-            module.training = True
-
-
-def _complete(
-    model: Any,
-    prompts: list[list[int]],
-    num_generations: int,
-    *,
-    config: GenerationConfig,
-    sampler: Sampler,
-) -> list[_Drawn]:
-    """Generate for all of `prompts` at once."""
-    ids, mask = _left_padded(prompts, config.pad_token_id, model.device)  # (n_prompts, P)
-    cache = _prefill(model, ids, mask, config=config, repeats=num_generations)
-    sequences = model.generate(
-        ids.repeat_interleave(num_generations, dim=0),  # (B, P)
-        attention_mask=mask.repeat_interleave(num_generations, dim=0),
-        past_key_values=cache,
-        generation_config=config,
-        logits_processor=[sampler],
-    )
-    tokens = sequences[:, ids.shape[1] :]  # (B, T)
-    ended = torch.isin(tokens, torch.tensor(config.eos_token_id or [], device=tokens.device))
-    # Up to the first end token and with it: positions before which no end token stands.
-    lengths = ((ended.cumsum(dim=1) - ended.long()) == 0).sum(dim=1)  # (B,)
-    return _cut(tokens, sampler.logprobs(), lengths, ended.any(dim=1))
-
-
-def _left_padded(prompts: list[list[int]], pad: int, device: Any) -> tuple[Tensor, Tensor]:
-    width = max(map(len, prompts))
-    ids = [[pad] * (width - len(tokens)) + tokens for tokens in prompts]
-    mask = [[0] * (width - len(tokens)) + [1] * len(tokens) for tokens in prompts]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
-
-
-def _prefill(
-    model: Any, ids: Tensor, mask: Tensor, *, config: GenerationConfig, repeats: int
-) -> DynamicCache | None:
-    """Read each prompt once for its whole group: a cache of all but its last token, repeated.
-
-    None where the model keeps more than growing keys and values, which can't be cropped: there
-    every row reads its prompt by itself.
-    """
-    cache = DynamicCache(config=model.config)
-    if repeats == 1 or ids.shape[1] == 1 or any(type(x) is not DynamicLayer for x in cache.layers):
-        return None
-    one = copy.copy(config)
-    one.max_new_tokens = 1
-    model.generate(ids, attention_mask=mask, past_key_values=cache, generation_config=one)
-    cache.crop(-1)
-    cache.batch_repeat_interleave(repeats)
-    return cache
-
-
-def _cut(tokens: Tensor, logprobs: Tensor, lengths: Tensor, ended: Tensor) -> list[_Drawn]:
-    arrays = [part.cpu().numpy() for part in (tokens, logprobs, lengths, ended)]
-    drawn = []
-    for row_tokens, row_logprobs, length, row_ended in zip(*arrays, strict=True):
-        if not np.isfinite(row_logprobs[:length]).all():
-            raise FloatingPointError("the model's logits are not finite: its weights are broken")
-        drawn.append(_Drawn(row_tokens[:length], row_logprobs[:length], bool(row_ended)))
-    return drawn
-
-
 def _rollouts(
     tokenizer: Any,
     prompts: list[str],
     tokens: list[list[int]],
-    drawn: list[_Drawn],
+    drawn: list[Drawn],
     *,
     rows: list[int],
 ) -> Rollouts:

@@ -1,0 +1,207 @@
+"""Decoding: transformers' own generation for a few prompts, laid out and cached as a model bears.
+
+Letters: ``B`` rows of one call (prompts times generations), ``P`` longest prompt, ``T`` longest
+completion.
+"""
+
+import contextlib
+import copy
+import inspect
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import DynamicCache, GenerationConfig
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from gspo_rs.compiled import uncompiled
+from gspo_rs.sampler import Sampler
+
+
+class Drawn(NamedTuple):
+    """One completion: its tokens (length,) int64 and their log-probabilities (length,) float32."""
+
+    tokens: NDArray[np.int64]
+    logprobs: NDArray[np.float32]
+    ended: bool
+
+
+@contextlib.contextmanager
+def generating(model: Any) -> Iterator[Any]:
+    """Yield the transformers model in eval mode, without the generation defaults it came with.
+
+    Eval mode also stops gradient checkpointing, which would switch the cache off. The defaults,
+    such as a repetition penalty, would be merged into ours and make another policy of it.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    training = [module for module in model.modules() if module.training]
+    defaults = base.generation_config
+    base.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    model.eval()
+    try:
+        with torch.inference_mode(), uncompiled():
+            yield base
+    finally:
+        base.generation_config = defaults
+        for module in training:
+            module.training = True
+
+
+def complete(
+    model: Any,
+    prompts: list[list[int]],
+    num_generations: int,
+    *,
+    config: GenerationConfig,
+    sampler: Sampler,
+) -> list[Drawn]:
+    """Generate for all of `prompts`: at once, or those of one length at once.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        From `generating`.
+    prompts : list of list of int
+        Tokens; none is empty.
+    num_generations : int
+        Completions of each.
+    config : transformers.GenerationConfig
+        Of greedy search.
+    sampler : Sampler
+        Which draws.
+
+    Returns
+    -------
+    list of Drawn
+        Prompt after prompt.
+
+    Raises
+    ------
+    FloatingPointError
+        If the logits of the model are not finite.
+    """
+    config = copy.copy(config)
+    config.use_cache = _has_cache(model)
+    together = [list(range(len(prompts)))] if _bears_padding(model) else _of_one_length(prompts)
+    drawn: dict[int, list[Drawn]] = {}
+    for rows in together:
+        some = [prompts[row] for row in rows]
+        found = iter(_at_once(model, some, num_generations, config=config, sampler=sampler))
+        drawn |= {row: [next(found) for _ in range(num_generations)] for row in rows}
+    return [one for row in range(len(prompts)) for one in drawn[row]]
+
+
+def _of_one_length(prompts: list[list[int]]) -> list[list[int]]:
+    """Return the rows of the prompts of each length."""
+    lengths = dict.fromkeys(map(len, prompts))
+    return [[row for row, some in enumerate(prompts) if len(some) == k] for k in lengths]
+
+
+def _layers(model: Any) -> list[type]:
+    """Return the kinds of memory that the layers of a model keep, as transformers knows them."""
+    return [type(layer) for layer in DynamicCache(config=model.config).layers]
+
+
+def _takes(model: Any, *names: str) -> bool:
+    return set(names) <= set(inspect.signature(model.forward).parameters)
+
+
+def _bears_padding(model: Any) -> bool:
+    """Return whether padding to the left of a prompt leaves its completions as they are.
+
+    A mask hides it from attention. It does not from a recurrent state or a convolution, nor from
+    blocks of compressed tokens; and a model that is not told the positions counts the padding.
+    """
+    plain = {DynamicLayer, DynamicSlidingWindowLayer}
+    told = _takes(model, "attention_mask", "position_ids", "past_key_values")
+    return told and set(_layers(model)) <= plain
+
+
+def _has_cache(model: Any) -> bool:
+    """Return whether a cache in generation leaves the completions of a model as they are.
+
+    Transformers asks a cache for its length, which one without a layer of attention does not know:
+    so a hybrid that is configured as all recurrent. Memory of another kind than its caches, such
+    as RWKV's state, it does not keep apart for the rows of a batch.
+    """
+    if _takes(model, "cache_params"):
+        return True
+    if _takes(model, "past_key_values"):
+        with contextlib.suppress(ValueError):
+            DynamicCache(config=model.config).get_seq_length()
+            return True
+    warnings.warn(
+        f"{type(model).__name__} has no cache that transformers keeps in generation: each token is"
+        " computed from the whole of its sequence",
+        stacklevel=2,
+    )
+    return False
+
+
+def _at_once(
+    model: Any,
+    prompts: list[list[int]],
+    num_generations: int,
+    *,
+    config: GenerationConfig,
+    sampler: Sampler,
+) -> list[Drawn]:
+    ids, mask = _left_padded(prompts, config.pad_token_id, model.device)  # (n_prompts, P)
+    cache = _prefilled(model, ids, mask, config=config, repeats=num_generations)
+    sequences = model.generate(
+        ids.repeat_interleave(num_generations, dim=0),  # (B, P)
+        attention_mask=mask.repeat_interleave(num_generations, dim=0),
+        generation_config=config,
+        logits_processor=[sampler],
+        **({} if cache is None else {"past_key_values": cache}),
+    )
+    tokens = sequences[:, ids.shape[1] :]  # (B, T)
+    ended = torch.isin(tokens, torch.tensor(config.eos_token_id or [], device=tokens.device))
+    # Up to the first end token and with it: positions before which no end token stands.
+    lengths = ((ended.cumsum(dim=1) - ended.long()) == 0).sum(dim=1)  # (B,)
+    return _cut(tokens, sampler.logprobs(), lengths, ended.any(dim=1))
+
+
+def _left_padded(prompts: list[list[int]], pad: int, device: Any) -> tuple[Tensor, Tensor]:
+    width = max(map(len, prompts))
+    ids = [[pad] * (width - len(tokens)) + tokens for tokens in prompts]
+    mask = [[0] * (width - len(tokens)) + [1] * len(tokens) for tokens in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def _prefilled(
+    model: Any, ids: Tensor, mask: Tensor, *, config: GenerationConfig, repeats: int
+) -> DynamicCache | None:
+    """Read each prompt once for its whole group: a cache of all but its last token, repeated.
+
+    None where the model keeps more than growing keys and values, which can't be cropped, or takes
+    no such cache: there every row reads its prompt by itself.
+    """
+    if not (_takes(model, "past_key_values") and set(_layers(model)) == {DynamicLayer}):
+        return None
+    # Without the configuration, which counts the layers of an encoder for those of a decoder.
+    cache = DynamicCache()
+    if repeats == 1 or ids.shape[1] == 1:
+        return cache
+    one = copy.copy(config)
+    one.max_new_tokens = 1
+    model.generate(ids, attention_mask=mask, past_key_values=cache, generation_config=one)
+    if cache.get_seq_length() != ids.shape[1]:  # the model has put its memory elsewhere
+        return None
+    cache.crop(-1)
+    cache.batch_repeat_interleave(repeats)
+    return cache
+
+
+def _cut(tokens: Tensor, logprobs: Tensor, lengths: Tensor, ended: Tensor) -> list[Drawn]:
+    arrays = [part.cpu().numpy() for part in (tokens, logprobs, lengths, ended)]
+    drawn = []
+    for row_tokens, row_logprobs, length, row_ended in zip(*arrays, strict=True):
+        if not np.isfinite(row_logprobs[:length]).all():
+            raise FloatingPointError("the model's logits are not finite: its weights are broken")
+        drawn.append(Drawn(row_tokens[:length], row_logprobs[:length], bool(row_ended)))
+    return drawn
