@@ -85,9 +85,10 @@ def test_files_that_share_no_group_get_the_bytes_of_the_general_way(
 def test_other_formats_and_frames_get_the_bytes_of_the_general_way(folder, tmp_path, monkeypatch):
     for path in folder.glob("*.parquet"):
         pl.read_parquet(path).write_csv(path.with_suffix(".csv"))
+    asked = {"by": "prompt_id", "resume": False, "overwrite": True}
     for source in (str(folder / "*.csv"), pl.scan_csv(folder / "0.csv")):
-        assert gs.score(source, tmp_path / "out", by="prompt_id", resume=False).by_file
-        at_once(monkeypatch, source, tmp_path / "whole", resume=False)
+        assert gs.score(source, tmp_path / "out", **asked).by_file
+        at_once(monkeypatch, source, tmp_path / "whole", **asked)
         assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 

@@ -60,8 +60,8 @@ def score(
     from gspo_rs.files.score import score as score_files
 
     given = source[0] if len(source) == 1 else source
-    options = {"threshold": threshold} | dict(map(_option, option or []))
     try:
+        options = {"threshold": threshold} | dict(map(_option, option or []))
         report = score_files(
             given,
             target,
