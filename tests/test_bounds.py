@@ -144,3 +144,27 @@ def test_sums_that_cancel_are_compared_by_their_decimals():
     assert kept_groups("mean:1e300..1e300", rewards, ids) == {1}
     assert kept_groups("min-spread:2000.4", rewards, ids) == {0}
     assert kept_groups("min-spread:2000.4000000000001", rewards, ids) == set()
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.floats(-1e250, 1e250),
+            st.floats(-1, 1),
+            st.sampled_from([1.0, -1.0, 0.1, 2.0**-53, 2.0**53, 1e200, -1e200, 5e-324, 1e-300]),
+        ),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_a_mean_is_the_float_nearest_to_that_of_the_exact_sum(values):
+    found = gs.stats(values, [0] * len(values)).mean[0]
+    assert found == float(sum(map(Fraction, values)) / len(values))
+    turned = gs.stats(values[::-1], [0] * len(values)).mean[0]
+    assert np.array([found]).tobytes() == np.array([turned]).tobytes()
+
+
+def test_a_quantile_or_slot_that_is_whole_in_float64_stays_so():
+    # A third is no decimal: three thirds are 1 all the same.
+    assert gs.top_fraction([1.0, 2.0, 3.0], [0] * 3, 1 / 3).tolist() == [0.0, 0.0, 1.0]
+    assert gs.quantile([0.0, 1.0, 2.0, 3.0], [0] * 4, 1 / 3).tolist() == [1.0]
