@@ -126,3 +126,60 @@ def test_the_head_with_the_kernel_is_the_head_with_the_passes_of_pytorch(softcap
         (loss + (logprobs * batch["old_logprobs"]).sum()).backward()
         results.append([loss.detach(), entropy, *(x.grad for x in leaves)])
     torch.testing.assert_close(*results, rtol=0, atol=1e-12)
+
+
+STRIDED = {
+    "columns": lambda x: x.repeat_interleave(2, dim=-1)[..., ::2],
+    "transposed": lambda x: x.T.contiguous().T,
+    "a part of wider rows": lambda x: torch.cat([x, x], dim=-1)[..., : x.shape[-1]],
+    "every other row": lambda x: x.repeat_interleave(2, dim=0)[::2],
+    "one row for all": lambda x: x[:1].expand_as(x),
+}
+
+
+@pytest.mark.parametrize("layout", STRIDED)
+def test_logits_that_are_not_contiguous_are_refused_and_left_as_they_are(layout):
+    logits, bias, targets = case(7, torch.float32)
+    given = STRIDED[layout](logits)
+    before = given.clone()
+    options = {"softcap": None, "temperature": 1.0, "entropy": True, "residual": torch.float32}
+    with pytest.raises(ValueError, match=r"logits of shape .* has strides .* not contiguous"):
+        head_kernel.fused_rows(given, targets, bias=bias, **options)
+    torch.testing.assert_close(given, before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "error", "message"),
+    [
+        ("targets", lambda x: x.repeat_interleave(2)[::2], ValueError, "targets .* contiguous"),
+        ("bias", lambda x: x.repeat_interleave(2)[::2], ValueError, "bias .* contiguous"),
+        ("bias", lambda x: x[:1].expand(7), ValueError, "bias .* contiguous"),
+        ("targets", lambda x: x.int(), TypeError, r"targets is torch\.int32"),
+        ("targets", lambda x: x[:4], ValueError, r"targets has shape \(4,\); expected \(5,\)"),
+        ("bias", lambda x: x[:6], ValueError, r"bias has shape \(6,\); expected \(7,\)"),
+        ("logits", lambda x: x.half(), TypeError, r"logits is torch\.float16"),
+        ("logits", lambda x: x[0], ValueError, r"logits have shape \(7,\)"),
+        ("targets", lambda x: x.to("meta"), ValueError, "targets is on meta"),
+        ("bias", lambda x: x.to("meta"), ValueError, "bias is on meta"),
+    ],
+)
+def test_what_the_kernel_would_read_wrongly_is_refused_by_name(name, change, error, message):
+    given = dict(zip(("logits", "bias", "targets"), case(7, torch.float32), strict=True))
+    given[name] = change(given[name])
+    options = {"softcap": None, "temperature": 1.0, "entropy": False, "residual": None}
+    with pytest.raises(error, match=message):
+        head_kernel.fused_rows(**given, **options)
+
+
+def test_a_head_with_strided_inputs_is_that_of_contiguous_ones(monkeypatch):
+    monkeypatch.setattr(head_chunk, "kernel_on", lambda _: head_kernel.fused_rows)
+    (hidden, weight, bias), batch = heads()
+    apart = (STRIDED["columns"](x) for x in (hidden, weight, bias, batch["targets"]))
+    found, straight = [], (hidden, weight, bias, batch["targets"])
+    for x, w, b, targets in (straight, apart):
+        leaves = [y.detach().requires_grad_() for y in (x, w, b)]
+        given = leaves[0], leaves[1], targets
+        logprobs, entropy = linear_logprobs(*given, bias=leaves[2], return_entropy=True)
+        gradients = torch.autograd.grad(logprobs.square().sum(), leaves)
+        found.append([logprobs.detach(), entropy, *gradients])
+    torch.testing.assert_close(*found, rtol=0, atol=1e-12)

@@ -228,3 +228,11 @@ def test_a_module_in_the_place_of_the_matrix_is_refused_and_told_what_takes_it()
     (hidden, *_), targets, _ = case()
     with pytest.raises(TypeError, match=r"weight is a Linear, not a matrix .*: model_logprobs"):
         linear_logprobs(hidden, torch.nn.Linear(hidden.shape[1], 50), targets)
+
+
+@pytest.mark.parametrize("name", ["weight", "targets", "bias"])
+def test_a_tensor_on_another_device_is_named(name):
+    given = {"weight": torch.zeros(5, 3), "targets": torch.zeros(2).long(), "bias": torch.zeros(5)}
+    given[name] = given[name].to("meta")
+    with pytest.raises(ValueError, match=f"{name} is on meta and hidden on cpu"):
+        linear_logprobs(torch.zeros(2, 3), **given)

@@ -149,8 +149,8 @@ class Head:
         logits = _product(hidden, self.weight.T, self.weight.dtype, self.logits[: len(hidden)])
         found: tuple[Tensor, Tensor | None, Tensor | None] = self.kernel(
             logits,
-            targets,
-            bias=self.bias,
+            targets.contiguous(),
+            bias=None if self.bias is None else self.bias.contiguous(),
             softcap=self.scaling.softcap,
             temperature=self.scaling.temperature,
             residual=self.weight.dtype if residual else None,

@@ -91,17 +91,31 @@ def fused_rows(
     logits : Tensor, shape (c, V)
         Output of the head without bias, contiguous, in float32 or float64.
     targets : Tensor of int64, shape (c,)
-        Outside the vocabulary the log-probability is NaN.
+        Contiguous; outside the vocabulary the log-probability is NaN.
     bias : Tensor, shape (V,), or None
-        Added to the logits.
+        Contiguous; added to the logits.
     softcap, temperature : float or None, float
         Done to the logits after that.
     residual : torch.dtype or None
         In which it is wanted, if at all. In that of the logits it takes their place.
     entropy : bool
         Whether it is wanted.
+
+    Raises
+    ------
+    ValueError
+        If a tensor is not contiguous, on another device, or of another shape: the kernel reads
+        memory as it lies, and would answer wrongly without a word.
+    TypeError
+        If a dtype is another.
     """
+    if logits.dim() != 2:
+        raise ValueError(f"logits have shape {tuple(logits.shape)}; expected (c, V)")
     rows, words = logits.shape
+    _check("logits", logits, logits, (rows, words), (torch.float32, torch.float64))
+    _check("targets", targets, logits, (rows,), (torch.int64,))
+    if bias is not None:
+        _check("bias", bias, logits, (words,), (bias.dtype,))
     logprobs = logits.new_empty(rows)
     entropies = torch.empty_like(logprobs) if entropy else None
     found = None
@@ -126,3 +140,25 @@ def fused_rows(
         num_warps=8,
     )
     return logprobs, entropies, found
+
+
+def _check(
+    name: str,
+    given: Tensor,
+    logits: Tensor,
+    shape: tuple[int, ...],
+    dtypes: tuple[torch.dtype, ...],
+) -> None:
+    """Refuse what the kernel would read wrongly."""
+    if given.dtype not in dtypes:
+        known = " or ".join(map(str, dtypes))
+        raise TypeError(f"{name} is {given.dtype}; the kernel reads {known}")
+    if given.shape != shape:
+        raise ValueError(f"{name} has shape {tuple(given.shape)}; expected {shape}")
+    if given.device != logits.device:
+        raise ValueError(f"{name} is on {given.device} and the logits on {logits.device}")
+    if not given.is_contiguous():
+        raise ValueError(
+            f"{name} of shape {tuple(given.shape)} has strides {given.stride()}: it is not"
+            f" contiguous, and the kernel reads memory as it lies; give {name}.contiguous()"
+        )

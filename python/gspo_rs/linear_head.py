@@ -102,7 +102,8 @@ def linear_logprobs(
     Raises
     ------
     ValueError
-        If shapes do not fit, or `temperature`, `softcap` or `chunk_size` is not positive.
+        If shapes or devices do not fit, or `temperature`, `softcap` or `chunk_size` is not
+        positive.
     TypeError
         If `hidden` and `weight` differ in dtype.
 
@@ -142,7 +143,7 @@ def checked(
     Raises
     ------
     ValueError
-        If shapes do not fit, or `chunk_size` is not positive.
+        If shapes or devices do not fit, or `chunk_size` is not positive.
     TypeError
         If `weight` is no tensor, or differs from `hidden` in dtype.
     """
@@ -174,6 +175,9 @@ def _check_shapes(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor 
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias has shape {tuple(bias.shape)}; expected {tuple(weight.shape[:1])}")
+    for name, given in (("weight", weight), ("targets", targets), ("bias", bias)):
+        if given is not None and given.device != hidden.device:
+            raise ValueError(f"{name} is on {given.device} and hidden on {hidden.device}")
 
 
 class _LinearLogprobs(torch.autograd.Function):
