@@ -64,6 +64,8 @@ class GroupStats:
         ids = self.groups.ids
         keys = ids if isinstance(ids, pl.DataFrame) else pl.DataFrame({"id": ids})
         fields = [name for name in self.__dataclass_fields__ if name != "groups"]
+        if clash := sorted(set(fields) & set(keys.columns)):
+            raise ValueError(f"the id {clash[0]!r} has the name of a statistic; rename it")
         return keys.with_columns(pl.Series(name, getattr(self, name)) for name in fields)
 
 

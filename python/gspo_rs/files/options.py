@@ -15,12 +15,10 @@ from gspo_rs.choices import Layout
 from gspo_rs.files.keep import Rule, parse
 from gspo_rs.synonyms import listed
 
-__all__ = ["COLUMNS", "ROW", "Options", "options_of"]
+__all__ = ["COLUMNS", "Options", "options_of"]
 
 
 COLUMNS: Final = ("rank", "percentile", "advantage", "group_size", "group_mean", "group_std")
-# The number of a row, in frames whose own columns may have any name.
-ROW: Final = "__gspo_rs_row"
 # A statistic of the whole batch: all rewards have to be in memory at once.
 OF_THE_BATCH: Final = ("batch_std", "reinforce_pp")
 

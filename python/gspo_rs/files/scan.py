@@ -7,8 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
+from gspo_rs.columns import free_name
 from gspo_rs.files.manifest import InputEntry, Manifest, OutputEntry, load
-from gspo_rs.files.options import COLUMNS, ROW
+from gspo_rs.files.options import COLUMNS
 from gspo_rs.formats import is_text, rows_of_each, scan_files, scanned
 from gspo_rs.paths import remote
 
@@ -67,13 +68,16 @@ def _joined(folder: Path, manifest: Manifest) -> pl.LazyFrame:
     scores = [pl.scan_parquet(file, glob=False, hive_partitioning=False) for file in files]
     if manifest.options["keep"] == "all":
         return pl.concat([rows, pl.concat(scores)], how="horizontal")
+    number = free_name(rows.collect_schema(), "row")
     firsts = accumulate((given.rows for given, _ in pairs), initial=0)
     numbered = [
-        found.select((pl.col("row") + first).cast(pl.get_index_type()).alias(ROW), *COLUMNS)
+        found.select((pl.col("row") + first).cast(pl.get_index_type()).alias(number), *COLUMNS)
         for found, first in zip(scores, firsts, strict=False)
     ]
-    chosen = rows.with_row_index(ROW)
-    return chosen.join(pl.concat(numbered), on=ROW, how="inner", maintain_order="left").drop(ROW)
+    chosen = rows.with_row_index(number).join(
+        pl.concat(numbered), on=number, how="inner", maintain_order="left"
+    )
+    return chosen.drop(number)
 
 
 def _sources(folder: Path, pairs: list[tuple[InputEntry, OutputEntry]]) -> list[pl.LazyFrame]:

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import atomic
 from gspo_rs.census import read_narrow
+from gspo_rs.columns import free_name
 from gspo_rs.files.keep import choose, parse
-from gspo_rs.files.options import ROW
 from gspo_rs.files.output import Written, writing
 from gspo_rs.files.target import refuse_taken
 from gspo_rs.formats import scan_files
@@ -241,10 +241,12 @@ def apply(selection: Selection, source: SourceLike | None = None) -> pl.LazyFram
         _refuse_change(Path(file), expected)
     mask = np.zeros(selection.n_rows, dtype=np.bool_)
     mask[selection.rows] = True
-    chosen = pl.col(ROW).map_batches(
+    frame = scan_files(list(given))
+    row = free_name(frame.collect_schema(), "row")
+    chosen = pl.col(row).map_batches(
         lambda rows: pl.Series(mask[rows.to_numpy()]), pl.Boolean, is_elementwise=True
     )
-    return scan_files(list(given)).with_row_index(ROW).filter(chosen).drop(ROW)
+    return frame.with_row_index(row).filter(chosen).drop(row)
 
 
 @contextmanager

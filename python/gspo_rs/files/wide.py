@@ -10,17 +10,17 @@ import polars as pl
 
 from gspo_rs._core import Scores, file_digest
 from gspo_rs.atomic import sync
+from gspo_rs.columns import free_name
 from gspo_rs.files.inputs import Input, unchanged
 from gspo_rs.files.manifest import OutputEntry
 from gspo_rs.files.narrow import Read, narrow_columns
-from gspo_rs.files.options import COLUMNS, ROW, Options
+from gspo_rs.files.options import COLUMNS, Options
 from gspo_rs.files.output import refuse_unwritable, writing
 from gspo_rs.files.progress import Progress
 from gspo_rs.source import next_window
 
 __all__ = ["copied", "wide_frames", "write_narrow", "write_read", "write_wide"]
 
-TOLD = "__gspo_rs_told"
 ROW_GROUP = 1 << 17
 # Types of the columns that are added, and of what chooses rows.
 TYPES = pl.Struct(
@@ -171,34 +171,34 @@ def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: S
     """Decode the rows, add their scores, and write them."""
     lock, kept, rows = Lock(), 0, 0
     problems: list[Exception] = []
+    # The columns of the file may have any names but those that are added.
+    names = [*given.source.frame.collect_schema(), *COLUMNS]
+    number, scored = free_name(names, "row"), free_name(names, "scored")
 
     def told(columns: Sequence[pl.Series]) -> pl.Series:
         nonlocal kept, rows
         frame = pl.DataFrame(columns)
         if frame.is_empty():
-            return pl.Series(TOLD, [], dtype=TYPES)
-        first = int(frame[ROW][0])
+            return pl.Series(scored, [], dtype=TYPES)
+        first = int(frame[number][0])
         with lock:
             try:
-                _compare(given, frame.drop(ROW), seen, first, scores=scores)
+                _compare(given, frame.drop(number), seen, first, scores=scores)
                 found = _told(scores, seen.start + first, seen.start + first + frame.height)
             except (ValueError, OSError) as error:
                 problems.append(error)
                 raise
             kept += int(found["keep"].sum())
             rows += frame.height
-        return found.to_struct(TOLD)
+        return found.to_struct(scored)
 
-    needed = [pl.col(ROW), *narrow_columns(given, options)]
-    scored = pl.map_batches(needed, told, return_dtype=TYPES, is_elementwise=True)
     refuse_unwritable(given.source.frame.collect_schema(), Path(given.name))
-    frame = given.source.frame.with_row_index(ROW).with_columns(scored.alias(TOLD))
-    frame = frame.drop(ROW).unnest(TOLD)
-    if options.rules:
-        frame = frame.filter("keep")
+    needed = [pl.col(number), *narrow_columns(given, options)]
+    found = pl.map_batches(needed, told, return_dtype=TYPES, is_elementwise=True).alias(scored)
+    frame = _with_scores(given.source.frame.with_row_index(number), found, options)
     try:
         with given.reading():
-            frame.drop("keep").sink_parquet(
+            frame.drop(number).sink_parquet(
                 target, compression="zstd", row_group_size=ROW_GROUP, maintain_order=True
             )
     except OSError:
@@ -209,3 +209,13 @@ def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: S
         raise ValueError(f"{given.source.name} changed at row {min(rows, seen.rows)}")
     sync(target)
     return kept
+
+
+def _with_scores(rows: pl.LazyFrame, scores: pl.Expr, options: Options) -> pl.LazyFrame:
+    """Put the fields of `scores` beside rows, and leave out the rows that are not kept."""
+    name = scores.meta.output_name()
+    field = pl.col(name).struct.field
+    rows = rows.with_columns(scores)
+    if options.rules:
+        rows = rows.filter(field("keep"))
+    return rows.with_columns(field(column) for column in COLUMNS).drop(name)

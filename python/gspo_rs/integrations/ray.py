@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gspo_rs.columns import free_name
 from gspo_rs.estimators import resolve
 from gspo_rs.expressions import NullIds
 from gspo_rs.named import column
@@ -118,28 +120,31 @@ def check(scored: Dataset, *, by: str | Sequence[str], partitions: int | None = 
     from ray.data.aggregate import Count, Max, Min
 
     keys = [by] if isinstance(by, str) else list(by)
+    names = [free_name([*keys, "group_size"], name) for name in ("rows", "least", "most")]
     counted = (
         scored.select_columns([*keys, "group_size"])
         .groupby(keys, num_partitions=partitions)
         .aggregate(
-            Count(alias_name="rows"),
-            Min("group_size", alias_name="least"),
-            Max("group_size", alias_name="most"),
+            Count(alias_name=names[0]),
+            Min("group_size", alias_name=names[1]),
+            Max("group_size", alias_name=names[2]),
         )
     )
-    wrong = counted.map_batches(_differing, batch_size=None, batch_format="pyarrow").take(1)
+    differing = partial(_differing, names=names)
+    wrong = counted.map_batches(differing, batch_size=None, batch_format="pyarrow").take(1)
     if wrong:
         group = ", ".join(f"{key}={wrong[0][key]!r}" for key in keys)
-        rows, sizes = wrong[0]["rows"], sorted({wrong[0]["least"], wrong[0]["most"]})
+        rows, *ends = (wrong[0][name] for name in names)
+        sizes = sorted(set(ends))
         said = " and ".join(map(str, sizes))
         raise ValueError(f"the group {group} has {rows} rows, but its rows say {said}")
 
 
-def _differing(counted: pa.Table) -> pa.Table:
+def _differing(counted: pa.Table, names: Sequence[str]) -> pa.Table:
     if not counted.num_columns:  # an empty partition
         return counted
-    rows = counted["rows"]
-    same = pc.and_(pc.equal(rows, counted["least"]), pc.equal(rows, counted["most"]))
+    rows, least, most = (counted[name] for name in names)
+    same = pc.and_(pc.equal(rows, least), pc.equal(rows, most))
     return counted.filter(pc.invert(same))
 
 
