@@ -1,7 +1,6 @@
 """Run files: the TOML that `gspo-rs train` reads, turned into a `Config`."""
 
 import dataclasses
-import difflib
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from gspo_rs.config import Config, ConfigError
+from gspo_rs.keys import near_key
 from gspo_rs.synonyms import CHOICES, FIELDS, did_you_mean
 
 # Fields that hold a path or glob of their own.
@@ -112,9 +112,7 @@ def _checked(key: str, value: object, place: str) -> Any:
     """Return `value` in the type of the field `key`, or say what is wrong and where."""
     hints = get_type_hints(Config)
     if key not in hints:
-        near = difflib.get_close_matches(key, hints, n=1, cutoff=0.5)
-        hint = f"did you mean `{near[0]}`?" if near else f"the keys are {', '.join(hints)}"
-        raise ConfigError(f"{place}: unknown key `{key}`; {hint}")
+        raise ConfigError(f"{place}: unknown key `{key}`; {near_key(key, hints)}")
     for hint in _choices(hints[key]):
         fitted = _fitted(value, hint)
         if fitted is not None:

@@ -1,0 +1,122 @@
+"""What other trainers call the keys of a run file: ``lr`` is ``learning_rate``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from gspo_rs.synonyms import meant
+
+__all__ = ["KEYS", "near_key"]
+
+# Ours, or several that stand for one of theirs → names of TRL, verl, slime, OpenRLHF and Hugging
+# Face, without case and signs as `gspo_rs.synonyms` compares them.
+_THEIRS: Mapping[str, str] = {
+    "learning_rate": "lr actorlr policylr learnrate baselr",
+    "prompts_per_step": (
+        "batchsize trainbatchsize perdevicetrainbatchsize ppominibatchsize "
+        "minibatchsize globalbatchsize rolloutbatchsize genbatchsize promptsperbatch"
+    ),
+    "micro_batch_tokens": (
+        "gradientaccumulationsteps accumulategradbatches ppomicrobatchsize "
+        "ppomicrobatchsizepergpu microbatchsize microtrainbatchsize ppomaxtokenlenpergpu "
+        "maxtokenspergpu maxtokensperbatch tokenbudget"
+    ),
+    "num_generations": (
+        "n groupsize rolloutn numreturnsequences numsamples nsamplesperprompt "
+        "numgenerationsperprompt generations samplesperprompt k"
+    ),
+    "clip_low clip_high": (
+        "epsilon cliprange cliprangeratio cliprate clipratio epsclip ppoclip clipeps"
+    ),
+    "clip_high": "epsilonhigh clipratiohigh epscliphigh cliprangehigh",
+    "clip_low": "epsilonlow clipratiolow epscliplow cliprangelow",
+    "dual_clip": "clipratioc dualclipratio",
+    "beta": "klcoef kllosscoef initklcoef klbeta klweight klcoeff klctrl",
+    "kl_estimator": "kllosstype klpenalty kltype",
+    "loss": "losstype policyloss lossmode lossfn",
+    "reduction": "lossaggmode lossreduction aggregation",
+    "advantage": "advestimator advantageestimator scalerewards estimator adv",
+    "num_iterations": "mu ppoepochs numppoepochs inneriterations",
+    "num_train_epochs": "epochs totalepochs numepochs nepochs maxepochs",
+    "max_steps": (
+        "steps numsteps totalsteps totaltrainingsteps maxtrainsteps trainsteps iterations"
+    ),
+    "max_completion_length": (
+        "maxlength maxnewtokens maxtokens responselength "
+        "maxresponselength maxgenlen maxseqlen maxseqlength completionlength"
+    ),
+    "max_prompt_length": "promptlength maxpromptlen",
+    "model": ("modelnameorpath modelpath modelname basemodel pretrained modelid checkpoint policy"),
+    "prompts rollouts": (
+        "dataset datasetname trainfiles trainfile data datapath datasetpath traindataset traindata"
+    ),
+    "eval_prompts": "valfiles valfile evaldataset validation testfiles",
+    "reward": (
+        "rewardfuncs rewardfunc rewardfunction rewardfn customrewardfunction rewardmodel rewards"
+    ),
+    "max_grad_norm": (
+        "gradclip clipgrad maxnorm gradientclipping gradientclip gradnorm clipgradnorm"
+    ),
+    "warmup_steps": "warmup lrwarmupsteps numwarmupsteps warmupratio",
+    "lr_scheduler_type": "lrscheduler scheduler schedulertype warmupstyle lrdecaystyle",
+    "adam_epsilon": "adameps eps optimeps",
+    "adam_beta1 adam_beta2": "betas adambetas",
+    "adam_beta1": "beta1",
+    "adam_beta2": "beta2",
+    "weight_decay": "wd l2",
+    "dtype": "bf16 fp16 precision torchdtype mixedprecision",
+    "lora_r": "lorarank r rank peftr",
+    "lora_alpha": "alpha",
+    "lora_target_modules": "targetmodules loratargets",
+    "save_steps": "checkpointsteps savefreq saveinterval checkpointinterval saveevery",
+    "save_total_limit": "maxckpttokeep maxactorckpttokeep keeplast keepcheckpoints",
+    "logging_steps": "loginterval logsteps logevery",
+    "eval_steps": "testfreq evalfreq evalinterval evalevery",
+    "seed": "randomseed",
+    "output_dir": (
+        "output outputpath outdir savedir savepath defaultlocaldir checkpointdir "
+        "checkpointpath rundir"
+    ),
+    "gradient_checkpointing": (
+        "enablegradientcheckpointing activationcheckpointing gradientcheckpoint recompute"
+    ),
+    "torch_compile": "compile usetorchcompile",
+    "layout": "useremovepadding packing paddingfree samplepacking",
+    "attn_implementation": "attnimpl attention flashattn attentionbackend",
+    "by": "group groupby groupkey groupid groupcolumn promptid uid",
+    "completion": "response completioncolumn responsecolumn responsekey answer",
+    "prompt": "promptcolumn promptkey question instruction",
+    "reward_column": "rewardkey score scorecolumn",
+    "old_logprobs": "recomputelogprobs",
+    "correction": (
+        "vllmimportancesamplingmode vllmimportancesamplingcorrection rolloutis tis "
+        "rolloutcorrection"
+    ),
+    "correction_high": "vllmimportancesamplingcap rolloutisthreshold tiscap",
+    "opsm": "offpolicymaskthreshold",
+    "on_long": (
+        "overlongfilter truncation maskcompletions masktruncatedcompletions filteroverlongprompts"
+    ),
+    "algorithm": "algo preset trainer importancesamplinglevel rlalgorithm",
+    "steps_per_generation": "numminibatches updatesperrollout",
+    "renormalise": "renormalize",
+    "delta": "upperclip",
+    "tau_neg": "sapotemperatureneg",
+    "tau_pos": "sapotemperaturepos",
+}
+# Theirs → ours.
+KEYS: Mapping[str, str] = {name: ours for ours, names in _THEIRS.items() for name in names.split()}
+
+
+def near_key(name: str, known: Iterable[str]) -> str:
+    """Return a question after the key that a wrong one may stand for, or where all of them are.
+
+    Examples
+    --------
+    >>> near_key("lr", ["lora_r", "learning_rate"])
+    'did you mean `learning_rate`?'
+    """
+    found = meant(name, known, KEYS)
+    if found:
+        return f"did you mean {' and '.join(f'`{key}`' for key in found)}?"
+    return "`python -m pydoc gspo_rs.config.Config` tells all keys"
