@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gspo_rs._core import exchange
 from gspo_rs.aside import aside, sweep
+from gspo_rs.full_disk import naming
 from gspo_rs.replaced import refuse_unreplaceable, resolved, sync, sync_tree
 
 __all__ = [
@@ -68,7 +69,7 @@ def directory(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     refuse_unreplaceable(target)
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(f"{target} is a file, not a folder")
-    with aside(target.parent) as folder:
+    with naming(target), aside(target.parent) as folder:
         partial = folder / target.name
         partial.mkdir()
         yield partial
@@ -111,7 +112,7 @@ def file(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     refuse_unreplaceable(target)
     if target.is_dir():
         raise IsADirectoryError(f"{target} is a folder, not a file")
-    with aside(target.parent) as folder:
+    with naming(target), aside(target.parent) as folder:
         partial = folder / target.name
         yield partial
         sync(partial, target)

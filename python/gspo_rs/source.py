@@ -14,6 +14,7 @@ import polars as pl
 
 from gspo_rs.formats import rows_of, scan_files, scanned
 from gspo_rs.frames import frames_of
+from gspo_rs.full_disk import is_full
 from gspo_rs.named import column_in, path_to, type_in
 from gspo_rs.paths import files_of, remote
 from gspo_rs.tables import paths_of, table_of
@@ -201,7 +202,8 @@ class Source:
         try:
             yield
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-            if str(error).startswith("cannot read "):  # said so already, further in
+            # Said so already, further in; or of what is written meanwhile.
+            if str(error).startswith("cannot read ") or is_full(error):
                 raise
             raise OSError(f"cannot read {self._culprit()}: {error}") from error
 

@@ -136,7 +136,7 @@ def _append(file: IO[bytes], piece: pl.DataFrame) -> tuple[int, int]:
         file.write(data)
         file.flush()
     except OSError as error:
-        problem = f"{error.strerror} after {place} bytes of rows to be sorted"
+        problem = f"cannot write rows to be sorted: {error.strerror} after {place} bytes"
         raise OSError(error.errno, f"{problem}; choose another spill_directory") from error
     return place, len(data)
 

@@ -20,6 +20,7 @@ from gspo_rs.files.outcome import Outcome, Report, manifest_of, report_of
 from gspo_rs.files.progress import Progress
 from gspo_rs.files.wide import write_narrow, write_wide
 from gspo_rs.files.workplace import AT_ONCE, Workplace, is_done, workplace
+from gspo_rs.full_disk import naming
 from gspo_rs.source import SourceLike
 
 __all__ = ["Report", "score"]
@@ -125,7 +126,7 @@ def score(
     )
     folder = Path(target).absolute()
     inputs = inputs_of(source, folder)
-    with workplace(resolved(folder)) as place:
+    with naming(folder), workplace(resolved(folder)) as place:
         if resume and (manifest := _finished(place, asked, inputs)):
             place.remove()
             return report_of(folder, manifest, None)
