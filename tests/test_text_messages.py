@@ -116,3 +116,11 @@ def test_in_parquet_a_key_that_a_message_lacks_is_null(tmp_path, source):
         *COMPLETIONS[0][0]
     }
     assert set(first[0]) == {"role", "content", "tool_calls", "tool_call_id"}
+
+
+def test_a_data_set_for_loaders_gives_the_objects_of_the_file(source):
+    from gspo_rs.integrations.torch_data import GroupDataset
+
+    items = list(GroupDataset(str(source), by="id", batch_groups=1))
+    for name in ("prompt", "completion", "tools", "mixed", "big"):
+        assert [value for item in items for value in item[name]] == [row[name] for row in ROWS]

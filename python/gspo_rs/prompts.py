@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from gspo_rs.source import ANYTHING, TEXT, Source, SourceLike, locate
+from gspo_rs.source import ANYTHING, TEXT, SourceLike, locate
 
 __all__ = ["Prompts", "prompts"]
 
@@ -82,8 +81,7 @@ def prompts(
     wanted = list(columns or ())
     schema = located.check([(prompt, TEXT), *((name, ANYTHING) for name in wanted)])
     others = [name for name in (schema if columns is None else wanted) if name != prompt]
-    written = located.as_written()
-    rows = written or located
+    rows = located.as_written() or located
     texts_of = rows.column(prompt).cast(pl.String).alias(prompt)
     frame = rows.collect([texts_of, *(rows.column(name).alias(name) for name in others)])
     if frame.is_empty():
@@ -92,11 +90,4 @@ def prompts(
     if texts.null_count():
         row = texts.is_null().arg_max()
         raise ValueError(f"column {prompt!r} of {located.name} is null at row {row}")
-    return Prompts(texts.to_list(), {name: _values(frame[name], written) for name in others})
-
-
-def _values(column: pl.Series, written: Source | None) -> list[Any]:
-    """Return the values of a column, those of JSON with the keys that they have."""
-    if written is None or column.dtype != pl.Binary:
-        return column.to_list()
-    return [None if value is None else json.loads(value) for value in column]
+    return Prompts(texts.to_list(), {name: rows.objects(frame[name]) for name in others})

@@ -134,6 +134,10 @@ class Source:
         assert found is not None
         return found
 
+    def objects(self, column: pl.Series) -> list[Any]:
+        """Return values that were read, those of nested JSON with the keys that they have."""
+        return self.rows.objects(column) if isinstance(self.rows, TextFiles) else column.to_list()
+
     def as_text(self, name: str) -> pl.DataType:
         """Return the type of a column once it is to be text; only fields of CSV become it."""
         if isinstance(self.rows, TextFiles):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -93,6 +94,12 @@ class TextFiles:
         words = dict.fromkeys(names, "json") | dict.fromkeys(items, "items")
         one._written = {name: words[name] for name in words.keys() - set(typed)}
         return one
+
+    def objects(self, column: pl.Series) -> list[Any]:
+        """Return values that were read, what is written as JSON as the objects that it is."""
+        if not self._written or column.dtype != pl.Binary:
+            return column.to_list()
+        return [None if value is None else json.loads(value) for value in column]
 
     def ask(self, name: str, asked: Asked) -> None:
         """Note what a column is to be, for all frames from now on."""

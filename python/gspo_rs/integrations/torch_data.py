@@ -17,16 +17,13 @@ from gspo_rs.columns import Cut
 from gspo_rs.cuts import whole_groups
 from gspo_rs.files.opened import opened
 from gspo_rs.groups import Groups
+from gspo_rs.integrations.tensors import as_tensor
 from gspo_rs.source import ANYTHING, Source, SourceLike
 
 __all__ = ["GroupDataset"]
 
 # Workers that one loader may have: each finds in its own slot of shared memory where to begin.
 SLOTS = 1024
-TENSORS = (
-    *(pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64),
-    *(pl.Float32, pl.Float64, pl.Boolean),
-)
 
 
 class GroupDataset(IterableDataset[dict[str, Any]]):
@@ -211,27 +208,28 @@ class GroupDataset(IterableDataset[dict[str, Any]]):
 
     def _items(self, first: int, workers: int) -> Iterator[dict[str, Any]]:
         """Yield the items ``first, first + workers, …`` of the rank; their groups lie in a run."""
-        for cut in self._cuts(first, workers):
+        located, groups = self._opened()
+        rows = located.as_written() or located
+        for cut in self._cuts(rows, groups, first, workers):
             names = enumerate(self._columns)
-            item = {name: _values(cut, f"value{i}", name) for i, name in names}
+            item = {name: as_tensor(cut, f"value{i}", name, rows) for i, name in names}
             self._next += workers
             yield {"offsets": torch.tensor(cut.offsets), **item}
 
-    def _cuts(self, first: int, workers: int) -> Iterator[Cut]:
+    def _cuts(self, rows: Source, groups: Groups, first: int, workers: int) -> Iterator[Cut]:
         step, n_groups = self._order["batch_groups"], self._size["n_groups"]
         rank = _run(n_groups, self._rank, self._world_size)
         items = _run(len(self), first % workers, workers)[first // workers :]
         if not items:
             return iter(())
         wanted = rank[items.start * step : items.stop * step]
-        located, groups = self._opened()
         if (groups.n_rollouts, groups.n_groups) != tuple(self._size.values()):
-            raise ValueError(f"{located.name} has changed since the data set was made")
+            raise ValueError(f"{rows.name} has changed since the data set was made")
         epoch = np.random.default_rng([self._order["seed"], int(self._epoch)])
         keys = [located.column(key).alias(f"key{i}") for i, key in enumerate(self._keys)]
         values = [located.column(name).alias(f"value{i}") for i, name in enumerate(self._columns)]
         return whole_groups(
-            located,
+            rows,
             [*keys, *values],
             groups,
             wanted,
@@ -284,16 +282,3 @@ def _run(n: int, part: int, parts: int) -> range:
     size, more = divmod(n, parts)
     start = part * size + min(part, more)
     return range(start, start + size + (part < more))
-
-
-def _values(cut: Cut, column: str, name: str) -> Any:
-    """Return a column of `cut` as a tensor, or as a list if there are no tensors of its type."""
-    values = cut.frame[column]
-    if values.dtype not in TENSORS:
-        return values.to_list()
-    if values.dtype.is_float():
-        values = values.fill_null(np.nan)
-    if values.null_count():
-        row = cut.rows[values.is_null().arg_max()]
-        raise ValueError(f"column {name!r} is null at row {row}; fill it, or cast it to float")
-    return torch.from_numpy(values.to_numpy(writable=True))
