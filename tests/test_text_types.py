@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import gspo_rs as gs
 from gspo_rs import data
 from gspo_rs.files.best import best
+from gspo_rs.files.summary import summarize
 from gspo_rs.report.names import choose
 from gspo_rs.source import KEY, NUMBER, locate
 from text_commands import COMMANDS, LINES, SOUND, put
@@ -160,3 +161,19 @@ def test_numbers_and_texts_of_json_that_nobody_asks_for_are_text(tmp_path):
     assert data.scan(path).collect()["answer"].to_list() == answers
     gs.score(path, tmp_path / "out", by="id")
     assert gs.scan(tmp_path / "out").collect()["answer"].to_list() == answers
+
+
+@pytest.mark.parametrize("kind", MIXED)
+def test_ids_of_several_types_in_a_field_are_refused_with_the_line(tmp_path, kind):
+    rest = ', "n": 1}, "prompt": "p", "completion": "c", "reward": 1}\n'
+    first, second = ('{"id": {"id": ' + value + rest for value in MIXED[kind])
+    path = put(tmp_path, "a.jsonl", first * 3 + second)
+    for read in (data.take_census, summarize, lambda *args, **by: next(data.rollouts(*args, **by))):
+        with pytest.raises(TypeError, match=r"'id\.id' is .* in line 4 of .*a\.jsonl, but"):
+            read(path, by="id.id")
+
+
+def test_a_reward_in_a_field_that_would_be_rounded_is_refused(tmp_path):
+    text = "".join(f'{{"id": 1, "x": {{"r": {r}}}}}\n' for r in ("0.5", "9007199254740993"))
+    with pytest.raises(ValueError, match=r"'x\.r' in line 2 of"):
+        data.take_census(put(tmp_path, "a.jsonl", text), by="id", reward="x.r")

@@ -117,8 +117,8 @@ class Source:
                 )
             if text and len(path) > 1:
                 text.take_field(path[0])
-            elif text and expected in ASKED:
-                text.refuse_mixed(name, ASKED[expected])
+            if text and expected in ASKED:
+                text.refuse_mixed(path, ASKED[expected])
             if not EXPECTED[expected](found):
                 problem = f"column {name!r} of {self.name} is {found}"
                 raise TypeError(f"{problem}; it must be {expected}")

@@ -109,8 +109,8 @@ class TextFiles:
         """Note that a field of a column is wanted: no frame has it as it is written."""
         self._fields.add(name)
 
-    def refuse_mixed(self, name: str, asked: Asked) -> None:
-        """Raise if a column that is there can't be what it is asked to be, naming the line.
+    def refuse_mixed(self, path: Sequence[str], asked: Asked) -> None:
+        """Raise if a column, or a field of it, can't be what it is asked to be, naming the line.
 
         Raises
         ------
@@ -119,9 +119,10 @@ class TextFiles:
         ValueError
             If a file has rows and not this column, or a number has more digits than a float64.
         """
-        if (lacking := self._survey.lacking(name)) is not None:
-            raise ValueError(f"{lacking} has no column {name!r}, which other files have")
-        found = self._found(name)
+        name = ".".join(path)
+        if (lacking := self._survey.lacking(path[0])) is not None:
+            raise ValueError(f"{lacking} has no column {path[0]!r}, which other files have")
+        found = self._found(path)
         if asked == "number":
             refused = [family for family in found if family not in NUMBERS]
             must = "a number or a bool"
@@ -134,7 +135,7 @@ class TextFiles:
                 f"column {name!r} is {refused[0]} in {place}{next(others, '')}; it must be {must}"
             )
         if asked == "number":
-            self._refuse_rounded(name)
+            self._refuse_rounded(path)
 
     def frame(self) -> pl.LazyFrame:
         """Scan the rows."""
@@ -177,19 +178,19 @@ class TextFiles:
                 words[name] = "text" if "text" in asked else "key"
         return words
 
-    def _found(self, name: str) -> dict[str, str]:
+    def _found(self, path: Sequence[str]) -> dict[str, str]:
         """Return the families of the values of a column, each with the place of the first."""
         found: dict[str, str] = {}
-        for kind, path, line in self._survey.kinds(name):
+        for kind, file, line in self._survey.kinds(list(path)):
             for family, kinds in FAMILIES.items():
                 if kind in kinds:
-                    found.setdefault(family, f"line {line} of {path}")
+                    found.setdefault(family, f"line {line} of {file}")
         return found
 
-    def _refuse_rounded(self, name: str) -> None:
-        for kind, path, line in self._survey.kinds(name):
+    def _refuse_rounded(self, path: Sequence[str]) -> None:
+        for kind, file, line in self._survey.kinds(list(path)):
             if kind in ROUNDED:
                 raise ValueError(
-                    f"the number {name!r} in line {line} of {path} has more digits than float64 "
-                    "holds, and rewards that differ would tie; round it"
+                    f"the number {'.'.join(path)!r} in line {line} of {file} has more digits than "
+                    "float64 holds, and rewards that differ would tie; round it"
                 )

@@ -59,9 +59,11 @@ impl PyTextFiles {
         self.0.rows(file)
     }
 
-    /// Each kind of value that a column has, with the file and the line of the first.
-    fn kinds(&self, name: &str) -> Vec<(&'static str, PathBuf, u64)> {
-        let Some(shape) = self.0.column(name) else {
+    /// Each kind of value that a column has, or a field of it, with the place of the first.
+    fn kinds(&self, path: Vec<String>) -> Vec<(&'static str, PathBuf, u64)> {
+        let (mut names, survey) = (path.iter(), &self.0);
+        let column = names.next().and_then(|name| survey.column(name));
+        let Some(shape) = names.fold(column, |shape, name| shape?.field(name)) else {
             return Vec::new();
         };
         let mut found: Vec<_> = Kind::NAMED

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -226,8 +225,8 @@ class GroupDataset(IterableDataset[dict[str, Any]]):
         if (groups.n_rollouts, groups.n_groups) != tuple(self._size.values()):
             raise ValueError(f"{rows.name} has changed since the data set was made")
         epoch = np.random.default_rng([self._order["seed"], int(self._epoch)])
-        keys = [located.column(key).alias(f"key{i}") for i, key in enumerate(self._keys)]
-        values = [located.column(name).alias(f"value{i}") for i, name in enumerate(self._columns)]
+        keys = [rows.column(key).alias(f"key{i}") for i, key in enumerate(self._keys)]
+        values = [rows.column(name).alias(f"value{i}") for i, name in enumerate(self._columns)]
         return whole_groups(
             rows,
             [*keys, *values],
