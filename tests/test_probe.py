@@ -1,5 +1,6 @@
 """The probe: what a model sees is refused, how it rounds is not."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -99,6 +100,14 @@ AHEAD = {
 @pytest.mark.parametrize("sight", AHEAD)
 def test_a_model_that_sees_ahead_is_told_however_far(sight, std):
     assert sees_ahead(attention(AHEAD[sight], std))
+
+
+def test_weak_sight_shows_in_a_run_that_computes_in_less_than_float32():
+    for sight in AHEAD.values():
+        assert sees_ahead(replace(attention(sight), autocast=torch.bfloat16))
+    causal = attention(lambda i, j, a, b: (j <= i) & (a == b))
+    assert not sees_ahead(replace(causal, autocast=torch.bfloat16))
+    assert not mixes_packed(replace(causal, autocast=torch.bfloat16))
 
 
 @pytest.mark.parametrize("window", [1, 16, 400])

@@ -8,6 +8,7 @@ and rounding can tip a router over to another expert, once in a while. So rows a
 went through the model together, and a difference has to show between any two of several.
 """
 
+import contextlib
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -78,7 +79,7 @@ def sees_ahead(policy: Subject) -> bool:
         branches = (0, place + 1), (0, place + 2), (place + 1, place + 2)
         pairs = [pair for pair in branches if (rows[pair[0]] != rows[pair[1]]).any()]
         apart = [_difference(found[one, :cut], found[other, :cut]) for one, other in pairs]
-        if apart and min(apart) > ROUNDING[policy.autocast is not None]:
+        if apart and min(apart) > ROUNDING[not _exact(policy)]:
             return True
     return False
 
@@ -111,7 +112,16 @@ def mixes_packed(policy: Subject) -> bool:
         pack = draw.choice(words, (1, first + size))
         together = _hidden(policy, pack, places)[0, first:]
         apart.append(_difference(_hidden(policy, pack[:, first:])[0], together))
-    return min(apart) > ROUNDING_APART[policy.autocast is not None]
+    return min(apart) > ROUNDING_APART[not _exact(policy)]
+
+
+def _exact(policy: Subject) -> bool:
+    """Return whether the model is tried in float32, where weak sight shows.
+
+    That of its weights, whatever it trains in; flash attention alone has no float32.
+    """
+    attention = str(getattr(policy.model.config, "_attn_implementation", ""))
+    return policy.autocast is None or "flash" not in attention
 
 
 def _words(policy: Subject) -> NDArray[np.int64]:
@@ -127,7 +137,7 @@ def _hidden(
     given = (None if x is None else torch.tensor(x, device=policy.device) for x in (ids, places))
     rows, position_ids = given
     assert rows is not None
-    with policy.computing():
+    with contextlib.nullcontext() if _exact(policy) else policy.computing():
         head = OutputHead.of(policy.model)
         return head_inputs(policy.model, head, rows, None, position_ids)
 
