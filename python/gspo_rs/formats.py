@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from gspo_rs.arrow_files import scan_arrow
+from gspo_rs.hive import within
 from gspo_rs.text_files import TextFiles
 
 __all__ = ["SUFFIXES", "is_text", "rows_of", "rows_of_each", "scan_files", "scanned", "suffix_of"]
@@ -41,9 +42,9 @@ def suffix_of(path: str | Path) -> str:
     return "".join(suffixes[-2:] if packed else suffixes[-1:])
 
 
-def scan_files(files: Sequence[str]) -> pl.LazyFrame:
-    """Scan files of one format."""
-    return scanned(rows_of(files))
+def scan_files(files: Sequence[str], hive: pl.DataFrame | None = None) -> pl.LazyFrame:
+    """Scan files of one format, as `rows_of`."""
+    return scanned(rows_of(files, hive))
 
 
 def scanned(rows: pl.LazyFrame | TextFiles) -> pl.LazyFrame:
@@ -56,13 +57,19 @@ def is_text(path: str) -> bool:
     return _unpacked(suffix_of(path)) in DELIMITERS
 
 
-def rows_of(files: Sequence[str]) -> pl.LazyFrame | TextFiles:
+def rows_of(files: Sequence[str], hive: pl.DataFrame | None = None) -> pl.LazyFrame | TextFiles:
     """Return the rows of files of one format.
+
+    Parameters
+    ----------
+    files : sequence of str
+    hive : DataFrame, optional
+        What the folders say of each file; see `gspo_rs.hive.partitions`.
 
     Raises
     ------
     ValueError
-        If the suffixes differ or are not known.
+        If the suffixes differ or are not known, or a folder hides a column.
     OSError
         If a text file can't be read or a line is wrong, with its number.
     """
@@ -71,19 +78,29 @@ def rows_of(files: Sequence[str]) -> pl.LazyFrame | TextFiles:
         found = ", ".join(sorted(formats.values()))
         raise ValueError(f"files of several formats, {found}; give one at a time")
     (suffix,) = formats.values()
-    if suffix in SCANNERS:
+    if suffix not in SCANNERS:
+        return TextFiles(files, DELIMITERS[_unpacked(suffix)], hive)
+    if hive is None:
         return SCANNERS[suffix](files)
-    return TextFiles(files, DELIMITERS[_unpacked(suffix)])
+    frames = [
+        within(SCANNERS[suffix]([file]), file, hive[number : number + 1])
+        for number, file in enumerate(files)
+    ]
+    return pl.concat(frames)
 
 
-def rows_of_each(files: Sequence[str]) -> list[pl.LazyFrame | TextFiles]:
+def rows_of_each(
+    files: Sequence[str], hive: pl.DataFrame | None = None
+) -> list[pl.LazyFrame | TextFiles]:
     """Return the rows of each file; text files of one format have the same columns and types."""
-    if len({_format(file) for file in files}) > 1:
-        return [rows_of([file]) for file in files]
-    rows = rows_of(files)
-    if isinstance(rows, TextFiles):
+    if len({_format(file) for file in files}) == 1 and is_text(files[0]):
+        rows = rows_of(files, hive)
+        assert isinstance(rows, TextFiles)
         return [rows.only(number) for number in range(len(files))]
-    return [rows_of([file]) for file in files]
+    return [
+        rows_of([file], None if hive is None else hive[number : number + 1])
+        for number, file in enumerate(files)
+    ]
 
 
 def _format(file: str) -> str | None:

@@ -3,30 +3,55 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from gspo_rs.formats import SUFFIXES, suffix_of
 from gspo_rs.saved import saved_files
+from gspo_rs.walks import matching, place, tree
 
-__all__ = ["files_of", "remote", "spelled"]
+__all__ = ["files_of", "names_of", "remote", "spelled"]
+
+_log = logging.getLogger("gspo_rs")
 
 
 def files_of(paths: Sequence[str]) -> list[str]:
     """List the files that paths, globs and folders stand for.
+
+    A file that is found twice, under one name in one folder, is read once, and a warning says so.
 
     Raises
     ------
     FileNotFoundError
         If a file is not there, or no file matches.
     ValueError
-        If no path is given.
+        If no path is given, or a name is no UTF-8.
     """
-    files = [file for path in paths for file in _matches(path)]
+    files: dict[str, str] = {}
+    again: list[tuple[str, str]] = []
+    for file in (file for path in paths for file in _matches(path)):
+        first = files.setdefault(place(file), file)
+        if first is not file:
+            again.append((file, first))
     if not files:
         raise ValueError("the list of files is empty")
-    return files
+    for file in files.values():
+        _refuse_unreadable(file)
+    if again:
+        file, first = again[0]
+        alias = f"{first} twice" if file == first else f"{first} also as {file}"
+        more = f" and {len(again) - 1} more" if len(again) > 1 else ""
+        _log.warning("the files that are given name %s%s; each is read once", alias, more)
+    return list(files.values())
+
+
+def names_of(given: Sequence[str], files: Sequence[str]) -> list[str]:
+    """Return the names of files below the folder that was searched, or that all of them share."""
+    spelt = [spelled(file) for file in files]
+    base = _base(given, spelt)
+    return [os.path.relpath(file, base) for file in spelt]
 
 
 def remote(path: str) -> bool:
@@ -55,9 +80,7 @@ def _matches(path: str) -> list[str]:
         return [path]
     if not glob.has_magic(path):
         raise FileNotFoundError(f"no such file: {path}")
-    # Not `Path.glob`, which takes no absolute pattern.
-    matches = glob.glob(path, recursive=True)  # noqa: PTH207
-    found = sorted(file for file in matches if Path(file).is_file())
+    found = [file for file in matching(path) if Path(file).is_file()]
     if not found:
         raise FileNotFoundError(f"no file matches {path}")
     return found
@@ -65,11 +88,35 @@ def _matches(path: str) -> list[str]:
 
 def _below(folder: Path) -> list[str]:
     """Return the files of known formats below a folder; hidden ones are not looked at."""
-    found = []
-    for file in sorted(folder.rglob("*")):
-        hidden = any(part[0] in "._" for part in file.relative_to(folder).parts)
-        if suffix_of(file) in SUFFIXES and file.is_file() and not hidden:
-            found.append(str(file))
+    found = sorted(
+        path
+        for below in tree(folder, "._")
+        for path in below.iterdir()
+        if path.name[0] not in "._" and suffix_of(path) in SUFFIXES and path.is_file()
+    )
     if not found:
         raise FileNotFoundError(f"no file below {folder} is one of {', '.join(SUFFIXES)}")
-    return found
+    return list(map(str, found))
+
+
+def _base(given: Sequence[str], files: Sequence[str]) -> str:
+    """Return the folder that names start below: that of the glob, or the common one."""
+    if len(given) == 1:
+        path = Path(given[0])
+        if path.is_dir():
+            return spelled(path)
+        if not path.is_file():
+            parts = []
+            for part in path.parts:
+                if glob.has_magic(part):
+                    break
+                parts.append(part)
+            return spelled(Path(*parts))
+    return os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+
+
+def _refuse_unreadable(file: str) -> None:
+    try:
+        file.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the name of the file {file!r} is no UTF-8; rename it") from error

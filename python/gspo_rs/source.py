@@ -15,8 +15,9 @@ import polars as pl
 from gspo_rs.formats import rows_of, scan_files, scanned
 from gspo_rs.frames import frames_of
 from gspo_rs.full_disk import is_full
+from gspo_rs.hive import partitions
 from gspo_rs.named import column_in, path_to, type_in
-from gspo_rs.paths import files_of, remote
+from gspo_rs.paths import files_of, names_of, remote
 from gspo_rs.tables import paths_of, table_of
 from gspo_rs.text_files import Asked, TextFiles
 
@@ -68,12 +69,14 @@ EXPECTED: Mapping[str, Callable[[pl.DataType], bool]] = {
 class Source:
     """Rows that can be read any number of times, in the same order.
 
-    `name` is what errors call them; `files` is empty for a LazyFrame.
+    `name` is what errors call them; `files` is empty for a LazyFrame, `names` has the files as they
+    lie below the folder that was searched.
     """
 
     rows: pl.LazyFrame | TextFiles
     name: str
     files: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def frame(self) -> pl.LazyFrame:
@@ -245,7 +248,8 @@ def locate(source: SourceLike) -> Source:
         Files of one format, told by the suffix: ``.parquet``, ``.jsonl``, ``.ndjson``, ``.csv``,
         ``.tsv`` (these also as ``.gz`` and ``.zst``), ``.arrow``, ``.arrows``, ``.ipc`` or
         ``.feather``; a folder stands for those below it, or for the data set that `datasets` has
-        saved there. The files of a glob or folder are read in the order of their names. Addresses
+        saved there. The files of a glob or folder are read in the order of their names, each once;
+        folders called ``key=value`` name columns (`gspo_rs.hive.partitions`). Addresses
         such as ``s3://`` and ``hf://`` are Parquet, and go to Polars as they are. Or rows in
         memory: see `gspo_rs.tables.table_of`.
 
@@ -274,7 +278,8 @@ def locate(source: SourceLike) -> Source:
         return Source(pl.scan_parquet(given), given[0])
     files = files_of(given)
     name = given[0] if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"
-    return Source(rows_of(files), name, tuple(files))
+    names = names_of(given, files)
+    return Source(rows_of(files, partitions(names)), name, tuple(files), tuple(names))
 
 
 def _inner(found: pl.DataType) -> pl.DataType:

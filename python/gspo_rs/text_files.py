@@ -10,6 +10,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from gspo_rs._core import TextFiles as Survey
+from gspo_rs.hive import refuse_hidden
 
 __all__ = ["Asked", "TextFiles"]
 
@@ -37,6 +38,8 @@ class TextFiles:
         In the order of their rows; ``.gz`` and ``.zst`` are unpacked.
     delimiter : str or None
         What lies between the fields of CSV; None for JSON Lines.
+    hive : DataFrame, optional
+        What the folders say of each file; see `gspo_rs.hive.partitions`.
 
     Raises
     ------
@@ -61,7 +64,9 @@ class TextFiles:
     [('07', 1.0), ('7', 0.5)]
     """
 
-    def __init__(self, files: Sequence[str], delimiter: str | None) -> None:
+    def __init__(
+        self, files: Sequence[str], delimiter: str | None, hive: pl.DataFrame | None = None
+    ) -> None:
         self._survey = Survey(list(files), delimiter=None if delimiter is None else ord(delimiter))
         self._is_json = delimiter is None
         self._numbers = range(len(files))
@@ -69,6 +74,9 @@ class TextFiles:
         self._written: dict[str, str] = {}
         # Columns of which a field is wanted.
         self._fields: set[str] = set()
+        self._hive = hive
+        if hive is not None:
+            refuse_hidden(self._survey_names(), files[0], hive)
 
     @property
     def n_rows(self) -> int:
@@ -119,6 +127,8 @@ class TextFiles:
         ValueError
             If a file has rows and not this column, or a number has more digits than a float64.
         """
+        if self._hive is not None and path[0] in self._hive.columns:
+            return
         name = ".".join(path)
         if (lacking := self._survey.lacking(path[0])) is not None:
             raise ValueError(f"{lacking} has no column {path[0]!r}, which other files have")
@@ -141,6 +151,8 @@ class TextFiles:
         """Scan the rows."""
         asked = self._words()
         schema = pl.DataFrame(self._survey.schema(asked)).schema
+        if self._hive is not None:
+            schema = pl.Schema({**schema, **self._hive.schema})
 
         def rows(
             columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
@@ -158,10 +170,25 @@ class TextFiles:
         return register_io_source(rows, schema=schema, is_pure=True)
 
     def _frames(self, columns: list[str], asked: dict[str, str]) -> Iterator[pl.DataFrame]:
+        ours = () if self._hive is None else self._hive.columns
+        # One of the file at least, because it tells the number of rows.
+        read = [name for name in columns if name not in ours] or self._survey_names()[:1]
         for number in self._numbers:
-            for batches in self._survey.read(number, columns, asked):
-                # Not `select`, to which a name may be a pattern.
-                yield from (pl.DataFrame(batch)[columns] for batch in batches)
+            folders = self._folders(number, columns)
+            for batches in self._survey.read(number, read, asked):
+                for batch in batches:
+                    # Not `select`, to which a name may be a pattern.
+                    yield pl.DataFrame(batch).with_columns(folders)[columns]
+
+    def _folders(self, number: int, columns: list[str]) -> list[pl.Expr]:
+        """Return what the folders say of a file."""
+        if self._hive is None:
+            return []
+        told = [one for one in self._hive if one.name in columns]
+        return [pl.lit(one[number], one.dtype).alias(one.name) for one in told]
+
+    def _survey_names(self) -> list[str]:
+        return pl.DataFrame(self._survey.schema({})).columns
 
     def _copy(self) -> TextFiles:
         one = object.__new__(TextFiles)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from gspo_rs.formats import rows_of_each, suffix_of
-from gspo_rs.paths import files_of, remote, spelled
+from gspo_rs.hive import partitions
+from gspo_rs.paths import files_of, names_of, remote, spelled
 from gspo_rs.source import KEY, NUMBER, Source, SourceLike
 from gspo_rs.tables import paths_of, table_of
 from gspo_rs.text_files import TextFiles
@@ -33,13 +33,15 @@ class Input:
     """One file to be scored, or a whole LazyFrame.
 
     `name` is that of its output, below the target; `path` and `stamp` are None for rows that
-    are in no file of this machine.
+    are in no file of this machine; `hive` has the columns that are no columns of the files but
+    names of folders.
     """
 
     source: Source
     name: str
     path: str | None = None
     stamp: Stamp | None = None
+    hive: pl.DataFrame | None = None
 
     @property
     def place(self) -> str | None:
@@ -84,9 +86,10 @@ def inputs_of(source: SourceLike, target: Path) -> list[Input]:
     if any(map(remote, given)):
         return [_remote(path, number) for number, path in enumerate(given)]
     files = [spelled(file) for file in files_of(given)]
-    base = _base(given, files)
-    each = zip(files, rows_of_each(files), strict=True)
-    found = [_local(file, base, rows) for file, rows in each]
+    names = names_of(given, files)
+    hive = partitions(names)
+    each = zip(files, names, rows_of_each(files, hive), strict=True)
+    found = [_local(file, name, rows, hive) for file, name, rows in each]
     _refuse_clashes(found, Path(os.path.realpath(target)))
     return found
 
@@ -103,13 +106,11 @@ def unchanged(given: Input) -> None:
         raise ValueError(f"{given.path} changed while it was scored; start again")
 
 
-def _local(file: str, base: str, rows: pl.LazyFrame | TextFiles) -> Input:
-    relative = os.path.relpath(file, base)
-    hive = any("=" in part for part in Path(relative).parent.parts)
-    if hive and suffix_of(file) == ".parquet":
-        rows = pl.scan_parquet(file, glob=False, hive_partitioning=True)
-    name = relative[: -len(suffix_of(file))] + ".parquet"
-    return Input(Source(rows, file, (file,)), name, file, _stamp(file))
+def _local(
+    file: str, name: str, rows: pl.LazyFrame | TextFiles, hive: pl.DataFrame | None
+) -> Input:
+    output = name[: -len(suffix_of(file))] + ".parquet"
+    return Input(Source(rows, file, (file,)), output, file, _stamp(file), hive)
 
 
 def _remote(path: str, number: int) -> Input:
@@ -119,22 +120,6 @@ def _remote(path: str, number: int) -> Input:
 def _stamp(file: str) -> Stamp:
     found = Path(file).stat()
     return Stamp(found.st_size, found.st_mtime_ns)
-
-
-def _base(given: list[str], files: list[str]) -> str:
-    """Return the folder that output names start below: that of the glob, or the common one."""
-    if len(given) == 1:
-        path = Path(given[0])
-        if path.is_dir():
-            return spelled(path)
-        if not path.is_file():
-            parts = []
-            for part in path.parts:
-                if glob.has_magic(part):
-                    break
-                parts.append(part)
-            return spelled(Path(*parts))
-    return os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
 
 
 def _refuse_clashes(found: list[Input], target: Path) -> None:

@@ -11,6 +11,7 @@ from gspo_rs.columns import free_name
 from gspo_rs.files.manifest import InputEntry, Manifest, OutputEntry, load
 from gspo_rs.files.options import COLUMNS
 from gspo_rs.formats import is_text, rows_of_each, scan_files, scanned
+from gspo_rs.hive import partitions
 from gspo_rs.paths import remote
 
 __all__ = ["scan"]
@@ -51,19 +52,20 @@ def scan(target: str | Path) -> pl.LazyFrame:
         if not (folder / entry.name).is_file():
             raise FileNotFoundError(f"{folder / entry.name} is missing")
     if manifest.options["layout"] == "wide":
-        return pl.concat([_scored(folder, entry) for entry in manifest.outputs])
+        files = [str(folder / entry.name) for entry in manifest.outputs]
+        return scan_files(files, _hive(manifest))
     return _joined(folder, manifest)
 
 
-def _scored(folder: Path, entry: OutputEntry) -> pl.LazyFrame:
-    hive = any("=" in part for part in Path(entry.name).parent.parts)
-    return pl.scan_parquet(folder / entry.name, glob=False, hive_partitioning=hive)
+def _hive(manifest: Manifest) -> pl.DataFrame | None:
+    """Return what the folders of the files say: outputs lie below folders of the same names."""
+    return partitions([entry.name for entry in manifest.outputs])
 
 
 def _joined(folder: Path, manifest: Manifest) -> pl.LazyFrame:
     """Put all rows beside all scores: file by file, Polars would take quadratic time."""
     pairs = list(zip(manifest.inputs, manifest.outputs, strict=True))
-    rows = pl.concat(_sources(folder, pairs))
+    rows = pl.concat(_sources(folder, pairs, _hive(manifest)))
     files = [folder / entry.name for _, entry in pairs]
     scores = [pl.scan_parquet(file, glob=False, hive_partitioning=False) for file in files]
     if manifest.options["keep"] == "all":
@@ -80,23 +82,28 @@ def _joined(folder: Path, manifest: Manifest) -> pl.LazyFrame:
     return chosen.drop(number)
 
 
-def _sources(folder: Path, pairs: list[tuple[InputEntry, OutputEntry]]) -> list[pl.LazyFrame]:
+def _sources(
+    folder: Path, pairs: list[tuple[InputEntry, OutputEntry]], hive: pl.DataFrame | None
+) -> list[pl.LazyFrame]:
     """Scan what was scored; text files have the types that they have together."""
     paths = [given.path for given, _ in pairs if given.path and is_text(given.path)]
     if len(paths) < len(pairs):
-        return [_source(folder, given, hive="=" in entry.name) for given, entry in pairs]
+        return [
+            _source(folder, given, hive if hive is None else hive[number : number + 1])
+            for number, (given, _) in enumerate(pairs)
+        ]
     for path, (given, _) in zip(paths, pairs, strict=True):
         _refuse_change(path, given)
-    return [scanned(rows) for rows in rows_of_each(paths)]
+    return [scanned(rows) for rows in rows_of_each(paths, hive)]
 
 
-def _source(folder: Path, given: InputEntry, *, hive: bool) -> pl.LazyFrame:
+def _source(folder: Path, given: InputEntry, hive: pl.DataFrame | None) -> pl.LazyFrame:
     if given.path is None:
         raise ValueError(
             f"{folder} has the scores of rows that are in no file here; join its files to them "
             'with pl.concat([rows, pl.scan_parquet(…)], how="horizontal")'
         )
-    frame = _found(given.path, given, hive=hive)
+    frame = _found(given.path, given, hive)
     rows = int(frame.select(pl.len()).collect().item()) if _countable(given.path) else given.rows
     if rows != given.rows:
         raise ValueError(f"{given.path} has {rows} rows, {given.rows} were scored; score it again")
@@ -108,13 +115,11 @@ def _countable(path: str) -> bool:
     return remote(path) or Path(path).suffix.lower() == ".parquet"
 
 
-def _found(path: str, given: InputEntry, *, hive: bool) -> pl.LazyFrame:
+def _found(path: str, given: InputEntry, hive: pl.DataFrame | None) -> pl.LazyFrame:
     if remote(path):
         return pl.scan_parquet(path)
     _refuse_change(path, given)
-    if Path(path).suffix.lower() != ".parquet":
-        return scan_files([path])
-    return pl.scan_parquet(path, glob=False, hive_partitioning=hive)
+    return scan_files([path], hive)
 
 
 def _refuse_change(path: str, given: InputEntry) -> None:

@@ -21,6 +21,7 @@ from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.output import Written, writing
 from gspo_rs.files.target import refuse_taken
 from gspo_rs.formats import scan_files
+from gspo_rs.hive import partitions
 from gspo_rs.paths import spelled
 from gspo_rs.source import Source, SourceLike, locate
 
@@ -59,11 +60,14 @@ class Selection:
         Rows of all of them.
     rows : ndarray of int64, shape (m,)
         The chosen ones, rising, counted over the files from 0.
+    names : tuple of str
+        The files as they lie below the folder that was searched, whose folders may name columns.
     """
 
     files: tuple[SourceFile, ...]
     n_rows: int
     rows: NDArray[np.int64]
+    names: tuple[str, ...] = ()
 
 
 def select(
@@ -170,6 +174,7 @@ def write_selection(
         "version": VERSION,
         "n_rows": n_rows,
         "files": [vars(_described(Path(file))) for file in located.files],
+        "names": list(located.names),
     }
     with atomic.file(path, overwrite=overwrite) as partial:
         frame = pl.DataFrame({"row": chosen})
@@ -196,7 +201,8 @@ def read_selection(path: str | Path) -> Selection:
     if record["version"] > VERSION:
         raise ValueError(f"{path} is of version {record['version']}; this reads up to {VERSION}")
     files = tuple(SourceFile(**file) for file in record["files"])
-    return Selection(files, record["n_rows"], rows["row"].to_numpy())
+    names = tuple(record.get("names", ()))
+    return Selection(files, record["n_rows"], rows["row"].to_numpy(), names)
 
 
 def is_selection(path: str | Path) -> bool:
@@ -234,14 +240,15 @@ def apply(selection: Selection, source: SourceLike | None = None) -> pl.LazyFram
     OSError
         If a file can't be read.
     """
-    given = [file.path for file in selection.files] if source is None else locate(source).files
+    located = None if source is None else locate(source)
+    given = located.files if located else [file.path for file in selection.files]
     if len(given) != len(selection.files):
         raise ValueError(f"the selection is of {len(selection.files)} files, not {len(given)}")
     for file, expected in zip(given, selection.files, strict=True):
         _refuse_change(Path(file), expected)
     mask = np.zeros(selection.n_rows, dtype=np.bool_)
     mask[selection.rows] = True
-    frame = scan_files(list(given))
+    frame = located.frame if located else scan_files(given, partitions(selection.names))
     row = free_name(frame.collect_schema(), "row")
     chosen = pl.col(row).map_batches(
         lambda rows: pl.Series(mask[rows.to_numpy()]), pl.Boolean, is_elementwise=True

@@ -17,6 +17,7 @@ from gspo_rs.files.narrow import Read, narrow_columns
 from gspo_rs.files.options import COLUMNS, Options
 from gspo_rs.files.output import refuse_unwritable, writing
 from gspo_rs.files.progress import Progress
+from gspo_rs.hive import without
 from gspo_rs.source import next_window
 
 __all__ = ["copied", "wide_frames", "write_narrow", "write_read", "write_wide"]
@@ -198,7 +199,7 @@ def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: S
     frame = _with_scores(given.source.frame.with_row_index(number), found, options)
     try:
         with given.reading():
-            frame.drop(number).sink_parquet(
+            without(frame.drop(number), given.hive).sink_parquet(
                 target, compression="zstd", row_group_size=ROW_GROUP, maintain_order=True
             )
     except OSError:
