@@ -204,3 +204,22 @@ def test_the_device_of_nothing_stays(source):
     with pytest.raises(OSError, match="neither a file nor a folder"):
         report(source / "a.parquet", "/dev/null", by="id", overwrite=True)
     assert Path("/dev/null").stat().st_rdev == kind.st_rdev
+
+
+FRAMES = ("best", "pairs", "lists", "verl", "report")
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_file_that_a_lazyframe_reads_is_not_replaced(source, name):
+    given = source / "a.parquet"
+    before = given.read_bytes()
+    query = pl.scan_parquet(given).filter(pl.col("reward") >= 0)
+    for frame in (query, pl.concat([pl.scan_parquet(source / "b.parquet"), query])):
+        with pytest.raises(ValueError, match="is one of the files to read"):
+            FUNCTIONS[name](frame, given, overwrite=True)
+    with pytest.raises(ValueError, match=r"may be one of the files that the LazyFrame reads; give"):
+        FUNCTIONS[name](pl.scan_parquet(f"{source}/[ab].parquet"), given, overwrite=True)
+    assert given.read_bytes() == before
+    FUNCTIONS[name](query, source / "b.parquet", overwrite=True)
+    FUNCTIONS[name](FRAME, source / "b.parquet", overwrite=True)
+    assert (source / "b.parquet").read_bytes() != before

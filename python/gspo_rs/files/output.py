@@ -73,7 +73,7 @@ def checked_target(target: str | Path, source: Source, *, overwrite: bool) -> Pa
     if path.suffix.lower() not in FORMATS:
         known = ", ".join(FORMATS)
         raise ValueError(f"cannot tell the format of {str(path)!r} by its suffix; known: {known}")
-    refuse_taken(path, source.files, overwrite=overwrite)
+    refuse_taken(path, source, overwrite=overwrite)
     return path
 
 

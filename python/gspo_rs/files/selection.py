@@ -269,7 +269,7 @@ def _check_target(path: Path, source: Source, *, overwrite: bool) -> None:
         raise ValueError(f"a selection file is Parquet; call it {path.with_suffix('.parquet')}")
     if not source.files:
         raise ValueError(f"{source.name} is no file; rows can be chosen only from files")
-    refuse_taken(path, source.files, overwrite=overwrite)
+    refuse_taken(path, source, overwrite=overwrite)
 
 
 def _described(path: Path) -> SourceFile:

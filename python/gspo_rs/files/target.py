@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
 from pathlib import Path
 
 from gspo_rs.atomic import refuse_unreplaceable, resolved
+from gspo_rs.paths import remote
+from gspo_rs.source import Source
 
 __all__ = ["refuse_taken"]
 
 
-def refuse_taken(target: Path, files: Iterable[str], *, overwrite: bool) -> None:
-    """Raise if `target` is one of `files`, which are read, or is there and may not be replaced.
+# How Polars shows what a query reads; of several files, the first.
+_SCAN = re.compile(r"SCAN \[(.+?)(, \.\.\. \d+ other sources?)?\]$", re.MULTILINE)
+
+
+def refuse_taken(target: Path, source: Source, *, overwrite: bool) -> None:
+    """Raise if `target` is a file that `source` reads, or is there and may not be replaced.
 
     A file is told by its inode, so that links, hard links and other spellings of its path are
     it, too.
@@ -20,15 +26,15 @@ def refuse_taken(target: Path, files: Iterable[str], *, overwrite: bool) -> None
     Raises
     ------
     ValueError
-        If it is one of the files to read.
+        If it is one of the files to read, or may be one that a LazyFrame reads.
     OSError
         If it is there without `overwrite`, or could not be replaced.
     """
     place = resolved(target)
     if place.exists():
         found = place.stat()
-        for file in files:
-            if os.path.samestat(found, Path(file).stat()):
+        for file in source.files or _scanned(source, target):
+            if not remote(file) and os.path.samestat(found, Path(file).stat()):
                 raise ValueError(f"{target} is one of the files to read; write to another one")
     refuse_unreplaceable(place)
     if place.exists() and not overwrite:
@@ -36,3 +42,15 @@ def refuse_taken(target: Path, files: Iterable[str], *, overwrite: bool) -> None
             f"{target} is there already; name another file, or replace it with --overwrite "
             "(overwrite=True); a glob in a command needs quotes"
         )
+
+
+def _scanned(source: Source, target: Path) -> list[str]:
+    """List the files that a LazyFrame reads, as its plan shows them."""
+    files = []
+    for file, others in _SCAN.findall(source.frame.explain(optimized=False)):
+        # A glob that Polars has not looked at yet stands for itself.
+        if others or not (remote(file) or Path(file).is_file()):
+            problem = f"{target} may be one of the files that {source.name} reads"
+            raise ValueError(f"{problem}; give it the paths of the files, or write to another name")
+        files.append(file)
+    return files

@@ -141,7 +141,7 @@ def _check_target(path: Path, source: Source, *, overwrite: bool) -> None:
         raise NotADirectoryError(f"{path.parent} is no folder; make it first")
     if path.exists() and any(path.samefile(file) for file in source.files):
         raise ValueError(f"{path} is a file of the source; write the report elsewhere")
-    refuse_taken(path, source.files, overwrite=overwrite)
+    refuse_taken(path, source, overwrite=overwrite)
 
 
 def _texts(source: Source, names: Names, narrow: Narrow, found: GroupStats) -> Texts:
