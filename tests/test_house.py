@@ -37,7 +37,8 @@ LAYERS = [
     ("effects", "frame border spelling wording sampler decoding sampling rewards conformance"),
     (
         "training",
-        "presets rules config keys runfile activations probe policy optimizer logged tokens "
+        "presets rules config keys runfile activations probe pretrained policy optimizer logged "
+        "tokens "
         "minibatch lesson objective step checkpoint metrics agreement "
         "display harvest rounds evaluate run train",
     ),

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-import textwrap
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gspo_rs.activations import recompute_activations
 from gspo_rs.batch import Batch, Shape
@@ -20,11 +19,18 @@ from gspo_rs.compiled import compile_layers
 from gspo_rs.config import Config
 from gspo_rs.logprobs import model_logprobs, model_one_pass
 from gspo_rs.one_pass import Loss
+from gspo_rs.pretrained import (
+    PolicyError,
+    Pretrained,
+    adapter_of,
+    load_pretrained,
+    with_adapter,
+)
 from gspo_rs.probe import mixes_packed, sees_ahead
 
+__all__ = ["Policy", "PolicyError", "freeze", "load", "starting"]
 
-class PolicyError(ValueError):
-    """A model that cannot be trained here; the message names it and the reason."""
+_log = logging.getLogger("gspo_rs")
 
 
 @dataclass(frozen=True)
@@ -131,10 +137,11 @@ def load(config: Config, resumed: Path | None = None) -> Policy:
     """
     device = _device(config.device)
     whole = config.lora_r == 0 and resumed is not None
-    model, tokenizer = _load(str(resumed) if whole else config.model, config.attn_implementation)
+    found = load_pretrained(str(resumed) if whole else config.model, config.attn_implementation)
+    model = _merged(found, config)
     policy = Policy(
         model=model.to(device).eval(),
-        tokenizer=tokenizer,
+        tokenizer=found.tokenizer,
         device=device,
         autocast=_autocast(config.dtype, device),
         shape="padded",
@@ -147,7 +154,8 @@ def load(config: Config, resumed: Path | None = None) -> Policy:
         raise PolicyError(f"model {config.model!r}: {error}") from error
     if ahead:
         raise PolicyError(f"model {config.model!r} is not causal: its tokens see those that follow")
-    model = policy.model if config.lora_r == 0 else _adapted(policy.model, config, resumed)
+    if config.lora_r > 0:
+        model = _adapted(dataclasses.replace(found, model=policy.model), config, resumed)
     if config.gradient_checkpointing:
         recompute_activations(model)
     if config.torch_compile:
@@ -157,7 +165,7 @@ def load(config: Config, resumed: Path | None = None) -> Policy:
 
 @contextmanager
 def starting(policy: Policy, config: Config, frozen: Policy | None) -> Iterator[Policy]:
-    """Give the starting policy: the adapters turned off, or the frozen copy.
+    """Give the starting policy: the frozen copy, or the adapters turned off.
 
     Parameters
     ----------
@@ -173,12 +181,12 @@ def starting(policy: Policy, config: Config, frozen: Policy | None) -> Iterator[
     Policy
         To be used without gradient.
     """
-    if config.lora_r > 0:
+    if frozen is not None:
+        yield frozen
+    else:
+        assert config.lora_r > 0
         with policy.model.disable_adapter():
             yield policy
-    else:
-        assert frozen is not None
-        yield frozen
 
 
 def freeze(config: Config) -> Policy | None:
@@ -194,44 +202,11 @@ def freeze(config: Config) -> Policy | None:
     Policy or None
         Whose weights take no gradient.
     """
-    if config.lora_r > 0:
+    if config.lora_r > 0 and adapter_of(config.model) is None:
         return None
     policy = load(config)
     policy.model.requires_grad_(False)
     return policy
-
-
-def _load(name: str, attention: str | None) -> tuple[Any, Any]:
-    options = {} if attention is None else {"attn_implementation": attention}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            name,
-            dtype=torch.float32,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **options,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise PolicyError(f"model {name!r}: {_reason(error)}") from error
-    model, found = loaded
-    if found["missing_keys"]:
-        missing = ", ".join(sorted(found["missing_keys"])[:3])
-        raise PolicyError(f"model {name!r} has no weights for {missing}; is it a causal LM?")
-    known = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > known:
-        raise PolicyError(f"model {name!r} knows {known} tokens, its tokenizer {len(tokenizer)}")
-    return model, tokenizer
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    if "trust_remote_code" in text:
-        return "it needs code from its repository, which gspo_rs does not run"
-    if "AutoModelForCausalLM" in text:
-        return "no causal language-model head: " + text.split("\n", 1)[0]
-    # A first line that ends in a colon says nothing without those that follow.
-    return textwrap.shorten(text, 300) if ":\n" in text else text.strip().split("\n", 1)[0]
 
 
 def _device(name: str) -> torch.device:
@@ -253,9 +228,25 @@ def _autocast(dtype: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if dtype == "bfloat16" else None
 
 
-def _adapted(model: Any, config: Config, resumed: Path | None) -> Any:
-    if resumed is not None:
-        return PeftModel.from_pretrained(model, str(resumed), is_trainable=True).eval()
+def _merged(found: Pretrained, config: Config) -> Any:
+    """Return the model whose weights are trained, or get adapters."""
+    if found.adapter is None or config.lora_r > 0:
+        return found.model
+    _log.info("the adapter %s is merged into its base; all weights are trained", config.model)
+    return with_adapter(found.model, config.model).merge_and_unload().requires_grad_(True)
+
+
+def _adapted(found: Pretrained, config: Config, resumed: Path | None) -> Any:
+    """Return a model with the adapter that is trained: a checkpoint's, the model's own, or anew."""
+    model, own = found.model, found.adapter
+    if own is not None and (own.r, own.lora_alpha) != (config.lora_r, config.lora_alpha):
+        raise PolicyError(
+            f"model {config.model!r} is an adapter with lora_r = {own.r} and lora_alpha ="
+            f" {own.lora_alpha}, the run has lora_r = {config.lora_r} and lora_alpha ="
+            f" {config.lora_alpha}; give its own to train it further, or lora_r = 0 to merge it"
+        )
+    if resumed is not None or own is not None:
+        return with_adapter(model, str(resumed or config.model))
     targets = config.lora_target_modules
     adapter = LoraConfig(
         r=config.lora_r,
