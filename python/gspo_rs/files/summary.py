@@ -121,6 +121,7 @@ def summarize(
 
     Examples
     --------
+    >>> import polars as pl
     >>> frame = pl.DataFrame({"id": ["a", "a", "b", "b"], "reward": [0.0, 1.0, 1.0, 1.0]})
     >>> (whole,) = summarize(frame, by="id")
     >>> whole.groups, whole.informative, whole.pass_at_k
