@@ -10,9 +10,10 @@ import polars as pl
 
 from gspo_rs.columns import as_names
 from gspo_rs.composed import preferring
+from gspo_rs.expressions import rewards_of
 from gspo_rs.groups import Groups
 from gspo_rs.rollouts import summed
-from gspo_rs.row_columns import Floats
+from gspo_rs.row_columns import Floats, as_rewards
 from gspo_rs.source import KEY, NUMBER, Source, SourceLike, locate
 from gspo_rs.statistics import informative
 
@@ -119,9 +120,7 @@ def take_census(
     """
     located, names = locate(source), as_names(reward, "reward")
     located.check([(name, NUMBER) for name in names[1:]])
-    narrow = read_narrow(
-        located, by, names[0], [located.column(n).cast(pl.Float64) for n in names[1:]]
-    )
+    narrow = read_narrow(located, by, names[0], [located.column(n) for n in names[1:]])
     others = zip(names[1:], narrow.beside, strict=True)
     rewards = {names[0]: narrow.rewards} | {n: _finite(c, n, located) for n, c in others}
     total = summed(rewards, reward_weights)["reward"]
@@ -146,7 +145,7 @@ def read_narrow(
     source.check([*((key, KEY) for key in keys), (reward, NUMBER)])
     ids = [source.column(key).alias(f"key{i}") for i, key in enumerate(keys)]
     others = [expression.alias(f"beside{i}") for i, expression in enumerate(beside)]
-    frame = source.collect([*ids, source.column(reward).cast(pl.Float64).alias("reward"), *others])
+    frame = source.collect([*ids, source.column(reward).alias("reward"), *others])
     if frame.is_empty():
         raise ValueError(f"{source.name} has no rows")
     for i, key in enumerate(keys):
@@ -158,9 +157,13 @@ def read_narrow(
 
 
 def _finite(rewards: pl.Series, name: str, source: Source) -> Floats:
-    found = rewards.fill_null(np.nan)
-    _refuse(found.is_infinite(), source, f"the reward {name!r} is infinite")
-    return found.to_numpy()
+    try:
+        decimals = rewards.dtype.is_decimal()
+        found = as_rewards(rewards.to_list()) if decimals else rewards_of(rewards.alias(name))
+    except TypeError as error:
+        raise TypeError(f"{source.name}, column {name!r}: {error}") from error
+    _refuse(pl.Series(np.isinf(found)), source, f"the reward {name!r} is infinite")
+    return found
 
 
 def _refuse(wrong: pl.Series, source: Source, problem: str) -> None:

@@ -106,10 +106,8 @@ def rewards_of(series: pl.Series) -> Floats:
         return as_rewards(series.fill_null(np.nan).to_numpy())
     if not (dtype.is_integer() or dtype == pl.Boolean):
         raise TypeError(f"the rewards {series.name!r} are {dtype}; use integers, floats or bools")
-    if not series.null_count():
-        return as_rewards(series.to_numpy())
-    rewards = as_rewards(series.fill_null(False if dtype == pl.Boolean else 0).to_numpy())
-    return np.where(series.is_null().to_numpy(), np.nan, rewards)
+    # Each as the number that it is, where NumPy has no such integers.
+    return as_rewards(series.to_list() if dtype in (pl.Int128, pl.UInt128) else series)
 
 
 def narrow(by: By, reward: str | pl.Expr) -> list[pl.Expr]:

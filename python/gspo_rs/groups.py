@@ -156,14 +156,25 @@ def _frozen(array: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _cut(ids: Any, *, drop_null: bool) -> _core.Groups:
+    ids = _narrowed(ids)
+    if isinstance(ids, np.ma.MaskedArray):
+        if ids.ndim == 1 and np.ma.getmaskarray(ids).any():
+            # Any number of the same id stands for it; None for one that is masked.
+            _, codes = np.unique(ids.data, return_inverse=True)
+            ids = np.ma.MaskedArray(codes, np.ma.getmaskarray(ids)).tolist()
+        else:
+            ids = ids.data
     if hasattr(ids, "__arrow_c_stream__") or hasattr(ids, "__arrow_c_array__"):
-        return _core.Groups.from_arrow(ids, drop_null)
+        try:
+            return _core.Groups.from_arrow(ids, drop_null)
+        except (OverflowError, UnicodeEncodeError):  # of objects in pandas
+            return _from_list(ids.tolist(), drop_null=drop_null)
     if not isinstance(ids, np.ndarray):
         # A list is read as it is: NumPy would turn ["1", 1] into equal ids without a word.
         is_list = isinstance(ids, Sequence) and not isinstance(ids, str | bytes)
         ids = list(ids) if is_list else np.asarray(ids)
         if is_list:
-            return _core.Groups.from_list(ids, drop_null)
+            return _from_list(ids, drop_null=drop_null)
     if ids.ndim != 1:
         raise ValueError(f"ids have shape {ids.shape}; pass one id per row, shape (n,)")
     return _cut_array(ids, drop_null=drop_null)
@@ -183,11 +194,45 @@ def _cut_array(ids: NDArray[Any], *, drop_null: bool) -> _core.Groups:
             [None if i is None else int(i) for i in _or_none(ids)], drop_null
         )
     if kind in "OT":
-        return _core.Groups.from_list(ids.tolist(), drop_null)
+        return _from_list(ids.tolist(), drop_null=drop_null)
     raise TypeError(
         f"group ids of type {ids.dtype} cannot be compared exactly; "
         "cast them to integers or strings"
     )
+
+
+def _from_list(ids: list[Any], *, drop_null: bool) -> _core.Groups:
+    """Cut a list; integers beyond 64 bits and halves of characters as bytes that tell them."""
+    try:
+        return _core.Groups.from_list(ids, drop_null)
+    except TypeError:
+        words = [None if type(i).__name__ == "NAType" else i for i in ids]  # that of pandas
+        if sum(i is None for i in words) == sum(i is None for i in ids):
+            raise
+        return _from_list(words, drop_null=drop_null)
+    except OverflowError:
+        words = [i if i is None or isinstance(i, bool) else _word(i) for i in ids]
+    except UnicodeEncodeError:
+        words = [i.encode("utf-8", "surrogatepass") if isinstance(i, str) else i for i in ids]
+    return _core.Groups.from_list(words, drop_null)
+
+
+def _word(i: Any) -> Any:
+    """Return an integer in decimal digits, as bytes, which no other id of the list is equal to."""
+    return str(int(i)).encode() if isinstance(i, int | np.integer) else i
+
+
+def _narrowed(ids: Any) -> Any:
+    """Return columns of Polars without integers of 128 bits, which Arrow lacks: as text."""
+    wide = ("Int128", "UInt128")
+    if str(getattr(ids, "dtype", "")) in wide:
+        import polars as pl
+
+        return ids.cast(pl.String)
+    types = getattr(ids, "dtypes", None)
+    if isinstance(types, list) and any(str(found) in wide for found in types):
+        return ids.with_columns(_narrowed(column) for column in ids.iter_columns())
+    return ids
 
 
 def _or_none(times: NDArray[Any]) -> list[np.int64 | None]:

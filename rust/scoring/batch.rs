@@ -1,5 +1,7 @@
 //! One batch of ids and rewards, checked at the door.
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch};
@@ -7,6 +9,7 @@ use arrow_cast::cast;
 use arrow_schema::{DataType, Schema};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::decimals;
 use super::scores::Settings;
 use crate::stream::StreamError;
 use crate::stream::keys::{Keys, key_columns};
@@ -44,7 +47,11 @@ impl Rows {
             });
         }
         let column = batch.column(reward);
-        let rewards = cast(column, &DataType::Float64).map_err(source)?;
+        let rewards = decimals::floats(column, settings, first_row)?;
+        let rewards = match rewards {
+            Some(rewards) => Arc::new(rewards),
+            None => cast(column, &DataType::Float64).map_err(source)?,
+        };
         let rewards = rewards.as_primitive::<Float64Type>();
         let filled = rewards.iter().map(|reward| match reward {
             Some(reward) if !reward.is_nan() => reward,

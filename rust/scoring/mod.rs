@@ -6,6 +6,7 @@ mod batch;
 mod border;
 mod cells;
 mod chunk;
+mod decimals;
 mod dictionary;
 mod disk;
 mod hybrid;

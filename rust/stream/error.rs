@@ -47,6 +47,15 @@ pub enum StreamError {
         /// The reward.
         value: f64,
     },
+    /// A decimal of which another one may have the same float.
+    LongReward {
+        /// The reward column.
+        name: String,
+        /// The row.
+        row: usize,
+        /// The float nearest to it.
+        value: f64,
+    },
     /// More groups, or longer keys, than 32 bits can number.
     TooManyGroups,
     /// A partition of the keys that does not fit the memory.
@@ -88,6 +97,11 @@ impl fmt::Display for StreamError {
                 f,
                 "the reward {name:?} is {value} at row {row}; {}",
                 remedy(*value)
+            ),
+            Self::LongReward { name, row, value } => write!(
+                f,
+                "the reward {name:?} at row {row}, about {value}, has more than 15 digits; float64 \
+                 would round it"
             ),
             Self::TooManyGroups => write!(f, "more groups than 32 bits can number"),
             Self::LittleMemory { needed } => write!(

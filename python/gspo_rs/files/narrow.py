@@ -19,6 +19,7 @@ from gspo_rs.files.progress import Progress
 from gspo_rs.frames import frames_of
 from gspo_rs.groups import Groups
 from gspo_rs.row_columns import Floats, rows
+from gspo_rs.source import Source
 
 __all__ = [
     "Read",
@@ -142,9 +143,15 @@ def narrow_frames(given: Input, options: Options) -> Iterator[pl.DataFrame]:
 
 def narrow_columns(given: Input, options: Options) -> list[pl.Expr]:
     """Return the key columns and the reward, named as `Scores` takes them."""
-    column = given.source.column
-    keys = [column(key).alias(f"key{i}") for i, key in enumerate(options.by)]
-    return [*keys, column(options.reward).alias("reward")]
+    source = given.source
+    keys = [_held(source, key, pl.String()).alias(f"key{i}") for i, key in enumerate(options.by)]
+    return [*keys, _held(source, options.reward, pl.Int64()).alias("reward")]
+
+
+def _held(source: Source, name: str, instead: pl.DataType) -> pl.Expr:
+    """Return a column; integers of 128 bits, which Arrow lacks, as another type that holds them."""
+    wide = source.type_of(name) in (pl.Int128, pl.UInt128)
+    return source.column(name).cast(instead) if wide else source.column(name)
 
 
 def compute(scores: Scores, options: Options, progress: Progress | None = None) -> Tally:
