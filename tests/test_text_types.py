@@ -4,7 +4,7 @@ import json
 
 import polars as pl
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import gspo_rs as gs
@@ -67,6 +67,8 @@ def test_a_reward_that_is_none_or_would_be_rounded_is_refused(
 
 @given(st.integers(0, 40), st.floats(-1e300, 1e300))
 @example(0, 2.0**-24)
+@example(22, 1e-06)
+@settings(max_examples=300)
 def test_what_a_float_is_written_as_is_never_refused(tmp_path_factory, digits, value):
     folder = tmp_path_factory.mktemp("floats")
     texts = [repr(value), f"{value:.{digits}e}", f"{value:.17g}"]

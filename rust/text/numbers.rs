@@ -81,20 +81,22 @@ fn exact(text: &str) -> bool {
     let Some(value) = text.parse().ok().filter(|value: &f64| value.is_finite()) else {
         return false;
     };
-    let n_digits = digits.len();
-    let written = |more| format!("{:.*e}", n_digits - 1 + more, value.abs());
-    if digits_of(&written(0)).eq(digits.iter().copied()) {
+    let written = |n_digits: usize| format!("{:.*e}", n_digits - 1, value.abs());
+    // A float just below a power of ten is rounded to it, and has a digit less there.
+    let below = written(digits.len()).starts_with('9') && digits[0] == b'1';
+    let n_digits = digits.len() - usize::from(below);
+    if digits_of(&written(n_digits)).eq(digits[..n_digits].iter().copied()) {
         return true;
     }
-    // Shortest forms round up there, where the standard library rounds to even.
-    let long: Vec<u8> = digits_of(&written(BEHIND)).collect();
+    // Half way, some round to even as the standard library does, some up and some down.
+    let long: Vec<u8> = digits_of(&written(n_digits + BEHIND)).collect();
     let (head, tail) = long.split_at(n_digits.min(long.len()));
     let half = tail
         .split_first()
         .is_some_and(|(first, rest)| *first == b'5' && rest.iter().all(|&digit| digit == b'0'));
     half && number(head)
         .zip(number(&digits))
-        .is_some_and(|(below, given)| given == below + 1)
+        .is_some_and(|(down, given)| given == down || given == down + 1)
 }
 
 /// The digits of a number from the first that is not 0, without its exponent.
@@ -118,6 +120,11 @@ mod tests {
             "0.1",
             "0.30000000000000004",
             "0.1000000000000000056",
+            "5.960464477539063e-08",
+            "5.960464477539062e-08",
+            "1125899906842624.7",
+            "1125899906842624.8",
+            "0.0000010000000000000000",
             "1e-300",
             "NaN",
         ] {
@@ -125,6 +132,7 @@ mod tests {
         }
         for text in [
             "0.10000000000000000001",
+            "1.0000000000000000e-01",
             "9007199254740993.0",
             "1.23456789012345678",
         ] {
