@@ -135,3 +135,19 @@ def test_only_the_folders_of_a_column_are_counted(tmp_path):
     frame = locate(source).frame
     assert frame.select(pl.len()).collect().item() == 4
     assert frame.select("id").collect()["id"].to_list() == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("below", ["/", "/*/*.parquet", "/**/*.parquet"])
+def test_folders_at_an_address_are_text(tmp_path, below):
+    source = folders(tmp_path / "in=side", ["01", "1"])
+    address = f"file://{source}{below}"
+    assert take_census(address, by="id").n_groups == 2
+    assert locate(address).frame.collect()["id"].to_list() == ["01", "01", "1", "1"]
+    for layout in ("wide", "narrow"):
+        out = tmp_path / f"out{layout}"
+        assert gs.score(address, out, by="id", layout=layout).groups == 2
+        assert gs.scan(out).collect()["id"].to_list() == ["01", "01", "1", "1"]
+    for file in source.rglob("*.parquet"):
+        pl.DataFrame({"id": ["x"], "reward": [0.0]}).write_parquet(file)
+    with pytest.raises(ValueError, match=r"column 'id'.*folder id="):
+        take_census(address, by="id")

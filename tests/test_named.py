@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 import pytest
 
 import gspo_rs as gs
@@ -124,3 +125,28 @@ def test_a_list_points_to_rows(tmp_path):
             take_census(source, by="id")
         with pytest.raises(TypeError, match=r"'reward'.*list.*gspo-rs rows"):
             gs.score(source, tmp_path / "out", by="id")
+
+
+@pytest.mark.parametrize("name", ["*", "^re.*$", "^.*$"])
+def test_rewards_and_ids_of_any_name_are_scored(name):
+    from datasets import Dataset
+
+    from gspo_rs.integrations.datasets import score
+
+    rows = {"real": [5.0, 5.0, 9.0], name: [0.0, 1.0, None], "id": ["a", "a", "b"]}
+    scored = score(Dataset.from_dict(rows), by="id", reward=name)
+    assert scored["percentile"][:] == [0.0, 1.0, None]
+    swapped = {"real": ["x"] * 3, name: ["a", "a", "b"], "reward": [0.0, 1.0, 2.0]}
+    assert score(Dataset.from_dict(swapped), by=name)["group_size"][:] == [2, 2, 1]
+    lists_of = pl.DataFrame({"real": [[9.0]], name: [[0.0, 1.0]]})
+    found = lists_of.select(cs.by_name(name).as_expr().gspo.rank())
+    assert found.to_series().alias("ranks").to_list() == [[1.0, 2.0]]
+
+
+def test_fields_of_extra_info_may_be_called_like_patterns(tmp_path):
+    info = [{"*": 1, "^i.*$": 2, "index_": 3}] * 2
+    rows = {"prompt": ["p", "p"], "a": ["1", "1"], "reward": [0.0, 1.0], "extra_info": info}
+    target = tmp_path / "v.parquet"
+    verl(pl.DataFrame(rows), target, by="prompt", ground_truth="a", data_source="d")
+    (found,) = pl.read_parquet(target)["extra_info"].to_list()
+    assert {name: found[name] for name in info[0]} == info[0]

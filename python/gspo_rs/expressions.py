@@ -97,7 +97,9 @@ def rewards_of(series: pl.Series) -> Floats:
     >>> rewards_of(pl.Series([1, None]))
     array([ 1., nan])
     """
-    dtype = series.dtype
+    dtype, name = series.dtype, series.name
+    # Methods of a Series select it by its name, as if that were a pattern.
+    series = series.alias("rewards")
     if isinstance(dtype, pl.Array):
         return np.column_stack([rewards_of(s) for s in series.arr.to_struct().struct.unnest()])
     if dtype == pl.Null:
@@ -105,7 +107,7 @@ def rewards_of(series: pl.Series) -> Floats:
     if dtype.is_float():
         return as_rewards(series.fill_null(np.nan).to_numpy())
     if not (dtype.is_integer() or dtype == pl.Boolean):
-        raise TypeError(f"the rewards {series.name!r} are {dtype}; use integers, floats or bools")
+        raise TypeError(f"the rewards {name!r} are {dtype}; use integers, floats or bools")
     # Each as the number that it is, where NumPy has no such integers.
     return as_rewards(series.to_list() if dtype in (pl.Int128, pl.UInt128) else series)
 
@@ -188,17 +190,19 @@ def _by_list(
     reward: pl.Series, compute: Compute, constants: dict[str, Any], named: dict[str, pl.Series]
 ) -> list[pl.Series]:
     """Compute from lists, each of them a group: a null list gives null, an empty one is empty."""
+    # As in `rewards_of`.
+    name, reward = reward.name, reward.alias("rewards")
     if isinstance(reward.dtype, pl.Array):
         reward = reward.arr.to_list()
     if reward.dtype != pl.List:
-        rows = f"the rewards {reward.name!r} are {reward.dtype}, one in each row"
+        rows = f"the rewards {name!r} are {reward.dtype}, one in each row"
         raise TypeError(f"{rows}; name their groups with `by`, or use lists of rewards")
     lengths = reward.list.len()
     full = (lengths > 0).fill_null(False)
     sizes = lengths.filter(full).to_numpy().astype(np.int64)
     groups = Groups.from_offsets(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
     flat = rewards_of(reward.filter(full).explode())
-    _refuse_infinite(flat, reward.name, np.repeat(full.arg_true().to_numpy(), sizes))
+    _refuse_infinite(flat, name, np.repeat(full.arg_true().to_numpy(), sizes))
     arrays = {name: _flattened(series, full, sizes) for name, series in named.items()}
     found = _series(compute(flat, groups, constants | arrays))
     return [_relisted(column, lengths, groups) for column in found]

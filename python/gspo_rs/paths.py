@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gspo_rs.formats import SUFFIXES, suffix_of
 from gspo_rs.saved import saved_files
+from gspo_rs.terminal import printable
 from gspo_rs.walks import matching, place, tree
 
 __all__ = ["files_of", "names_of", "remote", "spelled"]
@@ -43,7 +44,9 @@ def files_of(paths: Sequence[str]) -> list[str]:
         file, first = again[0]
         alias = f"{first} twice" if file == first else f"{first} also as {file}"
         more = f" and {len(again) - 1} more" if len(again) > 1 else ""
-        _log.warning("the files that are given name %s%s; each is read once", alias, more)
+        _log.warning(
+            "the files that are given name %s%s; each is read once", printable(alias), more
+        )
     return list(files.values())
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 import polars as pl
 
+from gspo_rs.addresses import scan_addresses
 from gspo_rs.formats import rows_of, scan_files, scanned
 from gspo_rs.frames import frames_of
 from gspo_rs.full_disk import is_full
@@ -275,7 +276,7 @@ def locate(source: SourceLike) -> Source:
         return Source(*table)
     given = paths_of(source)
     if given and all(map(remote, given)):
-        return Source(pl.scan_parquet(given), given[0])
+        return Source(scan_addresses(given), given[0])
     files = files_of(given)
     name = given[0] if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"
     names = names_of(given, files)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from gspo_rs.addresses import scan_addresses
 from gspo_rs.formats import rows_of_each, suffix_of
 from gspo_rs.hive import partitions
 from gspo_rs.paths import files_of, names_of, remote, spelled
@@ -114,7 +115,7 @@ def _local(
 
 
 def _remote(path: str, number: int) -> Input:
-    return Input(Source(pl.scan_parquet(path), path), f"part-{number:05}.parquet")
+    return Input(Source(scan_addresses([path]), path), f"part-{number:05}.parquet")
 
 
 def _stamp(file: str) -> Stamp:

@@ -14,6 +14,7 @@ from gspo_rs.census import Narrow, read_narrow
 from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.picked import picked, refuse_null
 from gspo_rs.files.texts import PROMPT, as_messages, named
+from gspo_rs.named import column_in
 from gspo_rs.source import Source
 from gspo_rs.statistics import stats
 
@@ -212,7 +213,7 @@ def _in_schema(frame: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     extra["index"] = pl.col("index")
     if "extra_info" in frame.columns:
         fields = frame["extra_info"].struct.fields
-        extra |= {name: pl.col("extra_info").struct.field(name) for name in fields}
+        extra |= {name: column_in(frame.schema, f"extra_info.{name}") for name in fields}
     extra |= {name: pl.col(name) for name in ("group_size", "group_mean")}
     told = pl.struct([value.alias(name) for name, value in extra.items()])
     return frame.select(**columns, extra_info=told)

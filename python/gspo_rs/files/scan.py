@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from gspo_rs.addresses import scan_addresses
 from gspo_rs.columns import free_name
 from gspo_rs.files.manifest import InputEntry, Manifest, OutputEntry, load
 from gspo_rs.files.options import COLUMNS
@@ -117,7 +118,7 @@ def _countable(path: str) -> bool:
 
 def _found(path: str, given: InputEntry, hive: pl.DataFrame | None) -> pl.LazyFrame:
     if remote(path):
-        return pl.scan_parquet(path)
+        return scan_addresses([path])
     _refuse_change(path, given)
     return scan_files([path], hive)
 
