@@ -13,8 +13,10 @@ import importlib
 import importlib.util
 import numbers
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import numpy as np
@@ -33,8 +35,8 @@ def load(spec: str, *, what: str = "reward") -> RewardFunction:
     Parameters
     ----------
     spec : str
-        ``"package.module:function"``, or ``"folder/file.py:function"`` relative to the working
-        directory.
+        ``"package.module:function"``, installed or in the working directory, or
+        ``"folder/file.py:function"`` relative to it. What lies beside the file can be imported.
     what : str
         What the function is, for errors.
 
@@ -46,7 +48,8 @@ def load(spec: str, *, what: str = "reward") -> RewardFunction:
     Raises
     ------
     RewardError
-        If `spec` is not of either form, or its file, module or function does not exist.
+        If `spec` is not of either form, its file, module or function does not exist, or its code
+        fails or exits when it is imported; says where.
 
     Examples
     --------
@@ -58,7 +61,8 @@ def load(spec: str, *, what: str = "reward") -> RewardFunction:
         raise RewardError(
             f"{what} {spec!r} is not of the form 'module:function' or 'folder/file.py:function'"
         )
-    module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
+    with _telling(f"{what} {spec!r}"):
+        module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
     function = getattr(module, name, None)
     if callable(function):
         return function  # type: ignore[no-any-return]
@@ -70,6 +74,7 @@ def load(spec: str, *, what: str = "reward") -> RewardFunction:
 
 
 def _from_name(name: str) -> Any:
+    _look_in(Path.cwd())
     if importlib.util.find_spec(name.partition(".")[0]) is None:
         raise RewardError(f"reward module {name!r} is not installed or not on the Python path")
     return importlib.import_module(name)
@@ -78,15 +83,61 @@ def _from_name(name: str) -> Any:
 def _from_file(path: Path) -> Any:
     if not path.is_file():
         raise RewardError(f"reward file {str(path)!r} does not exist in {Path.cwd()}")
-    # A name no import statement can ask for: the file never shadows an installed module.
-    name = f"gspo_rs reward {path.resolve()}"
+    path = path.resolve()
+    _look_in(path.parent)
+    # By its own name, processes that are spawned can import it too; but where that is another
+    # module's, by one that no import statement can ask for: nothing that is installed is shadowed.
+    found = importlib.util.find_spec(path.stem) if path.stem.isidentifier() else None
+    own = found is not None and found.origin == str(path)
+    name = path.stem if own else f"gspo_rs reward {path}"
     description = importlib.util.spec_from_file_location(name, path)
     if description is None or description.loader is None:
         raise RewardError(f"reward file {str(path)!r} is not a Python file")
     module = importlib.util.module_from_spec(description)
     sys.modules[name] = module
-    description.loader.exec_module(module)
+    try:
+        description.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]  # as an import statement leaves it
+        raise
     return module
+
+
+def _look_in(folder: Path) -> None:
+    """Let modules of a folder be imported, after all that is installed."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+@contextmanager
+def _telling(subject: str) -> Iterator[None]:
+    """Turn what foreign code raises while it is imported into a RewardError of one line."""
+    try:
+        yield
+    except RewardError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise RewardError(f"{subject} {_deed(error)}{_line_of(error)}") from error
+
+
+def _deed(error: BaseException) -> str:
+    """Say what foreign code did."""
+    if isinstance(error, SystemExit):
+        return f"called exit({'' if error.code is None else repr(error.code)}); it has to answer"
+    text = error.msg if isinstance(error, SyntaxError) else error
+    return f"raised {type(error).__name__}: {text}"
+
+
+def _line_of(error: BaseException) -> str:
+    """Say where foreign code was, if that is known."""
+    if isinstance(error, SyntaxError):
+        return f", in line {error.lineno} of {error.filename}"
+    frames = [frame for frame in extract_tb(error.__traceback__) if _is_foreign(frame.filename)]
+    return f", in line {frames[-1].lineno} of {frames[-1].filename}" if frames else ""
+
+
+def _is_foreign(file: str) -> bool:
+    return not file.startswith("<") and Path(file) != Path(__file__) and "importlib" not in file
 
 
 def score(
@@ -133,9 +184,9 @@ def score(
     columns = columns or {}
     try:
         values: Any = reward_fn(prompts=prompts, completions=completions, **columns)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         place = _first_to_raise(reward_fn, prompts, completions, columns)
-        raise RewardError(f"{name} raised {type(error).__name__}: {error}; {place}") from error
+        raise RewardError(f"{name} {_deed(error)}; {place}") from error
     values = values.tolist() if hasattr(values, "tolist") else values
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise RewardError(f"{name} answered a {type(values).__name__}, not a list of rewards")
@@ -224,7 +275,7 @@ def _first_to_raise(
         one = {key: [values[row]] for key, values in columns.items()}
         try:
             reward_fn(prompts=[prompt], completions=[completion], **one)
-        except Exception:  # noqa: BLE001 -- the caller raises the batch's own error
+        except (Exception, SystemExit):  # noqa: BLE001 -- the caller raises the batch's own error
             return f"row {row}, prompt {_quoted(prompt)}, completion {_quoted(completion)}"
     return f"on {len(completions)} rollouts together, though on none of them alone"
 

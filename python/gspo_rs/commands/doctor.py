@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from gspo_rs.commands.outcome import FAILED, TOLD, interrupted, told
+from gspo_rs.commands.exits import refuse_exits
+from gspo_rs.commands.outcome import FAILED, TOLD, exited, interrupted, told
 
 
 def doctor(
@@ -26,6 +27,7 @@ def doctor(
     verbose
         Show where an error comes from.
     """
+    refuse_exits()
     try:
         # Seconds of imports that `--help` should not wait for.
         from gspo_rs.conformance import check
@@ -34,6 +36,8 @@ def doctor(
         report = check(load(function, what=kind or "function"), kind)
     except KeyboardInterrupt:
         return interrupted(f"`gspo-rs doctor {function}` starts again")
+    except SystemExit as end:
+        return exited(end)
     except TOLD as error:
         return told(error, verbose=verbose)
     sys.stdout.write(f"{report}\n")

@@ -29,6 +29,12 @@ def panicked(error: BaseException) -> int:
     return FAILED
 
 
+def exited(end: SystemExit) -> int:
+    """Write that other code ended the program before its work was done; return the exit code."""
+    sys.stderr.write(f"error: other code called exit({printable(repr(end.code))}) in this run\n")
+    return FAILED
+
+
 def interrupted(remedy: str) -> int:
     """Say how to go on after Ctrl-C or SIGTERM, which is being handled; return the exit code."""
     sys.stderr.write(f"{printable(remedy)}\n")

@@ -7,7 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from gspo_rs.commands import logs
-from gspo_rs.commands.outcome import TOLD, interrupted, told
+from gspo_rs.commands.exits import refuse_exits
+from gspo_rs.commands.outcome import TOLD, exited, interrupted, told
 from gspo_rs.terminal import printable
 
 
@@ -34,6 +35,7 @@ def train(
     from gspo_rs.runfile import load
 
     logs.show("%(levelname)s %(name)s: %(message)s")
+    refuse_exits()
     try:
         settings = load(config, set_ or [])
         # Seconds of imports that `--help` and a typing mistake should not wait for.
@@ -45,6 +47,8 @@ def train(
         result = training.train(settings, resume=resume)
     except KeyboardInterrupt:
         return interrupted(f"`gspo-rs train {config} --resume` goes on")
+    except SystemExit as end:
+        return exited(end)
     except TOLD as error:
         return told(error, verbose=verbose)
     sys.stdout.write(f"{result.steps} steps; model in {printable(str(result.final))}\n")
