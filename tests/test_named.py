@@ -138,6 +138,7 @@ def test_rewards_and_ids_of_any_name_are_scored(name):
     assert scored["percentile"][:] == [0.0, 1.0, None]
     swapped = {"real": ["x"] * 3, name: ["a", "a", "b"], "reward": [0.0, 1.0, 2.0]}
     assert score(Dataset.from_dict(swapped), by=name)["group_size"][:] == [2, 2, 1]
+    assert gs.rank(pl.Series(name, [0.5, None, 1.0]), ["a", "a", "a"]).tolist()[::2] == [1.0, 2.0]
     lists_of = pl.DataFrame({"real": [[9.0]], name: [[0.0, 1.0]]})
     found = lists_of.select(cs.by_name(name).as_expr().gspo.rank())
     assert found.to_series().alias("ranks").to_list() == [[1.0, 2.0]]

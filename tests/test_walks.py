@@ -147,3 +147,19 @@ def test_a_name_that_is_no_text_is_refused(tmp_path):
         pytest.skip("the file system takes no such name")
     with pytest.raises(ValueError, match="no UTF-8"):
         take_census(tmp_path, by="id")
+
+
+@pytest.mark.parametrize("pattern", ["", "/**/*.jsonl", "/**"])
+def test_files_in_a_folder_that_cannot_be_read_do_not_vanish(tmp_path, monkeypatch, pattern):
+    write(tmp_path / "in" / "a" / "x.jsonl")
+    write(tmp_path / "in" / "closed" / "y.jsonl")
+    scandir = os.scandir
+
+    def closed(path="."):
+        if str(path).rstrip("/").endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(PermissionError, match="closed"):
+        files_of([f"{tmp_path}/in{pattern}"])

@@ -61,6 +61,9 @@ def as_rewards(rewards: ArrayLike) -> Floats:
     Integers from 2**53 on and decimals of more than 15 digits are refused, with their row: two of
     them that differ may be one float64.
     """
+    if hasattr(rewards, "alias"):
+        # Methods of a Polars Series select it by its name, as if that were a pattern.
+        rewards = rewards.alias("rewards")
     missing = _missing(rewards)
     if missing is not None and missing.any():
         filled = np.full(len(missing), np.nan)

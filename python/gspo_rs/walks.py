@@ -35,6 +35,11 @@ def tree(folder: Path, hidden: str = ".") -> Iterator[Path]:
     """Yield a folder and those below it, each once, under its own name before that of a link.
 
     Names that begin with a letter of `hidden` are passed over.
+
+    Raises
+    ------
+    OSError
+        If a folder can't be read: the files below it would be missing.
     """
     seen: set[str] = set()
     waiting = [folder]
@@ -48,11 +53,15 @@ def tree(folder: Path, hidden: str = ".") -> Iterator[Path]:
 
 def _own(folder: Path, hidden: str, seen: set[str], links: list[Path]) -> Iterator[Path]:
     """Yield a folder and those below it that are no links; add these to `links`."""
-    for root, names, _ in os.walk(folder):
+    for root, names, _ in os.walk(folder, onerror=_refuse):
         seen.add(os.path.realpath(root))
         yield Path(root)
         names[:] = sorted(name for name in names if name[0] not in hidden)
         links += [path for name in names if (path := Path(root) / name).is_symlink()]
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def _matching(pattern: str) -> Iterator[str]:
