@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from itertools import accumulate
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 
+from gspo_rs._core import file_digest
 from gspo_rs.addresses import scan_addresses
 from gspo_rs.columns import free_name
+from gspo_rs.files.inputs import Input
 from gspo_rs.files.manifest import InputEntry, Manifest, OutputEntry, load
-from gspo_rs.files.options import COLUMNS
+from gspo_rs.files.narrow import narrow_frames, scores_of
+from gspo_rs.files.options import COLUMNS, options_of
 from gspo_rs.formats import is_text, rows_of_each, scan_files, scanned
 from gspo_rs.hive import partitions
 from gspo_rs.paths import remote
+from gspo_rs.source import Source
 
 __all__ = ["scan"]
 
@@ -36,7 +41,13 @@ def scan(target: str | Path) -> pl.LazyFrame:
     FileNotFoundError
         If it has no manifest, or a file that was scored is gone.
     ValueError
-        If a file that was scored has changed since, or rows of a LazyFrame were scored narrow.
+        If a file of the output is not what was written, one that was scored has changed since, or
+        rows of a LazyFrame were scored narrow.
+
+    Notes
+    -----
+    All bytes of the output are read for their digests, and of files that were scored narrow the ids
+    and the rewards; everything else is left to the LazyFrame.
 
     Examples
     --------
@@ -50,12 +61,41 @@ def scan(target: str | Path) -> pl.LazyFrame:
     folder = Path(target)
     manifest = load(folder)
     for entry in manifest.outputs:
-        if not (folder / entry.name).is_file():
-            raise FileNotFoundError(f"{folder / entry.name} is missing")
+        _refuse_damage(folder / entry.name, entry)
     if manifest.options["layout"] == "wide":
         files = [str(folder / entry.name) for entry in manifest.outputs]
         return scan_files(files, _hive(manifest))
     return _joined(folder, manifest)
+
+
+def _refuse_damage(path: Path, entry: OutputEntry) -> None:
+    """Raise if a file is not what was written, from its bytes: at about a gigabyte a second."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing")
+    if path.stat().st_size != entry.size or file_digest(path) != entry.digest:
+        raise ValueError(f"{path} is not what was written; score again")
+
+
+def _refuse_other_rows(source: pl.LazyFrame, given: InputEntry, manifest: Manifest) -> None:
+    """Raise if the ids and rewards of a file are not those that were scored."""
+    asked = manifest.options
+    options = options_of(
+        by=asked["by"],
+        reward=asked["reward"],
+        estimator="percentile",
+        estimator_options={},
+        layout="narrow",
+        keep="all",
+        memory_limit="2GiB",
+        threshold=None,
+    )
+    found = Input(Source(source, str(given.path)), "")
+    with TemporaryDirectory(prefix="gspo_rs-") as spill:
+        scores, row = scores_of(options, Path(spill), checked=False), 0
+        for frame in narrow_frames(found, options):
+            row += scores.push(frame, row)
+        if (row, scores.end_file()) != (given.rows, given.digest):
+            raise ValueError(f"{given.path} has other rows than were scored; score it again")
 
 
 def _hive(manifest: Manifest) -> pl.DataFrame | None:
@@ -66,7 +106,10 @@ def _hive(manifest: Manifest) -> pl.DataFrame | None:
 def _joined(folder: Path, manifest: Manifest) -> pl.LazyFrame:
     """Put all rows beside all scores: file by file, Polars would take quadratic time."""
     pairs = list(zip(manifest.inputs, manifest.outputs, strict=True))
-    rows = pl.concat(_sources(folder, pairs, _hive(manifest)))
+    sources = _sources(folder, pairs, _hive(manifest))
+    for (given, _), source in zip(pairs, sources, strict=True):
+        _refuse_other_rows(source, given, manifest)
+    rows = pl.concat(sources)
     files = [folder / entry.name for _, entry in pairs]
     scores = [pl.scan_parquet(file, glob=False, hive_partitioning=False) for file in files]
     if manifest.options["keep"] == "all":
