@@ -124,3 +124,19 @@ def test_a_data_set_for_loaders_gives_the_objects_of_the_file(source):
     items = list(GroupDataset(str(source), by="id", batch_groups=1))
     for name in ("prompt", "completion", "tools", "mixed", "big"):
         assert [value for item in items for value in item[name]] == [row[name] for row in ROWS]
+
+
+def test_prompts_that_say_the_same_are_the_same_however_they_are_written(tmp_path):
+    rows = [json.dumps(row) for row in ROWS[:2]]
+    rows[1] = json.dumps(ROWS[1], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    swapped = [{"id": 1, **row, "prompt": PROMPTS[1]} for row in ROWS[4:6]]
+    rows += [json.dumps(swapped[0]), json.dumps(swapped[1], ensure_ascii=False, sort_keys=True)]
+    path = put(tmp_path, "a.jsonl", "\n".join(rows))
+    pairs(path, tmp_path / "p.jsonl", by="id")
+    assert [pair["prompt"] for pair in lines(tmp_path / "p.jsonl")] == PROMPTS
+    to_lists(path, tmp_path / "l.jsonl", by="id", once=["prompt"])
+    assert [row["prompt"] for row in lines(tmp_path / "l.jsonl")] == PROMPTS
+    path.write_text("\n".join(rows).replace("be short", "be long", 1))
+    for write, options in ((pairs, {}), (to_lists, {"once": ["prompt"]})):
+        with pytest.raises(ValueError, match="are of one group but"):
+            write(path, tmp_path / "n.jsonl", by="id", **options)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 
 import polars as pl
 import polars.selectors as cs
 
-__all__ = ["column", "column_in", "path_to", "type_in"]
+__all__ = ["column", "column_in", "nearest", "path_to", "type_in"]
 
 
 def column(name: str) -> pl.Expr:
@@ -84,3 +85,17 @@ def _field(found: pl.Expr, kind: pl.Struct, field: str) -> pl.Expr:
     names = [one.name for one in kind.fields]
     numbers = list(map(str, range(len(names))))
     return found.struct.rename_fields(numbers).struct.field(numbers[names.index(field)])
+
+
+def nearest(name: str, schema: pl.Schema) -> str:
+    """Say which columns there are, and which of them may be meant by `name`.
+
+    Examples
+    --------
+    >>> nearest("rewrad", pl.Schema({"id": pl.Int64(), "reward": pl.Float64()}))
+    "did you mean 'reward'? it has 'id', 'reward'"
+    """
+    names = {column.lower(): column for column in schema}
+    near = [names[match] for match in difflib.get_close_matches(name.lower(), names)]
+    meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return f"{meant}it has {', '.join(map(repr, schema))}"

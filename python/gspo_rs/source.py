@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from gspo_rs.formats import rows_of, scan_files, scanned
 from gspo_rs.frames import frames_of
 from gspo_rs.full_disk import is_full
 from gspo_rs.hive import partitions
-from gspo_rs.named import column_in, path_to, type_in
+from gspo_rs.named import column_in, nearest, path_to, type_in
 from gspo_rs.paths import files_of, names_of, remote
 from gspo_rs.tables import paths_of, table_of
 from gspo_rs.text_files import Asked, TextFiles
@@ -113,7 +112,7 @@ class Source:
             if path is None or found is None:
                 if text and not text.n_rows:
                     raise ValueError(f"{self.name} has no rows")
-                raise ValueError(f"{self.name} has no column {name!r}; {_nearest(name, schema)}")
+                raise ValueError(f"{self.name} has no column {name!r}; {nearest(name, schema)}")
             if EXPECTED[expected](_inner(found)) and expected in ASKED:
                 raise TypeError(
                     f"column {name!r} of {self.name} is {found}, a list for each row; make one "
@@ -141,6 +140,10 @@ class Source:
     def objects(self, column: pl.Series) -> list[Any]:
         """Return values that were read, those of nested JSON with the keys that they have."""
         return self.rows.objects(column) if isinstance(self.rows, TextFiles) else column.to_list()
+
+    def alike(self, column: pl.Series) -> pl.Series:
+        """Return values of a column that are equal where two of nested JSON say the same."""
+        return self.rows.alike(column) if isinstance(self.rows, TextFiles) else column
 
     def as_text(self, name: str) -> pl.DataType:
         """Return the type of a column once it is to be text; only fields of CSV become it."""
@@ -288,10 +291,3 @@ def _inner(found: pl.DataType) -> pl.DataType:
     if isinstance(found, pl.List | pl.Array) and isinstance(found.inner, pl.DataType):
         return found.inner
     return pl.Null()
-
-
-def _nearest(name: str, schema: pl.Schema) -> str:
-    names = {column.lower(): column for column in schema}
-    near = [names[match] for match in difflib.get_close_matches(name.lower(), names)]
-    meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return f"{meant}it has {', '.join(map(repr, schema))}"

@@ -109,6 +109,16 @@ class TextFiles:
             return column.to_list()
         return [None if value is None else json.loads(value) for value in column]
 
+    def alike(self, column: pl.Series) -> pl.Series:
+        """Return values that are equal where those that were read say the same, as JSON does."""
+        if not self._written or column.dtype != pl.Binary:
+            return column
+        written = [
+            None if value is None else json.dumps(value, sort_keys=True)
+            for value in self.objects(column)
+        ]
+        return pl.Series(column.name, written, dtype=pl.String)
+
     def ask(self, name: str, asked: Asked) -> None:
         """Note what a column is to be, for all frames from now on."""
         self._asked.setdefault(name, set()).add(asked)

@@ -187,8 +187,10 @@ def _grouped(
         return pl.col("row").struct.field(numbers[name])
 
     for name in once:
-        first = field(name).first().over(POSITION)
-        differ = frame.select(field(name).ne_missing(first).alias("differ"), POSITION, "number")
+        values = frame["row"].struct.field(numbers[name])
+        differ = _differing(frame, values)
+        if differ["differ"].any():
+            differ = _differing(frame, source.alike(values))
         if differ["differ"].any():
             row = differ.row(int(np.argmax(differ["differ"].to_numpy())), named=True)
             start = differ.filter(pl.col(POSITION) == row[POSITION])["number"][0]
@@ -200,6 +202,13 @@ def _grouped(
     ]
     grouped = frame.group_by(POSITION, maintain_order=True).agg(parts)
     return grouped.select(pl.col(f"part{i}").alias(name) for i, name in enumerate(names))
+
+
+def _differing(frame: pl.DataFrame, values: pl.Series) -> pl.DataFrame:
+    """Tell for each row whether it has something else than the first of its group."""
+    told = frame.select(POSITION, "number", values.alias("value"))
+    first = pl.col("value").first().over(POSITION)
+    return told.select(pl.col("value").ne_missing(first).alias("differ"), POSITION, "number")
 
 
 def _numbers(names: Sequence[str]) -> dict[str, str]:

@@ -155,7 +155,7 @@ def _halves(
         }
         yield frame.with_columns(
             *(pl.Series(name, values) for name, values in numbers.items()),
-            pl.col("prompt").hash().alias("prompt_hash"),
+            source.alike(frame["prompt"]).hash().alias("prompt_hash"),
         ).with_columns(prompt)
 
 
