@@ -15,10 +15,10 @@ from gspo_rs.files.inputs import Input
 from gspo_rs.files.manifest import InputEntry, Manifest, OutputEntry, load
 from gspo_rs.files.narrow import narrow_frames, scores_of
 from gspo_rs.files.options import COLUMNS, options_of
-from gspo_rs.formats import is_text, rows_of_each, scan_files, scanned
+from gspo_rs.formats import is_text, rows_of_each, scan_files
 from gspo_rs.hive import partitions
 from gspo_rs.paths import remote
-from gspo_rs.source import Source
+from gspo_rs.source import KEY, NUMBER, Source
 
 __all__ = ["scan"]
 
@@ -106,7 +106,7 @@ def _hive(manifest: Manifest) -> pl.DataFrame | None:
 def _joined(folder: Path, manifest: Manifest) -> pl.LazyFrame:
     """Put all rows beside all scores: file by file, Polars would take quadratic time."""
     pairs = list(zip(manifest.inputs, manifest.outputs, strict=True))
-    sources = _sources(folder, pairs, _hive(manifest))
+    sources = _sources(folder, manifest)
     for (given, _), source in zip(pairs, sources, strict=True):
         _refuse_other_rows(source, given, manifest)
     rows = pl.concat(sources)
@@ -126,19 +126,22 @@ def _joined(folder: Path, manifest: Manifest) -> pl.LazyFrame:
     return chosen.drop(number)
 
 
-def _sources(
-    folder: Path, pairs: list[tuple[InputEntry, OutputEntry]], hive: pl.DataFrame | None
-) -> list[pl.LazyFrame]:
-    """Scan what was scored; text files have the types that they have together."""
-    paths = [given.path for given, _ in pairs if given.path and is_text(given.path)]
-    if len(paths) < len(pairs):
+def _sources(folder: Path, manifest: Manifest) -> list[pl.LazyFrame]:
+    """Scan what was scored; text files have the types that they had together."""
+    hive = _hive(manifest)
+    paths = [given.path for given in manifest.inputs if given.path and is_text(given.path)]
+    if len(paths) < len(manifest.inputs):
         return [
             _source(folder, given, hive if hive is None else hive[number : number + 1])
-            for number, (given, _) in enumerate(pairs)
+            for number, given in enumerate(manifest.inputs)
         ]
-    for path, (given, _) in zip(paths, pairs, strict=True):
+    for path, given in zip(paths, manifest.inputs, strict=True):
         _refuse_change(path, given)
-    return [scanned(rows) for rows in rows_of_each(paths, hive)]
+    keys = [(key, KEY) for key in manifest.options["by"]]
+    sources = [Source(rows, str(folder)) for rows in rows_of_each(paths, hive)]
+    for source in sources:
+        source.check([*keys, (manifest.options["reward"], NUMBER)])
+    return [source.frame for source in sources]
 
 
 def _source(folder: Path, given: InputEntry, hive: pl.DataFrame | None) -> pl.LazyFrame:
