@@ -52,7 +52,15 @@ def batches():
     for k in range(10**9):
         yield pa.record_batch([pa.array(np.full(10, k))], schema=schema)
 """
+LINES = """
+import tempfile
+from gspo_rs import data
+file = tempfile.NamedTemporaryFile(suffix=".jsonl")
+file.write((b'{"id": 1, "text": "' + b"x" * 1000 + b'"}' + bytes([10])) * 100_000)
+file.flush()
+"""
 CALLS = {
+    "the lines of a file": (LINES, "data.scan(file.name)"),
     "soft win rates of one group": (
         ONE_GROUP.format(100_000),
         'gs.advantage(rewards, groups, "soft_winrate", tau=0.5)',

@@ -14,18 +14,6 @@ use crate::text::{Asked, Format, Kind, Reader, Survey, TextError};
 
 type Words = HashMap<String, String>;
 
-/// What ends a survey: a file, or a signal.
-enum Ended {
-    Text(TextError),
-    Signal(PyErr),
-}
-
-impl From<TextError> for Ended {
-    fn from(error: TextError) -> Self {
-        Self::Text(error)
-    }
-}
-
 /// Binds [`Survey`].
 #[pyclass(frozen, name = "TextFiles", module = "gspo_rs._core")]
 pub(super) struct PyTextFiles(Arc<Survey>);
@@ -38,12 +26,15 @@ impl PyTextFiles {
         let mut survey = Survey::new(delimiter.map_or(Format::Json, Format::Csv));
         let pool = pool::current();
         for path in paths {
-            let signals = || Python::attach(|py| py.check_signals().map_err(Ended::Signal));
-            let looked = py.detach(|| pool.install(|| survey.add(&path, signals)));
-            looked.map_err(|ended| match ended {
-                Ended::Text(error) => told(&path, &error),
-                Ended::Signal(error) => error,
-            })?;
+            let told = |error| told(&path, &error);
+            let mut look = survey.begin(&path).map_err(told)?;
+            while py
+                .detach(|| pool.install(|| survey.step(&mut look)))
+                .map_err(told)?
+            {
+                py.check_signals()?;
+            }
+            survey.finish(look);
         }
         Ok(Self(Arc::new(survey)))
     }

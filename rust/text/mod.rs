@@ -18,5 +18,5 @@ pub use blocks::Format;
 pub use error::{Flaw, TextError};
 pub use reader::Reader;
 pub use shape::{Kind, Place, Shape};
-pub use survey::Survey;
+pub use survey::{Look, Survey};
 pub use types::Asked;

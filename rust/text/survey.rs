@@ -32,6 +32,12 @@ pub(super) struct Seen {
     names: HashSet<String>,
 }
 
+/// A file that is being looked through.
+pub struct Look {
+    opened: Opened,
+    seen: Seen,
+}
+
 /// A file under way.
 pub(super) struct Opened {
     blocks: Blocks,
@@ -50,42 +56,48 @@ impl Survey {
         }
     }
 
-    /// Looks a file through; `stop` is asked now and then, and ends it.
+    /// Begins to look a file through.
     ///
     /// # Errors
-    /// If it can't be read, or a line is wrong.
-    pub fn add<E: From<TextError>>(
-        &mut self,
-        path: &Path,
-        mut stop: impl FnMut() -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut opened = Opened::new(path, self.format)?;
-        let file = self.files.len();
-        let mut names: HashSet<String> = opened.header.iter().cloned().collect();
+    /// If it can't be read, or its header is wrong.
+    pub fn begin(&mut self, path: &Path) -> Result<Look, TextError> {
+        let opened = Opened::new(path, self.format)?;
         let mut next = 0;
         for name in &opened.header {
             self.root.place(name, &mut next);
         }
-        let mut rows = 0;
-        loop {
-            let blocks = opened.blocks()?;
-            if blocks.is_empty() {
-                break;
-            }
-            let header = &opened.header;
-            let look = |block: &Block| looked(block, self.format, header, file);
-            let found: Vec<_> = blocks.par_iter().map(look).collect();
-            for one in found {
-                let (n_rows, shape) = one?;
-                rows += n_rows;
-                names.extend(shape.names.iter().cloned());
-                self.root.merge(shape);
-            }
-            stop()?;
+        let names = opened.header.iter().cloned().collect();
+        let (path, rows) = (path.to_owned(), 0);
+        Ok(Look {
+            opened,
+            seen: Seen { path, rows, names },
+        })
+    }
+
+    /// Looks through some more of the file that was begun last; false at its end.
+    ///
+    /// # Errors
+    /// If it can't be read, or a line is wrong.
+    pub fn step(&mut self, look: &mut Look) -> Result<bool, TextError> {
+        let (format, file) = (self.format, self.files.len());
+        let blocks = look.opened.blocks()?;
+        let header = &look.opened.header;
+        let found: Vec<_> = blocks
+            .par_iter()
+            .map(|block| looked(block, format, header, file))
+            .collect();
+        for one in found {
+            let (rows, shape) = one?;
+            look.seen.rows += rows;
+            look.seen.names.extend(shape.names.iter().cloned());
+            self.root.merge(shape);
         }
-        let path = path.to_owned();
-        self.files.push(Seen { path, rows, names });
-        Ok(())
+        Ok(!blocks.is_empty())
+    }
+
+    /// Notes what was seen of a file at its end.
+    pub fn finish(&mut self, look: Look) {
+        self.files.push(look.seen);
     }
 
     /// The columns, each of the type that it has if it is asked to be something.
