@@ -199,7 +199,7 @@ def test_a_shard_without_rows_adds_none(tmp_path, name, text, command):
     assert data.take_census(tmp_path / "in", by="id").n_rollouts == 24
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.tsv"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.tsv", "a.jsonl.gz", "a.csv.zst"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_file_without_rows_alone_is_told(tmp_path, name, command):
     path = put(tmp_path, name, "")
@@ -208,6 +208,7 @@ def test_a_file_without_rows_alone_is_told(tmp_path, name, command):
         return
     with pytest.raises(ValueError, match=r"no rows|no column"):
         COMMANDS[command](path, tmp_path)
-    path.write_text(HEADER if name == "a.csv" else "\n")
+    text = HEADER if "csv" in name else "\n"
+    path.write_bytes(text.encode() if name.count(".") == 1 else pack(text, path.suffix))
     with pytest.raises(ValueError, match=r"no rows|no column"):
         COMMANDS[command](path, tmp_path)

@@ -54,7 +54,11 @@ impl Blocks {
     /// Opens a file; `.gz` and `.zst` are unpacked.
     pub(super) fn open(path: &Path, format: Format) -> Result<Self, TextError> {
         let file = File::open(path)?;
-        let packed = path.extension().map(OsStr::to_ascii_lowercase);
+        // A shard of no bytes has no rows, packed or not.
+        let packed = path
+            .extension()
+            .filter(|_| file.metadata().map_or(true, |is| is.len() > 0));
+        let packed = packed.map(OsStr::to_ascii_lowercase);
         let input: Box<dyn Read + Send> = match packed.as_ref().and_then(|s| s.to_str()) {
             Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(file)),
             Some("zst") => Box::new(zstd::stream::read::Decoder::new(file)?),
