@@ -38,9 +38,8 @@ LAYERS = [
     (
         "training",
         "presets rules config keys runfile activations probe pretrained policy optimizer logged "
-        "tokens "
-        "minibatch lesson objective step checkpoint metrics agreement "
-        "display harvest rounds evaluate run train",
+        "tokens minibatch lesson objective step checkpoint metrics agreement display harvest "
+        "rounds evaluate interruptions generators dataset halfway continuation watch run train",
     ),
     ("front", "cli commands integrations"),
 ]

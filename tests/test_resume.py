@@ -17,6 +17,7 @@ from gspo_rs import checkpoint, metrics
 from gspo_rs.config import ConfigError
 from gspo_rs.runfile import load
 from gspo_rs.train import train
+from runs import contents
 
 # As the killed processes compute.
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -120,14 +121,32 @@ def test_a_killed_run_resumes_to_the_bits_of_one_that_was_not(run_file, tmp_path
     assert [record["step"] for record in records[0]] == list(range(kind == "offline", 15))
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_anew(run_file, tmp_path):
+@pytest.mark.parametrize("seed", [3, 4])
+def test_resuming_where_there_is_no_checkpoint_says_what_is_there_and_keeps_it(
+    run_file, tmp_path, seed
+):
+    path = run_file("early")
+    train(load(path, ["max_steps=2", "save_steps=0"]))
+    before = contents(tmp_path / "early")
+    there = r"no checkpoint to resume from: it holds final/, metrics\.jsonl \(2 steps\)"
+    with pytest.raises(ConfigError, match=there):
+        train(load(path, [f"seed={seed}"]), resume=True)
+    assert contents(tmp_path / "early") == before
+
+
+@pytest.mark.parametrize("there", [None, [], ["notes.txt", "a/b.txt"]])
+def test_resuming_a_run_that_never_was_makes_and_removes_nothing(run_file, tmp_path, there):
     folder = tmp_path / "early"
-    folder.mkdir()
-    (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
-    (folder / ".partial-abcdefgh.gspo-rs").mkdir()
-    result = train(load(run_file("early"), ["max_steps=2"]), resume=True)
-    assert [record["step"] for record in metrics.read(result.metrics_file)] == [0, 1, 2]
-    assert not list(folder.glob(".partial*"))
+    for name in there or ():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    if there is not None:
+        folder.mkdir(exist_ok=True)
+    told = "is not there" if there is None else "holds a/, notes.txt" if there else "is empty"
+    with pytest.raises(ConfigError, match=f"no checkpoint to resume from: it {told}"):
+        train(load(run_file("early")), resume=True)
+    assert folder.exists() == (there is not None)
+    assert sorted(contents(folder)) == sorted(there or ())
 
 
 def test_a_finished_run_resumed_with_more_steps_is_the_longer_run(run_file, tmp_path):

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from gspo_rs.files.lock import let_go, mine_alone
+
 __all__ = ["aside", "sweep"]
 
 _log = logging.getLogger("gspo_rs")
@@ -38,13 +40,14 @@ def aside(parent: Path) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
     folder, handle = _made(parent)
+    mine_alone(handle)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():
             _log.warning("%s could not be removed; nothing needs it any more", folder)
-        os.close(handle)
+        let_go(handle)
 
 
 def sweep(folder: Path) -> None:

@@ -2,29 +2,28 @@
 
 ``checkpoint-<step>/`` holds the model as ``model/`` (loadable by itself), the optimizer's and the
 random generators' tensors in ``state.safetensors``, and ``state.json`` with the step, the position
-in the data, the configuration and a digest of every other file.
+in the data, the configuration, what the data are, and a digest of every other file.
 """
 
 import dataclasses
 import hashlib
 import json
-import random
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gspo_rs import atomic
 from gspo_rs.config import Config
+from gspo_rs.dataset import Fingerprint
+from gspo_rs.generators import Generators
 from gspo_rs.runfile import from_dict
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class CheckpointError(ValueError):
@@ -46,10 +45,15 @@ class Checkpoint:
     config : Config
         Of the run that wrote it.
     tensors : dict of str to Tensor
-        Optimizer state (``optimizer/...``), random generators (``random/...``) and whatever else
-        was given to `write`.
-    python_random : list
-        State of Python's generator.
+        Optimizer state (``optimizer/...``) and whatever else was given to `write`.
+    generators : Generators
+        Where the random generators stood.
+    data : dict of str to Fingerprint
+        What the run learned from, by the field that names it.
+    unrecorded : dict of str to float, or None
+        Metrics of the last step, where the run stopped before it had written their line.
+    model_digests : dict of str to str
+        Of the files in `model`, by name.
     """
 
     model: Path
@@ -57,7 +61,10 @@ class Checkpoint:
     batches: int
     config: Config
     tensors: dict[str, Tensor]
-    python_random: list[Any]
+    generators: Generators
+    data: dict[str, Fingerprint] = field(default_factory=dict)
+    unrecorded: dict[str, float] | None = None
+    model_digests: dict[str, str] = field(default_factory=dict)
 
 
 def write(
@@ -68,6 +75,9 @@ def write(
     step: int,
     batches: int,
     config: Config,
+    generators: Generators | None = None,
+    data: Mapping[str, Fingerprint] | None = None,
+    unrecorded: Mapping[str, float] | None = None,
 ) -> Path:
     """Write ``checkpoint-<step>`` into `folder`, all of it or nothing, and prune older ones.
 
@@ -83,6 +93,12 @@ def write(
         How far the run is.
     config : Config
         Keeps its newest ``save_total_limit`` checkpoints.
+    generators : Generators, optional
+        Where the random generators stood at this place of the run; by default where they stand.
+    data : mapping of str to Fingerprint, optional
+        What the run learns from, by the field that names it.
+    unrecorded : mapping of str to float, optional
+        Metrics of the last step, if their line is not written.
 
     Returns
     -------
@@ -92,7 +108,8 @@ def write(
     target = folder / f"checkpoint-{step}"
     with atomic.directory(target) as partial:
         save_model(partial / "model")
-        everything = {**tensors, **_random_tensors()}
+        stood = generators or Generators.now()
+        everything = {**tensors, **stood.tensors}
         save_file(
             {name: tensor.detach().cpu().contiguous() for name, tensor in everything.items()},
             partial / "state.safetensors",
@@ -102,8 +119,10 @@ def write(
             "step": step,
             "batches": batches,
             "config": dataclasses.asdict(config),
-            "python_random": random.getstate(),
-            "digests": _digests(partial),
+            "python_random": stood.python,
+            "data": {name: dataclasses.asdict(what) for name, what in (data or {}).items()},
+            "unrecorded": unrecorded,
+            "digests": digests(partial),
         }
         (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
     for path in steps(folder)[: -config.save_total_limit]:
@@ -156,18 +175,29 @@ def read(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is not a checkpoint: state.json: {error}") from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of this version of gspo_rs")
-    found = _digests(path)
+    found = digests(path)
     for name, digest in state["digests"].items():
         if found.get(name) != digest:
             what = "changed or cut short" if name in found else "missing"
             raise CheckpointError(f"{path / name} is {what}; remove {path} to use an older one")
+    tensors = load_file(path / "state.safetensors")
     return Checkpoint(
         model=path / "model",
         step=state["step"],
         batches=state["batches"],
         config=from_dict(state["config"], str(path / "state.json")),
-        tensors=load_file(path / "state.safetensors"),
-        python_random=state["python_random"],
+        tensors=tensors,
+        generators=Generators(
+            state["python_random"],
+            {name: tensor for name, tensor in tensors.items() if name.startswith("random/")},
+        ),
+        data={name: Fingerprint(**what) for name, what in state["data"].items()},
+        unrecorded=state["unrecorded"],
+        model_digests={
+            name.removeprefix("model/"): digest
+            for name, digest in state["digests"].items()
+            if name.startswith("model/")
+        },
     )
 
 
@@ -234,37 +264,26 @@ def restore_random(checkpoint: Checkpoint) -> None:
     checkpoint : Checkpoint
         As `read` gave it.
     """
-    version, internal, gauss = checkpoint.python_random
-    random.setstate((version, tuple(internal), gauss))
-    tensors = checkpoint.tensors
-    position, has_gauss = tensors["random/numpy_position"].tolist()
-    cached = float(tensors["random/numpy_gauss"])
-    keys = tensors["random/numpy"].numpy().astype(np.uint32)
-    # Reward functions of other people draw from the global generator, so it is theirs we restore.
-    np.random.set_state(("MT19937", keys, position, has_gauss, cached))
-    torch.set_rng_state(tensors["random/torch"])
-    if "random/cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random/cuda"])
+    checkpoint.generators.restore()
 
 
-def _random_tensors() -> dict[str, Tensor]:
-    _, keys, position, has_gauss, cached = np.random.get_state()
-    states = {
-        "random/torch": torch.get_rng_state(),
-        "random/numpy": torch.from_numpy(np.asarray(keys, dtype=np.int64)),
-        "random/numpy_position": torch.tensor([position, has_gauss]),
-        "random/numpy_gauss": torch.tensor(cached, dtype=torch.float64),
-    }
-    if torch.cuda.is_available():
-        states["random/cuda"] = torch.cuda.get_rng_state()
-    return states
+def digests(folder: Path) -> dict[str, str]:
+    """Return a digest of every file below a folder but ``state.json``, by its name there.
 
+    Parameters
+    ----------
+    folder : Path
+        May be absent.
 
-def _digests(folder: Path) -> dict[str, str]:
-    digests = {}
+    Returns
+    -------
+    dict of str to str
+        Hexadecimal.
+    """
+    found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != "state.json":
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "blake2b").hexdigest()
-            digests[path.relative_to(folder).as_posix()] = digest
-    return digests
+            found[path.relative_to(folder).as_posix()] = digest
+    return found

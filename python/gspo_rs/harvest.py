@@ -33,11 +33,14 @@ class Harvest:
         Rows that the model cannot take.
     seconds : dict of str to float
         ``time/generate`` and ``time/score``, or ``time/read``.
+    dropped : int
+        Prompts that were too long to sample for.
     """
 
     rollouts: Rollouts
     too_long: NDArray[np.bool_]
     seconds: dict[str, float]
+    dropped: int = 0
 
 
 def sample(
@@ -94,7 +97,7 @@ def sample(
     }
     nothing = np.zeros(rollouts.n_rollouts, dtype=bool)
     scored = replace(rollouts, **summed(scores, config.reward_weights))
-    return Harvest(scored, nothing, seconds)
+    return Harvest(scored, nothing, seconds, len(prompts) - rollouts.n_groups)
 
 
 def online(

@@ -26,8 +26,9 @@ def describe(minibatch: Minibatch) -> dict[str, float]:
     -------
     dict of str to float
         ``reward/*`` over the scored rollouts, ``adv/*``, ``group/*``, ``length/*`` in tokens,
-        ``dropped_*``, ``tokens`` and ``seqs`` trained on. Of several rewards ``reward/*`` is that
-        of their sum, and each has ``reward/<name>/mean``. NaN where there is nothing to describe.
+        ``dropped_*``, ``zero_advantage_groups``, ``tokens`` and ``seqs`` trained on. Of several
+        rewards ``reward/*`` is that of their sum, and each has ``reward/<name>/mean``. NaN where
+        there is nothing to describe.
     """
     scored = ~np.isnan(minibatch.rollouts.reward)
     truncated = minibatch.rollouts.truncated
@@ -46,6 +47,7 @@ def describe(minibatch: Minibatch) -> dict[str, float]:
         ),
         "tokens": float(minibatch.lengths[trained].sum()),
         "seqs": float(len(trained)),
+        "zero_advantage_groups": float(minibatch.flat),
         **{name: float(count) for name, count in minibatch.dropped.items()},
     }
 

@@ -52,6 +52,13 @@ class Minibatch:
     dropped: Mapping[str, int]
 
     @property
+    def flat(self) -> int:
+        """Groups with signal all of whose advantages are 0: their estimator sees none in them."""
+        codes, n_groups = self.groups.codes, self.groups.n_groups
+        moved = np.bincount(codes, self.advantages != 0, minlength=n_groups) > 0
+        return int((self.informative & ~moved).sum())
+
+    @property
     def prompt_tokens(self) -> Ragged:
         """Prompts of the rows trained on."""
         assert self.rollouts.prompt_tokens is not None

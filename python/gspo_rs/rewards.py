@@ -180,6 +180,8 @@ def score(
     >>> score(brevity, ["Hi."] * 3, ["Hello", "", "Hi"], {"limit": [10, 10, 10]})
     array([0.5, nan, 0.8])
     """
+    if not len(completions):
+        return np.empty(0)
     name = f"reward function {name or name_of(reward_fn)}"
     columns = columns or {}
     try:

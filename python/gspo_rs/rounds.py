@@ -70,7 +70,7 @@ def lessons(
         One per minibatch. Offline without a column of log-probabilities the starting policy is
         the old one; the reference of the KL penalty always is.
     """
-    plain = [Lesson.of(cut, config.reduction, config.max_completion_length) for cut in cuts]
+    plain = plain_lessons(cuts, config)
     if not needs_start(config):
         reference: list[Ragged | None] = [None] * len(plain)
     else:
@@ -87,6 +87,24 @@ def lessons(
         )
         for place, (cut, lesson, known) in enumerate(zip(cuts, plain, reference, strict=True))
     ]
+
+
+def plain_lessons(cuts: list[Minibatch], config: Config) -> list[Lesson]:
+    """Give every minibatch its weights, and no log-probabilities.
+
+    Parameters
+    ----------
+    cuts : list of Minibatch
+        Of one batch of rollouts.
+    config : Config
+        Resolved.
+
+    Returns
+    -------
+    list of Lesson
+        One per minibatch.
+    """
+    return [Lesson.of(cut, config.reduction, config.max_completion_length) for cut in cuts]
 
 
 def needs_start(config: Config) -> bool:

@@ -1,5 +1,6 @@
 """Run: the state of a training run, from its first batch of rollouts to its last step."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,42 +10,53 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gspo_rs import checkpoint, data, evaluate, rounds, step
+from gspo_rs import checkpoint, evaluate, halfway, rounds, step
 from gspo_rs import policy as policies
-from gspo_rs.advantages import OF_SEVERAL
 from gspo_rs.census import Census
 from gspo_rs.config import Config, ConfigError
+from gspo_rs.dataset import Dataset
 from gspo_rs.display import Display
+from gspo_rs.generators import Generators
+from gspo_rs.halfway import Halfway
 from gspo_rs.harvest import Harvest, offline, online
+from gspo_rs.interruptions import Interruptions
 from gspo_rs.lesson import Lesson
 from gspo_rs.metrics import MetricsFile, describe
 from gspo_rs.minibatch import Minibatch
 from gspo_rs.optimizer import learning_rate, make_optimizer
 from gspo_rs.policy import Policy
-from gspo_rs.prompts import Prompts
 from gspo_rs.rewards import RewardFunction, named
 from gspo_rs.rules import unweighable
+from gspo_rs.watch import Watch, refuse_long_prompts
 
 _log = logging.getLogger("gspo_rs")
-_PATIENCE = 3
 
 
 @dataclass
 class Run:
-    """The state of a run: everything that changes while it lasts."""
+    """The state of a run: everything that changes while it lasts.
+
+    At any moment at which interruptions are not held, `save` writes a state from which a run goes
+    on to the same bits.
+    """
 
     config: Config
     policy: Policy
     optimizer: torch.optim.Optimizer
     rewards: Mapping[str, RewardFunction]
-    data: Prompts | Census
+    data: Dataset
     total: int
     frozen: Policy | None
-    yardstick: evaluate.Yardstick | None
+    interruptions: Interruptions
+    yardstick: evaluate.Yardstick | None = None
     step: int = 0
     batches: int = 0
-    failures: int = 0
+    halfway: Halfway | None = None
+    watch: Watch = field(default_factory=Watch)
+    unrecorded: dict[str, float] | None = None
     latest: dict[str, float] = field(default_factory=dict)
+    saved: int = -1
+    generators: Generators = field(default_factory=Generators.now)
     file: MetricsFile = field(init=False)
     display: Display = field(init=False)
 
@@ -53,23 +65,25 @@ class Run:
         cls,
         config: Config,
         reward: RewardFunction | Sequence[RewardFunction] | None,
+        data: Dataset,
         found: checkpoint.Checkpoint | None,
+        *,
+        interruptions: Interruptions,
     ) -> "Run":
         """Load everything, from a checkpoint if there is one."""
         rewards = _rewards(config, reward) if config.online else {}
-        source = _data(config)
-        n_groups = len(source) if isinstance(source, Prompts) else source.n_groups
         policy = policies.load(config, None if found is None else found.model)
         optimizer = make_optimizer(policy, config)
+        optimizer.register_step_pre_hook(interruptions.hold)
         run = cls(
             config=config,
             policy=policy,
             optimizer=optimizer,
             rewards=rewards,
-            data=source,
-            total=_total(config, n_groups),
+            data=data,
+            total=data.steps(config),
             frozen=policies.freeze(config) if rounds.needs_start(config) else None,
-            yardstick=None,
+            interruptions=interruptions,
         )
         if found is not None:
             run._restore(found)
@@ -79,90 +93,114 @@ class Run:
         names = list(self.policy.trainable())
         checkpoint.restore_optimizer(self.optimizer, names, found.tensors)
         checkpoint.restore_random(found)
-        self.step, self.batches = found.step, found.batches
-        if "eval/pool" in found.tensors:
-            prompts = _eval_prompts(self.config, self.data)
-            pool = found.tensors["eval/pool"].numpy()
-            self.yardstick = evaluate.Yardstick(prompts, pool)
+        self.generators = found.generators
+        self.step, self.batches, self.saved = found.step, found.batches, found.step
+        self.unrecorded = found.unrecorded
+        self.halfway = halfway.restored(found.tensors, self.config)
+        if "eval/pool" in found.tensors and self.data.exam is not None:
+            self.yardstick = evaluate.Yardstick(self.data.exam, found.tensors["eval/pool"].numpy())
 
     def go(self, folder: Path) -> None:
-        """Train until the last step."""
-        saved, every = self.step, self.config.save_steps
-        source = self._source()
+        """Train until the last step, and write a checkpoint of it."""
+        every, source = self.config.save_steps, self._source()
+        if self.unrecorded is not None:
+            self._record_step()
         while self.step < self.total:
-            self._learn(next(source))
-            self.batches += 1
-            if every and self.step // every > saved // every:
-                self._save(folder)
-                saved = self.step
+            if self.halfway is None:
+                self._receive(source)
+            else:
+                self._learn()
+            if self.halfway is None and every and self.step // every > self.saved // every:
+                self.save(folder)
+        if every and self.saved < self.step:
+            self.save(folder)
 
     def _source(self) -> Iterator[Harvest]:
-        if isinstance(self.data, Census):
-            return offline(self.policy, self.config, self.data, start=self.batches)
-        return online(self.policy, self.data, self.rewards, self.config, start=self.batches)
+        # A batch that is half used has been drawn already.
+        start = self.batches + (self.halfway is not None)
+        if isinstance(self.data.source, Census):
+            return offline(self.policy, self.config, self.data.source, start=start)
+        return online(self.policy, self.data.source, self.rewards, self.config, start=start)
 
-    def _learn(self, batch: Harvest) -> None:
-        """Take the optimizer steps of one batch of rollouts."""
-        began = time.perf_counter()
-        cuts = rounds.minibatches(batch, self.config)
+    def _receive(self, source: Iterator[Harvest]) -> None:
+        """Take a batch of rollouts; until it is whole, the run stands where it stood before."""
+        self.generators, dropped, skipped = Generators.now(), 0, 0
+        while True:
+            batch = next(source)
+            began = time.perf_counter()
+            cuts = rounds.minibatches(batch, self.config)
+            dropped += batch.dropped
+            if cuts:
+                break
+            skipped += 1
+            refuse_long_prompts(skipped, self.data.n_groups, self.config)
+        self.watch.rows(batch, self.batches, self.data.batches(self.config))
         lessons = rounds.lessons(cuts, self.policy, self.config, self.frozen)
-        if not cuts:
-            raise ConfigError("every prompt of a batch was too long; see max_prompt_length")
-        inner = len(lessons) * self.config.num_iterations
         seconds = {**batch.seconds, "time/prepare": time.perf_counter() - began}
-        shares = {name: value / inner for name, value in seconds.items()}
-        for _ in range(self.config.num_iterations):
-            for minibatch, lesson in zip(cuts, lessons, strict=True):
-                if self.step < self.total:
-                    self._step(minibatch, lesson, shares)
+        batch = dataclasses.replace(batch, seconds=seconds)
+        self.interruptions.hold()
+        self.batches += skipped
+        self.generators = Generators.now()
+        self.halfway = Halfway(batch, cuts, lessons, dropped=dropped)
+        self.interruptions.release()
 
-    def _step(self, minibatch: Minibatch, lesson: Lesson, shares: dict[str, float]) -> None:
+    def _learn(self) -> None:
+        """Take an optimizer step of the batch."""
+        assert self.halfway is not None
+        place = self.halfway.done % len(self.halfway.lessons)
+        self._step(self.halfway.cuts[place], self.halfway.lessons[place])
+
+    def _step(self, minibatch: Minibatch, lesson: Lesson) -> None:
         """Take one optimizer step and log it."""
+        assert self.halfway is not None
         began = time.perf_counter()
         metrics = describe(minibatch)
+        metrics["dropped_prompts"] = 0.0 if self.halfway.done else float(self.halfway.dropped)
         number = self.step + 1
         if len(minibatch.trained):
             rate = learning_rate(self.config, number, self.total)
             metrics |= step.take(self.policy, self.optimizer, lesson, self.config, rate=rate)
         else:
             _log.warning("step %d: no group has a signal; the weights stay as they are", number)
-        self.step = number
-        metrics |= shares
-        metrics["time/step"] = time.perf_counter() - began + sum(shares.values())
+        self.watch.advantages(metrics, number, self.config)
+        inner = self.halfway.steps(self.config)
+        metrics |= {name: value / inner for name, value in self.halfway.harvest.seconds.items()}
+        shared = sum(self.halfway.harvest.seconds.values()) / inner
+        metrics["time/step"] = time.perf_counter() - began + shared
         metrics["speed/tokens_per_s"] = metrics["tokens"] / metrics["time/step"]
-        every = self.config.eval_steps
-        if number == self.total or (every and number % every == 0):
+        self.interruptions.hold()
+        self._advance(metrics)
+        self._record_step()
+
+    def _advance(self, metrics: dict[str, float]) -> None:
+        """Count a step; the weights have moved."""
+        assert self.halfway is not None
+        self.step, self.unrecorded = self.step + 1, metrics
+        done = self.halfway.done + 1
+        self.halfway = dataclasses.replace(self.halfway, done=done)
+        if done == self.halfway.steps(self.config):
+            self.halfway, self.batches = None, self.batches + 1
+
+    def _record_step(self) -> None:
+        """Log the last step, with a comparison where one is due."""
+        assert self.unrecorded is not None
+        metrics, every = self.unrecorded, self.config.eval_steps
+        if self.step == self.total or (every and self.step % every == 0):
+            self.interruptions.release()
             metrics |= self._compare()
         self._record(metrics)
-        self._watch(metrics)
-
-    def _watch(self, metrics: dict[str, float]) -> None:
-        """Count the steps skipped in a row, and stop at the third."""
-        if not metrics.get("skipped"):
-            self.failures = 0
-            return
-        self.failures += 1
-        _log.warning(
-            "step %d skipped: loss %g, gradient norm %g",
-            self.step,
-            metrics["loss"],
-            metrics["grad_norm"],
-        )
-        if self.failures == _PATIENCE:
-            raise step.TrainingDivergedError(
-                f"loss or gradient were not finite in steps {self.step - _PATIENCE + 1} to"
-                f" {self.step}; lower learning_rate ({self.config.learning_rate}) or look at the"
-                " rewards and the data"
-            )
+        self.watch.step(metrics, self.step, self.config)
 
     def compare_start(self) -> None:
         """Sample the starting policy's pool, which the comparisons measure against."""
-        if not self.config.online or self.config.eval_size == 0:
+        prompts = self.data.exam
+        if prompts is None or self.yardstick is not None:
             return
-        prompts = _eval_prompts(self.config, self.data)
         pool = evaluate.rewards_of(self.policy, prompts, self.rewards, self.config, draw=0)
+        self.interruptions.hold()
         self.yardstick = evaluate.Yardstick(prompts, pool)
         self._record(evaluate.compare(pool, pool))
+        self.interruptions.release()
 
     def _compare(self) -> dict[str, float]:
         if self.yardstick is None:
@@ -173,15 +211,20 @@ class Run:
         return {**evaluate.compare(rewards, pool), "time/eval": time.perf_counter() - began}
 
     def _record(self, metrics: dict[str, float]) -> None:
-        self.latest = self.file.write(self.step, metrics)
+        self.interruptions.hold()
+        self.latest, self.unrecorded = self.file.write(self.step, metrics), None
+        self.interruptions.release()
         self.display.show(self.latest)
 
-    def _save(self, folder: Path) -> None:
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint of where the run stands."""
         tensors: dict[str, Tensor] = checkpoint.optimizer_tensors(
             self.optimizer, list(self.policy.trainable())
         )
         if self.yardstick is not None:
             tensors["eval/pool"] = torch.from_numpy(self.yardstick.pool)
+        if self.halfway is not None:
+            tensors |= self.halfway.tensors()
         checkpoint.write(
             folder,
             self.policy.save,
@@ -189,7 +232,11 @@ class Run:
             step=self.step,
             batches=self.batches,
             config=self.config,
+            generators=self.generators,
+            data=self.data.fingerprints,
+            unrecorded=self.unrecorded,
         )
+        self.saved = self.step
 
 
 def _rewards(
@@ -203,45 +250,3 @@ def _rewards(
     if fault := unweighable("reward", [name for name, _ in pairs], config.reward_weights):
         raise ConfigError(fault)
     return dict(pairs)
-
-
-def _data(config: Config) -> Prompts | Census:
-    """Open the data: prompts, or what there is to learn from in scored completions."""
-    if config.prompts is not None:
-        return data.prompts(config.prompts, prompt=config.prompt)
-    assert config.rollouts is not None
-    census = data.take_census(
-        config.rollouts,
-        by=config.by,
-        reward=config.reward_column,
-        reward_weights=config.reward_weights,
-        apart=config.advantage in OF_SEVERAL,
-    )
-    _log.info(
-        "%d rollouts in %d groups; %d groups without signal, %d rewards missing",
-        census.n_rollouts,
-        census.n_groups,
-        census.n_uninformative,
-        census.n_unscorable,
-    )
-    return census
-
-
-def _eval_prompts(config: Config, prompts: Prompts | Census) -> Prompts:
-    if config.eval_prompts is not None:
-        prompts = data.prompts(config.eval_prompts, prompt=config.prompt)
-    assert isinstance(prompts, Prompts)
-    return prompts.select(range(min(config.eval_size, len(prompts))))
-
-
-def _total(config: Config, n_groups: int) -> int:
-    if config.max_steps is not None:
-        return config.max_steps
-    size = config.prompts_per_step * config.steps_per_generation
-    full, rest = divmod(n_groups, size)
-    if config.online:
-        steps = -(-n_groups * config.num_train_epochs // config.prompts_per_step)
-    else:
-        steps = full * config.steps_per_generation + -(-rest // config.prompts_per_step)
-        steps *= config.num_train_epochs
-    return steps * config.num_iterations

@@ -9,6 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from gspo_rs.config import Config, ConfigError
 from gspo_rs.keys import near_key
+from gspo_rs.paths import remote
 from gspo_rs.synonyms import CHOICES, FIELDS, did_you_mean
 
 # Fields that hold a path or glob of their own.
@@ -156,11 +157,11 @@ def _named(hint: Any) -> str:
     return {str: "a string", int: "an integer", float: "a number", bool: "true or false"}[hint]
 
 
-def _placed(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Take the relative paths among `values` from `folder`."""
 
     def place(path: str) -> str:
-        return str(folder / path)
+        return path if remote(path) else str(folder / path)
 
     placed = dict(values)
     for key in _PATHS:
@@ -169,7 +170,7 @@ def _placed(values: dict[str, Any], folder: Path) -> dict[str, Any]:
             placed[key] = tuple(map(place, value))
         elif value is not None:
             placed[key] = place(value)
-    rewards = values.get("reward", ())
+    rewards = values.get("reward") or ()
     if isinstance(rewards, str):
         placed["reward"] = _function(rewards, folder)
     elif rewards:
@@ -184,6 +185,30 @@ def _function(spec: str, folder: Path) -> str:
     """Take the file of a function from `folder`, if it names one."""
     source, _, function = spec.rpartition(":")
     return f"{folder / source}:{function}" if source.endswith(".py") else spec
+
+
+def placed(config: Config, folder: Path) -> Config:
+    """Take the relative paths of a configuration from a folder.
+
+    Parameters
+    ----------
+    config : Config
+        Its `model` is a path if there is such a folder; addresses stay.
+    folder : Path
+        Absolute.
+
+    Returns
+    -------
+    Config
+        That means the same whatever the working directory becomes.
+
+    Examples
+    --------
+    >>> found = placed(Config(model="gpt2", prompts="p.jsonl", reward="r.py:score"), Path("/a"))
+    >>> found.model, found.prompts, found.reward
+    ('gpt2', '/a/p.jsonl', '/a/r.py:score')
+    """
+    return dataclasses.replace(config, **_placed(vars(config), folder))
 
 
 def changed(config: Config, other: Config, free: frozenset[str]) -> list[str]:

@@ -8,9 +8,10 @@ import sys
 import threading
 from types import FrameType
 
-__all__ = ["Terminated", "answer_signals", "exit_code"]
+__all__ = ["Terminated", "answer_signals", "exit_code", "terminations"]
 
-_terminated = threading.Event()
+# One entry for each SIGTERM.
+_came: list[int] = []
 
 
 class Terminated(KeyboardInterrupt):
@@ -27,8 +28,13 @@ def exit_code(error: BaseException | None) -> int:
     >>> exit_code(KeyboardInterrupt()), exit_code(Terminated())
     (130, 143)
     """
-    terminated = _terminated.is_set() or isinstance(error, Terminated)
+    terminated = bool(_came) or isinstance(error, Terminated)
     return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+
+
+def terminations() -> int:
+    """Return how many times SIGTERM came; each has sent a SIGINT."""
+    return len(_came)
 
 
 def answer_signals() -> None:
@@ -44,7 +50,7 @@ def answer_signals() -> None:
     def wait() -> None:
         while number := os.read(reading, 1):
             if number[0] == signal.SIGTERM:
-                _terminated.set()
+                _came.append(number[0])
                 os.kill(os.getpid(), signal.SIGINT)
 
     ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
@@ -68,7 +74,7 @@ class _Interrupts:
         if isinstance(raised, KeyboardInterrupt) and raised is not self._answered:
             # Polars has raised it and is being cleaned up after: a second one would cut that off.
             self._answered = raised
-        elif _terminated.is_set():
+        elif _came:
             self._answered = Terminated()
             raise self._answered
         elif not self._ignored:

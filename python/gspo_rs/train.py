@@ -1,42 +1,26 @@
 """Train: the loop that turns rollouts into a policy that ranks higher in its own groups."""
 
 import logging
-import random
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from gspo_rs import atomic, checkpoint, metrics
+from gspo_rs import atomic, checkpoint, continuation, metrics
 from gspo_rs.config import Config, ConfigError, resolve
+from gspo_rs.dataset import Dataset
 from gspo_rs.display import Display
+from gspo_rs.files.lock import locked
+from gspo_rs.generators import seed_generators
+from gspo_rs.interruptions import Interruptions
 from gspo_rs.rewards import RewardFunction
 from gspo_rs.run import Run
-from gspo_rs.runfile import changed
+from gspo_rs.runfile import placed
 
 __all__ = ["Config", "Result", "train"]
 
 _log = logging.getLogger("gspo_rs")
-
-# What a resumed run may have otherwise: it changes where the run stops, what is kept or shown, or
-# how a step is cut, but not what is learned.
-_FREE = frozenset(
-    {
-        "output_dir",
-        "save_steps",
-        "save_total_limit",
-        "logging_steps",
-        "eval_steps",
-        "spill_directory",
-        "device",
-        "layout",
-        "micro_batch_tokens",
-        "attn_implementation",
-    }
-)
-_ENDS = frozenset({"max_steps", "num_train_epochs"})
 
 
 @dataclass(frozen=True)
@@ -77,7 +61,7 @@ def train(
         Reward functions, of different names, in place of those that ``config.reward`` names.
     resume : bool
         Go on from the newest checkpoint in ``config.output_dir``, to weights that are bit-equal
-        on a CPU to those of a run that was not stopped. Without one the run starts anew.
+        on a CPU to those of a run that was not stopped. Of a run that is over nothing is touched.
 
     Returns
     -------
@@ -87,10 +71,13 @@ def train(
     Raises
     ------
     ConfigError
-        If `config` cannot be run, its output folder holds a run and `resume` is off, or it differs
-        from the checkpoint's in what is learned.
+        If `config` cannot be run, its output folder holds a run and `resume` is off, or no
+        checkpoint and `resume` is on, or configuration or data differ from the checkpoint's in
+        what is learned.
     CheckpointError, PolicyError, RewardError, LengthError, ValueError
         If a checkpoint, the model, the reward function or the data cannot be used.
+    RuntimeError
+        If another process trains in the folder.
     TrainingDivergedError
         If loss or gradient were not finite in three steps after one another.
 
@@ -98,55 +85,96 @@ def train(
     -----
     The groups of `prompts_per_step` prompts make one optimizer step; `steps_per_generation` such
     minibatches are sampled at once, so that the policy moves away from the one that sampled and
-    the ratio matters. Checkpoints are written between batches of rollouts.
+    the ratio matters. Checkpoints are written between batches of rollouts, after the last step,
+    and when Ctrl-C or SIGTERM (where it raises a KeyboardInterrupt) ends the run.
     """
-    config = resolve(config)
+    if os.environ.get("WORLD_SIZE", "").strip() not in ("", "1"):
+        raise ConfigError(
+            f"WORLD_SIZE = {os.environ['WORLD_SIZE']}: a run is one process here; start it without"
+            " torchrun or accelerate, or unset WORLD_SIZE"
+        )
+    # At once, because a reward function may change the working directory.
+    config = placed(resolve(config), Path.cwd())
     folder = Path(config.output_dir)
-    found = _found(folder, config, resume=resume)
-    _seed(config.seed)
-    run = Run.begin(config, reward, found)
+    if resume and not folder.is_dir():
+        continuation.find(folder, resume=True)
+    with Interruptions() as interruptions, _alone(folder):
+        return _train(config, reward, interruptions, resume=resume)
+
+
+def _train(
+    config: Config,
+    reward: RewardFunction | Sequence[RewardFunction] | None,
+    interruptions: Interruptions,
+    *,
+    resume: bool,
+) -> Result:
+    folder = Path(config.output_dir)
+    found = continuation.find(folder, resume=resume)
+    data = Dataset.open(config)
+    if found is not None:
+        continuation.check(found, config, data)
+        if continuation.finished(folder, found, data.steps(config)):
+            return _over(folder, found)
+    seed_generators(config.seed)
+    run = Run.begin(config, reward, data, found, interruptions=interruptions)
+    atomic.sweep(folder)
     after = -1 if found is None else found.step
     run.file = metrics.MetricsFile(folder / "metrics.jsonl", after)
     try:
-        with Display(run.total, config.logging_steps) as run.display:
-            if found is None:
-                run.compare_start()
-            run.go(folder)
+        _carry_out(run, folder)
     except KeyboardInterrupt:
-        _log.warning("stopped after step %d of %d; resume to go on", run.step, run.total)
+        _leave(run, folder)
         raise
     finally:
         run.file.close()
-    final = folder / "final"
-    with atomic.directory(final) as partial:
+    return Result(folder / "final", folder / "metrics.jsonl", run.step, run.latest)
+
+
+def _carry_out(run: Run, folder: Path) -> None:
+    """Train to the end and write the model."""
+    with Display(run.total, run.config.logging_steps) as run.display:
+        if run.step == 0:
+            run.compare_start()
+        run.go(folder)
+    with atomic.directory(folder / "final") as partial:
         run.policy.save(partial)
-    return Result(final, folder / "metrics.jsonl", run.step, run.latest)
 
 
-def _found(folder: Path, config: Config, *, resume: bool) -> checkpoint.Checkpoint | None:
-    """Read the newest checkpoint of a run to be resumed, or see that the folder holds none."""
-    paths = checkpoint.steps(folder)
-    if not resume:
-        begun = any(record["step"] > 0 for record in metrics.read(folder / "metrics.jsonl"))
-        if paths or begun or (folder / "final").exists():
-            raise ConfigError(
-                f"output_dir = {config.output_dir!r} holds a run already; resume it"
-                " (--resume), or choose or empty another folder"
-            )
-        return None
-    atomic.sweep(folder)
-    if not paths:
-        return None
-    found = checkpoint.read(paths[-1])
-    free = _FREE | (_ENDS if config.lr_scheduler_type == "constant" else frozenset())
-    for key in changed(config, found.config, free):
-        before, now = getattr(found.config, key), getattr(config, key)
-        raise ConfigError(f"{key} = {now!r}, but {paths[-1]} was trained with {before!r}")
-    return found
+def _leave(run: Run, folder: Path) -> None:
+    """Write a checkpoint of a run that was told to stop, unless it was told so twice."""
+    if run.interruptions.held:
+        _log.warning("stopped within step %d of %d, without a checkpoint", run.step, run.total)
+        return
+    run.interruptions.save()
+    _log.warning(
+        "stopped after step %d of %d; writing a checkpoint, Ctrl-C again leaves without it",
+        run.step,
+        run.total,
+    )
+    if run.saved != run.step or run.unrecorded is not None:
+        run.save(folder)
 
 
-def _seed(seed: int) -> None:
-    random.seed(seed)
-    # A reward function may draw from the global generator; it should draw the same again.
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+def _over(folder: Path, found: checkpoint.Checkpoint) -> Result:
+    """Return what a finished run left, which stays as it is."""
+    _log.info("nothing is left to do: all %d steps are taken, the model is written", found.step)
+    records = metrics.read(folder / "metrics.jsonl")
+    last = records[-1] if records else {}
+    return Result(folder / "final", folder / "metrics.jsonl", found.step, last)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other runs out of the folder, and leave none behind that was made for the lock alone."""
+    made = not folder.exists()
+    lock = folder / ".lock"
+    try:
+        with locked(lock, folder):
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+    finally:
+        if made and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from gspo_rs.commands import logs
 from gspo_rs.commands.exits import refuse_exits
 from gspo_rs.commands.outcome import TOLD, exited, interrupted, told
+from gspo_rs.commands.typed import typed
 from gspo_rs.terminal import printable
 
 
@@ -36,8 +37,11 @@ def train(
 
     logs.show("%(levelname)s %(name)s: %(message)s")
     refuse_exits()
+    folder = Path.cwd()
     try:
         settings = load(config, set_ or [])
+        # At once, because a reward function may change the working directory.
+        folder /= settings.output_dir
         # Seconds of imports that `--help` and a typing mistake should not wait for.
         from transformers.utils.logging import disable_progress_bar
 
@@ -46,10 +50,19 @@ def train(
         disable_progress_bar()  # type: ignore[no-untyped-call] # would cut through the table
         result = training.train(settings, resume=resume)
     except KeyboardInterrupt:
-        return interrupted(f"`gspo-rs train {config} --resume` goes on")
+        return interrupted(_way_on(folder))
     except SystemExit as end:
         return exited(end)
     except TOLD as error:
         return told(error, verbose=verbose)
     sys.stdout.write(f"{result.steps} steps; model in {printable(str(result.final))}\n")
     return 0
+
+
+def _way_on(folder: Path) -> str:
+    """Say how to go on with a run that was stopped."""
+    if any(folder.glob("checkpoint-*")):
+        return f"`{typed('--resume')}` goes on"
+    if not (folder / "metrics.jsonl").exists():
+        return f"stopped before the first step; `{typed()}` begins again"
+    return f"stopped without a checkpoint, so --resume cannot go on from what {folder} holds"

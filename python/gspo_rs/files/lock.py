@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["locked"]
+__all__ = ["let_go", "locked", "mine_alone"]
+
+# Handles of locks. A child that is forked has them too, and would hold the locks of a parent that
+# is gone.
+_handles: set[int] = set()
 
 
 @contextmanager
@@ -21,10 +25,31 @@ def locked(path: Path, target: Path) -> Iterator[None]:
         If another process holds it; names `target`.
     """
     handle = _acquire(path, target)
+    mine_alone(handle)
     try:
         yield
     finally:
+        let_go(handle)
+
+
+def mine_alone(handle: int) -> None:
+    """Keep the handle of a lock from children that are forked."""
+    _handles.add(handle)
+
+
+def let_go(handle: int) -> None:
+    """Close the handle of a lock, once, in the process that locked."""
+    if handle in _handles:
+        _handles.discard(handle)
         os.close(handle)
+
+
+def _forget() -> None:
+    for handle in list(_handles):
+        let_go(handle)
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _acquire(path: Path, target: Path) -> int:

@@ -76,6 +76,7 @@ class GroupDataset(IterableDataset[dict[str, Any]]):
 
     Examples
     --------
+    >>> import polars as pl
     >>> frame = pl.DataFrame({"id": ["a", "b", "a"], "reward": [0.0, 1.0, 1.0]})
     >>> dataset = GroupDataset(frame, by="id", batch_groups=1)
     >>> [item["reward"].tolist() for item in dataset]

@@ -61,6 +61,7 @@ def choose(
 
     Examples
     --------
+    >>> import polars as pl
     >>> from gspo_rs.source import locate
     >>> frame = pl.LazyFrame({"id": [1], "reward": [0.5], "response": ["four"]})
     >>> given = {"prompt": None, "completion": None, "model": None}

@@ -1,0 +1,187 @@
+"""Continuation: whether a run may go on from what its folder holds, and why not."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from gspo_rs import checkpoint, metrics
+from gspo_rs.config import Config, ConfigError
+from gspo_rs.dataset import Dataset
+from gspo_rs.runfile import changed
+
+# What a resumed run may have otherwise: it changes where the run stops, what is kept or shown, or
+# how a step is cut, but not what is learned. Data may lie elsewhere if they are the same.
+_FREE = frozenset(
+    {
+        "output_dir",
+        "save_steps",
+        "save_total_limit",
+        "logging_steps",
+        "eval_steps",
+        "spill_directory",
+        "device",
+        "layout",
+        "micro_batch_tokens",
+        "attn_implementation",
+    }
+)
+_ENDS = frozenset({"max_steps", "num_train_epochs"})
+_DATA = ("prompts", "rollouts", "eval_prompts")
+_ANEW = "or start a new run in another output_dir"
+
+
+def find(folder: Path, *, resume: bool) -> checkpoint.Checkpoint | None:
+    """Read the newest checkpoint of a run to be resumed, or see that the folder holds no run.
+
+    Parameters
+    ----------
+    folder : Path
+        The output folder; may be absent.
+    resume : bool
+        Whether the run is to go on.
+
+    Returns
+    -------
+    Checkpoint or None
+        None for a run that begins.
+
+    Raises
+    ------
+    ConfigError
+        If there is nothing to go on from, or a run that would be written over.
+    CheckpointError
+        If the newest checkpoint is broken.
+    """
+    paths = checkpoint.steps(folder)
+    if resume and paths:
+        return checkpoint.read(paths[-1])
+    records = metrics.read(folder / "metrics.jsonl")
+    begun = any(record["step"] > 0 for record in records)
+    if resume:
+        raise ConfigError(
+            f"output_dir = {str(folder)!r} has no checkpoint to resume from: it {_content(folder)}."
+            " Without --resume a run begins"
+            + (", in another folder or when that is moved away" if begun else "")
+        )
+    if paths or begun or (folder / "final").exists():
+        way = "resume it (--resume), or " if paths else "there is no checkpoint to resume from; "
+        raise ConfigError(
+            f"output_dir = {str(folder)!r} holds a run already, it {_content(folder)};"
+            f" {way}choose another folder, or move that away"
+        )
+    return None
+
+
+def check(found: checkpoint.Checkpoint, config: Config, data: Dataset) -> None:
+    """Refuse a configuration or data that would make another run of a checkpoint's.
+
+    Parameters
+    ----------
+    found : Checkpoint
+        From which the run goes on.
+    config : Config
+        Resolved, its places absolute.
+    data : Dataset
+        As it is today.
+
+    Raises
+    ------
+    ConfigError
+        If a field that matters or the data differ, or the checkpoint is beyond the last step.
+    """
+    path, free = found.model.parent, _FREE
+    if config.lr_scheduler_type == "constant":
+        free |= _ENDS
+    for key in changed(config, _replaced(found.config, config), free):
+        before, now = getattr(found.config, key), getattr(config, key)
+        raise ConfigError(
+            f"{key} = {now!r}, but {path} was trained with {before!r}; set it back, {_ANEW}"
+        )
+    for key, now in data.fingerprints.items():
+        before, name = found.data.get(key), f"{key} = {getattr(config, key)!r}"
+        if before is None or before == now:
+            continue
+        what = f"{before.rows} rows then, {now.rows} now"
+        if before.rows == now.rows:
+            what = f"{now.rows} rows as then, but not the same"
+        raise ConfigError(
+            f"{name} changed since {path} was written: {what}; put back what it was, {_ANEW}"
+        )
+    if (total := data.steps(config)) < found.step:
+        raise ConfigError(f"the run ends after step {total}, but {path} is beyond; raise max_steps")
+
+
+def finished(folder: Path, found: checkpoint.Checkpoint, total: int) -> bool:
+    """Tell whether a checkpoint is of the last step and the final model is that of it.
+
+    Parameters
+    ----------
+    folder : Path
+        The output folder.
+    found : Checkpoint
+        The newest.
+    total : int
+        Steps of the run.
+
+    Returns
+    -------
+    bool
+    """
+    if found.step < total or found.unrecorded is not None:
+        return False
+    final = checkpoint.digests(folder / "final")
+    return found.model_digests.items() <= final.items()
+
+
+def _content(folder: Path) -> str:
+    """Say what a folder holds, and how far a run in it came."""
+    if not folder.is_dir():
+        return "is not there"
+    names = sorted(p.name + "/" * p.is_dir() for p in folder.iterdir() if p.name[0] != ".")
+    records = metrics.read(folder / "metrics.jsonl")
+    steps = f" ({int(records[-1]['step'])} steps)" if records else ""
+    told = [name + steps if name == "metrics.jsonl" else name for name in names[:8]]
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return f"holds {', '.join(told)}{more}" if told else "is empty"
+
+
+def _replaced(before: Config, now: Config) -> Config:
+    """Spell what is the same place today as today's configuration spells it.
+
+    Data go by their fingerprints; they are where they are today, or there are none today.
+    """
+    same = {
+        key: getattr(now, key)
+        for key in _DATA
+        if (getattr(now, key) is None) == (getattr(before, key) is None)
+    }
+    if _stays(before.model, before.output_dir, now.model, now.output_dir):
+        same["model"] = now.model
+    rewards = [_several(config.reward) for config in (before, now)]
+    if len(rewards[0]) == len(rewards[1]) and all(
+        _stays(one, before.output_dir, other, now.output_dir) or _moved(one, other)
+        for one, other in zip(*rewards, strict=True)
+    ):
+        same["reward"] = now.reward
+    return replace(before, **same)
+
+
+def _moved(before: str, now: str) -> bool:
+    """Tell whether a reward's file is no more where it was, and one of its name is given."""
+    gone = not Path(before.rpartition(":")[0]).exists()
+    return gone and Path(before).is_absolute() and Path(before).name == Path(now).name
+
+
+def _several(reward: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (reward,) if isinstance(reward, str) else reward or ()
+
+
+def _stays(before: str, home: str, now: str, home_now: str) -> bool:
+    """Tell whether two paths are one, by themselves or as seen from their runs' folders."""
+    if before == now:
+        return True
+    if not (Path(before).is_absolute() and Path(now).is_absolute()):
+        return False
+    if os.path.realpath(before) == os.path.realpath(now):
+        return True
+    return os.path.relpath(before, home) == os.path.relpath(now, home_now)

@@ -1,0 +1,149 @@
+"""Dataset: what a run learns from, opened, counted, and told apart from what it was before."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from gspo_rs import data
+from gspo_rs.advantages import OF_SEVERAL
+from gspo_rs.census import Census
+from gspo_rs.config import Config
+from gspo_rs.prompts import Prompts
+from gspo_rs.source import locate
+
+_log = logging.getLogger("gspo_rs")
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What tells data from other data under the same name.
+
+    Attributes
+    ----------
+    rows : int
+        How many.
+    digest : str
+        Of the rows' content for prompts, of the files' bytes for rollouts.
+    """
+
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a run learns from.
+
+    Attributes
+    ----------
+    source : Prompts or Census
+        Prompts online, what there is to learn from in scored completions offline.
+    exam : Prompts or None
+        On which the policy is compared with the starting one.
+    fingerprints : dict of str to Fingerprint
+        ``prompts`` and ``eval_prompts``, or ``rollouts``, as they were when they were opened. Of
+        rollouts at an address, too far to be read twice, the groups stand for the bytes.
+    """
+
+    source: Prompts | Census
+    exam: Prompts | None
+    fingerprints: dict[str, Fingerprint]
+
+    @classmethod
+    def open(cls, config: Config) -> "Dataset":
+        """Read prompts, or the ids and rewards of rollouts.
+
+        Parameters
+        ----------
+        config : Config
+            Resolved.
+
+        Returns
+        -------
+        Dataset
+            Checked.
+        """
+        if config.prompts is None:
+            census = _census(config)
+            return cls(census, None, {"rollouts": _of_rollouts(config, census)})
+        source = data.prompts(config.prompts, prompt=config.prompt)
+        found = {"prompts": _of_prompts(source)}
+        if config.eval_size == 0:
+            return cls(source, None, found)
+        exam = source
+        if config.eval_prompts is not None:
+            exam = data.prompts(config.eval_prompts, prompt=config.prompt)
+            found["eval_prompts"] = _of_prompts(exam)
+        return cls(source, exam.select(range(min(config.eval_size, len(exam)))), found)
+
+    @property
+    def n_groups(self) -> int:
+        """Prompts, or groups of rollouts."""
+        return len(self.source) if isinstance(self.source, Prompts) else self.source.n_groups
+
+    def steps(self, config: Config) -> int:
+        """Return the optimizer steps that a configuration takes on it."""
+        if config.max_steps is not None:
+            return config.max_steps
+        full, rest = divmod(self.n_groups, config.prompts_per_step * config.steps_per_generation)
+        if config.online:
+            steps = -(-self.n_groups * config.num_train_epochs // config.prompts_per_step)
+        else:
+            steps = full * config.steps_per_generation + -(-rest // config.prompts_per_step)
+            steps *= config.num_train_epochs
+        return steps * config.num_iterations
+
+    def batches(self, config: Config) -> int:
+        """Return the batches of rollouts after which every group has come once."""
+        return -(-self.n_groups // (config.prompts_per_step * config.steps_per_generation))
+
+
+def _census(config: Config) -> Census:
+    assert config.rollouts is not None
+    census = data.take_census(
+        config.rollouts,
+        by=config.by,
+        reward=config.reward_column,
+        reward_weights=config.reward_weights,
+        apart=config.advantage in OF_SEVERAL,
+    )
+    _log.info(
+        "%d rollouts in %d groups; %d groups without signal, %d rewards missing",
+        census.n_rollouts,
+        census.n_groups,
+        census.n_uninformative,
+        census.n_unscorable,
+    )
+    return census
+
+
+def _of_rollouts(config: Config, census: Census) -> Fingerprint:
+    assert config.rollouts is not None
+    files = locate(config.rollouts).files
+    parts = _of_files(files) if files else iter([census.groups.codes.tobytes()])
+    return Fingerprint(census.n_rollouts, _digest(parts))
+
+
+def _of_prompts(prompts: Prompts) -> Fingerprint:
+    columns = sorted(prompts.columns.items())
+    parts = (json.dumps(part, default=repr).encode() for part in (prompts.texts, columns))
+    return Fingerprint(len(prompts), _digest(parts))
+
+
+def _of_files(files: tuple[str, ...]) -> Iterator[bytes]:
+    def of_file(path: str) -> bytes:
+        with open(path, "rb") as file:  # noqa: PTH123 -- `file_digest` wants the plain object
+            return hashlib.file_digest(file, "blake2b").digest()
+
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(of_file, files)
+
+
+def _digest(parts: Iterator[bytes]) -> str:
+    found = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()

@@ -1,0 +1,65 @@
+"""Generators: the states of the random generators of Python, NumPy and torch, kept and put back."""
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Generators:
+    """Where the global random generators stood, which reward functions of others may draw from.
+
+    Attributes
+    ----------
+    python : sequence
+        State of Python's generator.
+    tensors : dict of str to Tensor
+        Of the others, ``random/...``.
+    """
+
+    python: Any
+    tensors: dict[str, Tensor]
+
+    @classmethod
+    def now(cls) -> "Generators":
+        """Read where they stand."""
+        _, keys, position, has_gauss, cached = np.random.get_state()
+        states = {
+            "random/torch": torch.get_rng_state(),
+            "random/numpy": torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            "random/numpy_position": torch.tensor([position, has_gauss]),
+            "random/numpy_gauss": torch.tensor(cached, dtype=torch.float64),
+        }
+        if torch.cuda.is_available():
+            states["random/cuda"] = torch.cuda.get_rng_state()
+        return cls(random.getstate(), states)
+
+    def restore(self) -> None:
+        """Put them back to where they stood."""
+        version, internal, gauss = self.python
+        random.setstate((version, tuple(internal), gauss))
+        position, has_gauss = self.tensors["random/numpy_position"].tolist()
+        cached = float(self.tensors["random/numpy_gauss"])
+        keys = self.tensors["random/numpy"].numpy().astype(np.uint32)
+        np.random.set_state(("MT19937", keys, position, has_gauss, cached))
+        torch.set_rng_state(self.tensors["random/torch"])
+        if "random/cuda" in self.tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(self.tensors["random/cuda"])
+
+
+def seed_generators(seed: int) -> None:
+    """Seed all of them.
+
+    Parameters
+    ----------
+    seed : int
+        Of the run.
+    """
+    random.seed(seed)
+    # A reward function may draw from the global generator; it should draw the same again.
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

@@ -1,0 +1,122 @@
+"""Halfway: a batch of rollouts with optimizer steps taken and to come, flattened and put back."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gspo_rs import rounds
+from gspo_rs.config import Config
+from gspo_rs.harvest import Harvest
+from gspo_rs.lesson import Lesson
+from gspo_rs.minibatch import Minibatch
+from gspo_rs.rollouts import Ragged, Rollouts
+
+_TOKENS = ("prompt_tokens", "completion_tokens", "sampler_logprobs", "old_logprobs")
+_LOGPROBS = ("old_logprobs", "ref_logprobs", "sampler_logprobs")
+
+
+@dataclass(frozen=True)
+class Halfway:
+    """A batch of rollouts on its way through the optimizer.
+
+    Attributes
+    ----------
+    harvest : Harvest
+        The batch.
+    cuts : list of Minibatch
+        One per optimizer step of a pass over the batch.
+    lessons : list of Lesson
+        The same, with log-probabilities that were taken before the first of the steps.
+    done : int
+        Optimizer steps taken.
+    dropped : int
+        Prompts that were too long, those of batches left out before this one included.
+    """
+
+    harvest: Harvest
+    cuts: list[Minibatch]
+    lessons: list[Lesson]
+    done: int = 0
+    dropped: int = 0
+
+    def steps(self, config: Config) -> int:
+        """Optimizer steps that the batch makes in all."""
+        return len(self.lessons) * config.num_iterations
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all that the steps to come need, ``batch/...``, without the names of groups."""
+        rollouts = self.harvest.rollouts
+        texts = json.dumps([rollouts.prompts, rollouts.completions]).encode()
+        found: dict[str, NDArray[Any]] = {
+            "place": np.array([self.done, self.dropped]),
+            "texts": np.frombuffer(texts, dtype=np.uint8),
+            "offsets": rollouts.offsets,
+            "reward": rollouts.reward,
+            "too_long": self.harvest.too_long,
+        }
+        if rollouts.truncated is not None:
+            found["truncated"] = rollouts.truncated
+        for name, column in (rollouts.rewards or {}).items():
+            found[f"rewards/{name}"] = column
+        for name in _TOKENS:
+            found |= _flat(name, getattr(rollouts, name))
+        for place, lesson in enumerate(self.lessons):
+            for name in _LOGPROBS:
+                found |= _flat(f"lesson{place}/{name}", getattr(lesson, name))
+        return {f"batch/{name}": torch.from_numpy(array.copy()) for name, array in found.items()}
+
+
+def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
+    """Put back what `Halfway.tensors` flattened.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Of a checkpoint.
+    config : Config
+        Resolved.
+
+    Returns
+    -------
+    Halfway or None
+        None where the checkpoint lies between two batches.
+    """
+    found = {n[6:]: t.numpy() for n, t in tensors.items() if n.startswith("batch/")}
+    if not found:
+        return None
+    prompts, completions = json.loads(found["texts"].tobytes())
+    single = [name for name in found if name.startswith("rewards/")]
+    rollouts = Rollouts(
+        offsets=found["offsets"],
+        prompts=prompts,
+        completions=completions,
+        reward=found["reward"],
+        truncated=found.get("truncated"),
+        rewards={name[8:]: found[name] for name in single} or None,
+        **_taken(_TOKENS, "", found),
+    )
+    harvest = Harvest(rollouts, found["too_long"], {})
+    cuts = rounds.minibatches(harvest, config)
+    lessons = [
+        replace(lesson, **_taken(_LOGPROBS, f"lesson{place}/", found))
+        for place, lesson in enumerate(rounds.plain_lessons(cuts, config))
+    ]
+    return Halfway(harvest, cuts, lessons, *found["place"].tolist())
+
+
+def _flat(name: str, rows: Ragged | None) -> dict[str, NDArray[Any]]:
+    return {} if rows is None else {f"{name}/values": rows.values, f"{name}/lengths": rows.lengths}
+
+
+def _taken(names: Sequence[str], before: str, found: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    return {
+        name: Ragged(found[f"{before}{name}/values"], found[f"{before}{name}/lengths"])
+        for name in names
+        if f"{before}{name}/values" in found
+    }

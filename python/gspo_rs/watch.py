@@ -1,0 +1,94 @@
+"""Watch: what a run counts of its mishaps, told once, and where they end it."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gspo_rs.config import Config, ConfigError
+from gspo_rs.harvest import Harvest
+from gspo_rs.step import TrainingDivergedError
+
+_log = logging.getLogger("gspo_rs")
+_PATIENCE = 3
+
+
+@dataclass
+class Watch:
+    """What has happened so far.
+
+    Attributes
+    ----------
+    failures : int
+        Steps skipped in a row.
+    long : int
+        Batches in a row all of whose rows were too long.
+    flat : bool
+        Whether groups with signal had advantages of 0, which is told once.
+    """
+
+    failures: int = 0
+    long: int = 0
+    flat: bool = False
+
+    def step(self, metrics: Mapping[str, float], step: int, config: Config) -> None:
+        """Count the steps skipped in a row, and stop at the third.
+
+        Raises
+        ------
+        TrainingDivergedError
+            Names the steps.
+        """
+        if not metrics.get("skipped"):
+            self.failures = 0
+            return
+        self.failures += 1
+        loss, norm = metrics["loss"], metrics["grad_norm"]
+        _log.warning("step %d skipped: loss %g, gradient norm %g", step, loss, norm)
+        if self.failures == _PATIENCE:
+            raise TrainingDivergedError(
+                f"loss or gradient were not finite in steps {step - _PATIENCE + 1} to {step};"
+                f" lower learning_rate ({config.learning_rate}) or look at the rewards and the data"
+            )
+
+    def rows(self, batch: Harvest, batches: int, per_epoch: int) -> None:
+        """Stop when every row of an epoch of scored completions was too long.
+
+        Raises
+        ------
+        ConfigError
+            With the remedy.
+        """
+        self.long = self.long + 1 if batch.too_long.all() else 0
+        if self.long >= per_epoch and (batches + 1) % per_epoch == 0:
+            raise ConfigError(
+                "every row of an epoch is too long; raise max_completion_length or"
+                " max_prompt_length where the model allows"
+            )
+
+    def advantages(self, metrics: Mapping[str, float], step: int, config: Config) -> None:
+        """Say once what an estimator makes of groups that differ, such as pkpo of small ones."""
+        groups = metrics["zero_advantage_groups"]
+        if groups and not self.flat:
+            _log.warning(
+                "step %d: %d groups have a signal, but every advantage that %s gives them is 0, as"
+                " where groups are too small for its options; see zero_advantage_groups",
+                step,
+                groups,
+                config.advantage,
+            )
+        self.flat = self.flat or bool(groups)
+
+
+def refuse_long_prompts(skipped: int, n_groups: int, config: Config) -> None:
+    """Stop when every prompt has come once at least and none fits.
+
+    Raises
+    ------
+    ConfigError
+        With the remedy.
+    """
+    if skipped * config.prompts_per_step * config.steps_per_generation >= 2 * n_groups:
+        raise ConfigError(
+            f"every prompt of an epoch is too long, {n_groups} in all; raise max_prompt_length"
+            " where the model allows, or lower max_completion_length"
+        )
