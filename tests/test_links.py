@@ -142,3 +142,15 @@ def test_a_path_is_spelled_as_given_and_its_dots_are_those_of_the_disk(store, mo
     (store / "deep" / "er").mkdir(parents=True)
     link(store / "far", store / "deep" / "er")
     assert spelled(Path("far/../x")) == os.path.realpath(store / "deep") + "/x"
+
+
+@pytest.mark.parametrize("given", ["in", "in/*.parquet", "in/**", "**/*.parquet"])
+@pytest.mark.parametrize("to", ["gone.parquet", "in/lost.parquet"])
+def test_a_link_to_nothing_is_never_passed_over_as_if_it_had_no_rows(store, given, to, monkeypatch):
+    """As in the cache of a hub of which one file was deleted, or a link to itself."""
+    link(store / "in" / "x.parquet", store / "store" / "x.parquet")
+    link(store / "in" / "lost.parquet", store / to)
+    monkeypatch.chdir(store)
+    with pytest.raises(FileNotFoundError, match=r"lost\.parquet is a link to .*not there"):
+        gs.score(given, store / "out", by="id")
+    assert not (store / "out").exists()

@@ -26,7 +26,7 @@ def files_of(paths: Sequence[str]) -> list[str]:
     Raises
     ------
     FileNotFoundError
-        If a file is not there, or no file matches.
+        If a file is not there, or no file matches, or one that does is a link to nothing.
     ValueError
         If no path is given, or a name is no UTF-8.
     """
@@ -83,7 +83,7 @@ def _matches(path: str) -> list[str]:
         return [path]
     if not glob.has_magic(path):
         raise FileNotFoundError(f"no such file: {path}")
-    found = [file for file in matching(path) if Path(file).is_file()]
+    found = [file for file in matching(path) if _is_file(Path(file))]
     if not found:
         raise FileNotFoundError(f"no file matches {path}")
     return found
@@ -95,11 +95,18 @@ def _below(folder: Path) -> list[str]:
         path
         for below in tree(folder, "._")
         for path in below.iterdir()
-        if path.name[0] not in "._" and suffix_of(path) in SUFFIXES and path.is_file()
+        if path.name[0] not in "._" and suffix_of(path) in SUFFIXES and _is_file(path)
     )
     if not found:
         raise FileNotFoundError(f"no file below {folder} is one of {', '.join(SUFFIXES)}")
     return list(map(str, found))
+
+
+def _is_file(path: Path) -> bool:
+    """Tell files from folders; a link to nothing would be rows that are missing."""
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(f"{path} is a link to {path.readlink()}, which is not there")
+    return path.is_file()
 
 
 def _base(given: Sequence[str], files: Sequence[str]) -> str:
