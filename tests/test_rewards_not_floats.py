@@ -173,3 +173,23 @@ def test_large_ids_of_a_frame_are_grouped_by_every_reader(tmp_path):
     assert data.take_census(frame, by="id").groups.codes.tolist() == [0, 1, 0]
     gs.score(frame, tmp_path / "out", by="id")
     assert gs.scan(tmp_path / "out").collect()["rank"].to_list() == [1, 1, 2]
+
+
+@pytest.mark.parametrize("layout", ["wide", "narrow"])
+@pytest.mark.parametrize("place", ["id", "another", "a struct", "a list"])
+def test_integers_of_128_bits_are_scored_and_written_in_any_column(tmp_path, layout, place):
+    large = pl.Series("id", [2**80, 2**80 + 1, 2**80, -1], dtype=pl.Int128)
+    frame = pl.DataFrame({"id": ["a", "b", "a", "c"], "reward": [0.0, 1.0, 2.0, 3.0]})
+    put = {
+        "id": large,
+        "another": large.alias("x"),
+        "a struct": pl.struct(y=large).alias("x"),
+        "a list": large.reshape((4, 1)).arr.to_list().alias("x"),
+    }
+    frame = frame.with_columns(put[place])
+    frame.write_parquet(tmp_path / "x.parquet")
+    gs.score(tmp_path / "x.parquet", tmp_path / "out", by="id", layout=layout)
+    scored = gs.scan(tmp_path / "out").collect()
+    assert scored.select(frame.columns).equals(frame)
+    assert scored["rank"].to_list() == [1.0, 1.0, 2.0, 1.0]
+    assert gs.verify(tmp_path / "out").rows == 4

@@ -17,7 +17,7 @@ from gspo_rs.files.json_lines import LINE, lines
 from gspo_rs.files.target import refuse_taken
 from gspo_rs.source import Source
 
-__all__ = ["FORMATS", "Written", "as_written", "checked_target", "write_frames"]
+__all__ = ["FORMATS", "Written", "as_written", "checked_target", "parts_of", "write_frames"]
 
 # A row group is held in memory while it is written.
 ROW_GROUP_BYTES = 32 << 20
@@ -94,7 +94,7 @@ def refuse_unwritable(schema: pl.Schema, target: Path) -> None:
     """Raise a TypeError for the first column whose type the format of `target` does not have."""
     json = target.suffix.lower() != ".parquet"
     for name, kind in schema.items():
-        for depth, part in _parts(kind):
+        for depth, part in parts_of(kind):
             binary = json and isinstance(part, pl.Binary)
             # Parquet has no struct without fields, Polars writes no nested extension type to it.
             nested = isinstance(part, pl.Extension) and depth > 0
@@ -107,7 +107,7 @@ def refuse_unwritable(schema: pl.Schema, target: Path) -> None:
                 )
 
 
-def _parts(kind: pl.DataType, depth: int = 0) -> Iterator[tuple[int, pl.DataType]]:
+def parts_of(kind: pl.DataType, depth: int = 0) -> Iterator[tuple[int, pl.DataType]]:
     """Yield a type and all that it is made of, each with its depth."""
     yield depth, kind
     inner: list[Any] = []
@@ -118,7 +118,7 @@ def _parts(kind: pl.DataType, depth: int = 0) -> Iterator[tuple[int, pl.DataType
     elif isinstance(kind, pl.Extension):
         inner = [kind.ext_storage()]
     for part in inner:
-        yield from _parts(part, depth + 1)
+        yield from parts_of(part, depth + 1)
 
 
 def as_written(

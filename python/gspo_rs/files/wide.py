@@ -15,7 +15,7 @@ from gspo_rs.files.inputs import Input, unchanged
 from gspo_rs.files.manifest import OutputEntry
 from gspo_rs.files.narrow import Read, narrow_columns
 from gspo_rs.files.options import COLUMNS, Options
-from gspo_rs.files.output import refuse_unwritable, writing
+from gspo_rs.files.output import parts_of, refuse_unwritable, writing
 from gspo_rs.files.progress import Progress
 from gspo_rs.hive import without
 from gspo_rs.source import next_window
@@ -56,7 +56,12 @@ def write_wide(
 
 def copied(given: Input, options: Options) -> bool:
     """Tell whether the bytes of the columns are copied, not decoded and written anew."""
-    return given.is_parquet and not options.rules
+    if not given.is_parquet or options.rules:
+        return False
+    # What Polars says in a file of its integers of 128 bits can't be copied: Arrow has none.
+    types = given.source.frame.collect_schema().dtypes()
+    parts = (part for kind in types for _, part in parts_of(kind))
+    return not any(isinstance(part, pl.Int128 | pl.UInt128) for part in parts)
 
 
 def write_read(
