@@ -67,7 +67,7 @@ def process(*arguments, code=MAIN, cwd=None, **environment):
 
 def wait_for(happened, child):
     """Wait until `happened()`, while the process lives."""
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not happened():
         assert child.poll() is None, child.communicate()[1]
         assert time.monotonic() < deadline

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -275,3 +276,14 @@ def test_set_replaces_a_key_and_is_checked_like_one(run_file):
 def test_a_config_comes_back_equal_from_json():
     config = resolve(online(by=("a", "b"), advantage_options={"scale": "none"}))
     assert from_dict(json.loads(json.dumps(dataclasses.asdict(config))), "state.json") == config
+
+
+@pytest.mark.parametrize("field", ["model", "prompts", "rollouts", "eval_prompts", "output_dir"])
+@pytest.mark.parametrize("thing", [object(), 7, Path("a"), ["a", 7], {"prompt": ["a"]}])
+def test_a_thing_in_place_of_its_name_is_refused_for_what_it_is(field, thing):
+    fields = {"model": "m", "prompts": "p", field: thing}
+    if field == "rollouts":
+        del fields["prompts"]
+    kind = type(thing[1] if isinstance(thing, list) else thing).__qualname__
+    with pytest.raises(ConfigError, match=rf"{field} is a .*{kind}; .*give the path"):
+        resolve(Config(**fields))

@@ -86,7 +86,7 @@ def test_three_and_five_sequences_on_two_ranks_give_the_gradient_of_one_process(
     out, store = tmp_path / "gradients", tmp_path / "store"
     rest = [str(path) for path in (store, out, Path(__file__).parent)]
     ranks = [subprocess.Popen([sys.executable, "-c", RANK, str(rank), *rest]) for rank in range(2)]
-    assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
+    assert [rank.wait(timeout=600) for rank in ranks] == [0, 0]
     for reduction, found in zip(REDUCTIONS, literal_eval(out.read_text()), strict=True):
         network = model()
         weights = sequence_weights(LENGTHS, reduction, GROUPS, budget=16)

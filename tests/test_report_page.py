@@ -253,7 +253,7 @@ def test_a_browser_shows_the_page_without_an_error_or_a_request(hostile, tmp_pat
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     assert "CONSOLE" not in found.stderr

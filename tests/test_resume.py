@@ -84,7 +84,7 @@ def command(path, *more):
 
 
 def wait_for_checkpoint(process, folder):
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 600
     while not checkpoint.steps(folder):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
@@ -180,7 +180,7 @@ def test_ctrl_c_ends_with_one_line_and_a_run_that_can_be_resumed(run_file, tmp_p
     process = command(path)
     wait_for_checkpoint(process, tmp_path / "stopped")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "--resume` goes on" in errors
     assert "Traceback" not in errors

@@ -30,6 +30,8 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ),
     ("reward_weights", lambda v: all(map(math.isfinite, v)), "finite"),
 ]
+# Fields that name a place.
+_NAMES = ("model", "prompts", "eval_prompts", "rollouts", "output_dir", "spill_directory")
 
 
 def broken(config: object) -> str | None:
@@ -76,9 +78,12 @@ def contradicted(config: Any) -> str | None:
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> contradicted(SimpleNamespace(prompts=None, rollouts=None))
+    >>> none = dict.fromkeys([*_NAMES, "prompts", "rollouts"])
+    >>> contradicted(SimpleNamespace(**none))
     'give either `prompts` (online) or `rollouts` (offline)'
     """
+    if fault := _unnamed(config):
+        return fault
     if (config.prompts is None) == (config.rollouts is None):
         return "give either `prompts` (online) or `rollouts` (offline)"
     if config.online and config.old_logprobs_column is not None:
@@ -100,6 +105,20 @@ def contradicted(config: Any) -> str | None:
     return unweighable(
         "reward_column", [names] if isinstance(names, str) else names, config.reward_weights
     )
+
+
+def _unnamed(config: Any) -> str | None:
+    """Return which field holds a thing where its name is asked for."""
+    for name in _NAMES:
+        value = getattr(config, name)
+        for item in value if isinstance(value, tuple | list) else [value]:
+            if item is not None and not isinstance(item, str):
+                kind = f"{type(item).__module__}.{type(item).__qualname__}"
+                return (
+                    f"{name} is a {kind}; a run is taken up again by names alone: give the path of"
+                    " a file or folder as text, after saving what is in memory there"
+                )
+    return None
 
 
 def unweighable(key: str, names: Sequence[str], weights: Sequence[float] | None) -> str | None:

@@ -96,6 +96,7 @@ def train(
     # At once, because a reward function may change the working directory.
     config = placed(resolve(config), Path.cwd())
     folder = Path(config.output_dir)
+    atomic.refuse_unreplaceable(folder / "final")
     if resume and not folder.is_dir():
         continuation.find(folder, resume=True)
     with Interruptions() as interruptions, _alone(folder):
