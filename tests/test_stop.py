@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -123,7 +122,8 @@ def test_a_second_ctrl_c_stops_at_once_without_a_checkpoint_and_promises_none(le
     # Again and again, because one that comes with the SIGTERM's own is one with it.
     while child.poll() is None:
         child.send_signal(signal.SIGINT)
-        time.sleep(1)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=60)
     _, errors = child.communicate()
     assert child.returncode == 143, errors
     assert not checkpoint.steps(tmp_path / "run")
