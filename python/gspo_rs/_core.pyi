@@ -14,6 +14,7 @@ __all__ = [
     "WholeGroups",
     "__version__",
     "best_of",
+    "check_parquet",
     "deviation",
     "exchange",
     "file_digest",
@@ -149,6 +150,7 @@ class Seen:
     @property
     def memory(self) -> int: ...
 
+def check_parquet(path: str | Path, columns: list[str]) -> int: ...
 def file_digest(path: Any) -> str: ...
 def exchange(one: Any, other: Any) -> None: ...
 

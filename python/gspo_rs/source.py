@@ -17,6 +17,7 @@ from gspo_rs.frames import frames_of
 from gspo_rs.full_disk import is_full
 from gspo_rs.hive import partitions
 from gspo_rs.named import column_in, nearest, path_to, type_in
+from gspo_rs.parquet_files import check_pages
 from gspo_rs.paths import files_of, names_of, remote
 from gspo_rs.tables import paths_of, table_of
 from gspo_rs.text_files import Asked, TextFiles
@@ -125,6 +126,8 @@ class Source:
             if not EXPECTED[expected](found):
                 problem = f"column {name!r} of {self.name} is {found}"
                 raise TypeError(f"{problem}; it must be {expected}")
+        paths = [path_to(schema, name) for name, _ in columns]
+        check_pages(self.files if columns else (), [path[0] for path in paths if path])
         return schema
 
     def column(self, name: str) -> pl.Expr:

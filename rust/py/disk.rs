@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 
+use parquet::errors::ParquetError;
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use xxhash_rust::xxh3::Xxh3;
+
+use crate::scoring::pages;
 
 /// The XXH3 digest of a file, 128 bits, as `xxh128sum` prints it.
 #[pyfunction]
@@ -20,6 +24,27 @@ pub(super) fn file_digest(py: Python<'_>, path: PathBuf) -> PyResult<String> {
             }
         }
     })
+}
+
+/// Checks the footer of a Parquet file, and the pages of `columns` that carry checksums; returns
+/// its number of row groups.
+#[pyfunction]
+pub(super) fn check_parquet(
+    py: Python<'_>,
+    path: PathBuf,
+    columns: Vec<String>,
+) -> PyResult<usize> {
+    py.detach(|| pages::check(&path, &columns))
+        .map_err(|error| PyOSError::new_err(told(&error)))
+}
+
+/// What is wrong with a Parquet file, without the words that only say by whom it was found.
+pub(super) fn told(error: &ParquetError) -> String {
+    match error {
+        ParquetError::General(message) => message.clone(),
+        ParquetError::External(error) => error.to_string(),
+        other => other.to_string(),
+    }
 }
 
 pub(super) fn hex(digest: u128) -> String {

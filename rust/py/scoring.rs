@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use pyo3_arrow::PyRecordBatchReader;
 
 use super::call::run;
-use super::disk::hex;
+use super::disk::{hex, told};
 use crate::pool;
 use crate::scoring::parquet::{self as written, Feed, Written};
 use crate::scoring::{Results, Scores, Seen, Settings};
@@ -282,6 +282,6 @@ fn write(
             cancel,
         }))
     })?;
-    let found = found.map_err(|error| PyOSError::new_err(error.to_string()))?;
+    let found = found.map_err(|error| PyOSError::new_err(told(&error)))?;
     Ok((found.rows, found.bytes, hex(found.digest)))
 }

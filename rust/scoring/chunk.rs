@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, Type as Physical, ZstdLevel};
-use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::errors::Result;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::statistics::Statistics;
-use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
 use super::cells::{Cells, Content, Values};
 use super::hybrid;
+use super::thrift::Writer;
 
 /// Bytes of a page that tell whether it shrinks.
 const SAMPLE: usize = 1 << 14;
@@ -27,22 +26,27 @@ pub(super) fn encode(cells: Cells, column: &ColumnDescPtr) -> Result<Chunk> {
     let rows = levels.as_ref().map_or(values.len(), Vec::len);
     let pages = pages(rows, levels.as_deref(), &values);
     let mut packer = Packer::of(pages.first().map_or(&[], |page| &page.bytes))?;
-    let mut sink = TrackedWrite::new(Vec::new());
-    let mut writer = SerializedPageWriter::new(&mut sink);
-    let mut encodings = vec![Encoding::PLAIN, Encoding::RLE];
-    let (mut begin, mut bytes, mut dictionary) = (0, 0, None);
+    let encodings = match &values {
+        Values::Plain(_) => vec![Encoding::PLAIN, Encoding::RLE],
+        Values::Indexed { .. } => {
+            vec![Encoding::PLAIN, Encoding::RLE, Encoding::RLE_DICTIONARY]
+        }
+    };
+    let (mut file, mut bytes, mut dictionary) = (Vec::new(), 0, None);
     if let Values::Indexed { entries, .. } = &values {
-        let spec = writer.write_page(packer.dictionary(entries)?)?;
-        begin = spec.compressed_size;
-        bytes += spec.uncompressed_size;
+        let plain = plain(entries).as_flattened().to_vec();
+        bytes += packer.page(&mut file, plain, Kind::Dictionary(entries.len()))?;
         dictionary = Some(0);
-        encodings.push(Encoding::RLE_DICTIONARY);
     }
-    for page in pages {
-        bytes += writer.write_page(packer.data(page)?)?.uncompressed_size;
+    let begin = file.len();
+    for Raw {
+        rows,
+        encoding,
+        bytes: raw,
+    } in pages
+    {
+        bytes += packer.page(&mut file, raw, Kind::Data(rows, encoding))?;
     }
-    writer.close()?;
-    let file = sink.into_inner()?;
     let nulls = (rows - values.len()) as u64;
     let metadata = ColumnChunkMetaData::builder(Arc::clone(column))
         .set_compression(packer.compression())
@@ -126,34 +130,65 @@ impl Packer {
         }
     }
 
-    fn packed(&mut self, bytes: Vec<u8>) -> Result<Bytes> {
-        Ok(Bytes::from(match &mut self.0 {
+    fn packed(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        Ok(match &mut self.0 {
             Some(zstd) => zstd.compress(&bytes)?,
             None => bytes,
-        }))
+        })
     }
 
-    fn dictionary(&mut self, entries: &[u64]) -> Result<CompressedPage> {
-        let page = Page::DictionaryPage {
-            buf: self.packed(plain(entries).as_flattened().to_vec())?,
-            num_values: u32::try_from(entries.len()).expect("few entries"),
-            encoding: Encoding::PLAIN,
-            is_sorted: false,
-        };
-        Ok(CompressedPage::new(page, 8 * entries.len()))
+    /// Adds a page and its header to `file`; returns the bytes that both take unpacked.
+    fn page(&mut self, file: &mut Vec<u8>, bytes: Vec<u8>, kind: Kind) -> Result<usize> {
+        let unpacked = bytes.len();
+        let packed = self.packed(bytes)?;
+        let mut header = Writer::default();
+        header.integer(1, kind.number());
+        header.integer(1, count(unpacked));
+        header.integer(1, count(packed.len()));
+        header.integer(1, crc32fast::hash(&packed).cast_signed());
+        match kind {
+            Kind::Data(rows, encoding) => {
+                let [encoding, levels] = [encoding, Encoding::RLE].map(code);
+                header.structure(1, &[count(rows), encoding, levels, levels]);
+            }
+            Kind::Dictionary(entries) => {
+                header.structure(3, &[count(entries), code(Encoding::PLAIN)]);
+            }
+        }
+        let header = header.end();
+        file.extend_from_slice(&header);
+        file.extend_from_slice(&packed);
+        Ok(header.len() + unpacked)
     }
+}
 
-    fn data(&mut self, raw: Raw) -> Result<CompressedPage> {
-        let bytes = raw.bytes.len();
-        let page = Page::DataPage {
-            buf: self.packed(raw.bytes)?,
-            num_values: u32::try_from(raw.rows).expect("a page is small"),
-            encoding: raw.encoding,
-            def_level_encoding: Encoding::RLE,
-            rep_level_encoding: Encoding::RLE,
-            statistics: None,
-        };
-        Ok(CompressedPage::new(page, bytes))
+/// What a page has: rows in an encoding, or the entries of a dictionary.
+#[derive(Clone, Copy)]
+enum Kind {
+    Data(usize, Encoding),
+    Dictionary(usize),
+}
+
+impl Kind {
+    /// What Parquet calls it.
+    fn number(self) -> i32 {
+        match self {
+            Self::Data(..) => 0,
+            Self::Dictionary(_) => 2,
+        }
+    }
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).expect("a page is small")
+}
+
+/// The number that Parquet gives to one of the encodings that are written here.
+fn code(encoding: Encoding) -> i32 {
+    match encoding {
+        Encoding::RLE => 3,
+        Encoding::RLE_DICTIONARY => 8,
+        _ => 0,
     }
 }
 

@@ -9,14 +9,17 @@ mod chunk;
 mod decimals;
 mod dictionary;
 mod disk;
+mod footer;
 mod hybrid;
 mod order;
+pub mod pages;
 pub mod parquet;
 mod part;
 mod pieces;
 mod scores;
 mod seen;
 mod spilled;
+mod thrift;
 mod told;
 
 pub use part::Results;

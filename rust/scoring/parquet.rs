@@ -1,6 +1,5 @@
 //! Scores written as Parquet: beside the columns of a file whose bytes are copied, or alone.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,9 +17,10 @@ use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use rayon::prelude::*;
 
 use super::chunk::{self, Chunk};
-use super::disk::{Chunks, Hashed};
+use super::disk::Hashed;
 use super::scores::Scores;
 use super::told::{Column, Told};
+use super::{footer, pages};
 use crate::pool::Cancel;
 
 /// Rows per row group of a file of scores alone.
@@ -78,15 +78,15 @@ fn external(error: impl std::error::Error + Send + Sync + 'static) -> ParquetErr
 /// # Errors
 /// If `source` is no Parquet file or not of as many rows as `rows`, or a disk fails.
 pub fn append(source: &Path, target: &Path, rows: u64, feed: &mut Feed<'_>) -> Result<Written> {
-    let source = Chunks(File::open(source)?);
-    let metadata = ParquetMetaDataReader::new().parse_and_finish(&source.0)?;
-    let file = metadata.file_metadata();
-    if u64::try_from(file.num_rows()).ok() != Some(rows) {
-        let found = file.num_rows();
+    let (source, footer) = footer::open(source, |_| true)?;
+    if footer.rows.cast_unsigned() != rows {
+        let found = footer.rows;
         return Err(told(format!(
             "it has {found} rows where it had {rows} before"
         )));
     }
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&source.0)?;
+    let file = metadata.file_metadata();
     let root = file.schema_descr().root_schema();
     let fields = root.get_fields().iter().cloned().chain(fields()?);
     let mut writer = create(
@@ -96,14 +96,16 @@ pub fn append(source: &Path, target: &Path, rows: u64, feed: &mut Feed<'_>) -> R
         key_values(&metadata)?,
     )?;
     let mut start = 0;
-    for group in metadata.row_groups() {
+    for (number, group) in metadata.row_groups().iter().enumerate() {
         let mut out = writer.next_row_group()?;
         let stop = start + u64::try_from(group.num_rows()).unwrap_or(0);
         let told = feed.told(start, stop)?;
         let copied = || {
-            let mut columns = group.columns().iter();
-            columns
-                .try_for_each(|column| splice(&mut out, &source, column.clone(), group.num_rows()))
+            let columns = group.columns().iter().zip(&footer.groups[number].columns);
+            columns.into_iter().try_for_each(|(column, place)| {
+                pages::check_column(&source, place, number)?;
+                splice(&mut out, &source, whole(column, place)?, group.num_rows())
+            })
         };
         let (copied, added) = rayon::join(copied, || encode(&told));
         copied?;
@@ -206,6 +208,24 @@ fn finish(mut writer: Output, rows: u64) -> Result<Written> {
         bytes,
         digest,
     })
+}
+
+/// A column chunk as it is copied, if it is here.
+fn whole(column: &ColumnChunkMetaData, place: &footer::Column) -> Result<ColumnChunkMetaData> {
+    let name = column.column_path().string();
+    if !place.is_here() {
+        let problem = format!("its column {name:?} is encrypted or in another file");
+        return Err(told(problem));
+    }
+    // Some writers say 0 of a dictionary that is not there.
+    if column
+        .dictionary_page_offset()
+        .is_some_and(|start| start <= 0)
+    {
+        let builder = column.clone().into_builder();
+        return builder.set_dictionary_page_offset(None).build();
+    }
+    Ok(column.clone())
 }
 
 /// Copies one column chunk as it is.

@@ -13,6 +13,7 @@ import polars as pl
 from gspo_rs.addresses import scan_addresses
 from gspo_rs.formats import rows_of_each, suffix_of
 from gspo_rs.hive import partitions
+from gspo_rs.parquet_files import check_pages
 from gspo_rs.paths import files_of, names_of, remote, spelled
 from gspo_rs.source import KEY, NUMBER, Source, SourceLike
 from gspo_rs.tables import paths_of, table_of
@@ -68,6 +69,7 @@ class Input:
     def count(self) -> int:
         """Return the number of rows; cheap for Parquet."""
         with self.reading():
+            check_pages(self.source.files, [])
             return int(self.source.frame.select(pl.len()).collect(engine="streaming").item())
 
 

@@ -18,11 +18,14 @@ from gspo_rs.files.options import COLUMNS, Options
 from gspo_rs.files.output import parts_of, refuse_unwritable, writing
 from gspo_rs.files.progress import Progress
 from gspo_rs.hive import without
+from gspo_rs.parquet_files import row_groups
 from gspo_rs.source import next_window
 
 __all__ = ["copied", "wide_frames", "write_narrow", "write_read", "write_wide"]
 
 ROW_GROUP = 1 << 17
+# Row groups that are copied at most.
+ROW_GROUPS = (1 << 15) - 1
 # Types of the columns that are added, and of what chooses rows.
 TYPES = pl.Struct(
     {name: pl.Int64 if name == "group_size" else pl.Float64 for name in COLUMNS}
@@ -57,6 +60,10 @@ def write_wide(
 def copied(given: Input, options: Options) -> bool:
     """Tell whether the bytes of the columns are copied, not decoded and written anew."""
     if not given.is_parquet or options.rules:
+        return False
+    assert given.path is not None
+    # More have numbers that Parquet's own metadata cannot hold.
+    if row_groups(given.path) > ROW_GROUPS:
         return False
     # What Polars says in a file of its integers of 128 bits can't be copied: Arrow has none.
     types = given.source.frame.collect_schema().dtypes()
