@@ -11,6 +11,7 @@ import pytest
 import gspo_rs as gs
 import gspo_rs.polars
 from gspo_rs import data
+from gspo_rs.files.summary import summarize
 
 BIG = 2**53
 CLOSE = [Decimal("0.10000000000000000001"), Decimal("0.10000000000000000002")]
@@ -173,6 +174,49 @@ def test_large_ids_of_a_frame_are_grouped_by_every_reader(tmp_path):
     assert data.take_census(frame, by="id").groups.codes.tolist() == [0, 1, 0]
     gs.score(frame, tmp_path / "out", by="id")
     assert gs.scan(tmp_path / "out").collect()["rank"].to_list() == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pd.array([1, 1, 2, None], "Int64"),
+        pd.array([2**64 - 1, 2**64 - 1, 2**64 - 2, None], "UInt64"),
+        pd.array(["a", "a", "b", None], "string"),
+        pd.array([True, True, False, None], "boolean"),
+        pd.Categorical(["a", "a", "b", None]),
+        pd.to_datetime(pd.Series(["2024-01-01"] * 2 + ["2024-01-02", None])).array,
+    ],
+    ids=lambda ids: str(ids.dtype),
+)
+def test_a_null_in_an_array_of_pandas_is_a_null_id(ids):
+    with pytest.raises(ValueError, match="the group id at row 3 is null"):
+        gs.Groups(ids)
+    assert gs.Groups(ids, null_ids="drop").codes.tolist() == [0, 0, 1, -1]
+    assert gs.Groups(ids[:3]).codes.tolist() == [0, 0, 1]
+
+
+def test_rewards_of_128_bits_are_numbers_through_every_door():
+    rewards = pl.Series("r", [3, None, 1], dtype=pl.Int128)
+    np.testing.assert_array_equal(gs.rank(rewards, IDS), [2.0, np.nan, 1.0])
+    with pytest.raises(TypeError, match=f"the reward {2**80} at row 2 would be rounded"):
+        gs.rank(pl.Series([3, None, 2**80], dtype=pl.Int128), IDS)
+
+
+@pytest.mark.parametrize("layout", ["wide", "narrow"])
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_a_reward_column_of_nulls_alone_is_null_whatever_its_type(tmp_path, layout, suffix):
+    """As pandas and Arrow write a column in which nothing is."""
+    rows = {"id": ["a", "a", "b"], "reward": pl.Series([None] * 3, dtype=pl.Null)}
+    file = tmp_path / f"x.{suffix}"
+    frame = pl.DataFrame(rows)
+    frame.write_parquet(file) if suffix == "parquet" else frame.write_ipc(file)
+    assert gs.score(file, tmp_path / "out", by="id", layout=layout).rows == 3
+    scored = gs.scan(tmp_path / "out").collect()
+    assert scored["rank"].is_null().all()
+    assert scored["group_size"].to_list() == [2, 2, 1]
+    assert gs.verify(tmp_path / "out").rows == 3
+    (whole,) = summarize(file, by="id")
+    assert (whole.rows, whole.groups) == (3, 2)
 
 
 @pytest.mark.parametrize("layout", ["wide", "narrow"])

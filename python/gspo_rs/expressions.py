@@ -108,8 +108,7 @@ def rewards_of(series: pl.Series) -> Floats:
         return as_rewards(series.fill_null(np.nan).to_numpy())
     if not (dtype.is_integer() or dtype == pl.Boolean):
         raise TypeError(f"the rewards {name!r} are {dtype}; use integers, floats or bools")
-    # Each as the number that it is, where NumPy has no such integers.
-    return as_rewards(series.to_list() if dtype in (pl.Int128, pl.UInt128) else series)
+    return as_rewards(series)
 
 
 def narrow(by: By, reward: str | pl.Expr) -> list[pl.Expr]:

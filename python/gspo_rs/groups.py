@@ -157,6 +157,10 @@ def _frozen(array: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _cut(ids: Any, *, drop_null: bool) -> _core.Groups:
     ids = _narrowed(ids)
+    if hasattr(ids, "_from_sequence"):  # an array of pandas, whose nulls a Series tells
+        import pandas as pd
+
+        ids = pd.Series(ids)
     if isinstance(ids, np.ma.MaskedArray):
         if ids.ndim == 1 and np.ma.getmaskarray(ids).any():
             # Any number of the same id stands for it; None for one that is masked.

@@ -57,7 +57,7 @@ ASKED: Mapping[str, Asked] = {TEXT: "text", NUMBER: "number", KEY: "key"}
 KEY_TYPES = (pl.String, pl.Categorical, pl.Enum, pl.Binary, pl.Boolean, pl.Date, pl.Datetime)
 EXPECTED: Mapping[str, Callable[[pl.DataType], bool]] = {
     TEXT: lambda found: found in (pl.String, pl.Categorical, pl.Enum),
-    NUMBER: lambda found: found.is_numeric() or found == pl.Boolean,
+    NUMBER: lambda found: found.is_numeric() or found in (pl.Boolean, pl.Null),
     KEY: lambda found: found.is_integer() or found in KEY_TYPES,
     FLOATS: lambda found: _inner(found).is_float(),
     INTEGERS: lambda found: _inner(found).is_integer(),
@@ -114,7 +114,8 @@ class Source:
                 if text and not text.n_rows:
                     raise ValueError(f"{self.name} has no rows")
                 raise ValueError(f"{self.name} has no column {name!r}; {nearest(name, schema)}")
-            if EXPECTED[expected](_inner(found)) and expected in ASKED:
+            inner = _inner(found)
+            if inner != pl.Null and EXPECTED[expected](inner) and expected in ASKED:
                 raise TypeError(
                     f"column {name!r} of {self.name} is {found}, a list for each row; make one "
                     "row of each value with `gspo-rs rows`"

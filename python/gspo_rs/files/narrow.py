@@ -149,9 +149,13 @@ def narrow_columns(given: Input, options: Options) -> list[pl.Expr]:
 
 
 def _held(source: Source, name: str, instead: pl.DataType) -> pl.Expr:
-    """Return a column; integers of 128 bits, which Arrow lacks, as another type that holds them."""
-    wide = source.type_of(name) in (pl.Int128, pl.UInt128)
-    return source.column(name).cast(instead) if wide else source.column(name)
+    """Return a column; one of nulls alone, and integers of 128 bits, which Arrow lacks, as others.
+
+    Polars gives a column without a type to Arrow as none that can be read.
+    """
+    found = source.type_of(name)
+    held = {pl.Int128: instead, pl.UInt128: instead, pl.Null: pl.Float64()}
+    return source.column(name).cast(held[found]) if found in held else source.column(name)
 
 
 def compute(scores: Scores, options: Options, progress: Progress | None = None) -> Tally:
