@@ -104,3 +104,21 @@ def test_a_mistake_is_one_line_and_code_two_and_writes_nothing(
     assert message in error
     assert len(error.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("command", "option"), [("best", "--n"), ("pairs", "--seed")])
+@pytest.mark.parametrize("given", ["1.5", "0.5", "1e0", "two", ""])
+def test_a_number_of_rows_that_is_not_whole_is_never_rounded(
+    tmp_path, capsys, command, option, given
+):
+    rows = {"id": [1, 1], "prompt": ["p"] * 2, "completion": ["a", "b"], "reward": [0.0, 1.0]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "x.parquet")
+    files = [tmp_path / "x.parquet", tmp_path / "y.parquet"]
+    with pytest.raises(SystemExit) as stopped:
+        app(
+            [command, *map(str, files), "--by", "id", option, given],
+            result_action="return_value",
+        )
+    assert stopped.value.code != 0
+    assert f"{given!r} is no whole number" in " ".join(capsys.readouterr().err.split())
+    assert not files[1].exists()

@@ -12,6 +12,7 @@ from gspo_rs.commands.parameters import (
     Target,
     Threshold,
     Verbose,
+    Whole,
 )
 from gspo_rs.commands.written import tell
 
@@ -21,7 +22,7 @@ def best(
     target: Target,
     *,
     by: By,
-    n: int = 1,
+    n: Whole = 1,
     reward: Reward = "reward",
     prompt: Prompt = None,
     completion: Completion = None,

@@ -13,6 +13,7 @@ from gspo_rs.commands.parameters import (
     Target,
     Threshold,
     Verbose,
+    Whole,
 )
 from gspo_rs.commands.written import tell
 
@@ -27,7 +28,7 @@ def pairs(
     completion: Completion = None,
     strategy: Strategy = "best_worst",
     margin: float = 0.0,
-    seed: int = 0,
+    seed: Whole = 0,
     keep: Keep = "all",
     threshold: Threshold = None,
     chat: Chat = False,

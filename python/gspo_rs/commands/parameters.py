@@ -1,9 +1,21 @@
 """Parameters that several commands share, with the line that `--help` has for each."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
+
+
+def _whole(_: type, tokens: Sequence[Token]) -> int:
+    """Read a whole number; cyclopts rounds 1.5 to 2."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"{tokens[0].value!r} is no whole number") from None
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
 
 Source = Annotated[str, Parameter(help="A file or a glob: .parquet, .jsonl, .ndjson or .csv.")]
 Target = Annotated[Path, Parameter(help="The file to write: .parquet, .jsonl or .ndjson.")]
