@@ -158,7 +158,7 @@ def _frozen(array: NDArray[np.int64]) -> NDArray[np.int64]:
 def _cut(ids: Any, *, drop_null: bool) -> _core.Groups:
     ids = _narrowed(ids)
     if hasattr(ids, "_from_sequence"):  # an array of pandas, whose nulls a Series tells
-        import pandas as pd
+        import pandas as pd  # type: ignore[import-untyped]
 
         ids = pd.Series(ids)
     if isinstance(ids, np.ma.MaskedArray):

@@ -64,7 +64,7 @@ def as_rewards(rewards: ArrayLike) -> Floats:
     if hasattr(rewards, "alias"):
         # Methods of a Polars Series select it by its name, as if that were a pattern.
         rewards = rewards.alias("rewards")
-    if str(getattr(rewards, "dtype", "")) in ("Int128", "UInt128"):
+    if hasattr(rewards, "to_list") and "Int128" in str(getattr(rewards, "dtype", "")):
         rewards = rewards.to_list()  # NumPy has no such integers
     missing = _missing(rewards)
     if missing is not None and missing.any():

@@ -153,9 +153,10 @@ def _held(source: Source, name: str, instead: pl.DataType) -> pl.Expr:
 
     Polars gives a column without a type to Arrow as none that can be read.
     """
-    found = source.type_of(name)
-    held = {pl.Int128: instead, pl.UInt128: instead, pl.Null: pl.Float64()}
-    return source.column(name).cast(held[found]) if found in held else source.column(name)
+    found, column = source.type_of(name), source.column(name)
+    if found in (pl.Int128, pl.UInt128):
+        return column.cast(instead)
+    return column.cast(pl.Float64) if found == pl.Null else column
 
 
 def compute(scores: Scores, options: Options, progress: Progress | None = None) -> Tally:
