@@ -122,3 +122,27 @@ def test_a_number_of_rows_that_is_not_whole_is_never_rounded(
     assert stopped.value.code != 0
     assert f"{given!r} is no whole number" in " ".join(capsys.readouterr().err.split())
     assert not files[1].exists()
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+@pytest.mark.parametrize("answer", [{"value": 1}, [1, 2]])
+def test_a_ground_truth_of_parts_is_not_written_as_another_text(tmp_path, suffix, answer):
+    rows = pl.DataFrame({"id": [1], "prompt": ["p"], "answer": [answer], "reward": [0.0]})
+    file, target = tmp_path / f"x.{suffix}", tmp_path / "y.parquet"
+    rows.write_parquet(file) if suffix == "parquet" else rows.write_ndjson(file)
+    with pytest.raises(TypeError, match=r"column 'answer' of .*x\.\w+ is .*; name a field of it"):
+        verl(file, target, by="id", ground_truth="answer", data_source="sums")
+    assert not target.exists()
+    if isinstance(answer, dict):
+        verl(file, target, by="id", ground_truth="answer.value", data_source="sums")
+        (found,) = pl.read_parquet(target)["reward_model"]
+        assert found["ground_truth"] == "1"
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.csv"])
+@pytest.mark.parametrize("command", ["best", "pairs", "verl"])
+def test_a_file_of_0_bytes_has_no_rows_rather_than_no_prompt(tmp_path, capsys, name, command):
+    (tmp_path / name).touch()
+    named = ["--ground-truth", "a", "--data-source", "b"] if command == "verl" else []
+    assert run(command, tmp_path / name, tmp_path / "y.parquet", "--by", "id", *named) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / name} has no rows\n"

@@ -161,7 +161,11 @@ def _columns(
     if recipe.ground_truth is not None:
         truth = named(source, recipe.ground_truth, (), "")
         names["ground_truth"] = truth
-        source.as_text(truth)
+        if (found := source.as_text(truth)).is_nested():
+            raise TypeError(
+                f"column {truth!r} of {source.name} is {found}, which is no text; name a field of "
+                "it, or write it as text first"
+            )
         columns.append(source.column(truth).cast(pl.String).alias("ground_truth"))
     wanted = {"reward_model": recipe.ground_truth, "data_source": recipe.data_source}
     for name, given in wanted.items():

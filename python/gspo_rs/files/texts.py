@@ -30,6 +30,8 @@ def named(source: Source, given: str | None, usual: Sequence[str], option: str) 
     found = [name for name in usual if name in schema]
     if len(found) == 1:
         return found[0]
+    if not schema:  # of files of 0 bytes
+        raise ValueError(f"{source.name} has no rows")
     problem = f"both {' and '.join(map(repr, found))}" if found else f"no column {usual[0]!r}"
     columns = ", ".join(map(repr, schema))
     raise ValueError(f"{source.name} has {problem}; name it with {option}. It has {columns}")
