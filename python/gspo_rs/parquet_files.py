@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gspo_rs._core import check_parquet
 
-__all__ = ["check_pages", "row_groups"]
+__all__ = ["check_pages", "largest_row_group", "row_groups"]
 
 
 def check_pages(files: Iterable[str], columns: Sequence[str]) -> None:
@@ -47,10 +47,21 @@ def row_groups(file: str) -> int:
     OSError
         Naming the file.
     """
-    return _checked(file, [])
+    return _checked(file, [])[0]
 
 
-def _checked(file: str, columns: Sequence[str]) -> int:
+def largest_row_group(file: str) -> int:
+    """Return the number of rows of the largest row group of a Parquet file.
+
+    Raises
+    ------
+    OSError
+        Naming the file.
+    """
+    return _checked(file, [])[1]
+
+
+def _checked(file: str, columns: Sequence[str]) -> tuple[int, int]:
     try:
         return check_parquet(file, list(columns))
     except OSError as error:

@@ -27,13 +27,13 @@ pub(super) fn file_digest(py: Python<'_>, path: PathBuf) -> PyResult<String> {
 }
 
 /// Checks the footer of a Parquet file, and the pages of `columns` that carry checksums; returns
-/// its number of row groups.
+/// its number of row groups, and the rows of the largest.
 #[pyfunction]
 pub(super) fn check_parquet(
     py: Python<'_>,
     path: PathBuf,
     columns: Vec<String>,
-) -> PyResult<usize> {
+) -> PyResult<(usize, i64)> {
     py.detach(|| pages::check(&path, &columns))
         .map_err(|error| PyOSError::new_err(told(&error)))
 }

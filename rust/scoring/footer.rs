@@ -26,7 +26,7 @@ pub struct Footer {
 /// One row group.
 #[derive(Debug, Default)]
 pub struct Group {
-    rows: i64,
+    pub(super) rows: i64,
     pub(super) columns: Vec<Column>,
 }
 

@@ -10,11 +10,12 @@ use super::disk::Chunks;
 use super::footer::{self, Column};
 use super::thrift::{Reader, broken};
 
-/// Checks the pages of the `columns` of a file; returns its number of row groups.
+/// Checks the pages of the `columns` of a file; returns its number of row groups,
+/// and the rows of the largest.
 ///
 /// # Errors
 /// If its footer is wrong, or a page is not what its checksum says.
-pub fn check(path: &Path, columns: &[String]) -> Result<usize> {
+pub fn check(path: &Path, columns: &[String]) -> Result<(usize, i64)> {
     let asked = |name: &[u8]| columns.iter().any(|column| column.as_bytes() == name);
     let (source, footer) = footer::open(path, asked)?;
     for (number, group) in footer.groups.iter().enumerate() {
@@ -26,7 +27,8 @@ pub fn check(path: &Path, columns: &[String]) -> Result<usize> {
             check_column(&source, column, number)?;
         }
     }
-    Ok(footer.groups.len())
+    let largest = footer.groups.iter().map(|group| group.rows).max();
+    Ok((footer.groups.len(), largest.unwrap_or(0)))
 }
 
 /// Checks the pages of one column chunk, all or none of which have a checksum.

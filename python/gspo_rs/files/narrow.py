@@ -16,8 +16,8 @@ from gspo_rs.files.inputs import Input, checked
 from gspo_rs.files.keep import choose
 from gspo_rs.files.options import COLUMNS, OF_THE_BATCH, Options
 from gspo_rs.files.progress import Progress
-from gspo_rs.frames import frames_of
 from gspo_rs.groups import Groups
+from gspo_rs.parquet_files import largest_row_group
 from gspo_rs.row_columns import Floats, rows
 from gspo_rs.source import Source
 
@@ -35,6 +35,8 @@ __all__ = [
 
 # Rows of whole groups that are computed at a time.
 CHUNK = 1 << 16
+# Rows of one row group that are decoded at a time.
+WINDOW = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -134,11 +136,25 @@ def read(inputs: list[Input], options: Options, scores: Scores, progress: Progre
 def narrow_frames(given: Input, options: Options) -> Iterator[pl.DataFrame]:
     """Yield the key columns and the reward of one file, some rows at a time."""
     with given.reading():
-        found = 0
-        for frame in frames_of(given.source.frame.select(narrow_columns(given, options))):
-            found += frame.height
-            yield frame
+        found, columns = 0, narrow_columns(given, options)
+        for start, stop in _windows(given):
+            for frame in given.source.stream(columns, start, stop):
+                found += frame.height
+                yield frame
         given.source.refuse_missing(found)
+
+
+def _windows(given: Input) -> Iterator[tuple[int, int | None]]:
+    """Yield the rows that are read at a time: all, but for a huge row group.
+
+    Polars decodes row groups whole, which takes what is left of the memory. Within one it passes
+    over the pages that are not asked for, so that each window unpacks them again.
+    """
+    start = 0
+    if given.is_parquet and largest_row_group(str(given.path)) > WINDOW:
+        for start in range(WINDOW, given.count(), WINDOW):
+            yield start - WINDOW, start
+    yield start, None
 
 
 def narrow_columns(given: Input, options: Options) -> list[pl.Expr]:
