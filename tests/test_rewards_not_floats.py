@@ -237,3 +237,20 @@ def test_integers_of_128_bits_are_scored_and_written_in_any_column(tmp_path, lay
     assert scored.select(frame.columns).equals(frame)
     assert scored["rank"].to_list() == [1.0, 1.0, 2.0, 1.0]
     assert gs.verify(tmp_path / "out").rows == 4
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [True, True, 1],
+        [1, 1, True],
+        [None, 0, False],
+        [2**70, 2**70, True],
+        np.array([0, 0, False], dtype=object),
+    ],
+    ids=str,
+)
+def test_true_is_not_the_id_1_in_memory_as_it_is_not_in_a_file(ids):
+    with pytest.raises(TypeError, match=r"the group id at row 2 is a \w+ where an? .*expected"):
+        gs.Groups(ids, null_ids="drop")
+    assert gs.Groups([True, True, False]).codes.tolist() == [0, 0, 1]

@@ -8,7 +8,7 @@ use arrow_array::types::{ArrowPrimitiveType, Int64Type, UInt64Type};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyList, PyString};
+use pyo3::types::{PyBool, PyBytes, PyInt, PyList, PyString};
 use pyo3_arrow::input::AnyArray;
 
 use super::call::run;
@@ -166,6 +166,7 @@ fn list_to_arrow(ids: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
 fn refuse_mixed(ids: &Bound<'_, PyList>, first: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let text = first.is_some_and(PyAnyMethods::is_instance_of::<PyString>);
     let bytes = first.is_some_and(PyAnyMethods::is_instance_of::<PyBytes>);
+    let flags = first.is_some_and(PyAnyMethods::is_instance_of::<PyBool>);
     for (row, id) in ids.iter().enumerate() {
         answer_signals(ids.py(), row)?;
         let (fits, expected) = if text {
@@ -173,7 +174,12 @@ fn refuse_mixed(ids: &Bound<'_, PyList>, first: Option<&Bound<'_, PyAny>>) -> Py
         } else if bytes {
             (id.is_instance_of::<PyBytes>(), "bytes")
         } else {
-            (is_integer(&id), "an integer or a string")
+            // True is not the id 1, as it is not in a file.
+            let expected = ["an integer or a string", "a bool"][usize::from(flags)];
+            (
+                is_integer(&id) && id.is_instance_of::<PyBool>() == flags,
+                expected,
+            )
         };
         if !fits && !id.is_none() {
             let found = id.get_type().name()?.to_string();
