@@ -240,3 +240,10 @@ def test_a_saved_data_set_that_lacks_a_file_or_keeps_an_order_beside_it_is_refus
     (folder / state["_data_files"][1]["filename"]).unlink()
     with pytest.raises(FileNotFoundError, match="no such file"):
         data.scan(folder)
+
+
+@pytest.mark.parametrize("ids", [["1", 1, "1"], [1, 1, "1"], [None, True, "true"], ["1.5", 1.5, 2]])
+def test_a_text_and_a_number_in_a_list_of_rows_are_not_one_id(ids):
+    rows = [{"id": i, "reward": 1.0} for i in ids]
+    with pytest.raises(TypeError, match=r"column 'id' of the list of rows is .* in row \d, but"):
+        summary.summarize(rows, by="id")

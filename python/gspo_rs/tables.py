@@ -58,6 +58,7 @@ def table_of(source: object) -> tuple[pl.LazyFrame, str] | None:
         raise TypeError(f"{_called(source)} has no rows to read; {WANTED}")
     rows = [isinstance(item, Mapping) for item in source]
     if rows and all(rows):
+        _refuse_mixed(source)
         return _built(list(source), "the list of rows")
     return None
 
@@ -92,6 +93,22 @@ def _dataset(source: Any) -> tuple[pl.LazyFrame, str]:
             "dataset.to_parquet(…)"
         )
     return _built(source.with_format("arrow")[:], f"the {kind}")
+
+
+def _refuse_mixed(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raise for a column of texts and others: Polars makes texts of them, and "1" and 1 equal."""
+    firsts: dict[str, tuple[bool, int, Any]] = {}
+    for place, row in enumerate(rows):
+        for name, value in row.items():
+            if value is None:
+                continue
+            text = isinstance(value, str)
+            first, other, given = firsts.setdefault(name, (text, place, value))
+            if text is not first:
+                raise TypeError(
+                    f"column {name!r} of the list of rows is {given!r:.40} in row {other}, but "
+                    f"{value!r:.40} in row {place}; it must be of one type"
+                )
 
 
 def _built(rows: Any, name: str) -> tuple[pl.LazyFrame, str]:
