@@ -25,8 +25,9 @@ LAYERS = [
     ),
     (
         "data",
-        "full_disk named hive addresses text_files arrow_files parquet_files formats frames saved "
-        "walks tables paths columns source census parts spill cuts data prompts expressions polars",
+        "full_disk named unions hive addresses text_files arrow_files parquet_files formats "
+        "frames saved walks tables paths columns source census parts spill cuts data prompts "
+        "expressions polars",
     ),
     ("files", "aside replaced atomic termination files report"),
     (

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import polars as pl
 
 from gspo_rs.arrow_files import scan_arrow
 from gspo_rs.hive import within
 from gspo_rs.text_files import TextFiles
+from gspo_rs.unions import UnionFiles, union
 
-__all__ = ["SUFFIXES", "is_text", "rows_of", "rows_of_each", "scan_files", "scanned", "suffix_of"]
+__all__ = [
+    "SUFFIXES",
+    "Rows",
+    "is_text",
+    "rows_of",
+    "rows_of_each",
+    "scan_files",
+    "scanned",
+    "suffix_of",
+]
 
 SCANNERS: Mapping[str, Callable[[Sequence[str]], pl.LazyFrame]] = {
     ".parquet": lambda files: pl.scan_parquet(list(files), glob=False),
@@ -27,6 +38,9 @@ SUFFIXES = (
     *(".parquet", *DELIMITERS, *(text + packed for text in DELIMITERS for packed in PACKED)),
     *(".arrow", ".arrows", ".ipc", ".feather"),
 )
+
+
+Rows: TypeAlias = "pl.LazyFrame | TextFiles | UnionFiles"
 
 
 def suffix_of(path: str | Path) -> str:
@@ -47,9 +61,9 @@ def scan_files(files: Sequence[str], hive: pl.DataFrame | None = None) -> pl.Laz
     return scanned(rows_of(files, hive))
 
 
-def scanned(rows: pl.LazyFrame | TextFiles) -> pl.LazyFrame:
+def scanned(rows: Rows) -> pl.LazyFrame:
     """Return the rows as a LazyFrame."""
-    return rows.frame() if isinstance(rows, TextFiles) else rows
+    return rows if isinstance(rows, pl.LazyFrame) else rows.frame()
 
 
 def is_text(path: str) -> bool:
@@ -57,8 +71,8 @@ def is_text(path: str) -> bool:
     return _unpacked(suffix_of(path)) in DELIMITERS
 
 
-def rows_of(files: Sequence[str], hive: pl.DataFrame | None = None) -> pl.LazyFrame | TextFiles:
-    """Return the rows of files of one format.
+def rows_of(files: Sequence[str], hive: pl.DataFrame | None = None) -> Rows:
+    """Return the rows of files of one format; see `gspo_rs.unions` where their columns differ.
 
     Parameters
     ----------
@@ -80,27 +94,42 @@ def rows_of(files: Sequence[str], hive: pl.DataFrame | None = None) -> pl.LazyFr
     (suffix,) = formats.values()
     if suffix not in SCANNERS:
         return TextFiles(files, DELIMITERS[_unpacked(suffix)], hive)
-    if hive is None:
+    if len(files) == 1 and hive is None:
         return SCANNERS[suffix](files)
-    frames = [
-        within(SCANNERS[suffix]([file]), file, hive[number : number + 1])
-        for number, file in enumerate(files)
-    ]
-    return pl.concat(frames)
+    frames = _frames(files, hive)
+    if (differing := union(frames, files)) is not None:
+        return differing
+    return pl.concat(frames) if hive is not None else SCANNERS[suffix](files)
+
+
+def _frames(files: Sequence[str], hive: pl.DataFrame | None) -> list[pl.LazyFrame]:
+    """Scan each file by itself, with what its folders say."""
+    frames = [SCANNERS[suffix_of(file)]([file]) for file in files]
+    if hive is None:
+        return frames
+    places = zip(frames, files, hive.iter_slices(1), strict=True)
+    return [within(frame, file, values) for frame, file, values in places]
 
 
 def rows_of_each(
     files: Sequence[str], hive: pl.DataFrame | None = None
 ) -> list[pl.LazyFrame | TextFiles]:
-    """Return the rows of each file; text files of one format have the same columns and types."""
+    """Return the rows of each file; a column has one type in all of them, if one holds them all."""
     if len({_format(file) for file in files}) == 1 and is_text(files[0]):
         rows = rows_of(files, hive)
         assert isinstance(rows, TextFiles)
         return [rows.only(number) for number in range(len(files))]
-    return [
-        rows_of([file], None if hive is None else hive[number : number + 1])
-        for number, file in enumerate(files)
-    ]
+    for file in files:
+        _format(file)
+    if any(map(is_text, files)):
+        found = [
+            rows_of([file], None if hive is None else hive[number : number + 1])
+            for number, file in enumerate(files)
+        ]
+        return [rows if isinstance(rows, TextFiles) else scanned(rows) for rows in found]
+    frames = _frames(files, hive)
+    differing = union(frames, files)
+    return [*frames] if differing is None else [*map(differing.only, range(len(files)))]
 
 
 def _format(file: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import polars as pl
 
 from gspo_rs.addresses import scan_addresses
-from gspo_rs.formats import rows_of, scan_files, scanned
+from gspo_rs.formats import Rows, rows_of, scan_files, scanned
 from gspo_rs.frames import frames_of
 from gspo_rs.full_disk import is_full
 from gspo_rs.hive import partitions
@@ -21,6 +21,7 @@ from gspo_rs.parquet_files import check_pages
 from gspo_rs.paths import files_of, names_of, remote
 from gspo_rs.tables import paths_of, table_of
 from gspo_rs.text_files import Asked, TextFiles
+from gspo_rs.unions import UnionFiles
 
 __all__ = ["Source", "SourceLike", "locate"]
 
@@ -74,7 +75,7 @@ class Source:
     lie below the folder that was searched.
     """
 
-    rows: pl.LazyFrame | TextFiles
+    rows: Rows
     name: str
     files: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
@@ -109,6 +110,8 @@ class Source:
         with self.reading():
             schema = self.frame.collect_schema()
         for name, expected in columns:
+            if isinstance(self.rows, UnionFiles):
+                self.rows.refuse_differing(name, key=expected == KEY)
             path, found = path_to(schema, name), type_in(schema, name)
             if path is None or found is None:
                 if text and not text.n_rows:

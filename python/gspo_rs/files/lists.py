@@ -14,6 +14,7 @@ from gspo_rs.files.output import Written, as_written, checked_target, write_fram
 from gspo_rs.named import column
 from gspo_rs.source import Source, SourceLike, locate
 from gspo_rs.spill import in_order
+from gspo_rs.unions import refuse_partial
 
 __all__ = ["to_lists", "to_rows"]
 
@@ -81,6 +82,7 @@ def to_lists(
     [('b', ['x', 'z'], [1.0, None]), ('a', ['y'], [0.0])]
     """
     located = locate(source)
+    refuse_partial(located.rows)
     path = checked_target(target, located, overwrite=overwrite)
     single = [*([by] if isinstance(by, str) else by), *once]
     located.check([(name, "anything") for name in single])
@@ -137,6 +139,7 @@ def to_rows(
     [('b', 1.0), ('b', None), ('a', 0.0)]
     """
     located = locate(source)
+    refuse_partial(located.rows)
     path = checked_target(target, located, overwrite=overwrite)
     schema = located.check([(name, "anything") for name in once])
     inner = [name for name in schema if isinstance(schema[name], pl.List) and name not in once]

@@ -17,9 +17,11 @@ from gspo_rs.files.keep import choose
 from gspo_rs.files.options import COLUMNS, OF_THE_BATCH, Options
 from gspo_rs.files.progress import Progress
 from gspo_rs.groups import Groups
+from gspo_rs.named import type_in
 from gspo_rs.parquet_files import largest_row_group
 from gspo_rs.row_columns import Floats, rows
 from gspo_rs.source import Source
+from gspo_rs.unions import refuse_mixed_keys
 
 __all__ = [
     "Read",
@@ -76,19 +78,23 @@ class Tally:
 
 
 def check_columns(inputs: list[Input], options: Options) -> None:
-    """Check that every file has the columns that are needed, and all files the same ones.
+    """Check that every file has the columns that are needed, with ids of one kind in all of them.
 
     Raises
     ------
     ValueError, TypeError, OSError
         Naming the file and the column.
     """
-    first: tuple[str, pl.Schema] | None = None
+    found: dict[str, dict[pl.DataType, str]] = {key: {} for key in options.by}
     for given in inputs:
         with given.reading():
             schema = checked(given, options.by, options.reward, COLUMNS)
-        first = first or (given.source.name, schema)
-        _refuse_drift(given, schema, first)
+        for key, types in found.items():
+            kind = type_in(schema, key)
+            assert kind is not None  # checked
+            types.setdefault(kind, given.source.name)
+    for key, types in found.items():
+        refuse_mixed_keys(key, types)
 
 
 def refuse_nothing(inputs: list[Input], n_rows: int) -> None:
@@ -217,19 +223,3 @@ def _columns(rewards: Floats, groups: Groups, options: Options) -> list[Floats]:
         gain = advantage(rewards, groups, options.estimator, **options.estimator_options)
         return [*rows(rewards, groups, told), gain]
     return rows(rewards, groups, [*told, ("advantage", {"estimator": options.estimator, **given})])
-
-
-def _refuse_drift(given: Input, schema: pl.Schema, first: tuple[str, pl.Schema]) -> None:
-    name, expected = first
-    if schema == expected:
-        return
-    for column in [*expected, *schema]:
-        here, there = schema.get(column), expected.get(column)
-        if here != there:
-            found = "is missing" if here is None else f"is {here}"
-            wanted = "is not there" if there is None else f"is {there}"
-            raise ValueError(
-                f"{given.source.name}: column {column!r} {found}, but in {name} it {wanted}; "
-                "the files of one source have the same columns"
-            )
-    raise ValueError(f"{given.source.name} has its columns in another order than {name}")

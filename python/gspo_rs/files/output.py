@@ -16,6 +16,7 @@ from gspo_rs import atomic
 from gspo_rs.files.json_lines import LINE, lines
 from gspo_rs.files.target import refuse_taken
 from gspo_rs.source import Source
+from gspo_rs.unions import DIGITS
 
 __all__ = ["FORMATS", "Written", "as_written", "checked_target", "parts_of", "write_frames"]
 
@@ -99,6 +100,8 @@ def refuse_unwritable(schema: pl.Schema, target: Path) -> None:
             # Parquet has no struct without fields, Polars writes no nested extension type to it.
             nested = isinstance(part, pl.Extension) and depth > 0
             parquet = not json and (nested or (isinstance(part, pl.Struct) and not part.fields))
+            if isinstance(part, pl.Decimal) and part.precision > DIGITS:
+                raise TypeError(f"column {name!r} is {kind}, which is not read here; drop it")
             if binary or parquet or isinstance(part, pl.Object):
                 other = "a .parquet file" if binary else "a .jsonl file" if parquet else "none"
                 raise TypeError(

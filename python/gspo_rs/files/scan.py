@@ -19,6 +19,7 @@ from gspo_rs.formats import is_text, rows_of_each, scan_files
 from gspo_rs.hive import partitions
 from gspo_rs.paths import remote
 from gspo_rs.source import KEY, NUMBER, Source
+from gspo_rs.unions import union
 
 __all__ = ["scan"]
 
@@ -107,9 +108,11 @@ def _joined(folder: Path, manifest: Manifest) -> pl.LazyFrame:
     """Put all rows beside all scores: file by file, Polars would take quadratic time."""
     pairs = list(zip(manifest.inputs, manifest.outputs, strict=True))
     sources = _sources(folder, manifest)
-    for (given, _), source in zip(pairs, sources, strict=True):
+    differing = union(sources, [str(given.path) for given, _ in pairs])
+    rows = pl.concat(sources) if differing is None else differing.frame()
+    for place, (given, _) in enumerate(pairs):
+        source = sources[place] if differing is None else differing.only(place)
         _refuse_other_rows(source, given, manifest)
-    rows = pl.concat(sources)
     files = [folder / entry.name for _, entry in pairs]
     scores = [pl.scan_parquet(file, glob=False, hive_partitioning=False) for file in files]
     if manifest.options["keep"] == "all":
