@@ -141,3 +141,18 @@ def test_a_kill_at_any_moment_leaves_only_whole_checkpoints(tmp_path, wait):
     assert found.tensors["x"].tolist() == [found.step] * 1000
     atomic.sweep(tmp_path)
     assert all(path.name.startswith("checkpoint-") for path in tmp_path.iterdir())
+
+
+def test_no_change_of_a_byte_of_its_state_goes_unseen(tmp_path):
+    path = write(tmp_path, tensors={"x": torch.ones(4)})
+    whole = (path / "state.json").read_bytes()
+    draw = np.random.default_rng(0)
+    for place in draw.choice(len(whole), 300, replace=False):
+        for other in (whole[place] ^ 1, ord("7")):
+            changed = whole[:place] + bytes([other]) + whole[place + 1 :]
+            if changed != whole:
+                (path / "state.json").write_bytes(changed)
+                with pytest.raises(checkpoint.CheckpointError, match="is not a checkpoint"):
+                    checkpoint.read(path)
+    (path / "state.json").write_bytes(whole)
+    assert checkpoint.read(path).step == 3

@@ -29,7 +29,7 @@ LAYERS = [
         "frames saved walks tables paths columns source census parts spill cuts data prompts "
         "expressions polars",
     ),
-    ("files", "aside replaced atomic termination files report"),
+    ("files", "sealed aside replaced atomic termination files report"),
     (
         "tensors",
         "layout reductions diagnostics divergence correction losses head_kernel "

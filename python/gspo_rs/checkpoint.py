@@ -2,12 +2,11 @@
 
 ``checkpoint-<step>/`` holds the model as ``model/`` (loadable by itself), the optimizer's and the
 random generators' tensors in ``state.safetensors``, and ``state.json`` with the step, the position
-in the data, the configuration, what the data are, and a digest of every other file.
+in the data, the configuration, what the data are, a digest of every other file and of itself.
 """
 
 import dataclasses
 import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from gspo_rs.config import Config
 from gspo_rs.dataset import Fingerprint
 from gspo_rs.generators import Generators
 from gspo_rs.runfile import from_dict
+from gspo_rs.sealed import seal, unseal
 
 _FORMAT = 2
 
@@ -124,7 +124,7 @@ def write(
             "unrecorded": unrecorded,
             "digests": digests(partial),
         }
-        (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        (partial / "state.json").write_text(seal(state), encoding="utf-8")
     for path in steps(folder)[: -config.save_total_limit]:
         atomic.remove(path)
     return target
@@ -170,10 +170,10 @@ def read(path: Path) -> Checkpoint:
         If a file is missing, changed or cut short, or the folder is no checkpoint of this version.
     """
     try:
-        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        state = unseal((path / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not a checkpoint: state.json: {error}") from error
-    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+    if state.get("format") != _FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of this version of gspo_rs")
     found = digests(path)
     for name, digest in state["digests"].items():

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from gspo_rs._core import __version__
+from gspo_rs.sealed import seal, unseal
 
 __all__ = ["NAME", "InputEntry", "Manifest", "OutputEntry", "load"]
 
 NAME: Final = "manifest.json"
-# What stands for the digest while it is computed.
-BLANK: Final = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,7 @@ class Manifest:
 
     def text(self) -> str:
         """Return it as JSON that ends with a digest of all its bytes."""
-        text = json.dumps(asdict(self) | {"digest": BLANK}, indent=1) + "\n"
-        return text.replace(BLANK, _digest(text))
+        return seal(asdict(self), indent=1)
 
 
 def load(folder: Path) -> Manifest:
@@ -78,18 +74,11 @@ def load(folder: Path) -> Manifest:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no {NAME}; it is no output of `gspo-rs score`")
     try:
-        text = path.read_bytes().decode("utf-8")
-        given = json.loads(text)
-        digest = given.pop("digest")
-        if not isinstance(digest, str) or _digest(text.replace(digest, BLANK)) != digest:
-            raise ValueError("its digest is another one; it was damaged or edited, so score again")
+        given = unseal(path.read_bytes().decode("utf-8"))
         given["inputs"] = [InputEntry(**entry) for entry in given["inputs"]]
         given["outputs"] = [OutputEntry(**entry) for entry in given["outputs"]]
         return Manifest(**given)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is no manifest of `gspo-rs score`: {error}") from error
-
-
-def _digest(text: str) -> str:
-    """Return the SHA-256 of a manifest whose own digest is blank."""
-    return hashlib.sha256(text.encode()).hexdigest()
+        raise ValueError(
+            f"{path} is no manifest of `gspo-rs score`: {error}; score again"
+        ) from error
