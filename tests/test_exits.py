@@ -40,6 +40,14 @@ LEAVING = {
         f"from os import _exit\ndef f(prompts, **_):\n    _exit(0)\n    {ANSWER}\n",
         "exit",
     ),
+    "by posix._exit": (
+        f"import posix\ndef f(prompts, **_):\n    posix._exit(0)\n    {ANSWER}\n",
+        "exit",
+    ),
+    "by another program": (
+        f"import os\ndef f(prompts, **_):\n    os.execlp('true', 'true')\n    {ANSWER}\n",
+        "exit",
+    ),
     "by os._exit in a thread": (
         "import os, threading\ndef f(prompts, **_):\n"
         f"    thread = threading.Thread(target=os._exit, args=(0,))\n    thread.start()\n"

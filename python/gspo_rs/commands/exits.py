@@ -1,12 +1,15 @@
 """Code of others that ends the program: told, and never with the code of success."""
 
 import os
+import posix
 import sys
 import threading
+from collections.abc import Callable
+from typing import NoReturn
 
 
 def refuse_exits() -> None:
-    """Let `os._exit` end this process no more as if its work were done.
+    """Let `os._exit` and `os.exec…` end this process no more as if its work were done.
 
     In the main thread it raises `SystemExit`, which whoever called the code tells as its mistake; a
     thread of its own ends the process with a word, and a code that is not 0. Processes that are
@@ -22,4 +25,16 @@ def refuse_exits() -> None:
         sys.stderr.write(f"error: a thread of other code called os._exit({status})\n")
         leave(status or 1)
 
-    os._exit = refuse  # type: ignore[assignment]
+    def refusing(replace: Callable[..., NoReturn]) -> Callable[..., None]:
+        def call(*arguments: object) -> None:
+            if os.getpid() != owner:
+                replace(*arguments)
+            refuse(0)
+
+        return call
+
+    # `os` has them from `posix`, under whose name they can be called as well.
+    for module in (os, posix):
+        module._exit = refuse  # type: ignore[attr-defined]
+        for name in ("execv", "execve"):  # what the others of their kind call
+            setattr(module, name, refusing(getattr(module, name)))
