@@ -13,6 +13,7 @@ from rich.console import Console
 from gspo_rs.commands import outcome
 from gspo_rs.commands.stats import stats
 from gspo_rs.display import Display
+from gspo_rs.files.lock import LockedError
 from gspo_rs.terminal import one_line, printable
 
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
@@ -124,3 +125,8 @@ def test_an_abort_leaves_a_word():
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode < 0
     assert "Aborted" in found.stderr
+
+
+def test_a_lock_that_another_process_holds_is_told_without_the_name_of_a_class(capsys):
+    assert outcome.told(LockedError("another process is writing out"), verbose=False) == 1
+    assert capsys.readouterr().err == "error: another process is writing out\n"

@@ -163,3 +163,17 @@ def test_files_in_a_folder_that_cannot_be_read_do_not_vanish(tmp_path, monkeypat
     monkeypatch.setattr(os, "scandir", closed)
     with pytest.raises(PermissionError, match="closed"):
         files_of([f"{tmp_path}/in{pattern}"])
+
+
+def test_an_output_below_the_files_that_were_scored_is_not_read_with_them(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pl.DataFrame({"id": ["a", "a"], "reward": [0.0, 1.0]}).write_parquet(folder / "x.parquet")
+    gs.score(folder, folder / "out", by="id")
+    words = r"out is an output of `gspo-rs score`, whose rows would come twice beside .*x\.parquet"
+    for source in (folder, f"{folder}/**/*.parquet", [folder / "x.parquet", folder / "out"]):
+        with pytest.raises(ValueError, match=words):
+            files_of([str(path) for path in (source if isinstance(source, list) else [source])])
+    assert len(files_of([str(folder / "out")])) == 1
+    (folder / "out" / "manifest.json").write_text('{"files": []}')  # another program's
+    assert len(files_of([str(folder)])) == 2

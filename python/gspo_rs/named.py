@@ -98,4 +98,4 @@ def nearest(name: str, schema: pl.Schema) -> str:
     names = {column.lower(): column for column in schema}
     near = [names[match] for match in difflib.get_close_matches(name.lower(), names)]
     meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return f"{meant}it has {', '.join(map(repr, schema))}"
+    return f"{meant}it has {', '.join(map(repr, schema)) or 'no columns'}"

@@ -28,7 +28,8 @@ def files_of(paths: Sequence[str]) -> list[str]:
     FileNotFoundError
         If a file is not there, or no file matches, or one that does is a link to nothing.
     ValueError
-        If no path is given, or a name is no UTF-8.
+        If no path is given, a name is no UTF-8, or among the files are those of an output of
+        `gspo-rs score`, whose rows would come twice.
     """
     files: dict[str, str] = {}
     again: list[tuple[str, str]] = []
@@ -40,6 +41,7 @@ def files_of(paths: Sequence[str]) -> list[str]:
         raise ValueError("the list of files is empty")
     for file in files.values():
         _refuse_unreadable(file)
+    _refuse_outputs(list(files.values()))
     if again:
         file, first = again[0]
         alias = f"{first} twice" if file == first else f"{first} also as {file}"
@@ -123,6 +125,34 @@ def _base(given: Sequence[str], files: Sequence[str]) -> str:
                 parts.append(part)
             return spelled(Path(*parts))
     return os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+
+
+def _refuse_outputs(files: Sequence[str]) -> None:
+    """Raise if a folder or glob holds an output of scoring beside other files."""
+    outputs: dict[Path, bool] = {}
+
+    def lies_in_output(file: str) -> Path | None:
+        for folder in Path(file).parents:
+            if folder not in outputs:
+                outputs[folder] = _is_output(folder)
+            if outputs[folder]:
+                return folder
+        return None
+
+    found = [lies_in_output(file) for file in files]
+    inside = next((folder for folder in found if folder is not None), None)
+    if inside is not None and None in found:
+        other = files[found.index(None)]
+        raise ValueError(
+            f"{inside} is an output of `gspo-rs score`, whose rows would come twice beside {other};"
+            " give one of them, or move the output to another folder"
+        )
+
+
+def _is_output(folder: Path) -> bool:
+    path = folder / "manifest.json"
+    # Its own keys, because other programs have files of this name.
+    return path.is_file() and b'"uninformative":' in path.read_bytes()
 
 
 def _refuse_unreadable(file: str) -> None:

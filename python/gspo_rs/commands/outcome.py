@@ -44,5 +44,7 @@ def interrupted(remedy: str) -> int:
 def _line(error: Exception) -> str:
     """Return the message of an error in one line."""
     text = str(error) or f"{type(error).__name__} without a message"
-    named = isinstance(error, ValueError | TypeError | OSError)
+    # Of our own errors the message says it all; of a library's the class is a part of it.
+    ours = type(error).__module__.partition(".")[0] == "gspo_rs"
+    named = ours or isinstance(error, ValueError | TypeError | OSError)
     return one_line(text if named else f"{type(error).__name__}: {text}")

@@ -8,11 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["let_go", "locked", "mine_alone"]
+__all__ = ["LockedError", "let_go", "locked", "mine_alone"]
 
 # Handles of locks. A child that is forked has them too, and would hold the locks of a parent that
 # is gone.
 _handles: set[int] = set()
+
+
+class LockedError(RuntimeError):
+    """Another process writes the same target."""
 
 
 @contextmanager
@@ -21,7 +25,7 @@ def locked(path: Path, target: Path) -> Iterator[None]:
 
     Raises
     ------
-    RuntimeError
+    LockedError
         If another process holds it; names `target`.
     """
     handle = _acquire(path, target)
@@ -61,7 +65,7 @@ def _acquire(path: Path, target: Path) -> int:
         except BlockingIOError:
             os.close(handle)
             problem = f"another process is writing {target}; wait for it, or choose another output"
-            raise RuntimeError(problem) from None
+            raise LockedError(problem) from None
         # Whoever held it before may have removed the file that we have opened.
         if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
             return handle
