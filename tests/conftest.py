@@ -1,6 +1,7 @@
 """Where tests find real data, models and golden values: a folder beside the checkout."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,14 @@ def shared() -> Path:
 def stories(shared: Path) -> Path:
     """The directory of the 260 K parameter story model."""
     return shared / "models" / "stories260K"
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Answer Ctrl-C, which jobs that a script started in the background ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

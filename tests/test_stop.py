@@ -208,6 +208,7 @@ def test_a_run_stopped_while_it_writes_its_model_has_the_old_or_the_new(
     assert {path.name[0] for path in run.iterdir()} <= set("cfm")
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_what_is_held_back_is_answered_when_it_is_let_through_and_no_sooner():
     with Interruptions() as interruptions:
         interruptions.hold()
@@ -220,6 +221,7 @@ def test_what_is_held_back_is_answered_when_it_is_let_through_and_no_sooner():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interruption_that_foreign_code_swallowed_is_answered_at_the_next_step():
     with Interruptions() as interruptions:
         with suppress(BaseException):

@@ -132,6 +132,7 @@ def test_a_producer_that_fails_is_told_in_its_own_words_and_no_cut_group_is_give
     assert list(batches) == []
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_is_answered_while_a_group_is_still_being_read():
     endless = pl.LazyFrame({"id": [0]}).select(pl.repeat(0, 500_000_000).alias("id"))
     batches = WholeGroups(endless.collect_batches(chunk_size=1000), ["id"], 1)
