@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -17,7 +15,8 @@ from gspo_rs import checkpoint, metrics
 from gspo_rs.config import ConfigError
 from gspo_rs.runfile import load
 from gspo_rs.train import train
-from runs import contents
+from runs import contents, wait_for
+from runs import process as start
 
 # As the killed processes compute.
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -71,24 +70,8 @@ def run_file(letters, tmp_path):
     return write
 
 
-def command(path, *more):
-    code = "from gspo_rs.cli import main; main()"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, "train", str(path), *more],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for_checkpoint(process, folder):
-    deadline = time.monotonic() + 600
-    while not checkpoint.steps(folder):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def wait_for_checkpoint(child, folder):
+    wait_for(lambda: checkpoint.steps(folder), child)
 
 
 def weights(folder):
@@ -104,7 +87,7 @@ def without_times(record):
 def test_a_killed_run_resumes_to_the_bits_of_one_that_was_not(run_file, tmp_path, kind):
     train(load(run_file("whole", kind)))
     killed = run_file("killed", kind, pause=0.15)
-    process = command(killed, "--set", "logging_steps=100")
+    process = start("train", killed, "--set", "logging_steps=100")
     wait_for_checkpoint(process, tmp_path / "killed")
     time.sleep(random.uniform(0, 0.6))
     os.kill(process.pid, signal.SIGKILL)
@@ -177,7 +160,7 @@ def test_a_broken_checkpoint_is_named_and_not_passed_over(run_file, tmp_path):
 
 def test_ctrl_c_ends_with_one_line_and_a_run_that_can_be_resumed(run_file, tmp_path):
     path = run_file("stopped", pause=0.2)
-    process = command(path)
+    process = start("train", path)
     wait_for_checkpoint(process, tmp_path / "stopped")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=600)
