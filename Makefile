@@ -8,7 +8,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 
-.PHONY: help setup demo test test-rust test-python soak bench lint lint-rust lint-python fmt wheel clean
+.PHONY: help setup demo test test-rust test-python soak bench lint lint-rust lint-python house fmt wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -64,6 +64,9 @@ lint-python: .venv/.core
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest gspo_rs._core
+
+house: ## who imports whom between rooms and inside them, circles, lines of code
+	$(PYTHON) .ci/house.py
 
 fmt: .venv/.dependencies ## format both languages
 	cargo fmt

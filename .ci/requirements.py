@@ -8,4 +8,4 @@ project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 wanted = project["build-system"]["requires"] + project["project"]["dependencies"]
 for extra in sys.argv[1:]:
     wanted += project["project"]["optional-dependencies"][extra]
-print("\n".join(wanted))  # noqa: T201
+print("\n".join(wanted))
