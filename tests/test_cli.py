@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from gspo_rs.cli import COMMANDS
 from gspo_rs.commands.train import train
 
+CARGO = Path(__file__).parents[1] / "Cargo.toml"
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
 
 
@@ -36,6 +39,14 @@ def test_help_loads_nothing_that_a_command_needs():
     assert "train" in written
     assert not {*HEAVY, "gspo_rs._core"} & set(loaded)
     assert not [name for name in loaded if name.startswith("gspo_rs.commands.")]
+
+
+def test_the_version_is_printed_alone_and_loads_nothing_that_a_command_needs():
+    written, loaded = loaded_by("--version")
+    version = tomllib.loads(CARGO.read_text())["package"]["version"]
+    assert written == f"gspo-rs {version}\n"
+    assert not HEAVY & set(loaded)
+    assert run("--version").returncode == 0
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "BUILD_PROFILE",
     "GroupBuffer",
     "Groups",
     "Scores",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 __version__: str
+BUILD_PROFILE: Literal["debug", "release"]
 
 @final
 class GroupBuffer:

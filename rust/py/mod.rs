@@ -24,6 +24,12 @@ mod _core {
     #[allow(non_upper_case_globals, reason = "Python's own name")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
     #[pymodule_export]
+    const BUILD_PROFILE: &str = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    #[pymodule_export]
     use super::buffer::PyGroupBuffer;
     #[pymodule_export]
     use super::disk::{check_parquet, exchange, file_digest};
