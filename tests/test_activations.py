@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
-from gspo_rs.activations import ActivationsError, recompute_activations
 from gspo_rs.config import Config, resolve
+from gspo_rs.layers import ActivationsError, recompute_activations
 from gspo_rs.policy import load
 
 

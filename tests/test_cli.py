@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from gspo_rs.cli import COMMANDS
+from gspo_rs.commands import parameters
 from gspo_rs.commands.train import train
+from gspo_rs.files.options import Layout
+from gspo_rs.pairs import Strategy
 
 CARGO = Path(__file__).parents[1] / "Cargo.toml"
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
@@ -32,6 +35,11 @@ def loaded_by(*arguments):
 
 
 HEAVY = {"numpy", "torch", "transformers", "polars", "pandas", "pyarrow", "jinja2", "rich.progress"}
+
+
+def test_commands_take_the_layouts_and_strategies_of_the_functions():
+    assert parameters.Layout == Layout
+    assert parameters.Strategy == Strategy
 
 
 def test_help_loads_nothing_that_a_command_needs():

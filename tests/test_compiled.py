@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gspo_rs.compiled import compile_layers
 from gspo_rs.config import Config, resolve
+from gspo_rs.layers import compile_layers
 from gspo_rs.policy import load
 from gspo_rs.sampling import generate
 

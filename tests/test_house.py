@@ -21,26 +21,25 @@ RUST = sorted((ROOT / "rust").rglob("*.rs"))
 LAYERS = [
     (
         "arrays",
-        "groups row_columns statistics estimators composed advantages draws pairs overlong packing "
-        "rollouts bell buffer buffer_groups buffer_limits choices terminal synonyms decimals "
-        "overview",
+        "groups checks row_columns statistics estimators composed advantages pairs packing "
+        "rollouts bell buffer terminal synonyms decimals overview",
     ),
     (
         "data",
         "full_disk named unions hive addresses text_files arrow_files parquet_files formats "
-        "frames saved walks tables paths columns source census parts spill cuts data prompts "
-        "expressions polars",
+        "frames saved walks tables paths columns source reward_column census parts spill cuts data "
+        "prompts expressions polars",
     ),
     ("files", "sealed aside replaced atomic termination files report"),
     (
         "tensors",
         "layout reductions diagnostics divergence correction losses head_kernel "
-        "head_chunk linear_head one_pass model_head compiled logprobs transfer batch",
+        "head_chunk linear_head one_pass model_head logprobs batch",
     ),
     ("effects", "frame border spelling wording sampler decoding sampling rewards conformance"),
     (
         "training",
-        "presets rules config keys runfile activations probe pretrained policy optimizer logged "
+        "presets config keys runfile layers probe pretrained policy optimizer logged "
         "tokens minibatch lesson objective step checkpoint metrics agreement display harvest "
         "rounds evaluate interruptions generators dataset halfway continuation watch run train",
     ),

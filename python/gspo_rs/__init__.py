@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gspo_rs._core import __version__
-    from gspo_rs.advantages import advantage, advantage_from_wins
+    from gspo_rs.advantages import advantage, advantage_from_wins, soft_overlong_penalty
     from gspo_rs.buffer import GroupBuffer
-    from gspo_rs.draws import best_of_n, pass_at_k
     from gspo_rs.files.scan import scan
     from gspo_rs.files.score import score
     from gspo_rs.files.verify import verify
     from gspo_rs.groups import Groups
-    from gspo_rs.overlong import soft_overlong_penalty
     from gspo_rs.packing import pack
     from gspo_rs.pairs import preference_pairs
     from gspo_rs.row_columns import rows
     from gspo_rs.statistics import (
         GroupStats,
+        best_of_n,
         informative,
+        pass_at_k,
         percentile,
         quantile,
         rank,
@@ -63,10 +63,10 @@ MODULE_OF = {
     "__version__": "_core",
     "advantage": "advantages",
     "advantage_from_wins": "advantages",
-    "best_of_n": "draws",
+    "best_of_n": "statistics",
     "informative": "statistics",
     "pack": "packing",
-    "pass_at_k": "draws",
+    "pass_at_k": "statistics",
     "percentile": "statistics",
     "preference_pairs": "pairs",
     "quantile": "statistics",
@@ -74,7 +74,7 @@ MODULE_OF = {
     "rows": "row_columns",
     "scan": "files.scan",
     "score": "files.score",
-    "soft_overlong_penalty": "overlong",
+    "soft_overlong_penalty": "advantages",
     "stats": "statistics",
     "top_fraction": "statistics",
     "verify": "files.verify",

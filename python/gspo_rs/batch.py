@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gspo_rs.layout import to_device
 from gspo_rs.packing import pack
 from gspo_rs.rollouts import Ragged, joined_ranges
-from gspo_rs.transfer import sent
 
 Shape = Literal["packed", "padded"]
 
@@ -154,4 +154,4 @@ def build(
 
 
 def _tensor(values: NDArray[np.int64], device: torch.device | str) -> Tensor:
-    return sent(torch.from_numpy(np.ascontiguousarray(values)), device)
+    return to_device(torch.from_numpy(np.ascontiguousarray(values)), device)

@@ -2,22 +2,130 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from gspo_rs import _core
 from gspo_rs.bell import Bell
-from gspo_rs.buffer_groups import BufferStats, EvictedGroup, GivenGroup, Id
-from gspo_rs.buffer_limits import check_limits, check_whole
 
 __all__ = ["BufferStats", "EvictedGroup", "GivenGroup", "GroupBuffer", "Status"]
+
+Id = int | str
+"""The name of a group or of a rollout."""
 
 Status = Literal["accepted", "ready", "duplicate", "late", "stale", "full", "evicted"]
 """What became of a rollout; see `GroupBuffer.put`."""
 
 # A wait looks no more often than this for groups past a deadline: one of 0 would spin.
 NAP = 0.001
+
+LARGEST = 2**63 - 1
+"""Of the whole numbers that the core and JSON readers can hold."""
+
+
+@dataclass(frozen=True)
+class GivenGroup:
+    """A group that a `GroupBuffer` gave out.
+
+    Attributes
+    ----------
+    group_id : int or str
+        Its name.
+    size : int
+        Rollouts that were expected; fewer came if the group is not `complete`.
+    staleness : int
+        Policy versions between its oldest rollout and the present policy.
+    seconds : float
+        How long the buffer held it, from its opening.
+    rollout_ids : tuple of int or str
+        The rollouts that came, in that order.
+    policy_versions : tuple of int
+        The version of the policy that began each.
+    payloads : tuple
+        What was put for each.
+    """
+
+    group_id: Id
+    size: int
+    staleness: int
+    seconds: float
+    rollout_ids: tuple[Id, ...]
+    policy_versions: tuple[int, ...]
+    payloads: tuple[Any, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every rollout came that was expected."""
+        return len(self.payloads) == self.size
+
+
+@dataclass(frozen=True)
+class EvictedGroup:
+    """A group that a `GroupBuffer` threw out, to be rolled out again.
+
+    Attributes
+    ----------
+    group_id : int or str
+        Its name, which may be used again.
+    size : int
+        Rollouts that were expected.
+    rollout_ids : tuple of int or str
+        Those that had come. What they carried is let go at once: that is what makes room.
+    reason : {"stale", "bytes", "deadline"}
+        A policy too old; want of room, as the youngest group; a deadline before any rollout.
+    """
+
+    group_id: Id
+    size: int
+    rollout_ids: tuple[Id, ...]
+    reason: Literal["stale", "bytes", "deadline"]
+
+
+@dataclass(frozen=True)
+class BufferStats:
+    """What a `GroupBuffer` holds, and what has happened in it since it was new.
+
+    Attributes
+    ----------
+    policy_version, groups, ready_groups, n_bytes : int
+        As of now; `groups` counts the ready ones too.
+    accepted, duplicate, late, stale, full : int
+        Rollouts put, by what became of them; `full` counts those that were evicted on arrival.
+        ``accepted == given_rollouts + evicted_rollouts +`` those that are held.
+    given_groups, given_rollouts : int
+        What was given out.
+    evicted_stale, evicted_bytes, evicted_deadline : int
+        Groups evicted, by reason.
+    evicted_rollouts : int
+        Rollouts in them.
+    staleness_mean, staleness_max : float, int
+        Of the groups given out, in policy versions; the mean of none is 0.
+    seconds_mean, seconds_max : float
+        How long those stayed.
+    """
+
+    policy_version: int
+    groups: int
+    ready_groups: int
+    n_bytes: int
+    accepted: int
+    duplicate: int
+    late: int
+    stale: int
+    full: int
+    given_groups: int
+    given_rollouts: int
+    evicted_stale: int
+    evicted_bytes: int
+    evicted_deadline: int
+    evicted_rollouts: int
+    staleness_mean: float
+    staleness_max: int
+    seconds_mean: float
+    seconds_max: float
 
 
 class GroupBuffer:
@@ -95,7 +203,7 @@ class GroupBuffer:
             "max_bytes": max_bytes,
             "remember": remember,
         }
-        check_limits(self._limits)
+        _check_limits(self._limits)
         self._core = _core.GroupBuffer(self._limits, None, time.monotonic())
         self._bell = Bell(self._take, self._due)
 
@@ -115,7 +223,7 @@ class GroupBuffer:
         TypeError
             If the id is neither an integer of 64 bits nor a string.
         """
-        check_whole(size=size)
+        _check_whole(size=size)
         return self._core.expect(group_id, size, time.monotonic())
 
     def put(
@@ -168,7 +276,7 @@ class GroupBuffer:
         try:
             status = self._core.put(group_id, rollout, payload, time.monotonic())
         except (OverflowError, TypeError):
-            check_whole(policy_version=policy_version, n_bytes=n_bytes)
+            _check_whole(policy_version=policy_version, n_bytes=n_bytes)
             raise
         if status == "ready":
             self._bell.ring()
@@ -222,7 +330,7 @@ class GroupBuffer:
         ValueError
             If `policy_version` is below the present one; it only rises.
         """
-        check_whole(policy_version=policy_version)
+        _check_whole(policy_version=policy_version)
         self._core.advance(policy_version)
         return self.evicted()
 
@@ -298,3 +406,45 @@ class GroupBuffer:
         # A group that opens during the wait is due after those that are open.
         due = self._core.next_deadline() or now + deadline
         return max(due, now + NAP)
+
+
+def _check_limits(limits: Mapping[str, float | None]) -> None:
+    """Refuse an option of `GroupBuffer` that is out of its range.
+
+    Raises
+    ------
+    ValueError
+        Names the first and its range.
+    """
+    for name, value in limits.items():
+        least = 0 if name in ("max_staleness", "remember", "deadline") else 1
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if name == "deadline":
+            whole = isinstance(value, int | float) and value == value
+        if value is not None and not (whole and value >= least):
+            kind = "seconds" if name == "deadline" else "a whole number"
+            raise ValueError(f"{name} is {value!r}; it is {kind} of at least {least}")
+    if limits["max_groups"] is None or limits["remember"] is None:
+        raise ValueError("max_groups and remember bound the buffer; they cannot be None")
+
+
+def _check_whole(**numbers: int) -> None:
+    """Refuse a number that the core cannot hold.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Names the first.
+
+    Examples
+    --------
+    >>> _check_whole(policy_version=0, n_bytes=12)
+    """
+    for name, value in numbers.items():
+        problem = f"{name} is {value!r}; it is a whole number of 0 to 2**63 - 1"
+        try:
+            number = operator.index(value)
+        except TypeError as error:
+            raise TypeError(problem) from error
+        if not 0 <= number <= LARGEST:
+            raise ValueError(problem)

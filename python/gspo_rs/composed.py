@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
+from gspo_rs.checks import Floats, as_rewards, as_weights, refuse_infinite
 from gspo_rs.groups import Groups
-from gspo_rs.row_columns import Floats, as_rewards, refuse_infinite, rows
+from gspo_rs.row_columns import rows
 from gspo_rs.statistics import informative
 
 MEAN: Final = ("advantage", {"estimator": "mean"})
@@ -96,27 +97,6 @@ def weighted_sum(rewards: Sequence[Floats], weights: ArrayLike | None) -> Floats
     _refuse_overflow(total, np.zeros(0), "weighted sum of the rewards")
     total[_unscorable(rewards)] = np.nan
     return total
-
-
-def as_several(rewards: ArrayLike) -> list[Floats]:
-    """Return rewards of shape (n, k) as k columns of float64, NaN for None, none infinite."""
-    found = np.asarray(rewards)
-    if found.ndim != 2 or not found.shape[1]:
-        raise ValueError(f"rewards have shape {found.shape}; several rewards have shape (n, k)")
-    # Views where they will do: whoever needs a column in one piece makes it when its turn comes.
-    columns = list(found.T) if found.dtype == float else [as_rewards(c) for c in found.T]
-    for column in columns:
-        refuse_infinite(column)
-    return columns
-
-
-def as_weights(weights: ArrayLike | None, rewards: Sequence[Floats]) -> Floats:
-    """Return one finite weight per reward, 1 for those not given."""
-    k = len(rewards)
-    found = np.ones(k) if weights is None else np.asarray(weights, dtype=np.float64)
-    if found.shape != (k,) or not np.isfinite(found).all():
-        raise ValueError(f"weights are {weights!r}; pass {k} finite numbers, one per reward")
-    return found
 
 
 def _weighted_columns(

@@ -18,7 +18,6 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from gspo_rs.compiled import uncompiled
 from gspo_rs.sampler import Sampler
 
 
@@ -43,12 +42,18 @@ def generating(model: Any) -> Iterator[Any]:
     base.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
     model.eval()
     try:
-        with torch.inference_mode(), uncompiled():
+        with torch.inference_mode(), _uncompiled():
             yield base
     finally:
         base.generation_config = defaults
         for module in training:
             module.training = True
+
+
+def _uncompiled() -> contextlib.AbstractContextManager[None]:
+    """Run layers as they were written: a cache that grows by a token would be compiled anew."""
+    stance: contextlib.AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 def complete(

@@ -13,11 +13,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from gspo_rs.checks import Floats
 from gspo_rs.groups import Groups
-from gspo_rs.row_columns import Floats, as_rewards
+from gspo_rs.reward_column import rewards_of
 from gspo_rs.statistics import stats
 
-__all__ = ["By", "Compute", "NullIds", "describe", "mapped", "narrow", "rewards_of"]
+__all__ = ["By", "Compute", "NullIds", "describe", "mapped", "narrow"]
 
 By: TypeAlias = "str | pl.Expr | Sequence[str | pl.Expr]"
 NullIds: TypeAlias = Literal["error", "drop"]
@@ -78,37 +79,6 @@ def mapped(
     of_fields = pl.Struct({name: OF_A_GROUP.get(name, each) for name in fields})
     inputs = [rewards, *columns.values(), *keys]
     return pl.map_batches(inputs, call, return_dtype=of_fields if fields else each)
-
-
-def rewards_of(series: pl.Series) -> Floats:
-    """Return the rewards of a column as float64, null as NaN.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,), or (n, k) for a column of type ``Array`` of width k
-
-    Raises
-    ------
-    TypeError
-        If they are neither integers, floats nor bools, or would be rounded.
-
-    Examples
-    --------
-    >>> rewards_of(pl.Series([1, None]))
-    array([ 1., nan])
-    """
-    dtype, name = series.dtype, series.name
-    # Methods of a Series select it by its name, as if that were a pattern.
-    series = series.alias("rewards")
-    if isinstance(dtype, pl.Array):
-        return np.column_stack([rewards_of(s) for s in series.arr.to_struct().struct.unnest()])
-    if dtype == pl.Null:
-        return np.full(len(series), np.nan)
-    if dtype.is_float():
-        return as_rewards(series.fill_null(np.nan).to_numpy())
-    if not (dtype.is_integer() or dtype == pl.Boolean):
-        raise TypeError(f"the rewards {name!r} are {dtype}; use integers, floats or bools")
-    return as_rewards(series)
 
 
 def narrow(by: By, reward: str | pl.Expr) -> list[pl.Expr]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["LOG_PROB_FLOOR", "LOG_RATIO_BOUND", "Layout", "bounded_exp"]
+__all__ = ["LOG_PROB_FLOOR", "LOG_RATIO_BOUND", "Layout", "bounded_exp", "to_device"]
 
 LOG_RATIO_BOUND = 20.0
 """Log-ratios are clamped to plus or minus this before ``exp``: an overflow is NaN in the gradient
@@ -178,6 +178,33 @@ class Layout:
 def bounded_exp(log_ratio: Tensor) -> Tensor:
     """Exponentiate log-ratios within the bound; beyond it the value is the bound's, the slope 0."""
     return log_ratio.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
+
+
+def to_device(values: Tensor, device: torch.device | str) -> Tensor:
+    """Send a tensor to `device`; from the CPU to a GPU through pinned memory, without waiting.
+
+    Parameters
+    ----------
+    values : Tensor
+        Of any shape and dtype.
+    device : torch.device or str
+        Where it is wanted.
+
+    Returns
+    -------
+    Tensor
+        `values` itself if it is there already.
+
+    Examples
+    --------
+    >>> values = torch.ones(2)
+    >>> to_device(values, "cpu") is values
+    True
+    """
+    device = torch.device(device)
+    if values.device.type == "cpu" and device.type == "cuda":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
 
 
 def _exact(values: Tensor) -> Tensor:

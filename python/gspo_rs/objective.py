@@ -13,11 +13,11 @@ from torch import Tensor
 
 from gspo_rs import losses
 from gspo_rs.config import Config
+from gspo_rs.layout import to_device
 from gspo_rs.lesson import Lesson, batches
 from gspo_rs.policy import Policy
 from gspo_rs.presets import GROUP_LOSSES, OPTIONS, SEQUENCE_LOSSES
 from gspo_rs.rollouts import Ragged
-from gspo_rs.transfer import sent
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Part:
         """Return the log-probabilities of the same tokens elsewhere; None stands for the same."""
         if values is None:
             return self.logprobs.detach()
-        return sent(torch.from_numpy(values.rows(self.rows).values), self.logprobs.device)
+        return to_device(torch.from_numpy(values.rows(self.rows).values), self.logprobs.device)
 
     def of(self, values: Tensor) -> Tensor:
         """Return the values of these sequences."""
-        return sent(values[torch.from_numpy(self.rows)], self.logprobs.device)
+        return to_device(values[torch.from_numpy(self.rows)], self.logprobs.device)
 
 
 def policy_loss(part: Part, lesson: Lesson, config: Config) -> tuple[Tensor, dict[str, Tensor]]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
-from gspo_rs.choices import Strategy
+from gspo_rs.checks import as_rewards
 from gspo_rs.estimators import as_count
 from gspo_rs.groups import as_groups
-from gspo_rs.row_columns import as_rewards
 from gspo_rs.synonyms import listed
+
+__all__ = ["Strategy", "preference_pairs"]
+
+Strategy: TypeAlias = Literal["best_worst", "all", "best_random"]
+"""Which pairs of a group are made."""
 
 
 def preference_pairs(

@@ -14,10 +14,11 @@ import polars as pl
 
 from gspo_rs import data
 from gspo_rs.advantages import advantage, as_column
+from gspo_rs.checks import Floats
 from gspo_rs.expressions import OF_A_GROUP, By, NullIds, describe, mapped, narrow
 from gspo_rs.groups import Groups
 from gspo_rs.rollouts import Rollouts
-from gspo_rs.row_columns import Floats, rows
+from gspo_rs.row_columns import rows
 from gspo_rs.statistics import TIES, Ties
 from gspo_rs.synonyms import listed
 

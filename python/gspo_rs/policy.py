@@ -13,10 +13,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
-from gspo_rs.activations import recompute_activations
 from gspo_rs.batch import Batch, Shape
-from gspo_rs.compiled import compile_layers
 from gspo_rs.config import Config
+from gspo_rs.layers import compile_layers, recompute_activations
 from gspo_rs.logprobs import model_logprobs, model_one_pass
 from gspo_rs.one_pass import Loss
 from gspo_rs.pretrained import (

@@ -1,19 +1,15 @@
-"""What each row is told about its group: rewards checked at the door, columns in one pass."""
+"""What each row is told about its group: several columns in one pass."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from decimal import MAX_PREC, Context, Decimal
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from gspo_rs import _core
+from gspo_rs.checks import Floats, as_rewards
 from gspo_rs.groups import as_groups
-
-Floats = NDArray[np.float64]
 
 
 def rows(
@@ -49,110 +45,3 @@ def rows(
     """
     specs = [(name, {}) if isinstance(name, str) else name for name in columns]
     return _core.rows(as_rewards(rewards), as_groups(groups)._core, specs)
-
-
-# Two different decimals of so many digits are two different float64.
-DIGITS = 15
-
-
-def as_rewards(rewards: ArrayLike) -> Floats:
-    """Return rewards as contiguous float64, what is missing as NaN, refusing what would be rounded.
-
-    Integers from 2**53 on and decimals of more than 15 digits are refused, with their row: two of
-    them that differ may be one float64.
-    """
-    if hasattr(rewards, "alias"):
-        # Methods of a Polars Series select it by its name, as if that were a pattern.
-        rewards = rewards.alias("rewards")
-    if hasattr(rewards, "to_list") and "Int128" in str(getattr(rewards, "dtype", "")):
-        rewards = rewards.to_list()  # NumPy has no such integers
-    missing = _missing(rewards)
-    if missing is not None and missing.any():
-        filled = np.full(len(missing), np.nan)
-        rows = np.flatnonzero(~missing)
-        filled[rows] = _exact(_given(rewards, rows), rows)
-        return filled
-    return _exact(rewards, None)
-
-
-def _missing(rewards: Any) -> NDArray[np.bool_] | None:
-    """Tell where a masked array, or a column of Polars, Arrow or pandas, has no value."""
-    if isinstance(rewards, np.ma.MaskedArray):
-        return np.ma.getmaskarray(rewards) if rewards.ndim == 1 else None
-    for name in ("is_null", "isna"):
-        if hasattr(rewards, name) and getattr(rewards, "ndim", 1) == 1:
-            return np.asarray(getattr(rewards, name)(), dtype=np.bool_)
-    return None
-
-
-def _given(rewards: Any, rows: NDArray[np.int64]) -> Any:
-    """Return the values of `rows` as they are: NumPy makes floats of integers beside nulls."""
-    if isinstance(rewards, np.ma.MaskedArray):
-        return rewards.data[rows]
-    return rewards.iloc[rows] if hasattr(rewards, "iloc") else _taken(rewards, rows)
-
-
-def _taken(rewards: Any, rows: NDArray[np.int64]) -> Any:
-    return rewards.take(rows) if hasattr(rewards, "take") else rewards[rows]
-
-
-def _exact(rewards: Any, rows: NDArray[np.int64] | None) -> Floats:
-    """Return values none of which is missing; `rows` are their numbers, if not counted from 0."""
-    given = np.asarray(rewards)
-    found = given
-    if found.dtype.kind == "O":
-        found = np.asarray(_numbers(found, rows), dtype=np.float64)
-    if found.dtype.kind not in "fiub" or found.dtype.itemsize > 8:
-        raise TypeError(f"rewards of type {found.dtype} are not numbers that float64 can hold")
-    if found.ndim != 1:
-        raise ValueError(f"rewards have shape {found.shape}; pass one per rollout, shape (n,)")
-    exact = np.ascontiguousarray(found, dtype=np.float64)
-    if given.dtype.kind in "iu" and given.dtype.itemsize == 8:
-        _refuse_rounding(given, exact, rows)
-    elif given.dtype.kind == "f" and isinstance(rewards, list | tuple):
-        # NumPy has made floats of the integers among them.
-        for row in np.flatnonzero(np.abs(exact) >= 2.0**53).tolist():
-            _number(rewards[row], row)
-    return exact
-
-
-def refuse_infinite(rewards: Floats) -> None:
-    """Raise for the first infinite reward, naming its row, as the core does."""
-    infinite = np.isinf(rewards)
-    if infinite.any():
-        row = int(np.argmax(infinite))
-        raise ValueError(
-            f"the reward at row {row} is {rewards[row]}; use NaN or null for a completion that "
-            "cannot be scored"
-        )
-
-
-def _numbers(found: NDArray[Any], rows: NDArray[np.int64] | None) -> list[float]:
-    numbers = range(found.size) if rows is None else rows.tolist()
-    return [_number(reward, row) for row, reward in zip(numbers, found.tolist(), strict=False)]
-
-
-def _number(reward: Any, row: int) -> float:
-    if reward is None or type(reward).__name__ == "NAType":  # that of pandas
-        return math.nan
-    if isinstance(reward, Decimal):
-        digits = reward.normalize(Context(prec=MAX_PREC)).as_tuple().digits
-        if reward.is_finite() and len(digits) > DIGITS:
-            raise TypeError(_rounded(reward, row))
-    elif isinstance(reward, int | np.integer):
-        if abs(int(reward)) >= 2**53:
-            raise TypeError(_rounded(reward, row))
-    elif not isinstance(reward, float | np.floating):
-        raise TypeError(f"the reward at row {row} is {reward!r}; use a number, None or NaN")
-    return float(reward)
-
-
-def _rounded(reward: Any, row: int) -> str:
-    return f"the reward {reward} at row {row} would be rounded to float64"
-
-
-def _refuse_rounding(found: NDArray[Any], exact: Floats, rows: NDArray[np.int64] | None) -> None:
-    large = np.abs(exact) >= 2.0**53
-    if large.any():
-        place = int(np.argmax(large))
-        raise TypeError(_rounded(found[place], place if rows is None else int(rows[place])))

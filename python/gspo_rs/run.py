@@ -13,7 +13,7 @@ from torch import Tensor
 from gspo_rs import checkpoint, evaluate, halfway, rounds, step
 from gspo_rs import policy as policies
 from gspo_rs.census import Census
-from gspo_rs.config import Config, ConfigError
+from gspo_rs.config import Config, ConfigError, unweighable
 from gspo_rs.dataset import Dataset
 from gspo_rs.display import Display
 from gspo_rs.generators import Generators
@@ -26,7 +26,6 @@ from gspo_rs.minibatch import Minibatch
 from gspo_rs.optimizer import learning_rate, make_optimizer
 from gspo_rs.policy import Policy
 from gspo_rs.rewards import RewardFunction, named
-from gspo_rs.rules import unweighable
 from gspo_rs.watch import Watch, refuse_long_prompts
 
 _log = logging.getLogger("gspo_rs")

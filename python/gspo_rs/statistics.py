@@ -1,4 +1,4 @@
-"""What a group's rewards say: ranks, percentiles, quantiles, moments.
+"""What a group's rewards say: ranks, percentiles, quantiles, moments, the best of draws.
 
 Everywhere here, a null or NaN reward is unscorable: it counts in the group's size and in
 nothing else. Equality is exact, with ``-0.0 == 0.0``. Sums run over sorted rewards in float64,
@@ -7,6 +7,7 @@ so every bit is independent of the order of the rows, of their chunking and of t
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,16 +18,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
-from gspo_rs.decimals import mean_within, written
+from gspo_rs.checks import Floats, as_rewards
+from gspo_rs.decimals import written
+from gspo_rs.estimators import as_count
 from gspo_rs.groups import Groups, as_groups
-from gspo_rs.row_columns import Floats, as_rewards, rows
+from gspo_rs.row_columns import rows
 from gspo_rs.synonyms import listed
 
 if TYPE_CHECKING:
     import polars as pl
 
+Bools = NDArray[np.bool_]
 Ties = Literal["average", "min", "max", "dense", "ordinal"]
 TIES = ("average", "min", "max", "dense", "ordinal")
+# A mean or a difference may be this many last digits of the largest number in it away from what
+# the decimals give; nearer to a bound they are asked.
+DOUBT = 8 * float(np.finfo(np.float64).eps)
+# Sums of such whole numbers are taken in int64.
+SMALL = 2**62
 
 
 @dataclass(frozen=True)
@@ -252,7 +261,7 @@ def _described(rewards: ArrayLike, groups: Groups) -> GroupStats:
 
 def informative(
     rewards: ArrayLike, groups: Any, low: float | None = None, high: float | None = None
-) -> NDArray[np.bool_]:
+) -> Bools:
     """Tell which groups prefer one member to another: those with ``max > min``.
 
     Parameters
@@ -290,8 +299,177 @@ def informative(
     return keep
 
 
+def mean_within(
+    rewards: Floats, described: GroupStats, low: Fraction | None, high: Fraction | None
+) -> Bools:
+    """Tell for which groups ``low <= mean <= high``, where rewards and bounds are as written.
+
+    Parameters
+    ----------
+    rewards : ndarray of float64, shape (n,)
+    described : GroupStats
+        Of these rewards.
+    low, high : Fraction, optional
+
+    Returns
+    -------
+    ndarray of bool, shape (n_groups,)
+        False for a group without a reward.
+
+    Examples
+    --------
+    >>> from gspo_rs.decimals import written
+    >>> described = stats([0.1, 0.3], ["a", "a"])
+    >>> mean_within(np.array([0.1, 0.3]), described, written(0.2), written(0.2))
+    array([ True])
+    """
+    reach = np.maximum(np.abs(described.min), np.abs(described.max))
+    inside = described.scored > 0
+    for bound, sign in ((low, 1), (high, -1)):
+        if bound is None:
+            continue
+        passes, doubtful = _compared(described.mean, reach, bound, sign)
+        doubtful &= inside
+        if doubtful.any():
+            which = np.flatnonzero(doubtful)
+            sums, unit = _sums(rewards, described, which)
+            least = [sign * bound.numerator * unit * n for n in described.scored[which].tolist()]
+            passes[which] = [
+                sign * total * bound.denominator >= limit
+                for total, limit in zip(sums, least, strict=True)
+            ]
+        inside &= passes
+    return inside
+
+
+def spread_within(described: GroupStats, low: Fraction) -> Bools:
+    """Tell for which groups ``max - min >= low``, all of them as written.
+
+    Examples
+    --------
+    >>> from gspo_rs.decimals import written
+    >>> spread_within(stats([0.1, 0.3], ["a", "a"]), written(0.2))
+    array([ True])
+    """
+    reach = np.maximum(np.abs(described.min), np.abs(described.max))
+    with np.errstate(over="ignore"):
+        passes, doubtful = _compared(described.max - described.min, reach, low, 1)
+    which = np.flatnonzero(doubtful & (described.scored > 0))
+    ends = zip(described.max[which].tolist(), described.min[which].tolist(), strict=True)
+    passes[which] = [written(top) - written(bottom) >= low for top, bottom in ends]
+    return passes & (described.scored > 0)
+
+
+def pass_at_k(rewards: ArrayLike, groups: Any, k: int, threshold: float = 0.5) -> Floats:
+    """Estimate for each group the chance that at least one of `k` completions is right.
+
+    Parameters
+    ----------
+    rewards : array_like of float, shape (n,)
+        One reward per rollout; NaN or null where it could not be scored.
+    groups : Groups or ids of n rows
+        The groups, or what `Groups` takes.
+    k : int
+        Completions drawn, at least 1.
+    threshold : float
+        A completion is right when its reward is at least this.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_groups,)
+        ``1 - C(N - c, k) / C(N, k)`` of N scorable members, c of them right; NaN where
+        ``N < k``, which says nothing about `k` draws.
+
+    Raises
+    ------
+    ValueError
+        If `k` is less than 1 or `threshold` not finite, or as `rank`.
+    TypeError
+        If `k` is not an integer.
+
+    References
+    ----------
+    .. [1] M. Chen et al. (2021). Evaluating large language models trained on code.
+       arXiv 2107.03374.
+
+    Examples
+    --------
+    >>> pass_at_k([1.0, 0.0, 0.0, 0.0, 1.0], ["a", "a", "a", "a", "b"], k=2)
+    array([0.5, nan])
+    """
+    if not math.isfinite(threshold):
+        raise ValueError(f"threshold is {threshold}; it is a finite number")
+    draws = as_count("k", k, lowest=1)
+    return _core.pass_at_k(as_rewards(rewards), as_groups(groups)._core, draws, float(threshold))
+
+
+def best_of_n(rewards: ArrayLike, groups: Any, n: int) -> Floats:
+    """Estimate for each group the mean of the highest of `n` rewards.
+
+    Parameters
+    ----------
+    rewards : array_like of float, shape (n_rollouts,)
+        One reward per rollout; NaN or null where it could not be scored.
+    groups : Groups or ids of n_rollouts rows
+        The groups, or what `Groups` takes.
+    n : int
+        Completions drawn, at least 1.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_groups,)
+        Mean of the maximum over all subsets of `n` scorable members, in units of reward; NaN
+        where there are fewer than `n`.
+
+    Raises
+    ------
+    ValueError
+        If `n` is less than 1, or as `rank`.
+    TypeError
+        If `n` is not an integer.
+
+    References
+    ----------
+    .. [1] PKPO (2025). Pass@K policy optimization. arXiv 2505.15201.
+
+    Examples
+    --------
+    >>> best_of_n([3.0, 0.0, 6.0], ["a", "a", "a"], n=2)
+    array([5.])
+    """
+    draws = as_count("n", n, lowest=1)
+    return _core.best_of(as_rewards(rewards), as_groups(groups)._core, draws)
+
+
 def _bound(name: str, value: float) -> Fraction:
     """Return a bound as it was written; in place of an infinite one the last float64."""
     if value != value:
         raise ValueError(f"{name} is {value}; it is a number")
     return written(min(max(value, -sys.float_info.max), sys.float_info.max))
+
+
+def _compared(values: Floats, reach: Floats, bound: Fraction, sign: int) -> tuple[Bools, Bools]:
+    """Tell which values pass a bound, and which are too near to it to say; NaN is neither."""
+    near = float(bound)
+    with np.errstate(over="ignore", invalid="ignore"):
+        step = sign * (values - near)
+        return step >= 0, np.abs(step) <= DOUBT * (reach + abs(near))
+
+
+def _sums(
+    rewards: Floats, described: GroupStats, which: NDArray[np.int64]
+) -> tuple[list[int], int]:
+    """Return sums of groups in whole numbers of one unit, and how many units are 1."""
+    groups = described.groups
+    sizes, offsets = groups.sizes[which], groups.offsets[which]
+    starts = np.cumsum(sizes) - sizes
+    places = np.arange(int(sizes.sum())) + np.repeat(offsets - starts, sizes)
+    # An unscorable reward adds nothing.
+    values = np.nan_to_num(rewards[groups.order[places]])
+    levels, place = np.unique(values, return_inverse=True)
+    exact = [written(level) for level in levels.tolist()]
+    unit = math.lcm(*(level.denominator for level in exact))
+    numbers = [int(level * unit) for level in exact]
+    fits = max(map(abs, numbers)) * int(sizes.max()) < SMALL
+    terms = np.array(numbers, dtype=np.int64 if fits else object)[place]
+    return np.add.reduceat(terms, starts).tolist(), unit

@@ -1,6 +1,5 @@
 """`gspo-rs pairs`."""
 
-from gspo_rs.choices import Strategy
 from gspo_rs.commands.parameters import (
     By,
     Chat,
@@ -10,6 +9,7 @@ from gspo_rs.commands.parameters import (
     Prompt,
     Reward,
     Source,
+    Strategy,
     Target,
     Threshold,
     Verbose,

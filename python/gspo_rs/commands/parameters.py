@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter, Token
 
@@ -14,6 +14,10 @@ def _whole(_: type, tokens: Sequence[Token]) -> int:
     except ValueError:
         raise ValueError(f"{tokens[0].value!r} is no whole number") from None
 
+
+# Those of files that are scored and of pairs, again: to import these would load NumPy.
+Layout = Literal["wide", "narrow"]
+Strategy = Literal["best_worst", "all", "best_random"]
 
 Whole = Annotated[int, Parameter(converter=_whole)]
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from gspo_rs.choices import Layout
 from gspo_rs.commands.outcome import TOLD, interrupted, told
-from gspo_rs.commands.parameters import By, Overwrite, Reward, Threshold, Verbose
+from gspo_rs.commands.parameters import By, Layout, Overwrite, Reward, Threshold, Verbose
 from gspo_rs.terminal import printable
 
 if TYPE_CHECKING:

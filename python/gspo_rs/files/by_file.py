@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from gspo_rs._core import Scores, Seen
+from gspo_rs.checks import Floats
 from gspo_rs.files.inputs import Input
 from gspo_rs.files.narrow import (
     Read,
@@ -24,7 +25,6 @@ from gspo_rs.files.outcome import Outcome
 from gspo_rs.files.progress import Progress
 from gspo_rs.files.wide import copied, wide_frames, write_read
 from gspo_rs.files.workplace import BY_FILE, Workplace
-from gspo_rs.row_columns import Floats
 
 __all__ = ["score_by_file"]
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from gspo_rs._core import Scores
 from gspo_rs.advantages import advantage
+from gspo_rs.checks import Floats
 from gspo_rs.estimators import resolve
 from gspo_rs.files.inputs import Input, checked
 from gspo_rs.files.keep import choose
@@ -19,7 +20,7 @@ from gspo_rs.files.progress import Progress
 from gspo_rs.groups import Groups
 from gspo_rs.named import type_in
 from gspo_rs.parquet_files import largest_row_group
-from gspo_rs.row_columns import Floats, rows
+from gspo_rs.row_columns import rows
 from gspo_rs.source import Source
 from gspo_rs.unions import refuse_mixed_keys
 

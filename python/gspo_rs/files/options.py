@@ -6,17 +6,18 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from gspo_rs.advantages import OF_SEVERAL, advantage
-from gspo_rs.choices import Layout
 from gspo_rs.files.keep import Rule, parse
 from gspo_rs.synonyms import listed
 
-__all__ = ["COLUMNS", "Options", "options_of"]
+__all__ = ["COLUMNS", "Layout", "Options", "options_of"]
 
+Layout: TypeAlias = Literal["wide", "narrow"]
+"""Whether scores are written with all columns of the input, or alone."""
 
 COLUMNS: Final = ("rank", "percentile", "advantage", "group_size", "group_mean", "group_std")
 # A statistic of the whole batch: all rewards have to be in memory at once.

@@ -10,12 +10,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gspo_rs.census import Narrow, read_narrow
-from gspo_rs.choices import Strategy
 from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.output import Written, as_written, checked_target, write_frames
 from gspo_rs.files.picked import picked, refuse_null
 from gspo_rs.files.texts import texts
-from gspo_rs.pairs import preference_pairs
+from gspo_rs.pairs import Strategy, preference_pairs
 from gspo_rs.source import Source, SourceLike, locate
 from gspo_rs.spill import in_order
 

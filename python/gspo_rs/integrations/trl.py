@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from gspo_rs.advantages import advantage
-from gspo_rs.composed import as_several, weighted_sum
+from gspo_rs.checks import as_several
+from gspo_rs.composed import weighted_sum
 from gspo_rs.estimators import resolve
 from gspo_rs.groups import Groups
 from gspo_rs.losses import gspo_loss, gspo_token_loss, kl_penalty

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from gspo_rs.head_chunk import Scaling
-from gspo_rs.layout import Layout
+from gspo_rs.layout import Layout, to_device
 from gspo_rs.losses.sequence import gspo_loss
 from gspo_rs.one_pass import one_pass
-from gspo_rs.transfer import sent
 
 __all__ = ["linear_gspo_loss", "linear_sequence_loss"]
 
@@ -186,7 +185,7 @@ def linear_sequence_loss(
     """
     dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
     like = hidden.new_zeros(hidden.shape[0], dtype=dtype)
-    on_device = sent(lengths, hidden.device)
+    on_device = to_device(lengths, hidden.device)
     layout = Layout.of(like, None, on_device)
     advantages = layout.sequence_values(advantages, "advantages", like)
     # Those of the whole batch: `loss` sees a few sequences at a time.

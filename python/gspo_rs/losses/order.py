@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gspo_rs.checks import as_rewards
 from gspo_rs.groups import Groups, as_groups
 from gspo_rs.layout import LOG_PROB_FLOOR, Layout
-from gspo_rs.row_columns import as_rewards
 
 
 def sequence_scores(

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from gspo_rs.draws import best_of_n, pass_at_k
 from gspo_rs.groups import Groups
 from gspo_rs.report.narrow import Floats, Narrow
-from gspo_rs.statistics import stats
+from gspo_rs.statistics import best_of_n, pass_at_k, stats
 
 __all__ = ["EVERYTHING", "Curve", "curves"]
 

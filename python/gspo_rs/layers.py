@@ -1,8 +1,11 @@
-"""Activations of a model: kept for the backward pass, or computed again by it layer by layer."""
+"""Layers of a model in training: compiled, and their activations kept or computed again."""
 
 from typing import Any
 
 import torch
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+__all__ = ["ActivationsError", "compile_layers", "recompute_activations"]
 
 
 class ActivationsError(ValueError):
@@ -53,6 +56,31 @@ def recompute_activations(model: Any) -> None:
             f"{type(base).__name__} computes something else in training, such as dropout in its "
             "layers; set its dropout to 0 or leave gradient_checkpointing off"
         )
+
+
+def compile_layers(model: Any) -> None:
+    """Have `torch.compile` fuse what happens inside each layer of a model, for any shape.
+
+    Layer by layer, not the model as a whole: the layers are alike, so one compilation serves all
+    of them, and what a model does around them stays as it is.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel or peft.PeftModel
+        Its state keeps its names. Needs a compiler: g++ on a CPU, Triton on a GPU.
+
+    Raises
+    ------
+    ValueError
+        If no layer is found.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
+    if not layers:
+        raise ValueError(
+            f"{type(model).__name__} has no layers to compile; leave torch_compile off"
+        )
+    for layer in layers:
+        layer.compile(dynamic=True)
 
 
 @torch.no_grad()
