@@ -22,7 +22,7 @@ LAYERS = [
     (
         "arrays",
         "groups checks row_columns statistics estimators composed advantages pairs packing "
-        "rollouts bell buffer terminal synonyms decimals overview",
+        "rollouts bell buffer synonyms decimals overview",
     ),
     (
         "data",
@@ -43,7 +43,7 @@ LAYERS = [
         "tokens minibatch lesson objective step checkpoint metrics agreement display harvest "
         "rounds evaluate interruptions generators dataset halfway continuation watch run train",
     ),
-    ("front", "cli commands integrations"),
+    ("front", "terminal cli commands integrations"),
 ]
 LAYER_OF = {name: depth for depth, (_, names) in enumerate(LAYERS) for name in names.split()}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

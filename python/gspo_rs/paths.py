@@ -10,7 +10,6 @@ from pathlib import Path
 
 from gspo_rs.formats import SUFFIXES, suffix_of
 from gspo_rs.saved import saved_files
-from gspo_rs.terminal import printable
 from gspo_rs.walks import matching, place, tree
 
 __all__ = ["files_of", "names_of", "remote", "spelled"]
@@ -44,11 +43,10 @@ def files_of(paths: Sequence[str]) -> list[str]:
     _refuse_outputs(list(files.values()))
     if again:
         file, first = again[0]
-        alias = f"{first} twice" if file == first else f"{first} also as {file}"
+        # `repr` escapes what a terminal would obey.
+        alias = f"{first!r} twice" if file == first else f"{first!r} also as {file!r}"
         more = f" and {len(again) - 1} more" if len(again) > 1 else ""
-        _log.warning(
-            "the files that are given name %s%s; each is read once", printable(alias), more
-        )
+        _log.warning("the files that are given name %s%s; each is read once", alias, more)
     return list(files.values())
 
 
