@@ -21,8 +21,9 @@ def run(*arguments):
 
 @pytest.mark.parametrize("name", ["best", "lists", "pairs", "rows", "select", "stats", "verl"])
 def test_the_line_of_help_is_the_first_of_the_command(name):
-    command = getattr(import_module(f"gspo_rs.commands.{name}"), name)
-    assert command.__doc__.splitlines()[0].startswith(COMMANDS[name].rstrip("."))
+    module, line = COMMANDS[name]
+    command = getattr(import_module(f"gspo_rs.commands.{module}"), name)
+    assert command.__doc__.splitlines()[0].startswith(line.rstrip("."))
 
 
 def test_the_commands_write_what_the_functions_write(shared, tmp_path, capsys):

@@ -10,7 +10,7 @@ from gspo_rs import data
 from gspo_rs.census import take_census
 from gspo_rs.files import best, lists, selection, summary
 from gspo_rs.files.pairs import pairs
-from gspo_rs.files.verify import verify
+from gspo_rs.files.scan import verify
 from gspo_rs.hive import partitions
 from gspo_rs.source import locate
 

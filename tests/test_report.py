@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from gspo_rs.report import curves, examples, facts, models, names, narrow, texts
+from gspo_rs.report import examples, facts, models, narrow, texts
 from gspo_rs.source import locate
 from gspo_rs.statistics import stats
 
@@ -21,7 +21,7 @@ NONE = {"prompt": None, "completion": None, "model": None}
 
 def narrow_of(frame, *, by="id"):
     source = locate(frame)
-    chosen = names.choose(source, by=by, reward="reward", given=NONE)
+    chosen = narrow.choose(source, by=by, reward="reward", given=NONE)
     return narrow.read(source, chosen)
 
 
@@ -168,9 +168,9 @@ def test_models_stand_where_the_mean_over_prompts_of_pairwise_wins_puts_them(fra
 @given(frame=frames())
 def test_curves_are_the_mean_over_all_ways_to_draw_k_of_each_group(threshold, frame):
     worth = (lambda r: r) if threshold is None else (lambda r: float(r >= threshold))
-    for curve in curves.curves(narrow_of(frame), threshold):
+    for curve in models.curves(narrow_of(frame), threshold):
         own = frame
-        if curve.name != curves.EVERYTHING:
+        if curve.name != models.EVERYTHING:
             own = frame.filter(pl.col("model") == curve.name)
         groups = by_group(own).values()
         most = curve.draws[-1]
@@ -258,7 +258,7 @@ def test_the_groups_shown_are_the_first_of_all_sorted_by_hand(frame):
 def test_columns_are_found_by_name_only_where_there_is_no_doubt():
     def choose(*columns, **given):
         frame = pl.DataFrame({"id": [1], "reward": [0.5], **dict.fromkeys(columns, "t")})
-        return names.choose(locate(frame), by="id", reward="reward", given={**NONE, **given})
+        return narrow.choose(locate(frame), by="id", reward="reward", given={**NONE, **given})
 
     assert choose("response", "prompt").completion == "response"
     both = choose("response", "completion")

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from gspo_rs.commands.report import report as command
-from gspo_rs.report import examples, names, narrow, report
+from gspo_rs.report import examples, narrow, report
 from gspo_rs.source import locate
 
 
@@ -86,7 +86,7 @@ def test_a_source_that_grows_between_the_passes_is_noticed(tmp_path):
     frame.write_parquet(path)
     source = locate(path)
     given = {"prompt": None, "completion": None, "model": None}
-    chosen = names.choose(source, by="id", reward="reward", given=given)
+    chosen = narrow.choose(source, by="id", reward="reward", given=given)
     found = narrow.read(source, chosen)
     pl.concat([frame, frame]).write_parquet(path)
     with pytest.raises(ValueError, match=r"a\.parquet had 2 rows, then 4; let it be as it is"):

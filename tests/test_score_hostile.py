@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import gspo_rs as gs
-from gspo_rs.commands.panics import quiet_panics
+from gspo_rs.commands.errors import quiet_panics
 from gspo_rs.commands.score import score
 
 FRAME = pl.DataFrame(

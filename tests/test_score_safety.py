@@ -17,7 +17,7 @@ import pytest
 
 import gspo_rs as gs
 from gspo_rs.commands.score import score as score_command
-from gspo_rs.commands.verify import verify as verify_command
+from gspo_rs.commands.score import verify as verify_command
 from gspo_rs.files import score as scoring
 
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from gspo_rs.commands import outcome
+from gspo_rs.commands import errors
 from gspo_rs.commands.stats import stats
 from gspo_rs.display import Display
 from gspo_rs.files.lock import LockedError
@@ -73,7 +73,7 @@ def test_what_a_run_logs_on_its_display_is_no_markup(name):
 @pytest.mark.parametrize("error", [ValueError, TypeError, RuntimeError, OSError])
 def test_an_error_is_one_line_of_at_most_a_screen_and_keeps_both_its_ends(error, capsys):
     text = "file.parquet: " + "x\n" * 1_000_000 + "; drop the column"
-    outcome.told(error(text), verbose=False)
+    errors.report_error(error(text), verbose=False)
     line = capsys.readouterr().err
     assert len(line.splitlines()) == 1
     assert len(line) < 1200
@@ -83,7 +83,7 @@ def test_an_error_is_one_line_of_at_most_a_screen_and_keeps_both_its_ends(error,
 
 @pytest.mark.parametrize("kind", [TypeError, ValueError, OSError])
 def test_a_mistake_of_the_user_is_told_without_the_name_of_a_class(kind, capsys):
-    assert outcome.told(kind("column 'x' is List"), verbose=False) == 2
+    assert errors.report_error(kind("column 'x' is List"), verbose=False) == 2
     assert capsys.readouterr().err == "error: column 'x' is List\n"
 
 
@@ -128,5 +128,5 @@ def test_an_abort_leaves_a_word():
 
 
 def test_a_lock_that_another_process_holds_is_told_without_the_name_of_a_class(capsys):
-    assert outcome.told(LockedError("another process is writing out"), verbose=False) == 1
+    assert errors.report_error(LockedError("another process is writing out"), verbose=False) == 1
     assert capsys.readouterr().err == "error: another process is writing out\n"

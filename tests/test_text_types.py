@@ -11,7 +11,7 @@ import gspo_rs as gs
 from gspo_rs import data
 from gspo_rs.files.best import best
 from gspo_rs.files.summary import summarize
-from gspo_rs.report.names import choose
+from gspo_rs.report.narrow import choose
 from gspo_rs.source import KEY, NUMBER, locate
 from text_commands import COMMANDS, LINES, SOUND, put
 

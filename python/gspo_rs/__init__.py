@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     from gspo_rs._core import __version__
     from gspo_rs.advantages import advantage, advantage_from_wins, soft_overlong_penalty
     from gspo_rs.buffer import GroupBuffer
-    from gspo_rs.files.scan import scan
+    from gspo_rs.files.scan import scan, verify
     from gspo_rs.files.score import score
-    from gspo_rs.files.verify import verify
     from gspo_rs.groups import Groups
     from gspo_rs.packing import pack
     from gspo_rs.pairs import preference_pairs
@@ -77,7 +76,7 @@ MODULE_OF = {
     "soft_overlong_penalty": "advantages",
     "stats": "statistics",
     "top_fraction": "statistics",
-    "verify": "files.verify",
+    "verify": "files.scan",
 }
 
 

@@ -1,4 +1,7 @@
-"""The command line: `gspo-rs`. A command is loaded when it is called."""
+"""The command line: `gspo-rs`. A command is loaded when it is called.
+
+A command loads its library when it runs: its help, and an option that is wrong, need none of it.
+"""
 
 import sys
 from contextlib import nullcontext
@@ -38,31 +41,34 @@ app = App(
     help_format="plaintext",  # rendering Markdown takes as long as reading the module
 )
 
-# Name → the line of `--help`; the command is `gspo_rs.commands.NAME:NAME`.
+# Name → the module of `gspo_rs.commands` where the command is, and its line of `--help`.
 COMMANDS = {
-    "best": "Write the best completions of each group: prompt, completion, reward.",
-    "doctor": "Say what is wrong with a loss or an advantage function of your own.",
-    "lists": "Write one row per group, its columns as lists.",
-    "pairs": "Write preference pairs for DPO: prompt, chosen, rejected, margin.",
-    "report": "Write one HTML page about scored completions.",
-    "rows": "Write one row per completion out of groups as lists.",
-    "score": "Score completions in files: rank, percentile and advantage in their group.",
-    "select": "Choose rows by rules and write which they are.",
-    "stats": "Describe scored groups in a table.",
-    "train": "Train a causal language model as a TOML file says.",
-    "verify": "Check an output of `score` against its manifest.",
-    "verl": "Write one prompt per group in the schema of verl.",
+    "best": ("choose", "Write the best completions of each group: prompt, completion, reward."),
+    "doctor": ("doctor", "Say what is wrong with a loss or an advantage function of your own."),
+    "lists": ("choose", "Write one row per group, its columns as lists."),
+    "pairs": ("choose", "Write preference pairs for DPO: prompt, chosen, rejected, margin."),
+    "report": ("report", "Write one HTML page about scored completions."),
+    "rows": ("choose", "Write one row per completion out of groups as lists."),
+    "score": (
+        "score",
+        "Score completions in files: rank, percentile and advantage in their group.",
+    ),
+    "select": ("choose", "Choose rows by rules and write which they are."),
+    "stats": ("stats", "Describe scored groups in a table."),
+    "train": ("train", "Train a causal language model as a TOML file says."),
+    "verify": ("score", "Check an output of `score` against its manifest."),
+    "verl": ("choose", "Write one prompt per group in the schema of verl."),
 }
 # Commands that run other people's code, whose words are shown at once.
 FOREIGN = (["doctor"], ["train"])
-for name, line in COMMANDS.items():
-    app.command(f"gspo_rs.commands.{name}:{name}", name=name, help=line)
+for name, (module, line) in COMMANDS.items():
+    app.command(f"gspo_rs.commands.{module}:{name}", name=name, help=line)
 
 
 def main() -> None:
     """Run the command line; the entry point of `gspo-rs`."""
     answer_signals()
-    from gspo_rs.commands.panics import quiet_panics
+    from gspo_rs.commands.errors import quiet_panics
 
     # A name that no encoding can write is still shown.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -75,13 +81,13 @@ def _run() -> Any:
         return app()
     except KeyboardInterrupt:
         # Before or after the work of a command, which says itself how to go on.
-        from gspo_rs.commands.outcome import interrupted
+        from gspo_rs.commands.errors import interrupted
 
         return interrupted("stopped")
     except BaseException as error:
         # Of every library in Rust one of its own, and no `Exception`.
         if type(error).__name__ != "PanicException" or {"-v", "--verbose"} & set(sys.argv):
             raise
-        from gspo_rs.commands.outcome import panicked
+        from gspo_rs.commands.errors import panicked
 
         return panicked(error)

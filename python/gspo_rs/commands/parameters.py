@@ -44,6 +44,7 @@ Threshold = Annotated[
     Parameter(help="For pass-rate: a completion is right from this reward on; 0.5 by default."),
 ]
 Chat = Annotated[bool, Parameter(negative="", help="Turn texts into lists of messages.")]
+Once = Annotated[list[str] | None, Parameter(negative="")]
 Overwrite = Annotated[
     bool,
     Parameter(negative="", help="Replace what is there; what is read is never replaced."),

@@ -1,17 +1,17 @@
 """`gspo-rs report`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from gspo_rs.commands import logs
-from gspo_rs.commands.outcome import TOLD, interrupted, told
-from gspo_rs.commands.parameters import By, Overwrite, Reward, Verbose
+from gspo_rs.commands.errors import command
+from gspo_rs.commands.parameters import By, Overwrite, Reward
 from gspo_rs.terminal import printable
 
 
+@command("stopped; nothing was written")
 def report(
     src: list[str],
     /,
@@ -24,8 +24,7 @@ def report(
     source: str | None = None,
     threshold: float | None = None,
     overwrite: Overwrite = False,
-    verbose: Verbose = False,
-) -> int:
+) -> str:
     """Write one HTML page about scored completions, which opens without a network.
 
     Parameters
@@ -46,21 +45,15 @@ def report(
     from gspo_rs import report as library
 
     logs.show("%(message)s")
-    try:
-        path = library.report(
-            src,
-            output,
-            by=by,
-            reward=reward,
-            prompt=prompt,
-            completion=completion,
-            model=source,
-            threshold=threshold,
-            overwrite=overwrite,
-        )
-    except KeyboardInterrupt:
-        return interrupted("stopped; nothing was written")
-    except TOLD as error:
-        return told(error, verbose=verbose)
-    sys.stdout.write(f"{printable(str(path))}, {path.stat().st_size / 1000:,.0f} kB\n")
-    return 0
+    path = library.report(
+        src,
+        output,
+        by=by,
+        reward=reward,
+        prompt=prompt,
+        completion=completion,
+        model=source,
+        threshold=threshold,
+        overwrite=overwrite,
+    )
+    return f"{printable(str(path))}, {path.stat().st_size / 1000:,.0f} kB\n"

@@ -1,23 +1,22 @@
-"""`gspo-rs score`."""
+"""`gspo-rs score` and `gspo-rs verify`."""
 
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from gspo_rs.commands.outcome import TOLD, interrupted, told
-from gspo_rs.commands.parameters import By, Layout, Overwrite, Reward, Threshold, Verbose
+from gspo_rs.commands.errors import command
+from gspo_rs.commands.parameters import By, Layout, Overwrite, Reward, Threshold
 from gspo_rs.terminal import printable
 
 if TYPE_CHECKING:
-    from gspo_rs.files.outcome import Report
+    from gspo_rs.files.manifest import Report
 
 
+@command("stopped; `{again}` goes on")
 def score(
     source: Annotated[list[str], Parameter(negative="")],
     target: Path,
@@ -33,8 +32,7 @@ def score(
     memory_limit: str = "2GiB",
     resume: bool = True,
     overwrite: Overwrite = False,
-    verbose: Verbose = False,
-) -> int:
+) -> str:
     """Score completions in files: rank, percentile and advantage in their group.
 
     Parameters
@@ -58,29 +56,35 @@ def score(
     """
     from gspo_rs.files.score import score as score_files
 
-    given = source[0] if len(source) == 1 else source
-    try:
-        options = {"threshold": threshold} | dict(map(_option, option or []))
-        report = score_files(
-            given,
-            target,
-            by=by,
-            reward=reward,
-            estimator=estimator,
-            layout=layout,
-            keep=keep,
-            memory_limit=memory_limit,
-            resume=resume,
-            overwrite=overwrite,
-            **options,
-        )
-    except KeyboardInterrupt:
-        again = shlex.join(["gspo-rs", *sys.argv[1:]])
-        return interrupted(f"stopped; `{again}` goes on")
-    except TOLD as error:
-        return told(error, verbose=verbose)
-    sys.stdout.write(_told(report))
-    return 0
+    report = score_files(
+        source[0] if len(source) == 1 else source,
+        target,
+        by=by,
+        reward=reward,
+        estimator=estimator,
+        layout=layout,
+        keep=keep,
+        memory_limit=memory_limit,
+        resume=resume,
+        overwrite=overwrite,
+        **{"threshold": threshold} | dict(map(_option, option or [])),
+    )
+    return _scored(report)
+
+
+@command("stopped; nothing was changed")
+def verify(target: Path, /) -> str:
+    """Check every file of an output against its manifest.
+
+    Parameters
+    ----------
+    target
+        The folder that `gspo-rs score` has written.
+    """
+    from gspo_rs.files.scan import verify as verify_output
+
+    manifest = verify_output(target)
+    return f"{len(manifest.outputs)} files, {manifest.kept:,} rows: as written\n"
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -93,7 +97,7 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _told(report: Report) -> str:
+def _scored(report: Report) -> str:
     signal = report.groups - report.uninformative
     found = f"{report.rows:,} rows in {report.groups:,} groups, {signal:,} of them with signal"
     if report.kept != report.rows:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -11,8 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gspo_rs.commands.outcome import TOLD, interrupted, told
-from gspo_rs.commands.parameters import By, Reward, Source, Verbose
+from gspo_rs.commands.errors import command
+from gspo_rs.commands.parameters import By, Reward, Source
 from gspo_rs.terminal import printable
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 NONE = "-"
 
 
+@command("stopped")
 def stats(
     source: Source,
     *,
@@ -29,8 +29,7 @@ def stats(
     per: str | None = None,
     threshold: float | None = None,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
-    verbose: Verbose = False,
-) -> int:
+) -> str:
     """Describe scored groups in a table.
 
     Parameters
@@ -45,22 +44,17 @@ def stats(
     """
     from gspo_rs.files.summary import summarize
 
-    try:
-        found = summarize(source, by=by, reward=reward, per=per, threshold=threshold)
-    except KeyboardInterrupt:
-        return interrupted("stopped")
-    except TOLD as error:
-        return told(error, verbose=verbose)
+    found = summarize(source, by=by, reward=reward, per=per, threshold=threshold)
     if json_:
-        sys.stdout.write(json.dumps([part.to_dict() for part in found], indent=2) + "\n")
-    else:
-        # The texts of other people are neither markup nor :emoji: nor numbers to be coloured.
-        console = Console(markup=False, emoji=False, highlight=False)
+        return json.dumps([part.to_dict() for part in found], indent=2) + "\n"
+    # The texts of other people are neither markup nor :emoji: nor numbers to be coloured.
+    console = Console(markup=False, emoji=False, highlight=False)
+    with console.capture() as shown:
         console.print(printable(f"{source} by {', '.join(by)}"), soft_wrap=True)
         console.print(whole(found[0]))
         if per is not None:
             console.print(parts(found[1:], per=per))
-    return 0
+    return shown.get()
 
 
 def whole(summary: Summary) -> Table:

@@ -1,25 +1,24 @@
 """`gspo-rs train`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from gspo_rs.commands import logs
+from gspo_rs.commands.errors import command, interrupted
 from gspo_rs.commands.exits import refuse_exits
-from gspo_rs.commands.outcome import TOLD, exited, interrupted, told
 from gspo_rs.commands.typed import typed
 from gspo_rs.terminal import printable
 
 
+@command("stopped")
 def train(
     config: Path,
     *,
     resume: bool = False,
     set_: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
-    verbose: Annotated[bool, Parameter(name=["-v", "--verbose"], negative="")] = False,
-) -> int:
+) -> str | tuple[str, int]:
     """Train a causal language model as a TOML file says.
 
     Parameters
@@ -30,8 +29,6 @@ def train(
         Go on from the newest checkpoint in the output folder.
     set_
         key=value pairs that replace keys of the file.
-    verbose
-        Show where an error comes from.
     """
     from gspo_rs.runfile import load
 
@@ -50,13 +47,8 @@ def train(
         disable_progress_bar()  # type: ignore[no-untyped-call] # would cut through the table
         result = training.train(settings, resume=resume)
     except KeyboardInterrupt:
-        return interrupted(_way_on(folder))
-    except SystemExit as end:
-        return exited(end)
-    except TOLD as error:
-        return told(error, verbose=verbose)
-    sys.stdout.write(f"{result.steps} steps; model in {printable(str(result.final))}\n")
-    return 0
+        return "", interrupted(_way_on(folder))
+    return f"{result.steps} steps; model in {printable(str(result.final))}\n"
 
 
 def _way_on(folder: Path) -> str:

@@ -11,6 +11,7 @@ import polars as pl
 from gspo_rs._core import Scores, Seen
 from gspo_rs.checks import Floats
 from gspo_rs.files.inputs import Input
+from gspo_rs.files.manifest import Outcome
 from gspo_rs.files.narrow import (
     Read,
     Tally,
@@ -21,7 +22,6 @@ from gspo_rs.files.narrow import (
     scores_of,
 )
 from gspo_rs.files.options import OF_THE_BATCH, Options
-from gspo_rs.files.outcome import Outcome
 from gspo_rs.files.progress import Progress
 from gspo_rs.files.wide import copied, wide_frames, write_read
 from gspo_rs.files.workplace import BY_FILE, Workplace

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
 
 __all__ = ["Progress"]
 
@@ -13,12 +16,7 @@ class Progress:
     """One bar per pass, with rows per second and the time that remains."""
 
     def __init__(self) -> None:
-        self._bars = None
-        if sys.stderr.isatty():
-            # Here, because loading it takes longer than scoring a small file.
-            from gspo_rs.files.bars import bars
-
-            self._bars = bars(sys.stderr)
+        self._bars = _bars() if sys.stderr.isatty() else None
 
     def __enter__(self) -> Self:
         if self._bars:
@@ -43,3 +41,25 @@ class Progress:
         """Note that `rows` more rows are done."""
         if self._bars:
             self._bars.advance(self._current, rows)
+
+
+def _bars() -> Bars:
+    """Make a bar per pass."""
+    # Here, because loading it takes longer than scoring a small file.
+    from rich.console import Console
+    from rich.progress import BarColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    class Speed(TextColumn):
+        def render(self, task: Task) -> Text:
+            speed = f" {task.speed:,.0f}/s" if task.speed else ""
+            return super().render(task) + Text(speed)
+
+    return Bars(
+        TextColumn("{task.description:10}"),
+        BarColumn(),
+        Speed("{task.completed:>14,.0f} rows"),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+    )

@@ -1,4 +1,4 @@
-"""An output read back: its rows with their scores."""
+"""An output read back: its rows with their scores, and whether it is what was written."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from gspo_rs.files.inputs import Input
 from gspo_rs.files.manifest import InputEntry, Manifest, OutputEntry, load
 from gspo_rs.files.narrow import narrow_frames, scores_of
 from gspo_rs.files.options import COLUMNS, options_of
+from gspo_rs.files.workplace import foreign_files
 from gspo_rs.formats import is_text, rows_of_each, scan_files
 from gspo_rs.hive import partitions
 from gspo_rs.paths import remote
 from gspo_rs.source import KEY, NUMBER, Source
 from gspo_rs.unions import union
 
-__all__ = ["scan"]
+__all__ = ["scan", "verify"]
 
 
 def scan(target: str | Path) -> pl.LazyFrame:
@@ -67,6 +68,52 @@ def scan(target: str | Path) -> pl.LazyFrame:
         files = [str(folder / entry.name) for entry in manifest.outputs]
         return scan_files(files, _hive(manifest))
     return _joined(folder, manifest)
+
+
+def verify(target: str | Path) -> Manifest:
+    """Check every file of an output of `gspo_rs.score` against its manifest.
+
+    Parameters
+    ----------
+    target : path
+        The folder.
+
+    Returns
+    -------
+    Manifest
+        What was made of what.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it has no manifest.
+    ValueError
+        If a file is missing, changed or foreign; names all of them.
+
+    Examples
+    --------
+    >>> verify("/nowhere")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: /nowhere has no manifest.json; it is no output of `gspo-rs score`
+    """
+    folder = Path(target)
+    manifest = load(folder)
+    problems = []
+    for entry in manifest.outputs:
+        path = folder / entry.name
+        if not path.is_file():
+            problems.append(f"{entry.name} is missing")
+        elif (size := path.stat().st_size) != entry.size:
+            problems.append(f"{entry.name} has changed: {size} bytes instead of {entry.size}")
+        elif file_digest(path) != entry.digest:
+            problems.append(f"{entry.name} has changed: its digest differs")
+        elif (rows := _height(pl.scan_parquet(path, glob=False))) != entry.rows:
+            problems.append(f"{entry.name} has {rows} rows instead of {entry.rows}")
+    problems += [f"{name} is foreign" for name in foreign_files(folder, manifest)]
+    if problems:
+        raise ValueError(f"{folder}: {'; '.join(problems)}")
+    return manifest
 
 
 def _refuse_damage(path: Path, entry: OutputEntry) -> None:
@@ -154,10 +201,14 @@ def _source(folder: Path, given: InputEntry, hive: pl.DataFrame | None) -> pl.La
             'with pl.concat([rows, pl.scan_parquet(…)], how="horizontal")'
         )
     frame = _found(given.path, given, hive)
-    rows = int(frame.select(pl.len()).collect().item()) if _countable(given.path) else given.rows
+    rows = _height(frame) if _countable(given.path) else given.rows
     if rows != given.rows:
         raise ValueError(f"{given.path} has {rows} rows, {given.rows} were scored; score it again")
     return frame
+
+
+def _height(frame: pl.LazyFrame) -> int:
+    return int(frame.select(pl.len()).collect().item())
 
 
 def _countable(path: str) -> bool:

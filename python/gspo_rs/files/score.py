@@ -12,10 +12,17 @@ from gspo_rs._core import Scores
 from gspo_rs.atomic import resolved
 from gspo_rs.files.by_file import score_by_file
 from gspo_rs.files.inputs import Input, inputs_of
-from gspo_rs.files.manifest import Manifest, OutputEntry, load
+from gspo_rs.files.manifest import (
+    Manifest,
+    Outcome,
+    OutputEntry,
+    Report,
+    load,
+    manifest_of,
+    report_of,
+)
 from gspo_rs.files.narrow import Read, check_columns, compute, read, scores_of
 from gspo_rs.files.options import Layout, Options, options_of
-from gspo_rs.files.outcome import Outcome, Report, manifest_of, report_of
 from gspo_rs.files.progress import Progress
 from gspo_rs.files.wide import write_narrow, write_wide
 from gspo_rs.files.workplace import AT_ONCE, Workplace, is_done, workplace

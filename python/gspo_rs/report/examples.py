@@ -9,8 +9,7 @@ import numpy as np
 import polars as pl
 
 from gspo_rs.report.labels import cut, visible
-from gspo_rs.report.names import Names
-from gspo_rs.report.narrow import Narrow, windows
+from gspo_rs.report.narrow import Names, Narrow, windows
 from gspo_rs.source import Source
 from gspo_rs.statistics import GroupStats
 

@@ -11,13 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from gspo_rs._core import __version__
 from gspo_rs.atomic import write_text
 from gspo_rs.files.target import refuse_taken
-from gspo_rs.report.curves import curves
 from gspo_rs.report.examples import Example, Row, choose_groups, gather, unscorable_rows
 from gspo_rs.report.facts import Facts, find_facts, length_effect
 from gspo_rs.report.labels import cut, number, share
-from gspo_rs.report.models import standings
-from gspo_rs.report.names import Names, choose
-from gspo_rs.report.narrow import Narrow, read
+from gspo_rs.report.models import curves, standings
+from gspo_rs.report.narrow import Names, Narrow, choose, read
 from gspo_rs.report.sections import (
     Figure,
     about_copies,

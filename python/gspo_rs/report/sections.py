@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from gspo_rs.report.curves import Curve
 from gspo_rs.report.facts import Facts, LengthEffect
 from gspo_rs.report.histograms import Histogram
 from gspo_rs.report.labels import cut, number, share
-from gspo_rs.report.models import Standing
+from gspo_rs.report.models import Curve, Standing
 from gspo_rs.report.plots import bars, intervals, lines, shares, trend
 from gspo_rs.report.texts import Copies
 

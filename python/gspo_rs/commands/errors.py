@@ -1,0 +1,156 @@
+"""How a command ends: what it says of its work, or one line on standard error, and a code."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gspo_rs.commands.parameters import Verbose
+from gspo_rs.terminal import one_line, printable
+from gspo_rs.termination import exit_code
+
+if TYPE_CHECKING:
+    from gspo_rs.files.output import Written
+
+# What a command reports in one line; anything else is a fault of ours and keeps its traceback.
+USER_ERRORS = (ValueError, TypeError, OSError, ArithmeticError, RuntimeError, MemoryError)
+# Bad input was given, the work failed though it was asked for rightly.
+BAD_INPUT, FAILED = 2, 1
+
+
+def command(stopped: str) -> Callable[[Callable[..., str | tuple[str, int]]], Callable[..., int]]:
+    """Make a command, with ``--verbose``, of a function that returns a text and maybe a code.
+
+    Parameters
+    ----------
+    stopped : str
+        How to go on after Ctrl-C or SIGTERM, with arguments of the function in braces; ``{again}``
+        is the whole command.
+    """
+
+    def decorate(work: Callable[..., str | tuple[str, int]]) -> Callable[..., int]:
+        own = signature(work)
+
+        @wraps(work)
+        def run(*given: object, verbose: bool = False, **options: object) -> int:
+            try:
+                found = work(*given, **options)
+            except KeyboardInterrupt:
+                again = shlex.join(["gspo-rs", *sys.argv[1:]])
+                arguments = own.bind(*given, **options).arguments
+                return interrupted(stopped.format(again=again, **arguments))
+            except SystemExit as end:
+                return exited(end)
+            except USER_ERRORS as error:
+                return report_error(error, verbose=verbose)
+            text, code = found if isinstance(found, tuple) else (found, 0)
+            sys.stdout.write(text)
+            return code
+
+        verbose = Parameter("verbose", Parameter.KEYWORD_ONLY, default=False, annotation=Verbose)
+        parameters = [*own.parameters.values(), verbose]
+        run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def report_error(error: Exception, *, verbose: bool) -> int:
+    """Write `error` in one line and return the exit code; with `verbose`, raise it instead."""
+    if verbose:
+        raise error
+    sys.stderr.write(f"error: {_line(error)}\n")
+    # A run that diverged was asked for rightly; the rest is bad input.
+    return FAILED if isinstance(error, RuntimeError | ArithmeticError | MemoryError) else BAD_INPUT
+
+
+def report_write(written: Written, target: Path) -> str:
+    """Say what was written and dropped, with a word on standard error if it is of the worst."""
+    if written.lowest:
+        sys.stderr.write(_worst(written))
+    place = printable(str(target))
+    said = [f"{written.rows:,} rows of {written.groups:,} groups in {place}"]
+    said += [f"{rows:,} rows dropped by {rule}" for rule, rows in written.dropped.items()]
+    return "\n".join([*said, ""])
+
+
+def panicked(error: BaseException) -> int:
+    """Write that native code panicked, which is a fault of its own, and return the exit code."""
+    remedy = "a fault of a library, not of yours; -v shows where. Is a file damaged?"
+    sys.stderr.write(f"{one_line(f'error: native code panicked: {error}')}; {remedy}\n")
+    return FAILED
+
+
+def exited(end: SystemExit) -> int:
+    """Write that other code ended the program before its work was done; return the exit code."""
+    sys.stderr.write(f"error: other code called exit({printable(repr(end.code))}) in this run\n")
+    return FAILED
+
+
+def interrupted(remedy: str) -> int:
+    """Say how to go on after Ctrl-C or SIGTERM, which is being handled; return the exit code."""
+    sys.stderr.write(f"{printable(remedy)}\n")
+    return exit_code(sys.exception())
+
+
+@contextmanager
+def quiet_panics() -> Iterator[None]:
+    """Hold back what native code writes to standard error, and drop it if the command fails.
+
+    A panic inside Polars prints its own message before it becomes an exception, which the
+    command then tells in one line. What Python writes passes. When the command ends well, or in a
+    traceback, everything that was held back is written. An abort, which nothing survives, still
+    says that it was one.
+    """
+    sys.stderr.flush()
+    real = os.dup(2)
+    python, failed = sys.stderr, False
+    held = os.memfd_create("held back")
+    os.dup2(held, 2)
+    try:
+        with os.fdopen(os.dup(real), "w", buffering=1, errors="backslashreplace") as sys.stderr:
+            faulthandler.enable(sys.stderr)
+            try:
+                yield
+            finally:
+                faulthandler.disable()
+    except SystemExit as end:
+        failed = end.code not in (None, 0)
+        raise
+    finally:
+        sys.stderr = python
+        os.dup2(real, 2)
+        os.close(real)
+        if not failed:
+            os.lseek(held, 0, os.SEEK_SET)
+            with os.fdopen(held, "rb") as text:
+                sys.stderr.write(text.read().decode(errors="replace"))
+        else:
+            os.close(held)
+
+
+def _line(error: Exception) -> str:
+    """Return the message of an error in one line."""
+    text = str(error) or f"{type(error).__name__} without a message"
+    # Of our own errors the message says it all; of a library's the class is a part of it.
+    ours = type(error).__module__.partition(".")[0] == "gspo_rs"
+    named = ours or isinstance(error, ValueError | TypeError | OSError)
+    return one_line(text if named else f"{type(error).__name__}: {text}")
+
+
+def _worst(written: Written) -> str:
+    found = (
+        f"{written.lowest:,} of {written.rows:,} rows have the lowest reward of their group, "
+        f"{written.alike:,} of these in groups whose rewards are all equal"
+    )
+    if not any(rule.startswith("reward:") for rule in written.dropped):
+        found += "; a rule such as --keep reward:1.. leaves out those that are not good enough"
+    return found + "\n"
