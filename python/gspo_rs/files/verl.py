@@ -1,15 +1,94 @@
-"""The prompts of scored groups in a file that verl's RL data sets read."""
+"""One prompt per group out of scored completions, in the schema of verl's RL data sets.
+
+`verl` writes them into a file, `prompts` hands them on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from gspo_rs.census import Narrow, read_narrow
+from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.output import Written, as_written, checked_target, write_frames
-from gspo_rs.files.per_prompt import Recipe, prompts
-from gspo_rs.source import SourceLike, locate
+from gspo_rs.files.picked import picked, refuse_null
+from gspo_rs.files.texts import PROMPT, as_messages, named
+from gspo_rs.named import column_in
+from gspo_rs.source import Source, SourceLike, locate
+from gspo_rs.statistics import stats
 
-__all__ = ["verl"]
+__all__ = ["GroupPrompts", "Recipe", "prompts", "verl"]
+
+# How the command line calls the columns that may be missing.
+ON_THE_COMMAND_LINE = {
+    "prompt": "--prompt",
+    "reward_model": "--ground-truth",
+    "data_source": "--data-source",
+}
+ABOUT_GROUP = {"index": pl.Int64(), "group_size": pl.Int64(), "group_mean": pl.Float64()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a prompt is made of a group.
+
+    Attributes
+    ----------
+    by : str or sequence of str
+        The columns that name the group of a row.
+    ground_truth : str, optional
+        Column of what the answer is compared with; by default ``reward_model`` has it.
+    data_source : str, optional
+        By which verl finds the reward function; by default the column ``data_source`` says.
+    ability, split : str, optional
+        As verl has them; left out by default.
+    reward : str
+        Column of the rewards.
+    prompt : str, optional
+        Column of the prompts, text or messages; by default ``prompt``.
+    keep : str
+        Rules of `gspo_rs.files.keep`; a group is left out if they drop all of its rows.
+    threshold : float, optional
+        For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.
+    """
+
+    by: str | Sequence[str]
+    ground_truth: str | None = None
+    data_source: str | None = None
+    ability: str | None = None
+    split: str | None = None
+    reward: str = "reward"
+    prompt: str | None = None
+    keep: str = "all"
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class GroupPrompts:
+    """Prompts that were found and are not read yet.
+
+    Attributes
+    ----------
+    schema : Schema
+        Of the `frames`.
+    frames : iterator of DataFrame
+        The prompts, some at a time; to be used once. Raises as `prompts`.
+    groups : int
+        How many prompts there are.
+    dropped : dict of str to int
+        Rows of the source that each rule dropped.
+    """
+
+    schema: pl.Schema
+    frames: Iterator[pl.DataFrame]
+    groups: int
+    dropped: dict[str, int]
 
 
 def verl(
@@ -110,3 +189,151 @@ def verl(
     found = prompts(located, recipe, written=nested)
     rows = write_frames(found.frames, found.schema, path, written=written, overwrite=overwrite)
     return Written(rows=rows, groups=found.groups, dropped=found.dropped)
+
+
+def prompts(
+    source: Source,
+    recipe: Recipe,
+    options: Mapping[str, str] = ON_THE_COMMAND_LINE,
+    written: Source | None = None,
+) -> GroupPrompts:
+    """Find the groups of some rows, and read one prompt of each.
+
+    Parameters
+    ----------
+    source : Source
+        Scored completions, one a row; read twice, the second time when the frames are taken.
+    recipe : Recipe
+        What makes a prompt.
+    options : mapping of str to str
+        The option with which a user names each column that may be missing, for errors.
+    written : Source, optional
+        The same rows as `gspo_rs.files.output.as_written` gives them, to read the prompts from.
+
+    Returns
+    -------
+    GroupPrompts
+        With the columns ``data_source``, ``prompt`` (a list of messages), ``ability``,
+        ``reward_model`` and ``extra_info``. The last holds ``split``, ``index``, counted from 0,
+        what ``extra_info`` says in the first row of the group, ``group_size`` and ``group_mean``.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or the prompt, its ground truth or its data source is null or
+        differs within a group (names the row).
+    TypeError
+        If a column has the wrong type.
+    OSError
+        If the source can't be read.
+
+    Examples
+    --------
+    >>> from gspo_rs.source import locate
+    >>> rows = {"prompt": ["1+1="] * 2, "answer": [2, 2], "reward": [0.0, 1.0]}
+    >>> recipe = Recipe(by="prompt", ground_truth="answer", data_source="sums")
+    >>> found = prompts(locate(pl.DataFrame(rows)), recipe)
+    >>> [frame["extra_info"][0] for frame in found.frames]
+    [{'index': 0, 'group_size': 2, 'group_mean': 0.5}]
+    """
+    rules = parse(recipe.keep, recipe.threshold)
+    columns, names = _columns(source, recipe, options)
+    narrow = read_narrow(
+        source, recipe.by, recipe.reward, [source.column(name).hash() for name in names.values()]
+    )
+    for number, name in enumerate(names.values()):
+        _refuse_differing(source, narrow, f"beside{number}", name)
+    kept = choose(narrow.rewards, narrow.groups, rules)
+    groups = np.unique(narrow.groups.codes[kept.mask])
+    rows = written or source
+    frames = _frames(rows, recipe, columns, narrow, groups)
+    with source.reading():
+        read = rows.frame.select(columns).collect_schema()
+    about = pl.Schema(ABOUT_GROUP).to_frame()
+    schema = _in_schema(read.to_frame().hstack(about), recipe).schema
+    return GroupPrompts(schema, frames, len(groups), kept.dropped)
+
+
+def _columns(
+    source: Source, recipe: Recipe, options: Mapping[str, str]
+) -> tuple[list[pl.Expr], Mapping[str, str]]:
+    """Return what to read, and the columns that are the same in all rows of a group.
+
+    The latter are named by what is read of them.
+    """
+    prompt = named(source, recipe.prompt, PROMPT, options["prompt"])
+    columns, names = [as_messages(source, prompt, "user").alias("prompt")], {"prompt": prompt}
+    if recipe.ground_truth is not None:
+        truth = named(source, recipe.ground_truth, (), "")
+        names["ground_truth"] = truth
+        if (found := source.as_text(truth)).is_nested():
+            raise TypeError(
+                f"column {truth!r} of {source.name} is {found}, which is no text; name a field of "
+                "it, or write it as text first"
+            )
+        columns.append(source.column(truth).cast(pl.String).alias("ground_truth"))
+    wanted = {"reward_model": recipe.ground_truth, "data_source": recipe.data_source}
+    for name, given in wanted.items():
+        if given is None:
+            names[name] = named(source, None, (name,), options[name])
+            columns.append(pl.col(name))
+    schema = source.check([])
+    if recipe.ability is None and "ability" in schema:
+        columns.append(pl.col("ability"))
+    if isinstance(schema.get("extra_info"), pl.Struct):
+        columns.append(pl.col("extra_info"))
+    return columns, names
+
+
+def _frames(
+    source: Source,
+    recipe: Recipe,
+    columns: Sequence[pl.Expr],
+    narrow: Narrow,
+    groups: NDArray[np.int64],
+) -> Iterator[pl.DataFrame]:
+    firsts = narrow.groups.order[narrow.groups.offsets[groups]]
+    found = stats(narrow.rewards, narrow.groups)
+    for part, frame in picked(source, narrow, columns, recipe.reward, firsts):
+        for name in set(frame.columns) & {"prompt", "ground_truth", "reward_model", "data_source"}:
+            refuse_null(source, frame[name], firsts[part], name.replace("_", " "))
+        about: dict[str, Any] = {
+            "index": np.arange(part.start, part.stop),
+            "group_size": found.size[groups[part]],
+            "group_mean": found.mean[groups[part]],
+        }
+        told = pl.DataFrame(about, schema=ABOUT_GROUP).fill_nan(None)
+        yield _in_schema(frame.hstack(told), recipe)
+
+
+def _in_schema(frame: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    columns = {name: pl.col(name) for name in ("data_source", "prompt", "ability", "reward_model")}
+    if recipe.data_source is not None:
+        columns["data_source"] = pl.lit(recipe.data_source)
+    if recipe.ability is not None:
+        columns["ability"] = pl.lit(recipe.ability)
+    elif "ability" not in frame.columns:
+        del columns["ability"]
+    if recipe.ground_truth is not None:
+        columns["reward_model"] = pl.struct(style=pl.lit("rule"), ground_truth="ground_truth")
+    extra: dict[str, pl.Expr] = {}
+    if recipe.split is not None:
+        extra["split"] = pl.lit(recipe.split)
+    extra["index"] = pl.col("index")
+    if "extra_info" in frame.columns:
+        fields = frame["extra_info"].struct.fields
+        extra |= {name: column_in(frame.schema, f"extra_info.{name}") for name in fields}
+    extra |= {name: pl.col(name) for name in ("group_size", "group_mean")}
+    told = pl.struct([value.alias(name) for name, value in extra.items()])
+    return frame.select(**columns, extra_info=told)
+
+
+def _refuse_differing(source: Source, narrow: Narrow, column: str, name: str) -> None:
+    """Raise for the first row that has something else than the first of its group."""
+    hashes = narrow.beside[column].to_numpy()
+    firsts = narrow.groups.order[narrow.groups.offsets[:-1]]
+    differ = hashes != hashes[firsts][narrow.groups.codes]
+    if differ.any():
+        row = int(np.argmax(differ))
+        rows = f"rows {firsts[narrow.groups.codes[row]]} and {row} of {source.name}"
+        raise ValueError(f"{rows} are of one group but differ in {name!r}; add a key to `by`")

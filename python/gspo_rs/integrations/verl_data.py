@@ -19,13 +19,13 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from gspo_rs.files.manifest import NAME
 from gspo_rs.files.opened import opened
-from gspo_rs.files.per_prompt import Prompts, Recipe, prompts
+from gspo_rs.files.verl import GroupPrompts, Recipe, prompts
 from gspo_rs.source import Source
 
 __all__ = ["OPTIONS", "PromptDataset"]
 
 OPTIONS = ("by", "ground_truth", "data_source", "ability", "split", "reward", "keep", "threshold")
-"""What ``data.gspo_rs`` may hold: the attributes of `gspo_rs.files.per_prompt.Recipe`."""
+"""What ``data.gspo_rs`` may hold: the attributes of `gspo_rs.files.verl.Recipe`."""
 
 NAMED_BY = {
     "prompt": "data.prompt_key",
@@ -62,7 +62,7 @@ class PromptDataset(RLHFDataset):  # type: ignore[misc]  # verl is Any to a type
     ------
     ValueError
         If ``data.gspo_rs`` lacks ``by`` or has an unknown option, several folders or selections
-        are given, the rows have images, videos or sounds; or as `gspo_rs.files.per_prompt.prompts`.
+        are given, the rows have images, videos or sounds; or as `gspo_rs.files.verl.prompts`.
     TypeError, OSError
         As there.
 
@@ -131,7 +131,7 @@ def _refuse_media(source: Source, keys: set[str]) -> None:
         raise ValueError(f"{problem}: write the prompts with `gspo-rs verl`, or drop the column")
 
 
-def _write(found: Prompts, key: str, file: Path) -> None:
+def _write(found: GroupPrompts, key: str, file: Path) -> None:
     """Write the prompts as an Arrow stream that `datasets` can map."""
     # Views of strings and lists with a dictionary are newer than what `datasets` reads.
     oldest = pl.CompatLevel.oldest()
