@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
-from gspo_rs.advantages import ESTIMATORS, OF_SEVERAL
+from gspo_rs.estimators import ESTIMATORS
 
 levels = st.lists(st.integers(0, 4).map(float), min_size=2, max_size=20)
 real = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20)
@@ -243,11 +243,11 @@ def test_every_estimator_gives_a_group_without_signal_advantage_zero():
     tied = [[0, 1, 0.4], [2] * 3, [0.3] * 3, [0] * 3, [1, 1, 0], [3] * 3]
     draw, options = np.random.default_rng(4), {"tau": 0.5, "k": 2}
     for name, has in ESTIMATORS.items():
-        given = {key: options[key] for key in options if has.get(key, 0) is ...}
+        given = {key: options[key] for key in options if has.options.get(key, 0) is ...}
         if name == "opo":
             given["lengths"] = draw.integers(1, 9, 18)
         reward = np.concatenate(tied)
-        several = np.stack([reward, 2 * reward], axis=1) if name in OF_SEVERAL else reward
+        several = np.stack([reward, 2 * reward], axis=1) if has.several else reward
         found = gs.advantage(several, np.repeat(np.arange(6), 3), name, **given).reshape(6, 3)
         assert (found[[1, 2, 3, 5]] == 0).all(), name
         assert (found[[0, 4]] != 0).any(), name

@@ -1,5 +1,6 @@
 """The identities of the estimators: enumeration, exact arithmetic, and each other."""
 
+import ast
 import json
 from fractions import Fraction
 from itertools import combinations, product
@@ -7,13 +8,18 @@ from pathlib import Path
 
 import mpmath
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
-from gspo_rs.estimators import ESTIMATORS
+import gspo_rs.polars
+from gspo_rs import composed
+from gspo_rs.config import Config, resolve
+from gspo_rs.conformance.estimate import estimator_name
+from gspo_rs.estimators import ESTIMATORS, Estimator
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -266,6 +272,41 @@ def test_the_reference_page_has_every_estimator_with_its_options_and_plot(estima
     section = page.split(f"## `{estimator}`\n")[1].split("\n## ")[0]
     for word in ("Formula", "Range", "Binary rewards", "Ties", "Outliers", "Use it", "Source"):
         assert f"**{word}" in section
-    missing = [name for name in ESTIMATORS[estimator] if name not in section]
+    missing = [name for name in ESTIMATORS[estimator].options if name not in section]
     assert missing == ([] if estimator != "percentile" else ["pool"])
     assert 0 < (DOCS / "estimators" / f"{estimator}.svg").stat().st_size < 30_000
+
+
+# Names of algorithms, and what other tools call an estimator.
+OTHER_NAMES = {"estimators.py", "presets.py", "synonyms.py"}
+# That are also words for a statistic, a function or a loss of ours.
+OTHER_THINGS = {"mean", "quantile", "normal", "percentile", "pass_at_k", "top_fraction"}
+
+
+def test_what_an_estimator_needs_is_written_in_its_record_alone():
+    """Elsewhere a file compares with one estimator at most, of whose values it has a use."""
+    for path in Path(gs.__file__).parent.rglob("*.py"):
+        if path.name not in OTHER_NAMES:
+            words = {n.value for n in ast.walk(ast.parse(path.read_text())) if hasattr(n, "value")}
+            assert words & set(ESTIMATORS) - OTHER_THINGS <= {"zscore"}, path
+
+
+def test_one_more_estimator_is_a_record_and_a_kernel(monkeypatch, tmp_path):
+    def by_best(rewards, groups, factor):
+        """Of the best of all groups, so that a file alone would give other advantages."""
+        return factor * gs.advantage(rewards, groups, "mean") / np.nanmax(rewards)
+
+    monkeypatch.setitem(ESTIMATORS, "by_best", Estimator({"factor": 4.0}, "batch"))
+    monkeypatch.setattr(composed, "by_best", by_best, raising=False)
+    frame = pl.DataFrame({"id": list("aabb"), "reward": [1.0, 0.0, 2.0, 2.0]})
+    expected = [1.0, -1.0, 0.0, 0.0]
+    assert gs.advantage(frame["reward"], frame["id"], "by_best").tolist() == expected
+    score = pl.col("reward").gspo.score("id", "by_best").struct.field("advantage")
+    assert frame.select(score).to_series().to_list() == expected
+    for name in "ab":
+        frame.filter(pl.col("id") == name).write_parquet(tmp_path / f"{name}.parquet")
+    gs.score(tmp_path / "*.parquet", tmp_path / "out", by="id", estimator="by_best")
+    assert gs.scan(tmp_path / "out").collect()["advantage"].to_list() == expected
+    assert estimator_name(lambda r, g: gs.advantage(r, g, "by_best")) == "by_best"
+    config = Config(model="m", rollouts="r", advantage="by_best", advantage_options={"factor": 1.0})
+    assert resolve(config).advantage == "by_best"

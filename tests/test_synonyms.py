@@ -125,7 +125,7 @@ def test_every_synonym_leads_to_a_name_that_there_is_and_is_none_itself():
     layouts = ("auto", "packed", "padded", "constant", "linear", "cosine", "tv", "kl", "error")
     words = {word for words in CHOICES.values() for word in words} | {"average", "bfloat16", "drop"}
     words |= {*Layout.__args__, *Strategy.__args__, *layouts, "float32", "k3_is", "k3", "k2"}
-    names = {name for options in ESTIMATORS.values() for name in options}
+    names = {name for one in ESTIMATORS.values() for name in one.options}
     for table, known in (
         (synonyms.ADVANTAGES, set(ESTIMATORS)),
         (synonyms.ALGORITHMS, set(PRESETS)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,12 @@ from numpy.typing import ArrayLike
 
 from gspo_rs import composed
 from gspo_rs.checks import Floats, as_rewards, as_several
-from gspo_rs.estimators import ESTIMATORS, as_count, resolve
+from gspo_rs.composed import weighted_sum
+from gspo_rs.estimators import as_count, estimator_named, resolve
 from gspo_rs.groups import Groups, as_groups
-from gspo_rs.row_columns import rows
+from gspo_rs.row_columns import Column, rows
 
-__all__ = ["ESTIMATORS", "advantage", "advantage_from_wins", "soft_overlong_penalty"]
-
-# Those that take several rewards as they are; for any other, they are summed first.
-OF_SEVERAL = ("gdpo", "borda")
-# Those that look at more than the rewards of one group.
-COMPOSED = (*OF_SEVERAL, "batch_std", "reinforce_pp", "opo")
+__all__ = ["advantage", "advantage_from_wins", "columns_and_advantage", "soft_overlong_penalty"]
 
 
 def advantage(
@@ -87,45 +83,45 @@ def advantage(
     >>> advantage([[1.0, 0.0], [0.0, 0.5]], ["a", "a"], "mean", weights=[1.0, 2.0])
     array([0., 0.])
     """
-    cut = as_groups(groups)
-    if estimator in OF_SEVERAL:
-        several = resolve(estimator, options)
-        return _of_several(as_several(rewards), cut, estimator, several)
-    weights = options.pop("weights", None)
+    cut, found = as_groups(groups), estimator_named(estimator)
+    weights = None if found.several else options.pop("weights", None)
     options = resolve(estimator, options)
-    if weights is None:
-        return _of_one(as_rewards(rewards), cut, estimator, options)
-    summed = composed.weighted_sum(as_several(rewards), weights)
-    return _of_one(summed, cut, estimator, options)
+    if found.several:
+        several = as_several(rewards)
+        _check_count(several[0], cut)
+        return _composed(several, cut, estimator, options)
+    one = as_rewards(rewards) if weights is None else weighted_sum(as_several(rewards), weights)
+    _check_count(one, cut)
+    if _looks_beyond(estimator, options):
+        return _composed(one, cut, estimator, options)
+    return rows(one, cut, [("advantage", {"estimator": estimator, **options})])[0]
 
 
-def as_column(estimator: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """Return the column of `rows` that an estimator is; None if it looks beyond one group."""
-    if estimator in COMPOSED or "weights" in options or options.get("pool") is not None:
-        return None
-    return "advantage", {"estimator": estimator, **resolve(estimator, options)}
+def columns_and_advantage(
+    rewards: Floats,
+    groups: Groups,
+    columns: Sequence[Column],
+    estimator: str,
+    options: Mapping[str, Any],
+) -> list[Floats]:
+    """Return columns of `rows` and, last, the advantage: in one pass if it looks at one group."""
+    if "weights" in options or _looks_beyond(estimator, options):
+        found = rows(rewards, groups, columns)
+        return [*found, advantage(rewards, groups, estimator, **options)]
+    column = {"estimator": estimator, **resolve(estimator, options)}
+    return rows(rewards, groups, [*columns, ("advantage", column)])
 
 
-def _of_several(
-    rewards: list[Floats], groups: Groups, estimator: str, options: dict[str, Any]
-) -> Floats:
-    _check_count(rewards[0], groups)
-    if estimator == "gdpo":
-        return composed.gdpo(rewards, groups, **options)
-    return composed.borda(rewards, groups, **options)
+def _looks_beyond(estimator: str, options: Mapping[str, Any]) -> bool:
+    """Tell whether an estimator looks at more than the rewards of one group."""
+    return estimator_named(estimator).composed or options.get("pool") is not None
 
 
-def _of_one(rewards: Floats, groups: Groups, estimator: str, options: dict[str, Any]) -> Floats:
-    _check_count(rewards, groups)
-    if estimator == "batch_std":
-        return composed.batch_std(rewards, groups, **options)
-    if estimator == "reinforce_pp":
-        return composed.reinforce_pp(rewards, groups, **options)
-    if estimator == "opo":
-        return composed.opo(rewards, groups, **options)
-    if options.get("pool") is not None:
+def _composed(rewards: Any, groups: Groups, estimator: str, options: dict[str, Any]) -> Floats:
+    if not estimator_named(estimator).composed:
         return composed.against_pool(rewards, groups, options["pool"])
-    return rows(rewards, groups, [("advantage", {"estimator": estimator, **options})])[0]
+    kernel: Callable[..., Floats] = getattr(composed, estimator)
+    return kernel(rewards, groups, **options)
 
 
 def _check_count(rewards: Floats, groups: Groups) -> None:

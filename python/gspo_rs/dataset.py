@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from gspo_rs import data
-from gspo_rs.advantages import OF_SEVERAL
 from gspo_rs.census import Census
 from gspo_rs.config import Config
+from gspo_rs.estimators import ESTIMATORS
 from gspo_rs.prompts import Prompts
 from gspo_rs.source import locate
 
@@ -103,12 +103,13 @@ class Dataset:
 
 def _census(config: Config) -> Census:
     assert config.rollouts is not None
+    assert config.advantage is not None
     census = data.take_census(
         config.rollouts,
         by=config.by,
         reward=config.reward_column,
         reward_weights=config.reward_weights,
-        apart=config.advantage in OF_SEVERAL,
+        apart=ESTIMATORS[config.advantage].several,
     )
     _log.info(
         "%d rollouts in %d groups; %d groups without signal, %d rewards missing",

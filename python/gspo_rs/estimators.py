@@ -1,36 +1,83 @@
-"""The names of the advantage estimators, and their options with defaults and limits."""
+"""The advantage estimators: their names, options with defaults and limits, and what they need."""
 
 from __future__ import annotations
 
 import math
 import numbers
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
 from gspo_rs import synonyms
 
 # An option without a default.
 REQUIRED: Final = ...
 
-# Estimator → its options with their defaults; the formulas are in docs/estimators.md.
-ESTIMATORS: dict[str, dict[str, Any]] = {
-    "percentile": {"scale": "unit", "ties": "midrank", "pool": None},
-    "top_fraction": {"q": 0.2},
-    "normal": {"scores": "van_der_waerden"},
-    "soft_winrate": {"tau": REQUIRED},
-    "gopo": {},
-    "mean": {},
-    "rloo": {},
-    "zscore": {"ddof": 1, "eps": 1e-6},
-    "batch_std": {"eps": 1e-4},
-    "reinforce_pp": {"eps": 1e-8},
-    "quantile": {"k": 0.4, "ddof": 1, "eps": 1e-6},
-    "maxrl": {},
-    "best_minus_second": {},
-    "pass_at_k": {"k": REQUIRED, "threshold": 0.5},
-    "pkpo": {"k": REQUIRED, "baseline": "none"},
-    "opo": {"lengths": REQUIRED},
-    "gdpo": {"weights": None, "eps": 1e-8},
-    "borda": {"weights": None},
+
+@dataclass(frozen=True)
+class Estimator:
+    """All that is known of an advantage estimator besides its kernel.
+
+    Attributes
+    ----------
+    options : mapping of str to Any
+        Its options with their defaults.
+    scope : {"group", "batch"}
+        Whether it looks at one group at a time or needs all of them at once.
+    needs : tuple of str
+        What it needs besides one reward a row: ``"lengths"``, an option of shape (n,), or
+        ``"rewards"``, several rewards a row.
+    non_negative : bool
+        Whether a reward below 0 is an error.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    scope: Literal["group", "batch"] = "group"
+    needs: tuple[Literal["lengths", "rewards"], ...] = ()
+    non_negative: bool = False
+
+    @property
+    def several(self) -> bool:
+        """Whether it takes several rewards as they are; for any other, they are summed first."""
+        return "rewards" in self.needs
+
+    @property
+    def composed(self) -> bool:
+        """Whether it looks beyond one group's rewards: its kernel is in `gspo_rs.composed`."""
+        return self.scope == "batch" or bool(self.needs)
+
+    @property
+    def draws(self) -> bool:
+        """Whether its `k` is a number of draws from a group, which has no default."""
+        return self.options.get("k") is REQUIRED
+
+    @property
+    def free(self) -> bool:
+        """Whether it takes one reward a row and no option but `lengths` must be given."""
+        missing = {name for name, default in self.options.items() if default is REQUIRED}
+        return not self.several and missing <= {"lengths"}
+
+
+# The formulas are in docs/estimators.md.
+ESTIMATORS: dict[str, Estimator] = {
+    "percentile": Estimator({"scale": "unit", "ties": "midrank", "pool": None}),
+    "top_fraction": Estimator({"q": 0.2}),
+    "normal": Estimator({"scores": "van_der_waerden"}),
+    "soft_winrate": Estimator({"tau": REQUIRED}),
+    "gopo": Estimator(),
+    "mean": Estimator(),
+    "rloo": Estimator(),
+    "zscore": Estimator({"ddof": 1, "eps": 1e-6}),
+    "batch_std": Estimator({"eps": 1e-4}, "batch"),
+    "reinforce_pp": Estimator({"eps": 1e-8}, "batch"),
+    "quantile": Estimator({"k": 0.4, "ddof": 1, "eps": 1e-6}),
+    "maxrl": Estimator(non_negative=True),
+    "best_minus_second": Estimator(),
+    "pass_at_k": Estimator({"k": REQUIRED, "threshold": 0.5}),
+    "pkpo": Estimator({"k": REQUIRED, "baseline": "none"}),
+    "opo": Estimator({"lengths": REQUIRED}, needs=("lengths",)),
+    "gdpo": Estimator({"weights": None, "eps": 1e-8}, "batch", needs=("rewards",)),
+    "borda": Estimator({"weights": None}, needs=("rewards",)),
 }
 CHOICES = {
     "scale": ("unit", "none"),
@@ -40,22 +87,27 @@ CHOICES = {
 }
 
 
-def resolve(estimator: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return all options of `estimator`, those given checked."""
+def estimator_named(estimator: str) -> Estimator:
+    """Return the estimator of a name."""
     if estimator not in ESTIMATORS:
         hint = synonyms.did_you_mean(estimator, ESTIMATORS, synonyms.ADVANTAGES) or "."
         raise ValueError(f"no estimator {estimator!r}{hint} There are: {', '.join(ESTIMATORS)}")
-    defaults = ESTIMATORS[estimator]
+    return ESTIMATORS[estimator]
+
+
+def resolve(estimator: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of `estimator`, those given checked."""
+    defaults = dict(estimator_named(estimator).options)
     has = ", ".join(map(_shown, defaults, defaults.values())) or "none"
     for name in given:
         if name not in defaults:
             hint = synonyms.did_you_mean(name, defaults, synonyms.OPTIONS)
             raise TypeError(f"{estimator} has no option {name!r}; it has {has}{hint}")
-    options = defaults | given
+    options = defaults | dict(given)
     for name, value in options.items():
         if value is REQUIRED:
             raise TypeError(f"{estimator} needs {name}; it has {has}")
-        _check(estimator, name, value)
+        _check(estimator_named(estimator), name, value)
     if options.get("pool") is not None and {"scale", "ties"} & set(given):
         raise TypeError(
             "scale and ties rank members among themselves; with a pool they have no use"
@@ -67,10 +119,10 @@ def _shown(name: str, default: Any) -> str:
     return name if default is REQUIRED else f"{name}={default!r}"
 
 
-def _check(estimator: str, name: str, value: Any) -> None:
+def _check(estimator: Estimator, name: str, value: Any) -> None:
     if name in CHOICES and value not in CHOICES[name]:
         raise ValueError(f"{name} is {value!r}; use one of {synonyms.listed(value, CHOICES[name])}")
-    if name == "ddof" or (name == "k" and estimator != "quantile"):
+    if name == "ddof" or (name == "k" and estimator.draws):
         lowest = 0 if name == "ddof" else 1
         as_count(name, value, lowest=lowest)
     elif name in ("eps", "tau", "k", "q", "threshold"):

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gspo_rs.advantages import OF_SEVERAL, advantage
+from gspo_rs.advantages import advantage
 from gspo_rs.composed import preferring
+from gspo_rs.estimators import ESTIMATORS
 from gspo_rs.groups import Groups
 from gspo_rs.rollouts import Ragged, Rollouts
 from gspo_rs.statistics import informative
@@ -118,7 +119,7 @@ def prepare(
     lengths = rollouts.completion_tokens.lengths
     scored = ~np.isnan(rollouts.reward)
     fits = np.ones(len(lengths), dtype=bool) if too_long is None else ~too_long
-    if estimator in OF_SEVERAL:
+    if ESTIMATORS[estimator].several:
         # Where the sum ties the rewards that it is of may differ, and so teach something.
         columns = list((rollouts.rewards or {"reward": rollouts.reward}).values())
         columns = [np.where(fits, column, np.nan) for column in columns]

@@ -13,12 +13,12 @@ from typing import Any
 import polars as pl
 
 from gspo_rs import data
-from gspo_rs.advantages import advantage, as_column
+from gspo_rs.advantages import advantage, columns_and_advantage
 from gspo_rs.checks import Floats
 from gspo_rs.expressions import OF_A_GROUP, By, NullIds, describe, mapped, narrow
 from gspo_rs.groups import Groups
 from gspo_rs.rollouts import Rollouts
-from gspo_rs.row_columns import rows
+from gspo_rs.row_columns import Column, rows
 from gspo_rs.statistics import TIES, Ties
 from gspo_rs.synonyms import listed
 
@@ -156,14 +156,9 @@ class RewardNamespace:
         fields = ("rank", "percentile", "advantage", *OF_A_GROUP)
 
         def compute(rewards: Floats, groups: Groups, given: dict[str, Any]) -> dict[str, Floats]:
-            column = as_column(estimator, given)
-            columns: list[str | tuple[str, dict[str, Any]]]
-            columns = [("rank", {"method": "average"}), "percentile", *OF_A_GROUP]
-            if column:
-                columns.append(column)
-            found = rows(rewards, groups, columns)
-            if not column:
-                found.append(advantage(rewards, groups, estimator, **given))
+            rank: Column = ("rank", {"method": "average"})
+            columns = (rank, "percentile", *OF_A_GROUP)
+            found = columns_and_advantage(rewards, groups, columns, estimator, given)
             named = dict(zip(["rank", "percentile", *OF_A_GROUP, "advantage"], found, strict=True))
             return {name: named[name] for name in fields}
 

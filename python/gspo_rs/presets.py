@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from gspo_rs.advantages import OF_SEVERAL, advantage
+from gspo_rs.advantages import advantage
+from gspo_rs.estimators import ESTIMATORS, estimator_named
 from gspo_rs.synonyms import FIELDS, listed
 
 Loss = Literal[
@@ -236,7 +237,8 @@ def _check(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
 def _check_draws(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
     """Refuse draws that a sampled group cannot give: every advantage would be 0."""
     k, size = fields["advantage_options"].get("k"), given.get("num_generations")
-    if given.get("prompts") is None or fields["advantage"] not in ("pkpo", "pass_at_k"):
+    found = ESTIMATORS.get(fields["advantage"])
+    if given.get("prompts") is None or found is None or not found.draws:
         return
     if isinstance(k, int) and isinstance(size, int) and k >= size:
         raise ValueError(
@@ -247,8 +249,8 @@ def _check_draws(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
 
 def _check_advantage(estimator: str, options: Mapping[str, Any]) -> None:
     """Try the estimator, so that an unknown name or option is told before anything is sampled."""
-    pair = [[0.0], [1.0]] if estimator in OF_SEVERAL else [0.0, 1.0]
     try:
+        pair = [[0.0], [1.0]] if estimator_named(estimator).several else [0.0, 1.0]
         advantage(pair, [0, 0], estimator, **options)
     except (TypeError, ValueError) as error:
         raise ValueError(f"advantage = {estimator!r}: {error}") from error

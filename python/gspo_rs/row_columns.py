@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from numpy.typing import ArrayLike
 
@@ -11,10 +11,13 @@ from gspo_rs import _core
 from gspo_rs.checks import Floats, as_rewards
 from gspo_rs.groups import as_groups
 
+__all__ = ["Column", "rows"]
 
-def rows(
-    rewards: ArrayLike, groups: Any, columns: Sequence[str | tuple[str, dict[str, Any]]]
-) -> list[Floats]:
+Column: TypeAlias = str | tuple[str, dict[str, Any]]
+"""The name of a column, with its options if it has some."""
+
+
+def rows(rewards: ArrayLike, groups: Any, columns: Sequence[Column]) -> list[Floats]:
     """Compute several columns for every row in one pass over the groups.
 
     Parameters

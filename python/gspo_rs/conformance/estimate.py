@@ -13,21 +13,11 @@ from numpy.typing import NDArray
 
 from gspo_rs.advantages import advantage
 from gspo_rs.conformance.probe import TOLERANCE, Finding
+from gspo_rs.estimators import ESTIMATORS
 
 Floats = NDArray[np.float64]
 AdvantageFunction = Callable[[Floats, NDArray[np.int64]], Any]
 
-ESTIMATORS: list[tuple[str, dict[str, Any]]] = [
-    ("mean", {}),
-    ("zscore", {"eps": 0.0}),
-    ("percentile", {"scale": "none"}),
-    ("top_fraction", {"q": 0.2}),
-    ("normal", {}),
-    ("maxrl", {}),
-    ("quantile", {"eps": 0.0}),
-    ("best_minus_second", {}),
-]
-OF_THE_BATCH = ("batch_std", "reinforce_pp")
 # Two groups of four, two of three, interleaved; no ties, none constant, unlike deviations.
 REWARDS = np.array([0.3, 2.0, 0.9, 0.1, 1.4, 0.2, 0.7, 3.1, 1.9, 0.6, 2.6, 1.1, 0.8, 5.0])
 GROUPS = np.array([5, 9, 5, 2, 9, 5, 2, 9, 2, 5, 9, 7, 7, 7])
@@ -52,10 +42,12 @@ def estimator_name(function: AdvantageFunction) -> str:
     """Return the estimator that a function is, up to a factor for each group size."""
     found = estimate(function, REWARDS, GROUPS)
     # In a single batch these are multiples of `mean`; only the multiple tells them apart.
-    for name in OF_THE_BATCH:
+    one_reward = {name: known for name, known in ESTIMATORS.items() if known.free}
+    for name in (name for name, known in one_reward.items() if known.scope == "batch"):
         if np.allclose(found, advantage(REWARDS, GROUPS, name), rtol=1e-3):
             return name
-    for name, options in ESTIMATORS:
+    for name in (name for name, known in one_reward.items() if not known.composed):
+        options = dict.fromkeys({"eps"} & ESTIMATORS[name].options.keys(), 0.0)
         if _factors(found, advantage(REWARDS, GROUPS, name, **options)) is not None:
             return name
     return "no estimator of gspo_rs"
@@ -121,7 +113,8 @@ def _grouping_findings(function: AdvantageFunction) -> Iterator[Finding]:
     if not moves:
         yield Finding("order of rows", "the rows in another order get other advantages")
     alone = estimate(function, rewards[mixed == 0], mixed[mixed == 0])
-    scaled = estimator_name(function) in OF_THE_BATCH
+    known = ESTIMATORS.get(estimator_name(function))
+    scaled = known is not None and known.scope == "batch"
     if not scaled and not np.allclose(alone, found[mixed == 0], rtol=TOLERANCE, atol=TOLERANCE):
         yield Finding(
             "statistics of the batch",

@@ -10,6 +10,7 @@ import polars as pl
 
 from gspo_rs._core import Scores, Seen
 from gspo_rs.checks import Floats
+from gspo_rs.estimators import estimator_named
 from gspo_rs.files.inputs import Input
 from gspo_rs.files.manifest import Outcome
 from gspo_rs.files.narrow import (
@@ -21,7 +22,7 @@ from gspo_rs.files.narrow import (
     refuse_nothing,
     scores_of,
 )
-from gspo_rs.files.options import OF_THE_BATCH, Options
+from gspo_rs.files.options import Options
 from gspo_rs.files.progress import Progress
 from gspo_rs.files.wide import copied, wide_frames, write_read
 from gspo_rs.files.workplace import BY_FILE, Workplace
@@ -52,7 +53,7 @@ def score_by_file(
     ValueError, TypeError, OSError
         Naming the file, the column and the row.
     """
-    if asked.layout != "wide" or asked.estimator in OF_THE_BATCH:
+    if asked.layout != "wide" or estimator_named(asked.estimator).scope == "batch":
         return None
     if len(inputs) > 1 and not _may_succeed(place, asked, inputs):
         return None

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import polars as pl
 
 from gspo_rs._core import Scores
-from gspo_rs.advantages import advantage
-from gspo_rs.checks import Floats
-from gspo_rs.estimators import resolve
+from gspo_rs.advantages import columns_and_advantage
+from gspo_rs.estimators import estimator_named
 from gspo_rs.files.inputs import Input, checked
 from gspo_rs.files.keep import choose
-from gspo_rs.files.options import COLUMNS, OF_THE_BATCH, Options
+from gspo_rs.files.options import COLUMNS, Options
 from gspo_rs.files.progress import Progress
 from gspo_rs.groups import Groups
 from gspo_rs.named import type_in
 from gspo_rs.parquet_files import largest_row_group
-from gspo_rs.row_columns import rows
 from gspo_rs.source import Source
 from gspo_rs.unions import refuse_mixed_keys
 
@@ -36,6 +34,8 @@ __all__ = [
     "scores_of",
 ]
 
+# What is told of each row besides its advantage.
+TOLD: Final = (("rank", {"method": "average"}), "group_mean", "group_std")
 # Rows of whole groups that are computed at a time.
 CHUNK = 1 << 16
 # Rows of one row group that are decoded at a time.
@@ -114,7 +114,7 @@ def scores_of(options: Options, folder: Path, *, checked: bool, taken: int = 0) 
         list(options.by),
         options.reward,
         checked=checked,
-        refuse_negative=options.estimator == "maxrl",
+        refuse_negative=estimator_named(options.estimator).non_negative,
         budget=options.budget - taken,
         directory=str(folder),
     )
@@ -186,7 +186,7 @@ def compute(scores: Scores, options: Options, progress: Progress | None = None) 
     """Compute every group, some at a time."""
     tally = Tally()
     chunk = CHUNK
-    if options.estimator in OF_THE_BATCH:
+    if estimator_named(options.estimator).scope == "batch":
         chunk = scores.n_rows
         if scores.spilled:
             needed = (100 * scores.n_rows >> 20) + 256
@@ -196,7 +196,9 @@ def compute(scores: Scores, options: Options, progress: Progress | None = None) 
     while (taken := scores.take(chunk)) is not None:
         rewards, offsets = taken
         groups = Groups.from_offsets(offsets)
-        rank, mean, std, gain = _columns(rewards, groups, options)
+        rank, mean, std, gain = columns_and_advantage(
+            rewards, groups, TOLD, options.estimator, options.estimator_options
+        )
         mask = None
         tally.kept += len(rewards)
         if options.rules:
@@ -211,16 +213,3 @@ def compute(scores: Scores, options: Options, progress: Progress | None = None) 
             progress.advance(len(rewards))
     scores.settle()
     return tally
-
-
-def _columns(rewards: Floats, groups: Groups, options: Options) -> list[Floats]:
-    told: list[str | tuple[str, dict[str, Any]]] = [
-        ("rank", {"method": "average"}),
-        "group_mean",
-        "group_std",
-    ]
-    given = resolve(options.estimator, dict(options.estimator_options))
-    if options.estimator in OF_THE_BATCH or given.get("pool") is not None:
-        gain = advantage(rewards, groups, options.estimator, **options.estimator_options)
-        return [*rows(rewards, groups, told), gain]
-    return rows(rewards, groups, [*told, ("advantage", {"estimator": options.estimator, **given})])

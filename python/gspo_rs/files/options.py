@@ -10,7 +10,8 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from gspo_rs.advantages import OF_SEVERAL, advantage
+from gspo_rs.advantages import advantage
+from gspo_rs.estimators import estimator_named
 from gspo_rs.files.keep import Rule, parse
 from gspo_rs.synonyms import listed
 
@@ -20,8 +21,6 @@ Layout: TypeAlias = Literal["wide", "narrow"]
 """Whether scores are written with all columns of the input, or alone."""
 
 COLUMNS: Final = ("rank", "percentile", "advantage", "group_size", "group_mean", "group_std")
-# A statistic of the whole batch: all rewards have to be in memory at once.
-OF_THE_BATCH: Final = ("batch_std", "reinforce_pp")
 
 UNITS: Final = {"": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 # What reading and writing take at a time, beside the ids and scores.
@@ -86,12 +85,14 @@ def options_of(
         raise ValueError(f"`by` is {by!r}; it names at least one column, and none twice")
     if layout not in ("wide", "narrow"):
         raise ValueError(f"layout is {layout!r}; use one of {listed(layout, get_args(Layout))}")
-    if estimator in OF_SEVERAL:
+    found = estimator_named(estimator)
+    if found.several:
         raise ValueError(f"{estimator} needs several rewards a row; score reads one column")
-    if estimator == "opo":
-        raise ValueError("opo needs the lengths of the completions; use gspo_rs.advantage for it")
+    if "lengths" in found.needs:
+        remedy = "use gspo_rs.advantage for it"
+        raise ValueError(f"{estimator} needs the lengths of the completions; {remedy}")
     given = dict(estimator_options)
-    counts = estimator == "pass_at_k" and threshold is not None
+    counts = "threshold" in found.options and threshold is not None
     if counts:
         given["threshold"] = threshold
     # Estimators check their options when they are called.

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gspo_rs.columns import free_name
-from gspo_rs.estimators import resolve
+from gspo_rs.estimators import estimator_named, resolve
 from gspo_rs.expressions import NullIds
 from gspo_rs.named import column
 from gspo_rs.polars import RewardNamespace
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["check", "score"]
 
 COLUMNS = ("rank", "percentile", "advantage", "group_size", "group_mean", "group_std")
-# They look at all groups at once, which no worker has.
-OF_ALL_GROUPS = ("batch_std", "reinforce_pp", "gdpo")
 
 
 def score(
@@ -154,7 +152,7 @@ def _refuse_estimator(estimator: str, options: dict[str, Any]) -> None:
             kind = type(value).__name__
             raise TypeError(f"{name} is {kind}; on Ray it is a number, a name or an expression")
     resolve(estimator, options)
-    if estimator in OF_ALL_GROUPS:
+    if estimator_named(estimator).scope == "batch":  # which no worker has
         raise ValueError(f"{estimator} needs all groups at once; on Ray, use one that needs one")
     if options.get("ties") == "ordinal":
         raise ValueError("ties='ordinal' follows the order of rows, which Ray does not keep")

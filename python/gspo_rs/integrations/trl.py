@@ -17,7 +17,7 @@ from torch import Tensor
 from gspo_rs.advantages import advantage
 from gspo_rs.checks import as_several
 from gspo_rs.composed import weighted_sum
-from gspo_rs.estimators import resolve
+from gspo_rs.estimators import estimator_named, resolve
 from gspo_rs.groups import Groups
 from gspo_rs.losses import gspo_loss, gspo_token_loss, kl_penalty
 from gspo_rs.statistics import stats
@@ -127,7 +127,8 @@ class GSPOMixin(Base):  # type: ignore[misc, valid-type]
             raise ValueError(f"loss is {loss!r}; one of 'gspo', 'gspo_token', 'trl'")
         self._estimator, self._by, self._loss = estimator, by, loss
         self._options = dict(estimator_options or {})
-        ready: dict[str, Any] = {"lengths": []} if estimator == "opo" else {}
+        self._needs_lengths = "lengths" in estimator_named(estimator).needs
+        ready: dict[str, Any] = {"lengths": []} if self._needs_lengths else {}
         resolve(estimator, {**self._options, **ready})
         self._scored: tuple[np.ndarray[Any, Any], list[Any], list[int]] | None = None
         self._logprobs: Tensor | None = None
@@ -172,7 +173,7 @@ class GSPOMixin(Base):  # type: ignore[misc, valid-type]
         groups = Groups(ids)
         weights = self.reward_weights.double().cpu().numpy()
         options = dict(self._options)
-        if self._estimator == "opo":
+        if self._needs_lengths:
             options["lengths"] = lengths
         found = advantage(rewards, groups, self._estimator, weights=weights, **options)
         self._log_groups(weighted_sum(as_several(rewards), weights), groups, found)

@@ -21,26 +21,13 @@ from verl.trainer.ppo.core_algos import (
 )
 
 from gspo_rs.advantages import advantage
+from gspo_rs.estimators import ESTIMATORS
 from gspo_rs.losses import gspo_token_loss
 
 __all__ = ["FREE", "PREFIX", "estimator_of", "policy_loss"]
 
 PREFIX = "gspo_rs."
-FREE = (
-    "percentile",
-    "top_fraction",
-    "normal",
-    "gopo",
-    "mean",
-    "rloo",
-    "zscore",
-    "quantile",
-    "maxrl",
-    "opo",
-    "best_minus_second",
-    "batch_std",
-    "reinforce_pp",
-)
+FREE = tuple(name for name, found in ESTIMATORS.items() if found.free)
 """Estimators without an option that must be given."""
 
 
@@ -72,7 +59,7 @@ def estimator_of(name: str) -> Callable[..., tuple[Tensor, Tensor]]:
             raise ValueError(f"{PREFIX}{name} got no index; the batch needs the uid of each prompt")
         rewards = token_level_rewards.double().sum(dim=-1).cpu().numpy()  # (B,)
         options = {}
-        if name == "opo":
+        if "lengths" in ESTIMATORS[name].needs:
             options["lengths"] = response_mask.sum(dim=-1).long().cpu().numpy()
         found = torch.from_numpy(advantage(rewards, list(index), name, **options))
         found = found.to(token_level_rewards)[:, None] * response_mask  # (B, T)
