@@ -104,8 +104,7 @@ def sampler_correction(
     low, high = (b if x is None else x for x, b in zip((low, high), BOUNDS[mode], strict=True))
     if not 0 <= low <= high:
         raise ValueError(f"low={low}, high={high}: should be 0 <= low <= high")
-    layout = Layout.of(old_logprobs, mask, lengths)
-    log_ratio = _mismatch(layout, old_logprobs, sampler_logprobs)
+    layout, log_ratio = _mismatch(old_logprobs, sampler_logprobs, mask, lengths)
     by_token = mode.startswith("token")
     ratio = bounded_exp(
         log_ratio
@@ -182,8 +181,7 @@ def off_policy_mask(
     """
     if not delta > 0:
         raise ValueError(f"delta={delta} should be above 0")
-    layout = Layout.of(logprobs, mask, lengths)
-    log_ratio = _mismatch(layout, logprobs, sampler_logprobs)
+    layout, log_ratio = _mismatch(logprobs, sampler_logprobs, mask, lengths)
     per_sequence = layout.sequence_values(advantages, "advantages", log_ratio)
     dropped = (per_sequence < 0) & (layout.mean(-log_ratio) > delta)
     weights = (~dropped).to(log_ratio.dtype)
@@ -225,15 +223,18 @@ def mismatch_metrics(
     >>> mismatch_metrics(old, sampler, None, lengths=torch.tensor([2]))["mismatch/abs"]
     tensor(0.5000)
     """
+    return _mismatch_metrics(*_mismatch(old_logprobs, sampler_logprobs, mask, lengths))
+
+
+def _mismatch(
+    old_logprobs: Tensor, sampler_logprobs: Tensor, mask: Tensor | None, lengths: Tensor | None
+) -> tuple[Layout, Tensor]:
+    """Return the layout and ``o - u``, 0 where the sampler's is unknown."""
     layout = Layout.of(old_logprobs, mask, lengths)
-    return _mismatch_metrics(layout, _mismatch(layout, old_logprobs, sampler_logprobs))
-
-
-def _mismatch(layout: Layout, old_logprobs: Tensor, sampler_logprobs: Tensor) -> Tensor:
-    """Return ``o - u``, 0 where the sampler's is unknown."""
     log_ratio = layout.log_ratio(old_logprobs.detach(), sampler_logprobs)
     unknown = layout.log_ratio(sampler_logprobs.detach(), sampler_logprobs).isnan()
-    return torch.where(unknown, 0.0, log_ratio).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
+    bounded = torch.where(unknown, 0.0, log_ratio).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
+    return layout, bounded
 
 
 def _mismatch_metrics(layout: Layout, log_ratio: Tensor) -> dict[str, Tensor]:

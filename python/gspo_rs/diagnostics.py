@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gspo_rs.layout import LOG_RATIO_BOUND, Layout, bounded_exp
+from gspo_rs.layout import LOG_RATIO_BOUND, Layout, bounded_exp, compare
 
 __all__ = ["Level", "clip_shares", "measure", "policy_metrics"]
 
@@ -89,10 +89,9 @@ def policy_metrics(
     """
     if level not in ("sequence", "token"):
         raise ValueError(f"level is {level!r}; one of 'sequence', 'token'")
-    layout = Layout.of(logprobs, mask, lengths)
-    log_ratio = layout.log_ratio(logprobs.detach(), old_logprobs)
-    advantages = layout.token_values(advantages, "advantages", log_ratio)
-    return measure(log_ratio, advantages, layout, (clip_low, clip_high), level)
+    logprobs = logprobs.detach()
+    layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
+    return measure(log_ratio, per_token, layout, (clip_low, clip_high), level)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["LOG_PROB_FLOOR", "LOG_RATIO_BOUND", "Layout", "bounded_exp", "to_device"]
+__all__ = ["LOG_PROB_FLOOR", "LOG_RATIO_BOUND", "Layout", "bounded_exp", "compare", "to_device"]
 
 LOG_RATIO_BOUND = 20.0
 """Log-ratios are clamped to plus or minus this before ``exp``: an overflow is NaN in the gradient
@@ -173,6 +173,19 @@ class Layout:
     def weighted_sum(self, terms: Tensor, weights: Tensor | None) -> Tensor:
         """Sum the terms of all tokens, each with the weight of its sequence: a loss."""
         return (self.weights(weights, terms) * self.total(self.select(terms))).sum()
+
+
+def compare(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    mask: Tensor | None,
+    lengths: Tensor | None,
+) -> tuple[Layout, Tensor, Tensor]:
+    """Return what a loss of tokens begins with: the layout, and log-ratio and advantage of each."""
+    layout = Layout.of(logprobs, mask, lengths)
+    log_ratio = layout.log_ratio(logprobs, old_logprobs)
+    return layout, log_ratio, layout.token_values(advantages, "advantages", log_ratio)
 
 
 def bounded_exp(log_ratio: Tensor) -> Tensor:

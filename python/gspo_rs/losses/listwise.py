@@ -132,8 +132,7 @@ def pairwise_loss(
     _check_smoothing(label_smoothing)
     order = Order.of(scores, rewards, groups)
     margin = order.margins(scores.double())  # (P, N, N), of row over column
-    losses = -(1 - label_smoothing) * logsigmoid(margin) - label_smoothing * logsigmoid(-margin)
-    per_group = torch.where(order.beats, losses, 0.0).sum(dim=(1, 2))
+    per_group = torch.where(order.beats, _logistic(margin, label_smoothing), 0.0).sum(dim=(1, 2))
     return order.finish((per_group / order.n_pairs).sum(), scores, n_groups)
 
 
@@ -226,8 +225,7 @@ def dpo_loss(
     _check_smoothing(label_smoothing)
     order = Order.of(scores, rewards, groups)
     margin = order.extremes(scores.double())
-    losses = -(1 - label_smoothing) * logsigmoid(margin) - label_smoothing * logsigmoid(-margin)
-    return order.finish(losses.sum(), scores, n_groups)
+    return order.finish(_logistic(margin, label_smoothing).sum(), scores, n_groups)
 
 
 def ipo_loss(
@@ -276,3 +274,7 @@ def ipo_loss(
 def _check_smoothing(label_smoothing: float) -> None:
     if not 0 <= label_smoothing < 0.5:
         raise ValueError(f"label_smoothing={label_smoothing} should be in [0, 0.5)")
+
+
+def _logistic(margin: Tensor, label_smoothing: float) -> Tensor:
+    return -(1 - label_smoothing) * logsigmoid(margin) - label_smoothing * logsigmoid(-margin)

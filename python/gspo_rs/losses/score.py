@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gspo_rs.diagnostics import clip_shares, measure
-from gspo_rs.layout import LOG_RATIO_BOUND, Layout, bounded_exp
+from gspo_rs.layout import LOG_RATIO_BOUND, bounded_exp, compare
 
 
 def reinforce_loss(
@@ -65,9 +65,7 @@ def reinforce_loss(
     """
     if w_max is not None and not w_max > 0:
         raise ValueError(f"w_max={w_max} should be above 0")
-    layout = Layout.of(logprobs, mask, lengths)
-    log_ratio = layout.log_ratio(logprobs, old_logprobs)
-    per_token = layout.token_values(advantages, "advantages", log_ratio)
+    layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
     ratio = 1.0 if w_max is None else bounded_exp(log_ratio.detach()).clamp(max=w_max)
     loss = layout.weighted_sum(-ratio * per_token * layout.logprobs(logprobs), weights)
     return loss, measure(log_ratio, per_token, layout)
@@ -124,9 +122,7 @@ def cispo_loss(
     """
     if not (0 <= w_min <= w_max and w_max > 0):
         raise ValueError(f"w_min={w_min}, w_max={w_max}: should be 0 <= w_min <= w_max, w_max > 0")
-    layout = Layout.of(logprobs, mask, lengths)
-    log_ratio = layout.log_ratio(logprobs, old_logprobs)
-    per_token = layout.token_values(advantages, "advantages", log_ratio)
+    layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
     ratio = bounded_exp(log_ratio.detach())
     clipped = ratio.clamp(w_min, w_max)
     loss = layout.weighted_sum(-clipped * per_token * layout.logprobs(logprobs), weights)
@@ -187,9 +183,7 @@ def vespo_loss(
     """
     if min(k_pos, lam_pos, k_neg, lam_neg) < 0:
         raise ValueError(f"k {k_pos}, {k_neg} and lam {lam_pos}, {lam_neg} should be at least 0")
-    layout = Layout.of(logprobs, mask, lengths)
-    log_ratio = layout.log_ratio(logprobs, old_logprobs)
-    per_token = layout.token_values(advantages, "advantages", log_ratio)
+    layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
     bounded = log_ratio.detach().clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
     log_w = layout.spread(layout.total(bounded).clamp(math.log(1e-8), LOG_RATIO_BOUND))
     lifted = per_token >= 0
@@ -265,9 +259,7 @@ def dppo_loss(
         )
     if divergence not in ("tv", "kl"):
         raise ValueError(f"unknown divergence {divergence!r}; choose 'tv' or 'kl'")
-    layout = Layout.of(logprobs, mask, lengths)
-    log_ratio = layout.log_ratio(logprobs, old_logprobs)
-    per_token = layout.token_values(advantages, "advantages", log_ratio)
+    layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
     ratio = bounded_exp(log_ratio.detach()).clamp(max=w_max)
     new, old = (layout.logprobs(x.detach()) for x in (logprobs, old_logprobs))
     moved = (new.exp() - old.exp()).abs() if divergence == "tv" else _binary_kl(old, new)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gspo_rs.diagnostics import measure
-from gspo_rs.layout import Layout, bounded_exp
+from gspo_rs.layout import Layout, bounded_exp, compare
 from gspo_rs.losses.clip import check_clip, clipped
 
 
@@ -143,9 +143,7 @@ def gspo_token_loss(
     tensor(0.)
     """
     check_clip(clip_low, clip_high, "sequence")
-    layout = Layout.of(logprobs, mask, lengths)
-    log_ratio = layout.log_ratio(logprobs, old_logprobs)
-    per_token = layout.token_values(advantages, "advantages", log_ratio)
+    layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
     # This order keeps the value exactly that of the sequence: the difference is 0 to the last bit,
     # also for a token that became impossible, whose log-ratio of -inf would be NaN here.
     token = log_ratio.clamp(min=torch.finfo(log_ratio.dtype).min)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gspo_rs.diagnostics import measure
-from gspo_rs.layout import Layout, bounded_exp
+from gspo_rs.layout import bounded_exp, compare
 from gspo_rs.losses.clip import cap_of, check_clip, clipped
 
 
@@ -80,9 +80,7 @@ def grpo_loss(
     """
     check_clip(clip_low, clip_high, "token")
     cap = cap_of(dual_clip, delta, clip_high)
-    layout = Layout.of(logprobs, mask, lengths)
-    log_ratio = layout.log_ratio(logprobs, old_logprobs)
-    per_token = layout.token_values(advantages, "advantages", log_ratio)
+    layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
     terms = clipped(bounded_exp(log_ratio), per_token, clip_low, clip_high, cap=cap)
     loss = layout.weighted_sum(terms, weights)
     return loss, measure(log_ratio, per_token, layout, (clip_low, clip_high), "token")
@@ -136,9 +134,7 @@ def sapo_loss(
     """
     if not (tau_pos > 0 and tau_neg > 0):
         raise ValueError(f"tau_pos={tau_pos} and tau_neg={tau_neg} should be above 0")
-    layout = Layout.of(logprobs, mask, lengths)
-    log_ratio = layout.log_ratio(logprobs, old_logprobs)
-    per_token = layout.token_values(advantages, "advantages", log_ratio)
+    layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
     tau = torch.full_like(per_token, tau_neg).masked_fill(per_token > 0, tau_pos)
     gate = 4 / tau * torch.sigmoid(tau * (bounded_exp(log_ratio) - 1))
     loss = layout.weighted_sum(-gate * per_token, weights)
