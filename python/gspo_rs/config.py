@@ -288,11 +288,6 @@ class Config:
         """Whether completions are sampled during training."""
         return self.rollouts is None
 
-    @property
-    def inner_steps(self) -> int:
-        """Optimizer steps on one batch of rollouts."""
-        return self.steps_per_generation * self.num_iterations
-
 
 def resolve(config: Config) -> Config:
     """Fill what the preset decides and check that the run is one thing: online or offline.

@@ -44,11 +44,6 @@ class Spread:
         """The variance of all rewards."""
         return self.within + self.between
 
-    @property
-    def share_within(self) -> float:
-        """The share within groups, which is what group-based training can use; NaN if none."""
-        return self.within / self.total if self.total > 0 else math.nan
-
 
 @dataclass(frozen=True)
 class Ties:
