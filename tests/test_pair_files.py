@@ -201,7 +201,7 @@ def test_a_null_text_two_prompts_in_a_group_and_a_changing_source_leave_the_old_
     for frame, words in [
         (null, r"the completion is null at row 2 of the DataFrame"),
         (two, r"rows 2 and 0 of the DataFrame are of one group but have different prompts"),
-        (drifting, r"the LazyFrame gave other rewards when it was read again"),
+        (drifting, r"the LazyFrame changed between two reads: another reward than before"),
     ]:
         with pytest.raises(ValueError, match=words):
             pairs(frame, target, by="id", overwrite=True)

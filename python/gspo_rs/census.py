@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from gspo_rs.checks import Floats, as_rewards
-from gspo_rs.columns import as_names
+from gspo_rs.columns import as_keys, as_names
 from gspo_rs.composed import preferring
 from gspo_rs.groups import Groups
 from gspo_rs.reward_column import rewards_of
@@ -139,9 +139,7 @@ def read_narrow(
     source: Source, by: str | Sequence[str], reward: str, beside: Sequence[pl.Expr] = ()
 ) -> Narrow:
     """Read the ids, the rewards and some expressions `beside` of every row, as `take_census`."""
-    keys = [by] if isinstance(by, str) else list(by)
-    if not keys:
-        raise ValueError("`by` names no column; a group needs at least one")
+    keys = as_keys(by)
     source.check([*((key, KEY) for key in keys), (reward, NUMBER)])
     ids = [source.column(key).alias(f"key{i}") for i, key in enumerate(keys)]
     others = [expression.alias(f"beside{i}") for i, expression in enumerate(beside)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gspo_rs.rollouts import Ragged, Rollouts, summed
 from gspo_rs.source import ENDING, FLOATS, INTEGERS, KEY, NUMBER, TEXT, Source
 
-__all__ = ["Columns", "Cut", "as_names", "free_name"]
+__all__ = ["Columns", "Cut", "as_keys", "as_names", "free_name"]
 
 LISTS = ("old_logprobs", "prompt_tokens", "completion_tokens")
 TYPES: Mapping[str, pl.DataType] = {
@@ -131,6 +131,14 @@ class Columns:
             found, expected = ragged["old_logprobs"].lengths, ragged["completion_tokens"].lengths
             problem = f"{names['old_logprobs']} has another length than the completion's tokens"
             _refuse(cut, pl.Series(found != expected), problem)
+
+
+def as_keys(by: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that name a group, refusing none."""
+    keys = (by,) if isinstance(by, str) else tuple(by)
+    if not keys:
+        raise ValueError("`by` names no column; a group needs at least one")
+    return keys
 
 
 def as_names(columns: str | Sequence[str], what: str) -> tuple[str, ...]:

@@ -121,10 +121,10 @@ def _streamed(
             break
         frame, offsets, row = batch
         expected = groups.offsets[group : group + len(offsets)]
-        _unchanged(source, row + offsets, expected)
+        source.refuse_change("order of groups", expected, row + offsets)
         yield Cut(pl.DataFrame(frame), offsets, row + np.arange(offsets[-1]))
         group += len(offsets) - 1
-    _unchanged(source, group, wanted.stop)
+    source.refuse_change("number of groups", wanted.stop, group)
 
 
 def _placed(
@@ -142,11 +142,8 @@ def _placed(
     for frame in source.batches(columns, groups.n_rollouts):
         rows = np.arange(row, row + frame.height)
         row += frame.height
-        codes = groups.codes[rows[0] : row] if frame.height else rows
-        _unchanged(source, len(codes), frame.height)
-        numbers = pl.Series("row", rows), pl.Series("position", position[codes])
+        numbers = pl.Series("row", rows), pl.Series("position", position[groups.codes[rows]])
         yield frame.with_columns(*numbers).filter(within)
-    _unchanged(source, row, groups.n_rollouts)
 
 
 def _gathered(
@@ -163,12 +160,6 @@ def _gathered(
                 break
             cut, held = held[: offsets[-1]], held[offsets[-1] :]
             ids = cut.select(pl.col("^key\\d+$"))
-            _unchanged(source, Groups(ids).offsets, offsets)
+            source.refuse_change("order of groups", offsets, Groups(ids).offsets)
             yield Cut(cut, offsets, cut["row"].to_numpy())
             group += batch_groups
-
-
-def _unchanged(source: Source, found: object, expected: object) -> None:
-    if not np.array_equal(found, expected):  # type: ignore[arg-type]
-        problem = "gave other groups when it was read again"
-        raise ValueError(f"{source.name} {problem}; its rows must stay as they are, in order")

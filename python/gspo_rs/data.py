@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from gspo_rs.census import Census, take_census
-from gspo_rs.columns import Columns, as_names
+from gspo_rs.columns import Columns, as_keys, as_names
 from gspo_rs.cuts import whole_groups
 from gspo_rs.prompts import Prompts, prompts
 from gspo_rs.rollouts import Rollouts
@@ -146,7 +146,7 @@ def rollouts(
     (['4', '22', '5'], array([0, 2, 3]), ['2+2=', '3+3='])
     """
     located = locate(source)
-    keys = (by,) if isinstance(by, str) else tuple(by)
+    keys = as_keys(by)
     columns = Columns(
         keys,
         prompt,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
 import polars as pl
 
 from gspo_rs.addresses import scan_addresses
@@ -188,17 +189,34 @@ class Source:
             )
 
     def batches(self, columns: Sequence[pl.Expr], n_rows: int) -> Iterator[pl.DataFrame]:
-        """Read `columns` of all `n_rows` rows, some at a time, in order."""
-        start, window = 0, self.first_window
+        """Read `columns` of all `n_rows` rows, some at a time, in order.
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer rows.
+        """
+        row, start, window = 0, 0, self.first_window
         while start < n_rows:
             stop = start + window
             n_bytes = 0
             with self.reading():
                 # The last window is open, so that rows that should not be there are seen.
                 for frame in self.stream(columns, start, stop if stop < n_rows else None):
+                    row += frame.height
+                    self.refuse_change("number of rows", min(row, n_rows), row)
                     n_bytes += int(frame.estimated_size())
                     yield frame
             start, window = stop, next_window(window, window, n_bytes)
+        self.refuse_change("number of rows", n_rows, row)
+
+    def refuse_change(self, what: str, before: object, now: object) -> None:
+        """Raise a ValueError if what was read before is not what is read now."""
+        if not np.array_equal(before, now, equal_nan=True):  # type: ignore[arg-type]
+            raise ValueError(
+                f"{self.name} changed between two reads: another {what} than before; do not modify "
+                "it while it is being read"
+            )
 
     @property
     def first_window(self) -> int:

@@ -24,7 +24,7 @@ from gspo_rs.files.narrow import (
 )
 from gspo_rs.files.options import Options
 from gspo_rs.files.progress import Progress
-from gspo_rs.files.wide import copied, wide_frames, write_read
+from gspo_rs.files.wide import copied, write_read
 from gspo_rs.files.workplace import BY_FILE, Workplace
 
 __all__ = ["score_by_file"]
@@ -181,8 +181,10 @@ def _frames(given: Input, asked: Options, *, whole: bool) -> Iterator[pl.DataFra
     if not whole:
         yield from narrow_frames(given, asked)
         return
-    for frame in wide_frames(given, given.count()):
-        yield frame.select(narrow_columns(given, asked))
+    columns = narrow_columns(given, asked)
+    with given.reading():
+        for frame in given.source.batches([pl.all()], given.count()):
+            yield frame.select(columns)
 
 
 def _may_succeed(place: Workplace, asked: Options, inputs: list[Input]) -> bool:

@@ -10,7 +10,9 @@ import polars as pl
 import polars.selectors as cs
 
 from gspo_rs.census import Narrow, read_narrow
-from gspo_rs.files.output import Written, as_written, checked_target, write_frames
+from gspo_rs.columns import as_keys
+from gspo_rs.files.output import Written, as_written, write_frames
+from gspo_rs.files.target import checked_target
 from gspo_rs.named import column
 from gspo_rs.source import Source, SourceLike, locate
 from gspo_rs.spill import in_order
@@ -84,7 +86,7 @@ def to_lists(
     located = locate(source)
     refuse_partial(located.rows)
     path = checked_target(target, located, overwrite=overwrite)
-    single = [*([by] if isinstance(by, str) else by), *once]
+    single = [*as_keys(by), *once]
     located.check([(name, "anything") for name in single])
     narrow = read_narrow(located, by, reward)
     located, written = as_written(located, path)
@@ -166,8 +168,6 @@ def _numbered(source: Source, narrow: Narrow) -> Iterator[pl.DataFrame]:
     start, codes = 0, narrow.groups.codes
     for frame in source.batches([pl.all()], len(codes)):
         stop = start + frame.height
-        if stop > len(codes):
-            break
         # Numbers for names, because a column may be called as the position is, or like a pattern.
         rows = pl.struct(frame.rename(_numbers(frame.columns))).alias("row")
         yield pl.select(
@@ -176,8 +176,6 @@ def _numbered(source: Source, narrow: Narrow) -> Iterator[pl.DataFrame]:
             rows,
         )
         start = stop
-    if start != len(codes):
-        raise ValueError(f"{source.name} has another number of rows than when it was read first")
 
 
 def _grouped(

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 
 from gspo_rs.advantages import advantage
+from gspo_rs.columns import as_keys
 from gspo_rs.estimators import estimator_named
 from gspo_rs.files.keep import Rule, parse
 from gspo_rs.synonyms import listed
@@ -80,9 +81,9 @@ def options_of(
     ValueError, TypeError
         For a wrong name or value; the message has the right ones.
     """
-    keys = (by,) if isinstance(by, str) else tuple(by)
-    if not keys or len(set(keys)) < len(keys):
-        raise ValueError(f"`by` is {by!r}; it names at least one column, and none twice")
+    keys = as_keys(by)
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"`by` is {by!r}; name each column once")
     if layout not in ("wide", "narrow"):
         raise ValueError(f"layout is {layout!r}; use one of {listed(layout, get_args(Layout))}")
     found = estimator_named(estimator)

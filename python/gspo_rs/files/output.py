@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -14,11 +14,11 @@ from polars.io.plugins import register_io_source
 
 from gspo_rs import atomic
 from gspo_rs.files.json_lines import LINE, lines
-from gspo_rs.files.target import refuse_taken
+from gspo_rs.files.target import JSON
 from gspo_rs.source import Source
 from gspo_rs.unions import DIGITS
 
-__all__ = ["FORMATS", "Written", "as_written", "checked_target", "parts_of", "write_frames"]
+__all__ = ["Written", "as_written", "parts_of", "write_frames"]
 
 # A row group is held in memory while it is written.
 ROW_GROUP_BYTES = 32 << 20
@@ -48,36 +48,6 @@ class Written:
     alike: int | None = None
 
 
-FORMATS: Mapping[str, Callable[[pl.LazyFrame, Path, int], Any]] = {
-    ".parquet": lambda rows, path, size: rows.sink_parquet(path, row_group_size=size),
-    ".jsonl": lambda rows, path, _: rows.sink_ndjson(path),
-    ".ndjson": lambda rows, path, _: rows.sink_ndjson(path),
-}
-JSON = (".jsonl", ".ndjson")
-
-
-def checked_target(target: str | Path, source: Source, *, overwrite: bool) -> Path:
-    """Return the file to write.
-
-    Raises
-    ------
-    ValueError
-        If its suffix is not known, or it is one of the files that are read.
-    OSError
-        If it is a folder, is there and may not be replaced, or could not be replaced.
-    """
-    path = Path(target)
-    if path.is_dir():
-        raise IsADirectoryError(
-            f"{path} is a folder; name a file in it, such as {path}/out.parquet"
-        )
-    if path.suffix.lower() not in FORMATS:
-        known = ", ".join(FORMATS)
-        raise ValueError(f"cannot tell the format of {str(path)!r} by its suffix; known: {known}")
-    refuse_taken(path, source, overwrite=overwrite)
-    return path
-
-
 @contextmanager
 def writing(target: Path) -> Iterator[None]:
     """Turn whatever Polars can raise while it writes `target` into an OSError that names it.
@@ -93,7 +63,7 @@ def writing(target: Path) -> Iterator[None]:
 
 def refuse_unwritable(schema: pl.Schema, target: Path) -> None:
     """Raise a TypeError for the first column whose type the format of `target` does not have."""
-    json = target.suffix.lower() != ".parquet"
+    json = target.suffix.lower() in JSON
     for name, kind in schema.items():
         for depth, part in parts_of(kind):
             binary = json and isinstance(part, pl.Binary)
@@ -176,6 +146,8 @@ def write_frames(
         lazy = register_io_source(rows, schema=schema, validate_schema=True)
         if written:
             lazy.sink_csv(partial, include_header=False, quote_style="never")
+        elif target.suffix.lower() in JSON:
+            lazy.sink_ndjson(partial)
         else:
-            FORMATS[target.suffix.lower()](lazy, partial, size)
+            lazy.sink_parquet(partial, row_group_size=size)
     return n_rows

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from gspo_rs.census import Narrow, read_narrow
 from gspo_rs.files.keep import choose, parse
-from gspo_rs.files.output import Written, as_written, checked_target, write_frames
+from gspo_rs.files.output import Written, as_written, write_frames
 from gspo_rs.files.picked import picked, refuse_null
+from gspo_rs.files.target import checked_target
 from gspo_rs.files.texts import texts
 from gspo_rs.pairs import Strategy, preference_pairs
 from gspo_rs.source import Source, SourceLike, locate

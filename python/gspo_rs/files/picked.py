@@ -52,20 +52,18 @@ def picked(
         If it can't be read.
     """
     start = 0
-    n_rows = len(narrow.rewards)
     wide = [*columns, source.column(reward).cast(pl.Float64).alias("reward")]
-    for frame in source.batches(wide, n_rows):
+    for frame in source.batches(wide, len(narrow.rewards)):
         low, high = np.searchsorted(rows, [start, start + frame.height]).tolist()
         each = max(int(frame.estimated_size()) // max(frame.height, 1), 1)
         step = max(FRAME_BYTES // each, 1)
         for first in range(low, high, step):
             part = slice(first, min(first + step, high))
             found = frame[rows[part] - start]
-            _check_rewards(source, found["reward"], narrow.rewards[rows[part]])
+            rewards = found["reward"].fill_null(np.nan).to_numpy()
+            source.refuse_change("reward", narrow.rewards[rows[part]], rewards)
             yield part, found
         start += frame.height
-    if start != n_rows:
-        raise ValueError(f"{source.name} has {start} rows; it had {n_rows} when it was read first")
 
 
 def refuse_null(source: Source, column: pl.Series, rows: NDArray[np.int64], given: str) -> None:
@@ -73,9 +71,3 @@ def refuse_null(source: Source, column: pl.Series, rows: NDArray[np.int64], give
     if column.null_count():
         row = rows[column.is_null().arg_max()]
         raise ValueError(f"the {given} is null at row {row} of {source.name}")
-
-
-def _check_rewards(source: Source, found: pl.Series, expected: NDArray[np.float64]) -> None:
-    if not np.array_equal(found.fill_null(np.nan).to_numpy(), expected, equal_nan=True):
-        problem = "gave other rewards when it was read again"
-        raise ValueError(f"{source.name} {problem}; its rows must stay as they are, in order")

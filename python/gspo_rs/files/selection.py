@@ -19,7 +19,7 @@ from gspo_rs.census import read_narrow
 from gspo_rs.columns import free_name
 from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.output import Written, writing
-from gspo_rs.files.target import refuse_taken
+from gspo_rs.files.target import checked_target
 from gspo_rs.formats import scan_files
 from gspo_rs.hive import partitions
 from gspo_rs.paths import spelled
@@ -109,11 +109,11 @@ def select(
         As `write_selection` and `gspo_rs.data.take_census`.
     """
     located, rules = locate(source), parse(keep, threshold)
-    _check_target(Path(target), located, overwrite=overwrite)
+    path = _target(target, located, overwrite=overwrite)
     narrow = read_narrow(located, by, reward)
     kept = choose(narrow.rewards, narrow.groups, rules)
     rows = np.flatnonzero(kept.mask)
-    write_selection(target, source, rows, len(narrow.rewards), overwrite=overwrite)
+    write_selection(path, source, rows, len(narrow.rewards), overwrite=overwrite)
     groups = len(np.unique(narrow.groups.codes[rows]))
     return Written(rows=len(rows), groups=groups, dropped=kept.dropped)
 
@@ -161,8 +161,8 @@ def write_selection(
     ...     apply(read_selection(chosen)).collect().rows()
     [(1.0,), (0.5,)]
     """
-    located, path = locate(source), Path(target)
-    _check_target(path, located, overwrite=overwrite)
+    located = locate(source)
+    path = _target(target, located, overwrite=overwrite)
     chosen = np.asarray(rows)
     if len(chosen) and chosen.dtype.kind not in "iu":
         raise TypeError(f"the rows are {chosen.dtype}; they are integers")
@@ -264,12 +264,10 @@ def _reading(path: str | Path) -> Iterator[None]:
         raise OSError(f"cannot read {path}: {error}") from error
 
 
-def _check_target(path: Path, source: Source, *, overwrite: bool) -> None:
-    if path.suffix.lower() != ".parquet":
-        raise ValueError(f"a selection file is Parquet; call it {path.with_suffix('.parquet')}")
+def _target(given: str | Path, source: Source, *, overwrite: bool) -> Path:
     if not source.files:
         raise ValueError(f"{source.name} is no file; rows can be chosen only from files")
-    refuse_taken(path, source, overwrite=overwrite)
+    return checked_target(given, source, [".parquet"], overwrite=overwrite)
 
 
 def _described(path: Path) -> SourceFile:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from gspo_rs.atomic import refuse_unreplaceable, resolved
 from gspo_rs.paths import remote
 from gspo_rs.source import Source
 
-__all__ = ["refuse_taken"]
+__all__ = ["JSON", "checked_target"]
 
+JSON = (".jsonl", ".ndjson")
 
 # How Polars shows what a query reads; of several files, the first.
 _SCAN = re.compile(r"SCAN \[(.+?)(, \.\.\. \d+ other sources?)?\]$", re.MULTILINE)
 
 
-def refuse_taken(target: Path, source: Source, *, overwrite: bool) -> None:
-    """Raise if `target` is a file that `source` reads, or is there and may not be replaced.
+def checked_target(
+    given: str | Path,
+    source: Source,
+    suffixes: Sequence[str] = (".parquet", *JSON),
+    *,
+    overwrite: bool,
+) -> Path:
+    """Return the file to write, which is none that `source` reads, and may be replaced if there.
 
     A file is told by its inode, so that links, hard links and other spellings of its path are
     it, too.
@@ -26,10 +34,18 @@ def refuse_taken(target: Path, source: Source, *, overwrite: bool) -> None:
     Raises
     ------
     ValueError
-        If it is one of the files to read, or may be one that a LazyFrame reads.
+        If its suffix is none of `suffixes`, if there are any, or it is one of the files to read,
+        or may be one that a LazyFrame reads.
     OSError
-        If it is there without `overwrite`, or could not be replaced.
+        If it is a folder, is there without `overwrite`, or could not be replaced.
     """
+    target = Path(given)
+    if target.is_dir():
+        example = f"{target}/out{''.join(suffixes[:1])}"
+        raise IsADirectoryError(f"{target} is a folder; name a file in it, such as {example}")
+    if suffixes and target.suffix.lower() not in suffixes:
+        known = ", ".join(suffixes)
+        raise ValueError(f"cannot tell the format of {str(target)!r} by its suffix; known: {known}")
     place = resolved(target)
     if place.exists():
         found = place.stat()
@@ -42,6 +58,7 @@ def refuse_taken(target: Path, source: Source, *, overwrite: bool) -> None:
             f"{target} is there already; name another file, or replace it with --overwrite "
             "(overwrite=True); a glob in a command needs quotes"
         )
+    return target
 
 
 def _scanned(source: Source, target: Path) -> list[str]:

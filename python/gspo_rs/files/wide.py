@@ -19,9 +19,8 @@ from gspo_rs.files.output import parts_of, refuse_unwritable, writing
 from gspo_rs.files.progress import Progress
 from gspo_rs.hive import without
 from gspo_rs.parquet_files import row_groups
-from gspo_rs.source import next_window
 
-__all__ = ["copied", "wide_frames", "write_narrow", "write_read", "write_wide"]
+__all__ = ["copied", "write_narrow", "write_read", "write_wide"]
 
 ROW_GROUP = 1 << 17
 # Row groups that are copied at most.
@@ -140,29 +139,12 @@ def _told(scores: Scores, start: int, stop: int) -> pl.DataFrame:
 
 def _check(given: Input, seen: Read, options: Options, scores: Scores, progress: Progress) -> None:
     """Read every column of every row, and compare ids and rewards with those of the first pass."""
-    row = 0
-    for frame in wide_frames(given, seen.rows):
-        with given.reading():
-            narrow = frame.select(narrow_columns(given, options))
-            _compare(given, narrow, seen, row, scores=scores)
-        row += frame.height
-        progress.advance(frame.height)
-    if row != seen.rows:
-        raise ValueError(f"{given.source.name} changed at row {min(row, seen.rows)}")
-
-
-def wide_frames(given: Input, rows: int) -> Iterator[pl.DataFrame]:
-    """Read all columns of all rows, some at a time, so that Polars can't read far ahead."""
-    start, window = 0, given.source.first_window
-    while start < rows:
-        n_bytes = 0
-        stop = start + window
-        with given.reading():
-            stream = given.source.stream([pl.all()], start, stop if stop < rows else None)
-            for frame in stream:
-                n_bytes += int(frame.estimated_size())
-                yield frame
-        start, window = stop, next_window(window, window, n_bytes)
+    row, columns = 0, narrow_columns(given, options)
+    with given.reading():
+        for frame in given.source.batches([pl.all()], seen.rows):
+            _compare(given, frame.select(columns), seen, row, scores=scores)
+            row += frame.height
+            progress.advance(frame.height)
 
 
 def _compare(
@@ -173,8 +155,8 @@ def _compare(
     *,
     scores: Scores,
 ) -> None:
-    if row + frame.height > seen.rows:
-        raise ValueError(f"{given.source.name} changed: it has more than {seen.rows} rows now")
+    stop = row + frame.height
+    given.source.refuse_change("number of rows", min(stop, seen.rows), stop)
     changed = scores.changed(frame, seen.start + row, row)
     if changed is not None:
         raise ValueError(f"{given.source.name} changed at row {changed} while it was scored")
@@ -218,8 +200,7 @@ def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: S
         if problems:
             raise problems[0] from None
         raise
-    if rows != seen.rows:
-        raise ValueError(f"{given.source.name} changed at row {min(rows, seen.rows)}")
+    given.source.refuse_change("number of rows", seen.rows, rows)
     sync(target)
     return kept
 

@@ -9,6 +9,7 @@ import polars as pl
 from datasets import Dataset, concatenate_datasets
 
 import gspo_rs.polars  # noqa: F401 - names `gspo` on the expressions below
+from gspo_rs.columns import as_keys
 from gspo_rs.expressions import NullIds
 from gspo_rs.named import column
 from gspo_rs.tables import table_of
@@ -120,7 +121,7 @@ def score(
     >>> score(dataset, by="id")["percentile"][:]
     [0.0, 0.5, 1.0]
     """
-    keys = [by] if isinstance(by, str) else list(by)
+    keys = as_keys(by)
     expression = column(reward).gspo.score(  # type: ignore[attr-defined]
         by=[column(key) for key in keys], estimator=estimator, null_ids=null_ids, **options
     )

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gspo_rs.columns import free_name
+from gspo_rs.columns import as_keys, free_name
 from gspo_rs.estimators import estimator_named, resolve
 from gspo_rs.expressions import NullIds
 from gspo_rs.named import column
@@ -78,7 +78,7 @@ def score(
     splits after that, and one call scores a whole block in Rust: no Python runs for each group.
     `check` counts again, independently.
     """
-    keys = [by] if isinstance(by, str) else list(by)
+    keys = list(as_keys(by))
     _refuse_estimator(estimator, options)
     if partitions is not None and partitions < 1:
         raise ValueError(f"partitions is {partitions}; it is at least 1")
@@ -117,7 +117,7 @@ def check(scored: Dataset, *, by: str | Sequence[str], partitions: int | None = 
     """
     from ray.data.aggregate import Count, Max, Min
 
-    keys = [by] if isinstance(by, str) else list(by)
+    keys = list(as_keys(by))
     names = [free_name([*keys, "group_size"], name) for name in ("rows", "least", "most")]
     counted = (
         scored.select_columns([*keys, "group_size"])

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from gspo_rs.census import read_narrow
-from gspo_rs.columns import Cut
+from gspo_rs.columns import Cut, as_keys
 from gspo_rs.cuts import whole_groups
 from gspo_rs.files.opened import opened
 from gspo_rs.groups import Groups
@@ -104,7 +104,7 @@ class GroupDataset(IterableDataset[dict[str, Any]]):
         spill_directory: str | Path | None = None,
     ) -> None:
         self._source = source
-        self._keys = (by,) if isinstance(by, str) else tuple(by)
+        self._keys = as_keys(by)
         self._reward = reward
         self._rank, self._world_size = _place(rank, world_size)
         self._order = {"batch_groups": batch_groups, "shuffle": shuffle, "seed": seed}
@@ -223,8 +223,8 @@ class GroupDataset(IterableDataset[dict[str, Any]]):
         if not items:
             return iter(())
         wanted = rank[items.start * step : items.stop * step]
-        if (groups.n_rollouts, groups.n_groups) != tuple(self._size.values()):
-            raise ValueError(f"{rows.name} has changed since the data set was made")
+        found = (groups.n_rollouts, groups.n_groups)
+        rows.refuse_change("number of groups", tuple(self._size.values()), found)
         epoch = np.random.default_rng([self._order["seed"], int(self._epoch)])
         keys = [rows.column(key).alias(f"key{i}") for i, key in enumerate(self._keys)]
         values = [rows.column(name).alias(f"value{i}") for i, name in enumerate(self._columns)]

@@ -17,6 +17,7 @@ from datasets import Dataset
 from omegaconf import OmegaConf
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
+from gspo_rs.columns import as_keys
 from gspo_rs.files.manifest import NAME
 from gspo_rs.files.opened import opened
 from gspo_rs.files.verl import GroupPrompts, Recipe, prompts
@@ -119,9 +120,8 @@ def _source(files: list[str]) -> Source:
 
 
 def _is_verls_own(source: Source, recipe: Recipe) -> bool:
-    keys = {recipe.by} if isinstance(recipe.by, str) else set(recipe.by)
     schema = set(source.check([]))
-    return "reward_model" in schema and not schema & {*keys, recipe.reward}
+    return "reward_model" in schema and not schema & {*as_keys(recipe.by), recipe.reward}
 
 
 def _refuse_media(source: Source, keys: set[str]) -> None:

@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gspo_rs.census import read_narrow
+from gspo_rs.columns import as_keys
 from gspo_rs.groups import Groups
 from gspo_rs.parts import labelled
 from gspo_rs.source import EXPECTED, KEY, NUMBER, TEXT, Source
@@ -118,9 +119,7 @@ def choose(
     >>> names.completion, names.missing["prompt"]
     ('response', 'no column is called prompt; name one with --prompt')
     """
-    keys = (by,) if isinstance(by, str) else tuple(by)
-    if not keys:
-        raise ValueError("`by` names no column; a group needs at least one")
+    keys = as_keys(by)
     asked = [(name, TYPES[part]) for part, name in given.items() if name is not None]
     source.check([*((key, KEY) for key in keys), (reward, NUMBER), *asked])
     found: dict[str, str | None] = {}
@@ -195,13 +194,6 @@ def windows(
                 "%s: %s of %s rows, %s rows/s, %.0f s left",
                 *(doing, f"{row:,}", f"{n_rows:,}", f"{speed:,.0f}", left),
             )
-    unchanged(source, row, n_rows)
-
-
-def unchanged(source: Source, found: int, expected: int) -> None:
-    """Raise if a source has another number of rows when it is read again."""
-    if found != expected:
-        raise ValueError(f"{source.name} had {expected} rows, then {found}; let it be as it is")
 
 
 def _fitting(part: str, source: Source, *, exclude: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gspo_rs._core import __version__
 from gspo_rs.atomic import write_text
-from gspo_rs.files.target import refuse_taken
+from gspo_rs.files.target import checked_target
 from gspo_rs.report.examples import Example, Row, choose_groups, gather, unscorable_rows
 from gspo_rs.report.facts import Facts, find_facts, length_effect
 from gspo_rs.report.labels import cut, number, share
@@ -117,9 +117,10 @@ def report(
     >>> "33.3 %" in page or "50 %" in page
     True
     """
-    path = Path(target)
     located = locate(source)
-    _check_target(path, located, overwrite=overwrite)
+    path = checked_target(target, located, [], overwrite=overwrite)
+    if not path.parent.is_dir():
+        raise NotADirectoryError(f"{path.parent} is no folder; make it first")
     given = {"prompt": prompt, "completion": completion, "model": model}
     names = choose(located, by=by, reward=reward, given=given)
     narrow = read(located, names)
@@ -130,16 +131,6 @@ def report(
         path, _render(located, names, narrow, facts, found=found, texts=texts), overwrite=overwrite
     )
     return path
-
-
-def _check_target(path: Path, source: Source, *, overwrite: bool) -> None:
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name a file in it, such as report.html")
-    if not path.parent.is_dir():
-        raise NotADirectoryError(f"{path.parent} is no folder; make it first")
-    if path.exists() and any(path.samefile(file) for file in source.files):
-        raise ValueError(f"{path} is a file of the source; write the report elsewhere")
-    refuse_taken(path, source, overwrite=overwrite)
 
 
 def _texts(source: Source, names: Names, narrow: Narrow, found: GroupStats) -> Texts:
