@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gspo_rs import composed
-from gspo_rs.checks import Floats, as_rewards, as_several
+from gspo_rs.checks import Floats, as_count, as_rewards, as_several
 from gspo_rs.composed import weighted_sum
-from gspo_rs.estimators import as_count, estimator_named, resolve
+from gspo_rs.estimators import estimator_named, resolve
 from gspo_rs.groups import Groups, as_groups
 from gspo_rs.row_columns import Column, rows
 

@@ -1,8 +1,9 @@
-"""Arrays checked at the door: rewards that float64 holds, one or several a row, and weights."""
+"""Arguments checked at the door: rewards, one or several a row, that float64 holds, and counts."""
 
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from decimal import MAX_PREC, Context, Decimal
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Floats", "as_rewards", "as_several", "as_weights", "refuse_infinite"]
+__all__ = ["Floats", "as_count", "as_rewards", "as_several", "as_weights", "refuse_infinite"]
 
 Floats = NDArray[np.float64]
 
@@ -68,6 +69,16 @@ def as_weights(weights: ArrayLike | None, rewards: Sequence[Floats]) -> Floats:
     if found.shape != (k,) or not np.isfinite(found).all():
         raise ValueError(f"weights are {weights!r}; pass {k} finite numbers, one per reward")
     return found
+
+
+def as_count(name: str, value: Any, *, lowest: int) -> int:
+    """Return `value` if it is an integer of at least `lowest`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} is {value!r}; it is an integer")
+    if value < lowest:
+        limit = "not negative" if lowest == 0 else f"at least {lowest}"
+        raise ValueError(f"{name} is {value}; it is {limit}")
+    return int(value)
 
 
 def _missing(rewards: Any) -> NDArray[np.bool_] | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from gspo_rs import synonyms
+from gspo_rs.checks import as_count
 
 # An option without a default.
 REQUIRED: Final = ...
@@ -130,16 +131,6 @@ def _check(estimator: Estimator, name: str, value: Any) -> None:
             raise ValueError(f"{name} is {value!r}; it is a finite number")
         if name == "eps" and value < 0:
             raise ValueError(f"eps is {value!r}; it is not negative")
-
-
-def as_count(name: str, value: Any, *, lowest: int) -> int:
-    """Return `value` if it is an integer of at least `lowest`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} is {value!r}; it is an integer")
-    if value < lowest:
-        limit = "not negative" if lowest == 0 else f"at least {lowest}"
-        raise ValueError(f"{name} is {value}; it is {limit}")
-    return int(value)
 
 
 def _finite(value: Any) -> bool:

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
-from gspo_rs.checks import as_rewards
-from gspo_rs.estimators import as_count
+from gspo_rs.checks import as_count, as_rewards
 from gspo_rs.groups import as_groups
 from gspo_rs.synonyms import listed
 

@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
-from gspo_rs.checks import Floats, as_rewards
+from gspo_rs.checks import Floats, as_count, as_rewards
 from gspo_rs.decimals import written
-from gspo_rs.estimators import as_count
 from gspo_rs.groups import Groups, as_groups
 from gspo_rs.row_columns import rows
 from gspo_rs.synonyms import listed

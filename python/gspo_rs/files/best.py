@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gspo_rs.census import Narrow, read_narrow
-from gspo_rs.estimators import as_count
+from gspo_rs.checks import as_count
 from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.output import Written, as_written, write_frames
 from gspo_rs.files.picked import picked, refuse_null
