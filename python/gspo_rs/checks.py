@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Floats", "as_count", "as_rewards", "as_several", "as_weights", "refuse_infinite"]
+__all__ = [
+    "Floats",
+    "as_count",
+    "as_integers",
+    "as_rewards",
+    "as_several",
+    "as_weights",
+    "refuse_infinite",
+]
 
 Floats = NDArray[np.float64]
 
@@ -69,6 +77,14 @@ def as_weights(weights: ArrayLike | None, rewards: Sequence[Floats]) -> Floats:
     if found.shape != (k,) or not np.isfinite(found).all():
         raise ValueError(f"weights are {weights!r}; pass {k} finite numbers, one per reward")
     return found
+
+
+def as_integers(name: str, values: ArrayLike) -> NDArray[np.int64]:
+    """Return `values` as contiguous int64 if they are integers of shape (n,)."""
+    found = np.asarray(values)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise TypeError(f"{name} are {found.ndim}-D of {found.dtype}; they are 1-D integers")
+    return np.ascontiguousarray(found, dtype=np.int64)
 
 
 def as_count(name: str, value: Any, *, lowest: int) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
-from gspo_rs.checks import Floats, as_rewards, as_weights, refuse_infinite
+from gspo_rs.checks import Floats, as_integers, as_rewards, as_weights, refuse_infinite
 from gspo_rs.groups import Groups
 from gspo_rs.row_columns import rows
 from gspo_rs.statistics import informative
@@ -52,10 +52,7 @@ def against_pool(rewards: Floats, groups: Groups, pool: ArrayLike) -> Floats:
 
 def opo(rewards: Floats, groups: Groups, lengths: ArrayLike) -> Floats:
     """Return reward minus the mean of the group weighted by completion lengths."""
-    found = np.asarray(lengths)
-    if found.ndim != 1 or found.dtype.kind not in "iu":
-        raise TypeError(f"lengths are {found.ndim}-D of {found.dtype}; they are 1-D integers")
-    return _core.opo(rewards, np.ascontiguousarray(found, dtype=np.int64), groups._core)
+    return _core.opo(rewards, as_integers("lengths", lengths), groups._core)
 
 
 def gdpo(

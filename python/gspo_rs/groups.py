@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
+from gspo_rs.checks import as_integers
 
 
 class Groups:
@@ -77,11 +78,8 @@ class Groups:
         >>> Groups.from_offsets([0, 3, 5]).sizes
         array([3, 2])
         """
-        found = np.asarray(offsets)
-        if found.ndim != 1 or found.dtype.kind not in "iu":
-            raise TypeError(f"offsets are {found.ndim}-D of {found.dtype}; they are 1-D integers")
         groups = cls.__new__(cls)
-        groups._core = _core.Groups.from_offsets(np.ascontiguousarray(found, dtype=np.int64))
+        groups._core = _core.Groups.from_offsets(as_integers("offsets", offsets))
         groups._source = None
         return groups
 

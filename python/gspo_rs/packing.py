@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
+from gspo_rs.checks import as_integers
 
 
 def pack(lengths: ArrayLike, max_tokens: int) -> list[NDArray[np.int64]]:
@@ -46,9 +47,6 @@ def pack(lengths: ArrayLike, max_tokens: int) -> list[NDArray[np.int64]]:
     >>> pack([5, 3, 4, 2], max_tokens=7)
     [array([0, 3]), array([1, 2])]
     """
-    found = np.asarray(lengths)
-    if found.size == 0:
+    if np.size(lengths) == 0:
         return []
-    if found.dtype.kind not in "iu" or found.ndim != 1:
-        raise TypeError(f"lengths are {found.ndim}-D of {found.dtype}; they are 1-D integers")
-    return _core.pack(np.ascontiguousarray(found, dtype=np.int64), int(max_tokens))
+    return _core.pack(as_integers("lengths", lengths), int(max_tokens))

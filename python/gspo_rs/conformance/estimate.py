@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gspo_rs.advantages import advantage
+from gspo_rs.checks import Floats
 from gspo_rs.conformance.probe import TOLERANCE, Finding
 from gspo_rs.estimators import ESTIMATORS
 
-Floats = NDArray[np.float64]
 AdvantageFunction = Callable[[Floats, NDArray[np.int64]], Any]
 
 # Two groups of four, two of three, interleaved; no ties, none constant, unlike deviations.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gspo_rs.checks import Floats
 from gspo_rs.overview import Spread, overall, right_from, spread_of, ties_of
 from gspo_rs.report.histograms import Histogram, histogram
 from gspo_rs.report.narrow import Narrow
@@ -15,7 +16,6 @@ from gspo_rs.statistics import GroupStats, percentile
 
 __all__ = ["Facts", "LengthEffect", "find_facts", "length_effect"]
 
-Floats = NDArray[np.float64]
 
 DECILES = 10
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gspo_rs.census import read_narrow
+from gspo_rs.checks import Floats
 from gspo_rs.columns import as_keys
 from gspo_rs.groups import Groups
 from gspo_rs.parts import labelled
@@ -23,7 +24,6 @@ from gspo_rs.source import EXPECTED, KEY, NUMBER, TEXT, Source
 
 __all__ = ["Names", "Narrow", "choose", "read", "windows"]
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 logger = logging.getLogger("gspo_rs")
