@@ -11,16 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "Floats",
-    "as_count",
-    "as_integers",
-    "as_rewards",
-    "as_several",
-    "as_weights",
-    "refuse_infinite",
-]
-
 Floats = NDArray[np.float64]
 
 # Two different decimals of so many digits are two different float64.
