@@ -81,15 +81,15 @@ def test_only_what_nobody_holds_is_swept(tmp_path):
 
 
 def test_a_sweeper_that_comes_before_the_lock_makes_the_writer_begin_again(tmp_path, monkeypatch):
-    locked, swept = aside._locked, []
+    locked, swept = aside.try_lock, []
 
-    def late(folder, *, needed=True):
+    def late(folder, flags, *, needed=True):
         if not needed and not swept:
             swept.append(folder)
             atomic.sweep(tmp_path)
-        return locked(folder, needed=needed)
+        return locked(folder, flags, needed=needed)
 
-    monkeypatch.setattr(aside, "_locked", late)
+    monkeypatch.setattr(aside, "try_lock", late)
     put("file", tmp_path / "out", "new")
     assert len(swept) == 1
     assert text_of("file", tmp_path / "out") == "new"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -12,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gspo_rs.files.lock import let_go, mine_alone
+from gspo_rs.files.lock import let_go, mine_alone, try_lock
 
 __all__ = ["aside", "sweep"]
 
 _log = logging.getLogger("gspo_rs")
 
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY
 _PREFIX, _SUFFIX = ".partial-", ".gspo-rs"
 _NAME = re.compile(rf"{re.escape(_PREFIX)}\w+{re.escape(_SUFFIX)}")
 
@@ -64,7 +64,7 @@ def sweep(folder: Path) -> None:
     for leftover in named:
         # Someone else's, or one whose process lives, or gone by now: not ours to remove.
         with suppress(OSError):
-            handle = _locked(Path(leftover))
+            handle = try_lock(Path(leftover), _FLAGS)
             if handle is not None:
                 if os.fstat(handle).st_uid == os.geteuid():
                     shutil.rmtree(leftover, ignore_errors=True)
@@ -75,28 +75,7 @@ def _made(parent: Path) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=_PREFIX, suffix=_SUFFIX))
         # A sweeper may come before the lock.
-        with suppress(FileNotFoundError):
-            handle = _locked(folder, needed=False)
+        with suppress(FileNotFoundError, BlockingIOError):
+            handle = try_lock(folder, _FLAGS, needed=False)
             if handle is not None:
                 return folder, handle
-
-
-def _locked(folder: Path, *, needed: bool = True) -> int | None:
-    """Lock a folder that is no link, or return None if another process holds it or took it away.
-
-    Where the file system has no locks it is an OSError if one is `needed`.
-    """
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    except OSError:
-        if needed:
-            os.close(handle)
-            raise
-    if folder.exists() and folder.stat().st_ino == os.fstat(handle).st_ino:
-        return handle
-    os.close(handle)
-    return None

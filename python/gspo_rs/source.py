@@ -176,12 +176,17 @@ class Source:
         rows = self.frame.slice(start, None if stop is None else stop - start)
         return frames_of(rows.select(columns))
 
+    def count(self) -> int:
+        """Return the number of rows; cheap where a footer says it."""
+        with self.reading():
+            return int(self.frame.select(pl.len()).collect(engine="streaming").item())
+
     def refuse_missing(self, found: int) -> None:
         """Raise an OSError if there are fewer or more rows than the footers of the files say."""
         suffix = Path(self.files[0]).suffix.lower() if self.files else ""
         if suffix not in COUNTED:
             return
-        promised = int(self.frame.select(pl.len()).collect(engine="streaming").item())
+        promised = self.count()
         if found != promised:
             raise OSError(
                 f"cannot read {self.name}: it gave {found} rows where its footer says {promised}; "

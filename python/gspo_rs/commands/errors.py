@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gspo_rs.commands.parameters import Verbose
+from gspo_rs.commands.typed import typed
 from gspo_rs.terminal import one_line, printable
 from gspo_rs.termination import exit_code
 
@@ -44,9 +44,8 @@ def command(stopped: str) -> Callable[[Callable[..., str | tuple[str, int]]], Ca
             try:
                 found = work(*given, **options)
             except KeyboardInterrupt:
-                again = shlex.join(["gspo-rs", *sys.argv[1:]])
                 arguments = own.bind(*given, **options).arguments
-                return interrupted(stopped.format(again=again, **arguments))
+                return interrupted(stopped.format(again=typed(), **arguments))
             except SystemExit as end:
                 return exited(end)
             except USER_ERRORS as error:

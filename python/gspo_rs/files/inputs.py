@@ -70,7 +70,7 @@ class Input:
         """Return the number of rows; cheap for Parquet."""
         with self.reading():
             check_pages(self.source.files, [])
-            return int(self.source.frame.select(pl.len()).collect(engine="streaming").item())
+            return self.source.count()
 
 
 def inputs_of(source: SourceLike, target: Path) -> list[Input]:

@@ -150,8 +150,7 @@ def to_rows(
     located, written = as_written(located, path, inner)
     schema = located.check([])
     types = {name: _inner(kind) if name in inner else kind for name, kind in schema.items()}
-    with located.reading():
-        n_groups = int(located.frame.select(pl.len()).collect(engine="streaming").item())
+    n_groups = located.count()
     frames = _exploded(located, inner, n_groups)
     rows = write_frames(frames, pl.Schema(types), path, written=written, overwrite=overwrite)
     return Written(rows=rows, groups=n_groups, dropped={})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -12,25 +12,15 @@ if TYPE_CHECKING:
 __all__ = ["Progress"]
 
 
-class Progress:
+class Progress(ExitStack):
     """One bar per pass, with rows per second and the time that remains."""
 
-    def __init__(self) -> None:
-        self._bars = _bars() if sys.stderr.isatty() else None
+    _bars: Bars | None = None
 
     def __enter__(self) -> Self:
-        if self._bars:
-            self._bars.start()
+        if sys.stderr.isatty():
+            self._bars = self.enter_context(_bars())
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bars:
-            self._bars.stop()
 
     def begin(self, name: str, rows: int | None) -> None:
         """Start the bar of the next pass over `rows` rows, None if nobody knows how many."""

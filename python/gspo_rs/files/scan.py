@@ -8,11 +8,10 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from gspo_rs._core import file_digest
 from gspo_rs.addresses import scan_addresses
 from gspo_rs.columns import free_name
 from gspo_rs.files.inputs import Input
-from gspo_rs.files.manifest import InputEntry, Manifest, OutputEntry, load
+from gspo_rs.files.manifest import InputEntry, Manifest, load
 from gspo_rs.files.narrow import narrow_frames, scores_of
 from gspo_rs.files.options import COLUMNS, options_of
 from gspo_rs.files.workplace import foreign_files
@@ -63,7 +62,11 @@ def scan(target: str | Path) -> pl.LazyFrame:
     folder = Path(target)
     manifest = load(folder)
     for entry in manifest.outputs:
-        _refuse_damage(folder / entry.name, entry)
+        path = folder / entry.name
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing")
+        if damage := entry.damage(folder):
+            raise ValueError(f"{path} {damage}; score again")
     if manifest.options["layout"] == "wide":
         files = [str(folder / entry.name) for entry in manifest.outputs]
         return scan_files(files, _hive(manifest))
@@ -101,27 +104,14 @@ def verify(target: str | Path) -> Manifest:
     manifest = load(folder)
     problems = []
     for entry in manifest.outputs:
-        path = folder / entry.name
-        if not path.is_file():
-            problems.append(f"{entry.name} is missing")
-        elif (size := path.stat().st_size) != entry.size:
-            problems.append(f"{entry.name} has changed: {size} bytes instead of {entry.size}")
-        elif file_digest(path) != entry.digest:
-            problems.append(f"{entry.name} has changed: its digest differs")
-        elif (rows := _height(pl.scan_parquet(path, glob=False))) != entry.rows:
+        if damage := entry.damage(folder):
+            problems.append(f"{entry.name} {damage}")
+        elif (rows := _height(pl.scan_parquet(folder / entry.name, glob=False))) != entry.rows:
             problems.append(f"{entry.name} has {rows} rows instead of {entry.rows}")
     problems += [f"{name} is foreign" for name in foreign_files(folder, manifest)]
     if problems:
         raise ValueError(f"{folder}: {'; '.join(problems)}")
     return manifest
-
-
-def _refuse_damage(path: Path, entry: OutputEntry) -> None:
-    """Raise if a file is not what was written, from its bytes: at about a gigabyte a second."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing")
-    if path.stat().st_size != entry.size or file_digest(path) != entry.digest:
-        raise ValueError(f"{path} is not what was written; score again")
 
 
 def _refuse_other_rows(source: pl.LazyFrame, given: InputEntry, manifest: Manifest) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from gspo_rs import atomic
-from gspo_rs._core import file_digest
 from gspo_rs.files.lock import locked
 from gspo_rs.files.manifest import NAME, Manifest, OutputEntry, load
 
@@ -82,7 +81,7 @@ class Workplace:
         for line in lines:
             self._take_up(line)
         written = self.done.items()
-        self.done = {name: e for name, e in written if _is_whole(self.new / name, e)}
+        self.done = {name: e for name, e in written if not e.damage(self.new)}
 
     def _take_up(self, line: dict[str, Any]) -> None:
         self._contents |= line.get("contents", {})
@@ -218,7 +217,7 @@ def workplace(target: Path) -> Iterator[Workplace]:
 
 def is_done(manifest: Manifest, folder: Path) -> bool:
     """Tell whether every file of an output is as its manifest says."""
-    return all(_is_whole(folder / entry.name, entry) for entry in manifest.outputs)
+    return not any(entry.damage(folder) for entry in manifest.outputs)
 
 
 def foreign_files(target: Path, manifest: Manifest) -> list[str]:
@@ -247,9 +246,3 @@ def _refuse_foreign(target: Path) -> None:
         raise ValueError(f"{problem}; choose an empty folder")
     if foreign := foreign_files(target, load(target)):
         raise ValueError(f"{problem}, such as {foreign[0]}; move them away, they would be lost")
-
-
-def _is_whole(path: Path, entry: OutputEntry) -> bool:
-    return (
-        path.is_file() and path.stat().st_size == entry.size and file_digest(path) == entry.digest
-    )
