@@ -83,7 +83,7 @@ def options_of(
     """
     keys = as_keys(by)
     if len(set(keys)) < len(keys):
-        raise ValueError(f"`by` is {by!r}; name each column once")
+        raise ValueError(f"`by` is {by!r}; it names at least one column, and none twice")
     if layout not in ("wide", "narrow"):
         raise ValueError(f"layout is {layout!r}; use one of {listed(layout, get_args(Layout))}")
     found = estimator_named(estimator)
