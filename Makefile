@@ -8,10 +8,10 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 
-.PHONY: help setup demo test test-rust test-python soak bench lint lint-rust lint-python house fmt wheel clean
+.PHONY: help setup demo test test-rust test-python soak bench bench-compare lint lint-rust lint-python house fmt wheel clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 15
 
 setup: .venv/.core ## virtual environment, dependencies, release build of the core
 
@@ -43,15 +43,11 @@ soak: .venv/.core ## long randomised runs
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m "soak or not soak"
 
 bench: .venv/.core ## rivals in the same run, results checked equal first (MODEL=… adds TRL)
-	$(BIN)/python benches/bench_groups.py --suite short
-	$(BIN)/python benches/bench_score.py
-	$(BIN)/python benches/bench_losses.py
-	$(BIN)/python benches/bench_step.py
-ifdef MODEL
-	$(BIN)/python benches/train_against_trl.py --model $(MODEL)
-else
-	@echo "not run: train_against_trl.py; give MODEL=<directory of a small story model>"
-endif
+	$(BIN)/python benches/run_all.py $(if $(MODEL),--model $(MODEL))
+
+bench-compare: .venv/.core ## a small run against the stored one, by ratio
+	$(BIN)/python benches/run_all.py --small --output runs/bench-small.json
+	$(BIN)/python benches/compare_runs.py benches/small.json runs/bench-small.json
 
 lint: lint-rust lint-python ## formatting, clippy, ruff, mypy, stubs
 

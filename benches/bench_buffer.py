@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import queue
 import random
+import statistics
 import threading
-import time
 
-import numpy as np
+from measurement import refuse_debug_build, spending
+from results import record
 
 import gspo_rs as gs
 
@@ -46,28 +47,23 @@ def arrivals(n_groups: int, size: int) -> list[tuple[int, int]]:
     return order
 
 
-def now() -> np.ndarray:
-    """Seconds of the clock and of the processor."""
-    return np.array([time.perf_counter(), time.process_time()])
-
-
 def ours(order, size):
     buffer = gs.GroupBuffer(size)
-    start = now()
-    for group, rollout in order:
-        if buffer.put(group, rollout, rollout, policy_version=0) == "ready":
-            buffer.get(timeout=0)
-    return now() - start
+    with spending() as spent:
+        for group, rollout in order:
+            if buffer.put(group, rollout, rollout, policy_version=0) == "ready":
+                buffer.get(timeout=0)
+    return spent
 
 
 def plain(order, size):
     buffer = Plain(size)
-    start = now()
-    for group, rollout in order:
-        buffer.put(group, rollout, rollout, policy_version=0)
-        if not buffer.ready.empty():
-            buffer.ready.get()
-    return now() - start
+    with spending() as spent:
+        for group, rollout in order:
+            buffer.put(group, rollout, rollout, policy_version=0)
+            if not buffer.ready.empty():
+                buffer.ready.get()
+    return spent
 
 
 def check(order, size) -> None:
@@ -86,15 +82,18 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=100_000)
     parser.add_argument("--size", type=int, default=8)
     args = parser.parse_args()
+    refuse_debug_build()
     order = arrivals(args.groups, args.size)
     check(order[:20_000], args.size)
-    seconds = {name: [] for name in ("ours", "plain")}
+    spent = {"ours": [], "plain": []}
     for _ in range(3):
-        seconds["ours"].append(ours(order, args.size))
-        seconds["plain"].append(plain(order, args.size))
-    for name, times in seconds.items():
-        wall, cpu = len(order) / np.median(times, axis=0)
+        spent["ours"].append(ours(order, args.size))
+        spent["plain"].append(plain(order, args.size))
+    seconds = {name: statistics.median(run.wall for run in runs) for name, runs in spent.items()}
+    for name, runs in spent.items():
+        wall, cpu = len(order) / seconds[name], len(order) / min(run.cpu for run in runs)
         print(f"{name:6} {wall:12,.0f} puts a second, {cpu:12,.0f} per CPU second")
+    record("buffer: puts", seconds, ours=["ours"], rows=len(order))
 
 
 if __name__ == "__main__":

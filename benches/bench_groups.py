@@ -3,6 +3,7 @@
     python benches/bench_groups.py --suite goals       # 20 million rows against Polars streaming
     python benches/bench_groups.py --suite short       # goals, every rival at 10^5 rows, growth
     python benches/bench_groups.py --suite full        # every rival at 10^5 to 10^8 rows, growth
+    python benches/bench_groups.py --suite small       # the frames and DuckDB at 10^6 rows
     python benches/bench_groups.py [--rows 1000000] [--sizes 16 ragged] [--ids int64 string]
                                    [--tasks all zscore percentile] [--only "Polars streaming" …]
 
@@ -16,13 +17,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import math
 import platform
 import shlex
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 
 import duckdb
@@ -30,16 +27,18 @@ import numpy as np
 import pandas as pd
 import polars as pl
 from group_rivals import TASKS, Result, contenders, copying, ours
+from measurement import refuse_debug_build, turns
+from results import commit, record
 
 # Above these rows a contender would take most of the run, or more memory than there is.
 ROWS_OF = {"plain loop": 2_000_000, "verl": 2_000_000, "NumPy": 10_000_000, "torch": 10_000_000}
 ROWS_OF |= {"pandas": 20_000_000, "Polars in memory": 20_000_000, "DuckDB": 20_000_000}
 SMALLEST = 100_000
-# Seconds of a contender's turn; a call that takes longer is made once.
-TURN = 0.1
 GOALS = '--rows 20000000 --sizes 16 --tasks all percentile --only "Polars streaming"'
 GROWTH = "--growth --sizes 16 --tasks all --rows"
+FRAMES = '"Polars in memory" "Polars streaming" DuckDB pandas'
 SUITES = {
+    "small": [f"--rows 1000000 --sizes 16 --tasks all percentile --only {FRAMES}"],
     "goals": [GOALS],
     "short": [GOALS, "--rows 100000 --sizes 4 16 64 ragged", f"{GROWTH} 10000000"],
     "full": [
@@ -75,22 +74,6 @@ def same(found: Result, expected: Result, name: str) -> None:
         np.testing.assert_allclose(found[column], values, rtol=1e-9, atol=1e-9, err_msg=message)
 
 
-def seconds(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Let the contenders take turns, so that a busy minute slows all of them.
-
-    A short call is repeated within its turn: what the contender before has left, such as threads
-    that still spin, is not its own time.
-    """
-    best = dict.fromkeys(runs, math.inf)
-    for _ in range(repeats):
-        for name, run in runs.items():
-            turn = time.perf_counter()
-            while (start := time.perf_counter()) - turn < TURN:
-                run()
-                best[name] = min(best[name], time.perf_counter() - start)
-    return best
-
-
 def fits(name: str, rows: int) -> bool:
     return all(rows <= most for start, most in ROWS_OF.items() if name.startswith(start))
 
@@ -110,7 +93,9 @@ def compare(options: argparse.Namespace, rows: int, task: str, size: str, kind: 
             same(runs[name](), expected, name)
     runs["(copy of the bytes)"] = partial(copying(frame, task), frame)
     del expected
-    times = seconds(runs, options.repeats)
+    times = turns(runs, options.repeats)
+    rivals = {name: took for name, took in times.items() if not name.startswith("(")}
+    record(f"groups: {task}, {size}, {kind}", rivals, ours=["gspo_rs"], rows=rows)
     for name, took in times.items():
         ratio = took / times["gspo_rs"]
         print(f"| {rows:,} | {task} | {size} | {kind} | {name} | {took:.4f} | {ratio:.1f} |")
@@ -124,7 +109,8 @@ def grow(options: argparse.Namespace, most: int, task: str, size: str, kind: str
     for rows in [step for step in steps if step <= most]:
         frame = table(rows, size, *kind.split())
         chosen = contenders(task, None)
-        times = seconds({name: partial(chosen[name], frame) for name in names}, options.repeats)
+        times = turns({name: partial(chosen[name], frame) for name in names}, options.repeats)
+        record(f"groups, growth: {task}, {size}, {kind}", times, ours=["gspo_rs"], rows=rows)
         for name, took in times.items():
             line = f"| {task} | {size} | {kind} | {name} | {rows:,} | {took:.4f}"
             print(f"{line} | {took / rows * 1e9:.1f} |", flush=True)
@@ -159,10 +145,9 @@ def run(options: argparse.Namespace) -> None:
 
 def main() -> None:
     options = arguments()
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    refuse_debug_build()
     print(
-        f"Seed 0, commit {commit or 'unknown'}, {platform.machine()}, "
+        f"Seed 0, commit {commit()}, {platform.machine()}, "
         f"{pl.thread_pool_size()} threads, Polars {pl.__version__}, DuckDB {duckdb.__version__}, "
         f"pandas {pd.__version__}, NumPy {np.__version__}; shortest of {options.repeats}"
     )

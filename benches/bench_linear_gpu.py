@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import argparse
 import functools
-import time
 from unittest import mock
 
 import torch
+from measurement import refuse_debug_build, turns
 from torch import Tensor
 
 from gspo_rs import head_chunk
@@ -135,19 +135,14 @@ def gradients(name: str, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
 
 def seconds(function, options: argparse.Namespace) -> float:
     """The least time of a call, once it has been called."""
-    best = float("inf")
-    for _ in range(options.rounds + 1):
-        wait(options)
-        start = time.perf_counter()
+
+    def call() -> None:
         function()
-        wait(options)
-        best = min(best, time.perf_counter() - start) if _ else best
-    return best
+        if options.device == "cuda":
+            torch.cuda.synchronize()
 
-
-def wait(options: argparse.Namespace) -> None:
-    if options.device == "cuda":
-        torch.cuda.synchronize()
+    call()
+    return turns({"": call}, options.rounds, turn=0)[""]
 
 
 def ceiling(options: argparse.Namespace) -> float:
@@ -191,6 +186,7 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=151_936)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    refuse_debug_build()
     options.length = min(options.length, options.tokens)
     options.tokens -= options.tokens % options.length
     most = ceiling(options)

@@ -11,14 +11,12 @@ is what Linux counts above the inputs; the least of its times is told, of the wa
 from __future__ import annotations
 
 import argparse
-import json
 import platform
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import torch
+from measurement import answer, ask, refuse_debug_build, spending
+from results import record
 
 from gspo_rs.linear_head import linear_logprobs
 from gspo_rs.losses import gspo_loss, linear_gspo_loss
@@ -82,6 +80,9 @@ CONTENDERS = {
 }
 
 
+OURS = [name for name in CONTENDERS if name.startswith("linear_")]
+
+
 def evaluate(name, batch):
     """The loss and its gradients for hidden states and head."""
     leaves = [batch[key].detach().requires_grad_() for key in ("hidden", "weight")]
@@ -89,22 +90,14 @@ def evaluate(name, batch):
     return [loss.detach(), *torch.autograd.grad(loss, leaves)]
 
 
-def memory(line):
-    """A line of this process's status, in MiB."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split(f"{line}:")[1].split()[0]) / 1024
-
-
 def measure(name, options):
-    """Print time and peak memory of one contender, in this process."""
+    """Find time and peak memory of one contender, in this process."""
     batch = make(options)
     small = argparse.Namespace(tokens=8, hidden=8, vocabulary=16, longest=8)
     evaluate(name, make(small))  # loads what is loaded lazily
-    Path("/proc/self/clear_refs").write_text("5")  # lets the peak start from here
-    before, cpu, wall = memory("VmRSS"), time.process_time(), time.perf_counter()
-    evaluate(name, batch)
-    figures = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-    print(json.dumps(figures | {"MiB": memory("VmHWM") - before}))
+    with spending() as spent:
+        evaluate(name, batch)
+    answer(spent)
 
 
 def check(options):
@@ -126,6 +119,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--run", choices=CONTENDERS)
     options = parser.parse_args()
+    refuse_debug_build()
     if options.run:
         measure(options.run, options)
         return
@@ -133,21 +127,21 @@ def main():
     found = {name: [] for name in CONTENDERS}
     for _ in range(options.rounds):
         for name, figures in found.items():
-            command = [sys.executable, __file__, *sys.argv[1:], "--run", name]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            figures.append(json.loads(done.stdout.splitlines()[-1]))
+            figures.append(ask(__file__, *sys.argv[1:], "--run", name))
     print(f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads")
     print(f"{options.tokens} tokens, D {options.hidden}, V {options.vocabulary}, float32\n")
     print("| | wall s | ratio | CPU s | ratio | peak MiB | ratio |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     best = {
-        name: {key: min(one[key] for one in figures) for key in ("wall", "cpu", "MiB")}
+        name: {key: min(one[key] for one in figures) for key in ("wall", "cpu", "added")}
         for name, figures in found.items()
     }
+    seconds = {name: figures["wall"] for name, figures in best.items()}
+    record(f"head and loss: V {options.vocabulary}", seconds, ours=OURS, rows=options.tokens)
     for name, figures in best.items():
         cells = [
             f"{figures[key]:.2f} | {figures[key] / best['plain PyTorch'][key]:.2f}"
-            for key in ("wall", "cpu", "MiB")
+            for key in ("wall", "cpu", "added")
         ]
         print(f"| {name} | {' | '.join(cells)} |")
 

@@ -4,14 +4,12 @@ Run as ``python benches/bench_losses.py``. Results are checked equal before anyt
 figure comes from a process of its own, whose peak is what Linux counts above the inputs.
 """
 
-import json
 import platform
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import torch
+from measurement import answer, ask, refuse_debug_build, spending, turns
+from results import record
 
 from gspo_rs.linear_head import linear_logprobs
 from gspo_rs.losses import grpo_loss, gspo_loss
@@ -62,6 +60,9 @@ CASES = {
 } | {name: (lambda name=name: head(name), 2, our_head, plain_head) for name in HEADS}
 
 
+ROWS = dict.fromkeys(CASES, SEQUENCES * TOKENS) | {name: head[0] for name, head in HEADS.items()}
+
+
 def evaluate(function, inputs, leaves):
     """The value and the gradients of `function`, forward and backward."""
     inputs = [x.detach().requires_grad_(place < leaves) for place, x in enumerate(inputs)]
@@ -69,32 +70,15 @@ def evaluate(function, inputs, leaves):
     return [value.detach(), *torch.autograd.grad(value, inputs[:leaves])]
 
 
-def memory(line):
-    """A line of this process's status, in MiB."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split(f"{line}:")[1].split()[0]) / 1024
-
-
 def measure(case, side):
-    """Print the best time and the peak memory of one side of a case, in this process."""
+    """Find the least time and the peak memory of one side of a case, in this process."""
     make, leaves, *functions = CASES[case]
     function, inputs = functions[side], make()
     rows = inputs[0].shape[0]  # a few of them load what is loaded lazily
     evaluate(function, [x[:8] if x.shape[0] == rows else x for x in inputs], leaves)
-    Path("/proc/self/clear_refs").write_text("5")  # lets the peak start from here
-    before = memory("VmRSS")
-    seconds, started = [], time.perf_counter()
-    while len(seconds) < 2 or (time.perf_counter() - started < 1 and len(seconds) < 100):
-        start = time.perf_counter()
-        evaluate(function, inputs, leaves)
-        seconds.append(time.perf_counter() - start)
-    print(json.dumps({"seconds": min(seconds), "mebibytes": memory("VmHWM") - before}))
-
-
-def child(case, side):
-    command = [sys.executable, __file__, case, str(side)]
-    found = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(found.stdout)
+    with spending() as spent:
+        least = turns({"": lambda: evaluate(function, inputs, leaves)}, 2, turn=0.5)
+    answer({"seconds": least[""], "mebibytes": spent.added})
 
 
 def check(case):
@@ -105,12 +89,15 @@ def check(case):
 
 
 def main():
+    refuse_debug_build()
     print(f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads\n")
     print("| forward and backward | ours ms | plain ms | ratio | ours MiB | plain MiB |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for case in CASES:
         check(case)
-        ours, plain = child(case, 0), child(case, 1)
+        ours, plain = ask(__file__, case, "0"), ask(__file__, case, "1")
+        seconds = {"gspo_rs": ours["seconds"], "plain PyTorch": plain["seconds"]}
+        record(f"losses: {case}", seconds, ours=["gspo_rs"], rows=ROWS[case])
         print(
             f"| {case} | {ours['seconds'] * 1e3:.2f} | {plain['seconds'] * 1e3:.2f} "
             f"| {ours['seconds'] / plain['seconds']:.2f} "

@@ -8,15 +8,13 @@ highest memory that it held. That all have found the same is asserted before a n
 
 import argparse
 import os
-import resource
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from measurement import answer, ask, refuse_debug_build, spending
+from results import record
 
 CHUNK = 200_000
 PLACES = 1e-9
@@ -98,6 +96,7 @@ def ours(source, target, layout, limit="2GiB"):
     gs.score(source, target / "out", by="prompt_id", layout=layout, memory_limit=limit)
 
 
+OURS = ("wide", "narrow", "narrow, spilled")
 CONTESTANTS = {
     "copy": copy,
     "wide": lambda source, target: ours(source, target, "wide"),
@@ -109,24 +108,17 @@ CONTESTANTS = {
 
 
 def measured(name, source, target):
-    """Run one contestant in this process and print its seconds and MiB."""
-    begun = time.perf_counter()
-    CONTESTANTS[name](source, target)
-    wall = time.perf_counter() - begun
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    # Not `ru_maxrss`, which a process takes over from the one that started it.
-    status = Path("/proc/self/status").read_text()
-    memory = int(status.split("VmHWM:")[1].split()[0]) / 1024
-    print(wall, used.ru_utime + used.ru_stime, memory)
+    """Run one contestant in this process."""
+    with spending() as spent:
+        CONTESTANTS[name](source, target)
+    answer(spent)
 
 
 def run(name, source, target):
     target.mkdir(exist_ok=True)
     # What the one before has left to be written is none of this one's work.
     os.sync()
-    command = [sys.executable, __file__, "--run", name, "--source", source, "--target", target]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [float(number) for number in found.stdout.split()[-3:]]
+    return ask(__file__, "--run", name, "--source", source, "--target", target)
 
 
 def sums(name, target):
@@ -149,6 +141,7 @@ def main():
     parser.add_argument("--source", type=Path)
     parser.add_argument("--target", type=Path)
     asked = parser.parse_args()
+    refuse_debug_build()
     if asked.run:
         measured(asked.run, asked.source, asked.target)
         return
@@ -157,15 +150,18 @@ def main():
         if asked.source is None:
             generate(source, asked.rows, asked.bytes)
         print(f"{source.stat().st_size >> 20} MiB of Parquet, load {os.getloadavg()[0]:.1f}")
-        expected = None
+        expected, seconds = None, {}
         for name in asked.only:
             target = Path(folder) / name.replace(" ", "-")
-            wall, cpu, memory = run(name, source, target)
+            spent = run(name, source, target)
             if name != "copy":
                 found = sums(name, target)
                 expected = expected or found
                 np.testing.assert_allclose(found, expected, rtol=PLACES)
-            print(f"{name:16} {wall:7.1f} s {cpu:7.1f} s CPU {memory:7.0f} MiB", flush=True)
+            seconds[name] = wall = spent["wall"]
+            cells = f"{name:16} {wall:7.1f} s {spent['cpu']:7.1f} s CPU {spent['peak']:7.0f} MiB"
+            print(cells, flush=True)
+        record("score", seconds, ours=OURS, rows=asked.rows)
 
 
 if __name__ == "__main__":

@@ -12,17 +12,14 @@ process of its own, which also tells its peak memory above that of the model and
 from __future__ import annotations
 
 import argparse
-import json
-import resource
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from measurement import answer, ask, refuse_debug_build, spending, turns
+from results import record
 from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -134,25 +131,22 @@ def padded(lesson: Lesson) -> tuple[Tensor, Tensor, Tensor]:
 CONTENDERS = {"gspo_rs": ours, "plain PyTorch": plain}
 
 
-def peak(device: torch.device) -> float:
-    """The most memory taken so far, in MiB: of the GPU, or of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def run(name: str, options: argparse.Namespace) -> dict[str, float]:
     policy = make_policy(options)
     lesson = make_lesson(options.sequences, options.vocabulary)
-    start, times = peak(policy.device), []
-    for _ in range(options.repeats):
+    on_gpu = policy.device.type == "cuda"
+    before = torch.cuda.max_memory_allocated() if on_gpu else 0
+
+    def step() -> None:
         policy.model.zero_grad(set_to_none=True)
-        began = time.perf_counter()
-        loss = CONTENDERS[name](policy, lesson).item()  # waits for a GPU
-        times.append(time.perf_counter() - began)
+        CONTENDERS[name](policy, lesson).item()  # waits for a GPU
+
+    with spending() as spent:
+        least = turns({name: step}, options.repeats, turn=0)
+    added = (torch.cuda.max_memory_allocated() - before) / 2**20 if on_gpu else spent.added
     gradient = torch.cat([p.grad.flatten().cpu() for p in policy.model.parameters()])
     np.save(options.gradient, gradient.numpy())
-    return {"seconds": statistics.median(times), "MiB": peak(policy.device) - start, "loss": loss}
+    return {"seconds": least[name], "MiB": added}
 
 
 def main() -> None:
@@ -166,16 +160,15 @@ def main() -> None:
     parser.add_argument("--run", choices=CONTENDERS)
     parser.add_argument("--gradient", type=Path, help="where --run leaves its gradient")
     options = parser.parse_args()
+    refuse_debug_build()
     if options.run:
-        print(json.dumps(run(options.run, options)))
+        answer(run(options.run, options))
         return
     found, gradients = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name in CONTENDERS:
             path = Path(folder) / f"{name}.npy"
-            command = [sys.executable, __file__, *sys.argv[1:], "--run", name, "--gradient", path]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found[name] = json.loads(done.stdout.splitlines()[-1])
+            found[name] = ask(__file__, *sys.argv[1:], "--run", name, "--gradient", path)
             gradients[name] = np.load(path)
     expected = gradients["plain PyTorch"]
     bound = (5e-2 if options.device == "cuda" else 1e-5) * np.abs(expected).max()
@@ -184,6 +177,8 @@ def main() -> None:
         f"one step, {options.sequences} sequences, V {options.vocabulary}, {options.shape}, ",
         end="",
     )
+    seconds = {name: figures["seconds"] for name, figures in found.items()}
+    record(f"step: {options.shape}", seconds, ours=["gspo_rs"], rows=options.sequences)
     print("bfloat16 on a GPU\n" if options.device == "cuda" else "float32 on a CPU\n")
     print("| contender | seconds | peak MiB above the model |\n|---|---:|---:|")
     for name, figures in found.items():

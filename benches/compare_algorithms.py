@@ -21,6 +21,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import torch
+from measurement import refuse_debug_build
 from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
     options = parser.parse_args()
+    refuse_debug_build()
     torch.set_num_threads(1)
     disable_progress_bar()
     options.output.mkdir(parents=True, exist_ok=True)

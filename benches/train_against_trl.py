@@ -11,12 +11,14 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+
+from measurement import Spent, answer, ask, refuse_debug_build, spending
+from results import record
 
 from gspo_rs.config import Config
 from gspo_rs.runfile import load
@@ -34,29 +36,31 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--run", choices=sorted(TRAINERS), help="one of them, in this process")
     options = parser.parse_args()
+    refuse_debug_build()
     if options.run:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(TRAINERS[options.run](settings(options), Path(folder))))
+            answer(TRAINERS[options.run](settings(options), Path(folder)))
         return
     runs = {name: [] for name in TRAINERS}
     for _ in range(options.repeats):  # in turn, so that a busy minute meets both
         for name, found in runs.items():
             found.append(measured(name, options))
             print(f"{name}: {found[-1]}", file=sys.stderr, flush=True)
-    print(table({name: best(found) for name, found in runs.items()}))
+    fastest = {name: best(found) for name, found in runs.items()}
+    print(table(fastest))
+    seconds = {name: found["seconds"] for name, found in fastest.items()}
+    steps = options.steps_per_generation
+    record(f"training: {steps} steps a sample", seconds, ours=["gspo_rs"], rows=options.steps)
 
 
 def measured(name: str, options: argparse.Namespace) -> dict[str, float]:
     """Run one trainer in a fresh process."""
-    command = [sys.executable, __file__, "--run", name, "--model", options.model]
-    command += ["--steps", str(options.steps)]
-    command += ["--steps-per-generation", str(options.steps_per_generation)]
+    arguments = ["--run", name, "--model", options.model, "--steps", str(options.steps)]
+    arguments += ["--steps-per-generation", str(options.steps_per_generation)]
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
     began = time.perf_counter()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{name} failed:\n{done.stderr[-4000:]}")
-    return json.loads(done.stdout.splitlines()[-1]) | {"process": time.perf_counter() - began}
+    found = ask(__file__, *arguments, environment=environment)
+    return found | {"process": time.perf_counter() - began}
 
 
 def settings(options: argparse.Namespace) -> Config:
@@ -81,15 +85,13 @@ def gspo_rs(config: Config, folder: Path) -> dict[str, float]:
     from gspo_rs.train import train
 
     config = replace(config, output_dir=str(folder / "run"))
-    began, cpu = time.perf_counter(), time.process_time()
-    result = train(config)
-    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    with spending() as spent:
+        result = train(config)
     records = [record for record in read(result.metrics_file) if "reward/mean" in record]
     return outcome(
         [record["reward/mean"] for record in records],
         length=statistics.mean(record["length/mean"] for record in records),
-        seconds=seconds,
-        cpu=cpu,
+        spent=spent,
     )
 
 
@@ -113,18 +115,17 @@ def trl(ours: Config, folder: Path) -> dict[str, float]:
         return found
 
     lines = [json.loads(line) for line in PROMPTS.read_text().splitlines()]
-    began, cpu = time.perf_counter(), time.process_time()
-    trainer = GRPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(ours.model),
-        processing_class=AutoTokenizer.from_pretrained(ours.model),
-        reward_funcs=reward,
-        args=told_trl(ours, folder),
-        train_dataset=datasets.Dataset.from_list(lines),
-    )
-    trainer.train()
-    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    with spending() as spent:
+        trainer = GRPOTrainer(
+            model=AutoModelForCausalLM.from_pretrained(ours.model),
+            processing_class=AutoTokenizer.from_pretrained(ours.model),
+            reward_funcs=reward,
+            args=told_trl(ours, folder),
+            train_dataset=datasets.Dataset.from_list(lines),
+        )
+        trainer.train()
     logged = [x["completions/mean_length"] for x in trainer.state.log_history if "reward" in x]
-    return outcome(rewards, length=statistics.mean(logged), seconds=seconds, cpu=cpu)
+    return outcome(rewards, length=statistics.mean(logged), spent=spent)
 
 
 def told_trl(ours: Config, folder: Path) -> object:
@@ -161,15 +162,15 @@ def told_trl(ours: Config, folder: Path) -> object:
 TRAINERS = {"gspo_rs": gspo_rs, "trl": trl}
 
 
-def outcome(rewards: list[float], *, length: float, seconds: float, cpu: float) -> dict[str, float]:
+def outcome(rewards: list[float], *, length: float, spent: Spent) -> dict[str, float]:
     """Return what the table tells of a run."""
     return {
         "steps": len(rewards),
         "first": statistics.mean(rewards[:2]),
         "last": statistics.mean(rewards[-5:]),
         "length": length,
-        "seconds": seconds,
-        "cpu": cpu,
+        "seconds": spent.wall,
+        "cpu": spent.cpu,
     }
 
 
