@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
-from gspo_rs.estimators import ESTIMATORS
+from gspo_rs.groups.estimators import ESTIMATORS
 
 levels = st.lists(st.integers(0, 4).map(float), min_size=2, max_size=20)
 real = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20)

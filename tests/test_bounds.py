@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gspo_rs as gs
-from gspo_rs.decimals import highest, lowest, written
 from gspo_rs.files.keep import choose, parse
+from gspo_rs.groups.decimals import highest, lowest, written
 
 SHARES = [(k, n) for n in range(1, 65) for k in range(n + 1)]
 TENTHS = [f"{step / 20:.2f}".rstrip("0") for step in range(1, 20)]

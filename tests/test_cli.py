@@ -11,7 +11,7 @@ from gspo_rs.cli import COMMANDS
 from gspo_rs.commands import parameters
 from gspo_rs.commands.train import train
 from gspo_rs.files.options import Layout
-from gspo_rs.pairs import Strategy
+from gspo_rs.groups.pairs import Strategy
 
 CARGO = Path(__file__).parents[1] / "Cargo.toml"
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]

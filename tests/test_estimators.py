@@ -16,10 +16,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
 import gspo_rs.polars
-from gspo_rs import composed
 from gspo_rs.config import Config, resolve
 from gspo_rs.conformance.estimate import estimator_name
-from gspo_rs.estimators import ESTIMATORS, Estimator
+from gspo_rs.groups import batch_estimators
+from gspo_rs.groups.estimators import ESTIMATORS, Estimator
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -297,7 +297,7 @@ def test_one_more_estimator_is_a_record_and_a_kernel(monkeypatch, tmp_path):
         return factor * gs.advantage(rewards, groups, "mean") / np.nanmax(rewards)
 
     monkeypatch.setitem(ESTIMATORS, "by_best", Estimator({"factor": 4.0}, "batch"))
-    monkeypatch.setattr(composed, "by_best", by_best, raising=False)
+    monkeypatch.setattr(batch_estimators, "by_best", by_best, raising=False)
     frame = pl.DataFrame({"id": list("aabb"), "reward": [1.0, 0.0, 2.0, 2.0]})
     expected = [1.0, -1.0, 0.0, 0.0]
     assert gs.advantage(frame["reward"], frame["id"], "by_best").tolist() == expected

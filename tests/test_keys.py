@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from gspo_rs.config import Config, ConfigError
+from gspo_rs.groups.synonyms import meant
 from gspo_rs.keys import KEYS, near_key
 from gspo_rs.runfile import load
-from gspo_rs.synonyms import meant
 
 OURS = [field.name for field in dataclasses.fields(Config)]
 

@@ -78,7 +78,7 @@ ARRAYS = """
 import ctypes, gc, re
 import numpy as np
 import gspo_rs as gs
-from gspo_rs.estimators import ESTIMATORS
+from gspo_rs.groups.estimators import ESTIMATORS
 
 def kibibytes(name):
     return int(re.search(name + r":\\s+(\\d+)", open("/proc/self/status").read())[1])

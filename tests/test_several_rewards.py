@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
-from gspo_rs.estimators import ESTIMATORS
+from gspo_rs.groups.estimators import ESTIMATORS
 
 IDS = np.array([0, 0, 0, 1, 1, 2, 1, 3, 3])
 REWARDS = np.array([0.0, 1.0, np.nan, 3.0, 3.0, 9.0, -0.0, 0.7, 0.7])

@@ -8,7 +8,7 @@ import pytest
 import gspo_rs as gs
 import oracle
 from cases import KINDS, SIZES, draw_case
-from gspo_rs.estimators import ESTIMATORS
+from gspo_rs.groups.estimators import ESTIMATORS
 
 QUICK, FULL = 1_000, 120_000
 # Kinds with few distinct rewards, for what takes O(n²) time otherwise.

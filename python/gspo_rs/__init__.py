@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gspo_rs._core import __version__
-    from gspo_rs.advantages import advantage, advantage_from_wins, soft_overlong_penalty
     from gspo_rs.buffer import GroupBuffer
     from gspo_rs.files.scan import scan, verify
     from gspo_rs.files.score import score
-    from gspo_rs.groups import Groups
-    from gspo_rs.packing import pack
-    from gspo_rs.pairs import preference_pairs
-    from gspo_rs.row_columns import rows
-    from gspo_rs.statistics import (
+    from gspo_rs.groups.advantages import advantage, advantage_from_wins, soft_overlong_penalty
+    from gspo_rs.groups.groups import Groups
+    from gspo_rs.groups.packing import pack
+    from gspo_rs.groups.pairs import preference_pairs
+    from gspo_rs.groups.rows import rows
+    from gspo_rs.groups.statistics import (
         GroupStats,
         best_of_n,
         informative,
@@ -57,25 +57,25 @@ __all__ = [
 # than Python itself. No name may be that of a module of ours, which would come in its place.
 MODULE_OF = {
     "GroupBuffer": "buffer",
-    "GroupStats": "statistics",
-    "Groups": "groups",
+    "GroupStats": "groups.statistics",
+    "Groups": "groups.groups",
     "__version__": "_core",
-    "advantage": "advantages",
-    "advantage_from_wins": "advantages",
-    "best_of_n": "statistics",
-    "informative": "statistics",
-    "pack": "packing",
-    "pass_at_k": "statistics",
-    "percentile": "statistics",
-    "preference_pairs": "pairs",
-    "quantile": "statistics",
-    "rank": "statistics",
-    "rows": "row_columns",
+    "advantage": "groups.advantages",
+    "advantage_from_wins": "groups.advantages",
+    "best_of_n": "groups.statistics",
+    "informative": "groups.statistics",
+    "pack": "groups.packing",
+    "pass_at_k": "groups.statistics",
+    "percentile": "groups.statistics",
+    "preference_pairs": "groups.pairs",
+    "quantile": "groups.statistics",
+    "rank": "groups.statistics",
+    "rows": "groups.rows",
     "scan": "files.scan",
     "score": "files.score",
-    "soft_overlong_penalty": "advantages",
-    "stats": "statistics",
-    "top_fraction": "statistics",
+    "soft_overlong_penalty": "groups.advantages",
+    "stats": "groups.statistics",
+    "top_fraction": "groups.statistics",
     "verify": "files.scan",
 }
 

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gspo_rs.groups.packing import pack
 from gspo_rs.layout import to_device
-from gspo_rs.packing import pack
 from gspo_rs.rollouts import Ragged, joined_ranges
 
 Shape = Literal["packed", "padded"]

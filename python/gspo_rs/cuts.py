@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gspo_rs._core import WholeGroups
 from gspo_rs.columns import Cut
-from gspo_rs.groups import Groups
+from gspo_rs.groups.groups import Groups
 from gspo_rs.source import Source, next_window
 from gspo_rs.spill import in_order
 

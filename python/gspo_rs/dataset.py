@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gspo_rs import data
 from gspo_rs.census import Census
 from gspo_rs.config import Config
-from gspo_rs.estimators import ESTIMATORS
+from gspo_rs.groups.estimators import ESTIMATORS
 from gspo_rs.prompts import Prompts
 from gspo_rs.source import locate
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from gspo_rs.diagnostics import Level
+from gspo_rs.groups.synonyms import listed
 from gspo_rs.layout import LOG_RATIO_BOUND, Layout, bounded_exp
-from gspo_rs.synonyms import listed
 
 __all__ = ["Estimator", "kl_penalty"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from gspo_rs.synonyms import meant
+from gspo_rs.groups.synonyms import meant
 
 __all__ = ["KEYS", "near_key"]
 
 # Ours, or several that stand for one of theirs → names of TRL, verl, slime, OpenRLHF and Hugging
-# Face, without case and signs as `gspo_rs.synonyms` compares them.
+# Face, without case and signs as `gspo_rs.groups.synonyms` compares them.
 _THEIRS: Mapping[str, str] = {
     "learning_rate": "lr actorlr policylr learnrate baselr",
     "prompts_per_step": (

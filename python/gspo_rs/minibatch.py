@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gspo_rs.advantages import advantage
-from gspo_rs.composed import preferring
-from gspo_rs.estimators import ESTIMATORS
-from gspo_rs.groups import Groups
+from gspo_rs.groups.advantages import advantage
+from gspo_rs.groups.batch_estimators import preferring
+from gspo_rs.groups.estimators import ESTIMATORS
+from gspo_rs.groups.groups import Groups
+from gspo_rs.groups.statistics import informative
 from gspo_rs.rollouts import Ragged, Rollouts
-from gspo_rs.statistics import informative
 
 
 @dataclass(frozen=True)

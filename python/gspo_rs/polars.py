@@ -13,14 +13,14 @@ from typing import Any
 import polars as pl
 
 from gspo_rs import data
-from gspo_rs.advantages import advantage, columns_and_advantage
-from gspo_rs.checks import Floats
 from gspo_rs.expressions import OF_A_GROUP, By, NullIds, describe, mapped, narrow
-from gspo_rs.groups import Groups
+from gspo_rs.groups.advantages import advantage, columns_and_advantage
+from gspo_rs.groups.checks import Floats
+from gspo_rs.groups.groups import Groups
+from gspo_rs.groups.rows import Column, rows
+from gspo_rs.groups.statistics import TIES, Ties
+from gspo_rs.groups.synonyms import listed
 from gspo_rs.rollouts import Rollouts
-from gspo_rs.row_columns import Column, rows
-from gspo_rs.statistics import TIES, Ties
-from gspo_rs.synonyms import listed
 
 __all__ = ["FrameNamespace", "LazyFrameNamespace", "RewardNamespace"]
 

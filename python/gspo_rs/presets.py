@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from gspo_rs.advantages import advantage
-from gspo_rs.estimators import ESTIMATORS, estimator_named
-from gspo_rs.synonyms import FIELDS, listed
+from gspo_rs.groups.advantages import advantage
+from gspo_rs.groups.estimators import ESTIMATORS, estimator_named
+from gspo_rs.groups.synonyms import FIELDS, listed
 
 Loss = Literal[
     "gspo",

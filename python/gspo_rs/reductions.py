@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gspo_rs.synonyms import REDUCTIONS, listed
+from gspo_rs.groups.synonyms import REDUCTIONS, listed
 
 __all__ = ["Reduction", "distributed_weights", "sequence_weights", "step_counts"]
 

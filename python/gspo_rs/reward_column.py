@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from gspo_rs.checks import Floats, as_rewards
+from gspo_rs.groups.checks import Floats, as_rewards
 
 __all__ = ["rewards_of"]
 

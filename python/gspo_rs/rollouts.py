@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from gspo_rs.composed import weighted_sum
+from gspo_rs.groups.batch_estimators import weighted_sum
 
 __all__ = ["Ragged", "Rollouts", "summed"]
 

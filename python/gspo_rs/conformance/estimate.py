@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gspo_rs.advantages import advantage
-from gspo_rs.checks import Floats
 from gspo_rs.conformance.probe import TOLERANCE, Finding
-from gspo_rs.estimators import ESTIMATORS
+from gspo_rs.groups.advantages import advantage
+from gspo_rs.groups.checks import Floats
+from gspo_rs.groups.estimators import ESTIMATORS
 
 AdvantageFunction = Callable[[Floats, NDArray[np.int64]], Any]
 

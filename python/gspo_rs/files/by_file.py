@@ -9,8 +9,6 @@ import numpy as np
 import polars as pl
 
 from gspo_rs._core import Scores, Seen
-from gspo_rs.checks import Floats
-from gspo_rs.estimators import estimator_named
 from gspo_rs.files.inputs import Input
 from gspo_rs.files.manifest import Outcome
 from gspo_rs.files.narrow import (
@@ -26,6 +24,8 @@ from gspo_rs.files.options import Options
 from gspo_rs.files.progress import Progress
 from gspo_rs.files.wide import copied, write_read
 from gspo_rs.files.workplace import BY_FILE, Workplace
+from gspo_rs.groups.checks import Floats
+from gspo_rs.groups.estimators import estimator_named
 
 __all__ = ["score_by_file"]
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gspo_rs.checks import Floats, as_rewards
-from gspo_rs.decimals import highest, lowest, share_within
 from gspo_rs.files.rule import WORDS, Rule, parse
-from gspo_rs.groups import Groups, as_groups
-from gspo_rs.statistics import GroupStats, mean_within, rank, spread_within, stats
+from gspo_rs.groups.checks import Floats, as_rewards
+from gspo_rs.groups.decimals import highest, lowest, share_within
+from gspo_rs.groups.groups import Groups, as_groups
+from gspo_rs.groups.statistics import GroupStats, mean_within, rank, spread_within, stats
 
 __all__ = ["NO_GROUP", "WORDS", "Chosen", "Rule", "choose", "parse"]
 

@@ -10,13 +10,13 @@ from typing import Final
 import polars as pl
 
 from gspo_rs._core import Scores
-from gspo_rs.advantages import columns_and_advantage
-from gspo_rs.estimators import estimator_named
 from gspo_rs.files.inputs import Input, checked
 from gspo_rs.files.keep import choose
 from gspo_rs.files.options import COLUMNS, Options
 from gspo_rs.files.progress import Progress
-from gspo_rs.groups import Groups
+from gspo_rs.groups.advantages import columns_and_advantage
+from gspo_rs.groups.estimators import estimator_named
+from gspo_rs.groups.groups import Groups
 from gspo_rs.named import type_in
 from gspo_rs.parquet_files import largest_row_group
 from gspo_rs.source import Source

@@ -10,11 +10,11 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from gspo_rs.advantages import advantage
 from gspo_rs.columns import as_keys
-from gspo_rs.estimators import estimator_named
 from gspo_rs.files.keep import Rule, parse
-from gspo_rs.synonyms import listed
+from gspo_rs.groups.advantages import advantage
+from gspo_rs.groups.estimators import estimator_named
+from gspo_rs.groups.synonyms import listed
 
 __all__ = ["COLUMNS", "Layout", "Options", "options_of"]
 

@@ -15,7 +15,7 @@ from gspo_rs.files.output import Written, as_written, write_frames
 from gspo_rs.files.picked import picked, refuse_null
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.texts import texts
-from gspo_rs.pairs import Strategy, preference_pairs
+from gspo_rs.groups.pairs import Strategy, preference_pairs
 from gspo_rs.source import Source, SourceLike, locate
 from gspo_rs.spill import in_order
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from gspo_rs.decimals import lowest, written
+from gspo_rs.groups.decimals import lowest, written
 
 __all__ = ["WORDS", "Rule", "parse"]
 

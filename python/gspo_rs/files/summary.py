@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from gspo_rs.census import read_narrow
-from gspo_rs.checks import Floats
-from gspo_rs.groups import Groups
-from gspo_rs.overview import overall, right_from, spread_of, ties_of
+from gspo_rs.groups.checks import Floats
+from gspo_rs.groups.groups import Groups
+from gspo_rs.groups.overview import overall, right_from, spread_of, ties_of
+from gspo_rs.groups.statistics import GroupStats, pass_at_k, stats
 from gspo_rs.source import KEY, SourceLike, locate
-from gspo_rs.statistics import GroupStats, pass_at_k, stats
 
 __all__ = ["QUANTILES", "Summary", "summarize"]
 

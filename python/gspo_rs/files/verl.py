@@ -20,9 +20,9 @@ from gspo_rs.files.output import Written, as_written, write_frames
 from gspo_rs.files.picked import picked, refuse_null
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.texts import PROMPT, as_messages, named
+from gspo_rs.groups.statistics import stats
 from gspo_rs.named import column_in
 from gspo_rs.source import Source, SourceLike, locate
-from gspo_rs.statistics import stats
 
 __all__ = ["GroupPrompts", "Recipe", "prompts", "verl"]
 

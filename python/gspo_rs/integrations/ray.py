@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gspo_rs.columns import as_keys, free_name
-from gspo_rs.estimators import estimator_named, resolve
 from gspo_rs.expressions import NullIds
+from gspo_rs.groups.estimators import estimator_named, resolve
 from gspo_rs.named import column
 from gspo_rs.polars import RewardNamespace
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from gspo_rs.advantages import advantage
-from gspo_rs.statistics import informative
+from gspo_rs.groups.advantages import advantage
+from gspo_rs.groups.statistics import informative
 
 __all__ = ["has_signal", "keep_if_signal", "post_process_rewards"]
 

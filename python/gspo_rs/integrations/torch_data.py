@@ -15,7 +15,7 @@ from gspo_rs.census import read_narrow
 from gspo_rs.columns import Cut, as_keys
 from gspo_rs.cuts import whole_groups
 from gspo_rs.files.opened import opened
-from gspo_rs.groups import Groups
+from gspo_rs.groups.groups import Groups
 from gspo_rs.integrations.tensors import as_tensor
 from gspo_rs.source import ANYTHING, Source, SourceLike
 

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gspo_rs.advantages import advantage
-from gspo_rs.checks import as_several
-from gspo_rs.composed import weighted_sum
-from gspo_rs.estimators import estimator_named, resolve
-from gspo_rs.groups import Groups
+from gspo_rs.groups.advantages import advantage
+from gspo_rs.groups.batch_estimators import weighted_sum
+from gspo_rs.groups.checks import as_several
+from gspo_rs.groups.estimators import estimator_named, resolve
+from gspo_rs.groups.groups import Groups
+from gspo_rs.groups.statistics import stats
 from gspo_rs.losses import gspo_loss, gspo_token_loss, kl_penalty
-from gspo_rs.statistics import stats
 
 __all__ = ["GSPOMixin", "GSPOTrainer"]
 

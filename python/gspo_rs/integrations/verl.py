@@ -20,8 +20,8 @@ from verl.trainer.ppo.core_algos import (
     register_policy_loss,
 )
 
-from gspo_rs.advantages import advantage
-from gspo_rs.estimators import ESTIMATORS
+from gspo_rs.groups.advantages import advantage
+from gspo_rs.groups.estimators import ESTIMATORS
 from gspo_rs.losses import gspo_token_loss
 
 __all__ = ["FREE", "PREFIX", "estimator_of", "policy_loss"]

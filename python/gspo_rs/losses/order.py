@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gspo_rs.checks import as_rewards
-from gspo_rs.groups import Groups, as_groups
+from gspo_rs.groups.checks import as_rewards
+from gspo_rs.groups.groups import Groups, as_groups
 from gspo_rs.layout import LOG_PROB_FLOOR, Layout
 
 

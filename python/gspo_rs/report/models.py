@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from gspo_rs.checks import Floats
-from gspo_rs.groups import Groups
+from gspo_rs.groups.checks import Floats
+from gspo_rs.groups.groups import Groups
+from gspo_rs.groups.statistics import GroupStats, best_of_n, pass_at_k, percentile, stats
 from gspo_rs.report.narrow import Narrow
-from gspo_rs.statistics import GroupStats, best_of_n, pass_at_k, percentile, stats
 
 __all__ = ["EVERYTHING", "Curve", "Standing", "curves", "standings"]
 

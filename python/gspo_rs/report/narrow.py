@@ -16,9 +16,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gspo_rs.census import read_narrow
-from gspo_rs.checks import Floats
 from gspo_rs.columns import as_keys
-from gspo_rs.groups import Groups
+from gspo_rs.groups.checks import Floats
+from gspo_rs.groups.groups import Groups
 from gspo_rs.parts import labelled
 from gspo_rs.source import EXPECTED, KEY, NUMBER, TEXT, Source
 

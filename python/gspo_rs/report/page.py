@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from gspo_rs._core import __version__
 from gspo_rs.atomic import write_text
 from gspo_rs.files.target import checked_target
+from gspo_rs.groups.statistics import GroupStats, stats
 from gspo_rs.report.examples import Example, Row, choose_groups, gather, unscorable_rows
 from gspo_rs.report.facts import Facts, find_facts, length_effect
 from gspo_rs.report.labels import cut, number, share
@@ -28,7 +29,6 @@ from gspo_rs.report.sections import (
 )
 from gspo_rs.report.texts import MANY, Repeated, copies, repeated
 from gspo_rs.source import Source, SourceLike, locate
-from gspo_rs.statistics import GroupStats, stats
 
 __all__ = ["report"]
 

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gspo_rs.groups import Groups
+from gspo_rs.groups.groups import Groups
+from gspo_rs.groups.statistics import percentile, stats
 from gspo_rs.report.narrow import Integers, Narrow
-from gspo_rs.statistics import percentile, stats
 
 __all__ = ["Copies", "Repeated", "copies", "repeated"]
 

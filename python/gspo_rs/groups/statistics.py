@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
-from gspo_rs.checks import Floats, as_count, as_rewards
-from gspo_rs.decimals import written
-from gspo_rs.groups import Groups, as_groups
-from gspo_rs.row_columns import rows
-from gspo_rs.synonyms import listed
+from gspo_rs.groups.checks import Floats, as_count, as_rewards
+from gspo_rs.groups.decimals import written
+from gspo_rs.groups.groups import Groups, as_groups
+from gspo_rs.groups.rows import rows
+from gspo_rs.groups.synonyms import listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -317,7 +317,7 @@ def mean_within(
 
     Examples
     --------
-    >>> from gspo_rs.decimals import written
+    >>> from gspo_rs.groups.decimals import written
     >>> described = stats([0.1, 0.3], ["a", "a"])
     >>> mean_within(np.array([0.1, 0.3]), described, written(0.2), written(0.2))
     array([ True])
@@ -346,7 +346,7 @@ def spread_within(described: GroupStats, low: Fraction) -> Bools:
 
     Examples
     --------
-    >>> from gspo_rs.decimals import written
+    >>> from gspo_rs.groups.decimals import written
     >>> spread_within(stats([0.1, 0.3], ["a", "a"]), written(0.2))
     array([ True])
     """

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from gspo_rs.checks import Floats
-from gspo_rs.groups import Groups
-from gspo_rs.row_columns import rows
-from gspo_rs.statistics import GroupStats, quantile, stats
+from gspo_rs.groups.checks import Floats
+from gspo_rs.groups.groups import Groups
+from gspo_rs.groups.rows import rows
+from gspo_rs.groups.statistics import GroupStats, quantile, stats
 
 __all__ = ["Overall", "Spread", "Ties", "overall", "right_from", "spread_of", "ties_of"]
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from gspo_rs import synonyms
-from gspo_rs.checks import as_count
+from gspo_rs.groups import synonyms
+from gspo_rs.groups.checks import as_count
 
 # An option without a default.
 REQUIRED: Final = ...
@@ -44,7 +44,7 @@ class Estimator:
 
     @property
     def composed(self) -> bool:
-        """Whether it looks beyond one group's rewards: its kernel is in `gspo_rs.composed`."""
+        """Whether it looks beyond one group's rewards: its kernel is in `gspo_rs.groups.batch_estimators`."""
         return self.scope == "batch" or bool(self.needs)
 
     @property

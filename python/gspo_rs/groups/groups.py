@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
-from gspo_rs.checks import as_integers
+from gspo_rs.groups.checks import as_integers
 
 
 class Groups:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
-from gspo_rs.checks import as_count, as_rewards
-from gspo_rs.groups import as_groups
-from gspo_rs.synonyms import listed
+from gspo_rs.groups.checks import as_count, as_rewards
+from gspo_rs.groups.groups import as_groups
+from gspo_rs.groups.synonyms import listed
 
 __all__ = ["Strategy", "preference_pairs"]
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
-from gspo_rs.checks import Floats, as_integers, as_rewards, as_weights, refuse_infinite
-from gspo_rs.groups import Groups
-from gspo_rs.row_columns import rows
-from gspo_rs.statistics import informative
+from gspo_rs.groups.checks import Floats, as_integers, as_rewards, as_weights, refuse_infinite
+from gspo_rs.groups.groups import Groups
+from gspo_rs.groups.rows import rows
+from gspo_rs.groups.statistics import informative
 
 MEAN: Final = ("advantage", {"estimator": "mean"})
 

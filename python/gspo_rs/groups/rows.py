@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 from numpy.typing import ArrayLike
 
 from gspo_rs import _core
-from gspo_rs.checks import Floats, as_rewards
-from gspo_rs.groups import as_groups
+from gspo_rs.groups.checks import Floats, as_rewards
+from gspo_rs.groups.groups import as_groups
 
 __all__ = ["Column", "rows"]
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
-from gspo_rs.checks import as_integers
+from gspo_rs.groups.checks import as_integers
 
 
 def pack(lengths: ArrayLike, max_tokens: int) -> list[NDArray[np.int64]]:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gspo_rs import composed
-from gspo_rs.checks import Floats, as_count, as_rewards, as_several
-from gspo_rs.composed import weighted_sum
-from gspo_rs.estimators import estimator_named, resolve
-from gspo_rs.groups import Groups, as_groups
-from gspo_rs.row_columns import Column, rows
+from gspo_rs.groups import batch_estimators
+from gspo_rs.groups.batch_estimators import weighted_sum
+from gspo_rs.groups.checks import Floats, as_count, as_rewards, as_several
+from gspo_rs.groups.estimators import estimator_named, resolve
+from gspo_rs.groups.groups import Groups, as_groups
+from gspo_rs.groups.rows import Column, rows
 
 __all__ = ["advantage", "advantage_from_wins", "columns_and_advantage", "soft_overlong_penalty"]
 
@@ -119,8 +119,8 @@ def _looks_beyond(estimator: str, options: Mapping[str, Any]) -> bool:
 
 def _composed(rewards: Any, groups: Groups, estimator: str, options: dict[str, Any]) -> Floats:
     if not estimator_named(estimator).composed:
-        return composed.against_pool(rewards, groups, options["pool"])
-    kernel: Callable[..., Floats] = getattr(composed, estimator)
+        return batch_estimators.against_pool(rewards, groups, options["pool"])
+    kernel: Callable[..., Floats] = getattr(batch_estimators, estimator)
     return kernel(rewards, groups, **options)
 
 
