@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from gspo_rs.rollouts import Ragged, Rollouts, summed
+from gspo_rs.rollouts import Ragged, Rollouts
+from gspo_rs.rollouts.rollouts import summed
 
 rows = st.lists(st.lists(st.integers(-9, 9), max_size=5), max_size=9)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gspo_rs._core import __version__
-    from gspo_rs.buffer import GroupBuffer
     from gspo_rs.files.scan import scan, verify
     from gspo_rs.files.score import score
     from gspo_rs.groups.advantages import advantage, advantage_from_wins, soft_overlong_penalty
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
         stats,
         top_fraction,
     )
+    from gspo_rs.rollouts.buffer import GroupBuffer
 
 __all__ = [
     "GroupBuffer",
@@ -56,7 +56,7 @@ __all__ = [
 # Where each name is; it is loaded when it is first asked for, because NumPy alone takes longer
 # than Python itself. No name may be that of a module of ours, which would come in its place.
 MODULE_OF = {
-    "GroupBuffer": "buffer",
+    "GroupBuffer": "rollouts.buffer",
     "GroupStats": "groups.statistics",
     "Groups": "groups.groups",
     "__version__": "_core",

@@ -12,7 +12,7 @@ import torch
 from gspo_rs.config import Config
 from gspo_rs.lesson import Lesson, recompute
 from gspo_rs.policy import Policy, PolicyError
-from gspo_rs.rollouts import Rollouts
+from gspo_rs.rollouts.rollouts import Rollouts
 
 _log = logging.getLogger("gspo_rs")
 

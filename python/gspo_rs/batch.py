@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gspo_rs.groups.packing import pack
 from gspo_rs.layout import to_device
-from gspo_rs.rollouts import Ragged, joined_ranges
+from gspo_rs.rollouts.rollouts import Ragged, joined_ranges
 
 Shape = Literal["packed", "padded"]
 

@@ -14,7 +14,7 @@ from gspo_rs.groups.checks import Floats, as_rewards
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.statistics import informative
 from gspo_rs.reward_column import rewards_of
-from gspo_rs.rollouts import summed
+from gspo_rs.rollouts.rollouts import summed
 from gspo_rs.source import KEY, NUMBER, Source, SourceLike, locate
 
 __all__ = ["Census", "Narrow", "read_narrow", "take_census"]

@@ -12,7 +12,7 @@ from gspo_rs.census import Census, take_census
 from gspo_rs.columns import Columns, as_keys, as_names
 from gspo_rs.cuts import whole_groups
 from gspo_rs.prompts import Prompts, prompts
-from gspo_rs.rollouts import Rollouts
+from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.source import SourceLike, locate
 
 __all__ = ["Census", "Prompts", "prompts", "rollouts", "scan", "take_census"]

@@ -15,7 +15,7 @@ from gspo_rs.config import Config
 from gspo_rs.harvest import Harvest
 from gspo_rs.lesson import Lesson
 from gspo_rs.minibatch import Minibatch
-from gspo_rs.rollouts import Ragged, Rollouts
+from gspo_rs.rollouts.rollouts import Ragged, Rollouts
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "sampler_logprobs", "old_logprobs")
 _LOGPROBS = ("old_logprobs", "ref_logprobs", "sampler_logprobs")

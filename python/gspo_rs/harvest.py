@@ -15,7 +15,7 @@ from gspo_rs.frame import Ends, end_tokens
 from gspo_rs.policy import Policy
 from gspo_rs.prompts import Prompts
 from gspo_rs.rewards import RewardFunction, score
-from gspo_rs.rollouts import Rollouts, summed
+from gspo_rs.rollouts.rollouts import Rollouts, summed
 from gspo_rs.tokens import tokenise
 
 _log = logging.getLogger("gspo_rs")

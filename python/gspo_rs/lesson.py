@@ -16,7 +16,7 @@ from gspo_rs.config import Config
 from gspo_rs.minibatch import Minibatch
 from gspo_rs.policy import Policy
 from gspo_rs.reductions import Reduction, sequence_weights
-from gspo_rs.rollouts import Ragged
+from gspo_rs.rollouts.rollouts import Ragged
 
 
 @dataclass(frozen=True)

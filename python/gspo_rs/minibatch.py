@@ -12,7 +12,7 @@ from gspo_rs.groups.batch_estimators import preferring
 from gspo_rs.groups.estimators import ESTIMATORS
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.statistics import informative
-from gspo_rs.rollouts import Ragged, Rollouts
+from gspo_rs.rollouts.rollouts import Ragged, Rollouts
 
 
 @dataclass(frozen=True)

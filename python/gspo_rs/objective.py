@@ -17,7 +17,7 @@ from gspo_rs.layout import to_device
 from gspo_rs.lesson import Lesson, batches
 from gspo_rs.policy import Policy
 from gspo_rs.presets import GROUP_LOSSES, OPTIONS, SEQUENCE_LOSSES
-from gspo_rs.rollouts import Ragged
+from gspo_rs.rollouts.rollouts import Ragged
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.rows import Column, rows
 from gspo_rs.groups.statistics import TIES, Ties
 from gspo_rs.groups.synonyms import listed
-from gspo_rs.rollouts import Rollouts
+from gspo_rs.rollouts.rollouts import Rollouts
 
 __all__ = ["FrameNamespace", "LazyFrameNamespace", "RewardNamespace"]
 

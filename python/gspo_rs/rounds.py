@@ -11,7 +11,7 @@ from gspo_rs.lesson import Lesson, recompute
 from gspo_rs.minibatch import Minibatch, prepare
 from gspo_rs.objective import teaches_all
 from gspo_rs.policy import Policy
-from gspo_rs.rollouts import Ragged
+from gspo_rs.rollouts.rollouts import Ragged
 
 
 def minibatches(harvest: Harvest, config: Config) -> list[Minibatch]:

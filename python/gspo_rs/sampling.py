@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 
 from gspo_rs.decoding import Drawn, complete, generating
 from gspo_rs.frame import before, end_tokens, framed, text_rows
-from gspo_rs.rollouts import Ragged, Rollouts
+from gspo_rs.rollouts.rollouts import Ragged, Rollouts
 from gspo_rs.sampler import Sampler
 from gspo_rs.wording import completion_texts
 

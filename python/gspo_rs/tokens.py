@@ -11,7 +11,7 @@ from gspo_rs.border import completion_rows
 from gspo_rs.config import Config
 from gspo_rs.frame import Ends, before, framed, text_rows
 from gspo_rs.logged import Logged
-from gspo_rs.rollouts import Ragged, Rollouts
+from gspo_rs.rollouts.rollouts import Ragged, Rollouts
 
 
 class LengthError(ValueError):

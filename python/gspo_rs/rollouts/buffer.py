@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gspo_rs import _core
-from gspo_rs.bell import Bell
+from gspo_rs.rollouts.notifier import Bell
 
 __all__ = ["BufferStats", "EvictedGroup", "GivenGroup", "GroupBuffer", "Status"]
 
