@@ -5,12 +5,12 @@ import pytest
 
 import gspo_rs as gs
 from gspo_rs import data
+from gspo_rs.data.prompt_table import prompts
 from gspo_rs.files.best import best
 from gspo_rs.files.lists import to_lists
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.selection import apply, read_selection, select
 from gspo_rs.files.summary import summarize
-from gspo_rs.prompts import prompts
 from gspo_rs.report import report
 
 ROWS = 1600

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gspo_rs import cuts, data, source, spill
+from gspo_rs import data
+from gspo_rs.data import external_sort, group_stream, source
 
 
 @st.composite
@@ -75,8 +76,10 @@ def test_row_groups_files_and_a_tiny_memory_change_nothing(frame, row_group, shu
         frame[half:].write_parquet(f"{folder}/b.parquet", row_group_size=row_group)
         patch.setattr(source, "FIRST_WINDOW", 3)
         patch.setattr(source, "READ_AHEAD", 300)
-        patch.setattr(spill, "FANOUT", 3)
-        patch.setattr(cuts, "in_order", lambda *a, **k: spill.in_order(*a, **k, budget=200))
+        patch.setattr(external_sort, "FANOUT", 3)
+        patch.setattr(
+            group_stream, "in_order", lambda *a, **k: external_sort.in_order(*a, **k, budget=200)
+        )
         found = data.rollouts(f"{folder}/*.parquet", by="id", shuffle=shuffle, seed=3)
         assert content(found) == expected
 

@@ -10,11 +10,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from alphabets import CHATML, letters
 from gspo_rs import policy as policies
-from gspo_rs.census import take_census
 from gspo_rs.config import Config, ConfigError, resolve
+from gspo_rs.data.group_index import take_census
+from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.evaluate import rewards_of
 from gspo_rs.harvest import offline, sample
-from gspo_rs.prompts import Prompts
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,12 +7,12 @@ import pytest
 
 import gspo_rs as gs
 from gspo_rs import data
-from gspo_rs.census import take_census
+from gspo_rs.data.group_index import take_census
+from gspo_rs.data.hive import partitions
+from gspo_rs.data.source import locate
 from gspo_rs.files import best, lists, selection, summary
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.scan import verify
-from gspo_rs.hive import partitions
-from gspo_rs.source import locate
 
 SUFFIXES = [".parquet", ".jsonl", ".csv", ".arrow"]
 

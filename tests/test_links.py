@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 import gspo_rs as gs
+from gspo_rs.data.paths import spelled
 from gspo_rs.files.selection import apply, read_selection, select
-from gspo_rs.paths import spelled
 
 FRAME = pl.DataFrame(
     {"id": ["a", "a", "b", "b"], "reward": [0.0, 1.0, 1.0, 2.0], "t": list("wxyz")}

@@ -8,12 +8,12 @@ import pytest
 
 import gspo_rs as gs
 from gspo_rs import data
-from gspo_rs.census import take_census
+from gspo_rs.data.column_names import column
+from gspo_rs.data.group_index import take_census
+from gspo_rs.data.prompt_table import prompts
 from gspo_rs.files import best, lists, selection, summary
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.verl import verl
-from gspo_rs.named import column
-from gspo_rs.prompts import prompts
 from gspo_rs.report import report
 
 KEYS = ["p", "q", "p", "q"]

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import gspo_rs as gs
 from gspo_rs.cli import app
+from gspo_rs.data.source import locate
 from gspo_rs.files.summary import QUANTILES, summarize
 from gspo_rs.groups.overview import right_from, spread_of, ties_of
 from gspo_rs.report import facts, narrow
-from gspo_rs.source import locate
 
 FILES = ["rg_easy", "rg_policy3", "wmt21_ted_zhen_mqm", "tot_game24_200", "wildbench_judge10"]
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from gspo_rs.data.source import locate
 from gspo_rs.groups.statistics import stats
 from gspo_rs.report import examples, facts, models, narrow, texts
-from gspo_rs.source import locate
 
 NONE = {"prompt": None, "completion": None, "model": None}
 

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from gspo_rs.commands.report import report as command
+from gspo_rs.data.source import locate
 from gspo_rs.report import examples, narrow, report
-from gspo_rs.source import locate
 
 
 def test_the_source_and_a_folder_are_not_overwritten(tmp_path):

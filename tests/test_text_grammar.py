@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from gspo_rs.text_files import TextFiles
+from gspo_rs.data.formats.text import TextFiles
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9)

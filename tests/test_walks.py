@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 import gspo_rs as gs
-from gspo_rs.census import take_census
+from gspo_rs.data.group_index import take_census
+from gspo_rs.data.paths import files_of
+from gspo_rs.data.source import locate
+from gspo_rs.data.walks import matching
 from gspo_rs.files import selection
-from gspo_rs.paths import files_of
-from gspo_rs.source import locate
-from gspo_rs.walks import matching
 
 NAMES = [
     "run[1]",

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from gspo_rs.config import Config
+from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.harvest import derived_seed, sample
 from gspo_rs.policy import Policy
-from gspo_rs.prompts import Prompts
 from gspo_rs.rewards import RewardFunction
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from gspo_rs.data.reward_column import rewards_of
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.statistics import stats
-from gspo_rs.reward_column import rewards_of
 
 __all__ = ["By", "Compute", "NullIds", "describe", "mapped", "narrow"]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from gspo_rs import checkpoint, evaluate, halfway, rounds, step
 from gspo_rs import policy as policies
-from gspo_rs.census import Census
 from gspo_rs.config import Config, ConfigError, unweighable
+from gspo_rs.data.group_index import Census
 from gspo_rs.dataset import Dataset
 from gspo_rs.display import Display
 from gspo_rs.generators import Generators

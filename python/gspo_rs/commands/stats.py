@@ -73,7 +73,7 @@ def parts(found: list[Summary], *, per: str) -> Table:
     """Return a table with a line for each part."""
     import polars as pl
 
-    from gspo_rs.parts import labelled
+    from gspo_rs.data.labels import labelled
 
     names = pl.Series([summary.part for summary in found], dtype=pl.String)
     labels = pl.select(labelled(pl.lit(names))).to_series()

@@ -9,7 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gspo_rs.census import Narrow, read_narrow
+from gspo_rs.data.external_sort import in_order
+from gspo_rs.data.group_index import Narrow, read_narrow
+from gspo_rs.data.source import SourceLike, locate
 from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.output import Written, as_written, write_frames
 from gspo_rs.files.picked import picked, refuse_null
@@ -17,8 +19,6 @@ from gspo_rs.files.target import checked_target
 from gspo_rs.files.texts import texts
 from gspo_rs.groups.checks import as_count
 from gspo_rs.groups.statistics import stats
-from gspo_rs.source import SourceLike, locate
-from gspo_rs.spill import in_order
 
 __all__ = ["best"]
 

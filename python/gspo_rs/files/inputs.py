@@ -10,14 +10,14 @@ from pathlib import Path
 
 import polars as pl
 
-from gspo_rs.addresses import scan_addresses
-from gspo_rs.formats import rows_of_each, suffix_of
-from gspo_rs.hive import partitions
-from gspo_rs.parquet_files import check_pages
-from gspo_rs.paths import files_of, names_of, remote, spelled
-from gspo_rs.source import KEY, NUMBER, Source, SourceLike
-from gspo_rs.tables import paths_of, table_of
-from gspo_rs.text_files import TextFiles
+from gspo_rs.data.addresses import scan_addresses
+from gspo_rs.data.formats import rows_of_each, suffix_of
+from gspo_rs.data.formats.parquet import check_pages
+from gspo_rs.data.formats.text import TextFiles
+from gspo_rs.data.hive import partitions
+from gspo_rs.data.paths import files_of, names_of, remote, spelled
+from gspo_rs.data.source import KEY, NUMBER, Source, SourceLike
+from gspo_rs.data.tables import paths_of, table_of
 
 __all__ = ["Input", "Stamp", "inputs_of", "unchanged"]
 

@@ -9,14 +9,14 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from gspo_rs.census import Narrow, read_narrow
-from gspo_rs.columns import as_keys
+from gspo_rs.data.column_names import column
+from gspo_rs.data.external_sort import in_order
+from gspo_rs.data.formats.unions import refuse_partial
+from gspo_rs.data.group_index import Narrow, read_narrow
+from gspo_rs.data.schema import as_keys
+from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.output import Written, as_written, write_frames
 from gspo_rs.files.target import checked_target
-from gspo_rs.named import column
-from gspo_rs.source import Source, SourceLike, locate
-from gspo_rs.spill import in_order
-from gspo_rs.unions import refuse_partial
 
 __all__ = ["to_lists", "to_rows"]
 

@@ -10,6 +10,10 @@ from typing import Final
 import polars as pl
 
 from gspo_rs._core import Scores
+from gspo_rs.data.column_names import type_in
+from gspo_rs.data.formats.parquet import largest_row_group
+from gspo_rs.data.formats.unions import refuse_mixed_keys
+from gspo_rs.data.source import Source
 from gspo_rs.files.inputs import Input, checked
 from gspo_rs.files.keep import choose
 from gspo_rs.files.options import COLUMNS, Options
@@ -17,10 +21,6 @@ from gspo_rs.files.progress import Progress
 from gspo_rs.groups.advantages import columns_and_advantage
 from gspo_rs.groups.estimators import estimator_named
 from gspo_rs.groups.groups import Groups
-from gspo_rs.named import type_in
-from gspo_rs.parquet_files import largest_row_group
-from gspo_rs.source import Source
-from gspo_rs.unions import refuse_mixed_keys
 
 __all__ = [
     "Read",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.manifest import NAME
 from gspo_rs.files.scan import scan
 from gspo_rs.files.selection import apply, is_selection, read_selection
-from gspo_rs.source import Source, SourceLike, locate
 
 __all__ = ["opened"]
 

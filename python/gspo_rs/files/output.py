@@ -13,10 +13,10 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from gspo_rs import atomic
+from gspo_rs.data.formats.unions import DIGITS
+from gspo_rs.data.source import Source
 from gspo_rs.files.json_lines import LINE, lines
 from gspo_rs.files.target import JSON
-from gspo_rs.source import Source
-from gspo_rs.unions import DIGITS
 
 __all__ = ["Written", "as_written", "parts_of", "write_frames"]
 

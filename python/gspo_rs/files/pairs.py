@@ -9,15 +9,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gspo_rs.census import Narrow, read_narrow
+from gspo_rs.data.external_sort import in_order
+from gspo_rs.data.group_index import Narrow, read_narrow
+from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.output import Written, as_written, write_frames
 from gspo_rs.files.picked import picked, refuse_null
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.texts import texts
 from gspo_rs.groups.pairs import Strategy, preference_pairs
-from gspo_rs.source import Source, SourceLike, locate
-from gspo_rs.spill import in_order
 
 __all__ = ["pairs"]
 
@@ -94,7 +94,8 @@ def pairs(
     order of `gspo_rs.preference_pairs`.
 
     Rewards are read first and the pairs found among them (about 40 bytes a row and 48 a pair).
-    The texts then stream by once and go through `gspo_rs.spill`: memory does not grow with them.
+    The texts then stream by once and go through `gspo_rs.data.external_sort`: memory does not
+    grow with them.
 
     Examples
     --------

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gspo_rs.census import Narrow
-from gspo_rs.source import Source
+from gspo_rs.data.group_index import Narrow
+from gspo_rs.data.source import Source
 
 __all__ = ["picked", "refuse_null"]
 

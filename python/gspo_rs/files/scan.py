@@ -8,18 +8,18 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from gspo_rs.addresses import scan_addresses
-from gspo_rs.columns import free_name
+from gspo_rs.data.addresses import scan_addresses
+from gspo_rs.data.formats import is_text, rows_of_each, scan_files
+from gspo_rs.data.formats.unions import union
+from gspo_rs.data.hive import partitions
+from gspo_rs.data.paths import remote
+from gspo_rs.data.schema import free_name
+from gspo_rs.data.source import KEY, NUMBER, Source
 from gspo_rs.files.inputs import Input
 from gspo_rs.files.manifest import InputEntry, Manifest, load
 from gspo_rs.files.narrow import narrow_frames, scores_of
 from gspo_rs.files.options import COLUMNS, options_of
 from gspo_rs.files.workplace import foreign_files
-from gspo_rs.formats import is_text, rows_of_each, scan_files
-from gspo_rs.hive import partitions
-from gspo_rs.paths import remote
-from gspo_rs.source import KEY, NUMBER, Source
-from gspo_rs.unions import union
 
 __all__ = ["scan", "verify"]
 

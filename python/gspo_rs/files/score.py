@@ -10,6 +10,8 @@ from typing import Any
 
 from gspo_rs._core import Scores
 from gspo_rs.atomic import resolved
+from gspo_rs.data.full_disk import naming
+from gspo_rs.data.source import SourceLike
 from gspo_rs.files.by_file import score_by_file
 from gspo_rs.files.inputs import Input, inputs_of
 from gspo_rs.files.manifest import (
@@ -26,8 +28,6 @@ from gspo_rs.files.options import Layout, Options, options_of
 from gspo_rs.files.progress import Progress
 from gspo_rs.files.wide import write_narrow, write_wide
 from gspo_rs.files.workplace import AT_ONCE, Workplace, is_done, workplace
-from gspo_rs.full_disk import naming
-from gspo_rs.source import SourceLike
 
 __all__ = ["Report", "score"]
 

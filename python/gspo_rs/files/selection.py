@@ -15,15 +15,15 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import atomic
-from gspo_rs.census import read_narrow
-from gspo_rs.columns import free_name
+from gspo_rs.data.formats import scan_files
+from gspo_rs.data.group_index import read_narrow
+from gspo_rs.data.hive import partitions
+from gspo_rs.data.paths import spelled
+from gspo_rs.data.schema import free_name
+from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.output import Written, writing
 from gspo_rs.files.target import checked_target
-from gspo_rs.formats import scan_files
-from gspo_rs.hive import partitions
-from gspo_rs.paths import spelled
-from gspo_rs.source import Source, SourceLike, locate
 
 __all__ = [
     "Selection",

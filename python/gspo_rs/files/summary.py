@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from gspo_rs.census import read_narrow
+from gspo_rs.data.group_index import read_narrow
+from gspo_rs.data.source import KEY, SourceLike, locate
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.overview import overall, right_from, spread_of, ties_of
 from gspo_rs.groups.statistics import GroupStats, pass_at_k, stats
-from gspo_rs.source import KEY, SourceLike, locate
 
 __all__ = ["QUANTILES", "Summary", "summarize"]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gspo_rs.atomic import refuse_unreplaceable, resolved
-from gspo_rs.paths import remote
-from gspo_rs.source import Source
+from gspo_rs.data.paths import remote
+from gspo_rs.data.source import Source
 
 __all__ = ["JSON", "checked_target"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from gspo_rs.source import EXPECTED, TEXT, Source
+from gspo_rs.data.source import EXPECTED, TEXT, Source
 
 __all__ = ["COMPLETION", "PROMPT", "as_messages", "is_messages", "named", "texts"]
 

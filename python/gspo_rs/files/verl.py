@@ -14,15 +14,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gspo_rs.census import Narrow, read_narrow
+from gspo_rs.data.column_names import column_in
+from gspo_rs.data.group_index import Narrow, read_narrow
+from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.keep import choose, parse
 from gspo_rs.files.output import Written, as_written, write_frames
 from gspo_rs.files.picked import picked, refuse_null
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.texts import PROMPT, as_messages, named
 from gspo_rs.groups.statistics import stats
-from gspo_rs.named import column_in
-from gspo_rs.source import Source, SourceLike, locate
 
 __all__ = ["GroupPrompts", "Recipe", "prompts", "verl"]
 
@@ -230,7 +230,7 @@ def prompts(
 
     Examples
     --------
-    >>> from gspo_rs.source import locate
+    >>> from gspo_rs.data.source import locate
     >>> rows = {"prompt": ["1+1="] * 2, "answer": [2, 2], "reward": [0.0, 1.0]}
     >>> recipe = Recipe(by="prompt", ground_truth="answer", data_source="sums")
     >>> found = prompts(locate(pl.DataFrame(rows)), recipe)

@@ -10,15 +10,15 @@ import polars as pl
 
 from gspo_rs._core import Scores, file_digest
 from gspo_rs.atomic import sync
-from gspo_rs.columns import free_name
+from gspo_rs.data.formats.parquet import row_groups
+from gspo_rs.data.hive import without
+from gspo_rs.data.schema import free_name
 from gspo_rs.files.inputs import Input, unchanged
 from gspo_rs.files.manifest import OutputEntry
 from gspo_rs.files.narrow import Read, narrow_columns
 from gspo_rs.files.options import COLUMNS, Options
 from gspo_rs.files.output import parts_of, refuse_unwritable, writing
 from gspo_rs.files.progress import Progress
-from gspo_rs.hive import without
-from gspo_rs.parquet_files import row_groups
 
 __all__ = ["copied", "write_narrow", "write_read", "write_wide"]
 

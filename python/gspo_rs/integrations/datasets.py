@@ -9,10 +9,10 @@ import polars as pl
 from datasets import Dataset, concatenate_datasets
 
 import gspo_rs.polars  # noqa: F401 - names `gspo` on the expressions below
-from gspo_rs.columns import as_keys
+from gspo_rs.data.column_names import column
+from gspo_rs.data.schema import as_keys
+from gspo_rs.data.tables import table_of
 from gspo_rs.expressions import NullIds
-from gspo_rs.named import column
-from gspo_rs.tables import table_of
 
 __all__ = ["from_dataset", "score", "to_dataset"]
 

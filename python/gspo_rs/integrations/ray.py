@@ -11,10 +11,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gspo_rs.columns import as_keys, free_name
+from gspo_rs.data.column_names import column
+from gspo_rs.data.schema import as_keys, free_name
 from gspo_rs.expressions import NullIds
 from gspo_rs.groups.estimators import estimator_named, resolve
-from gspo_rs.named import column
 from gspo_rs.polars import RewardNamespace
 
 if TYPE_CHECKING:

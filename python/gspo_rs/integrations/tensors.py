@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import torch
 
-from gspo_rs.columns import Cut
-from gspo_rs.source import Source
+from gspo_rs.data.schema import Cut
+from gspo_rs.data.source import Source
 
 __all__ = ["as_tensor"]
 

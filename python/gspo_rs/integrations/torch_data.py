@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from gspo_rs.census import read_narrow
-from gspo_rs.columns import Cut, as_keys
-from gspo_rs.cuts import whole_groups
+from gspo_rs.data.group_index import read_narrow
+from gspo_rs.data.group_stream import whole_groups
+from gspo_rs.data.schema import Cut, as_keys
+from gspo_rs.data.source import ANYTHING, Source, SourceLike
 from gspo_rs.files.opened import opened
 from gspo_rs.groups.groups import Groups
 from gspo_rs.integrations.tensors import as_tensor
-from gspo_rs.source import ANYTHING, Source, SourceLike
 
 __all__ = ["GroupDataset"]
 

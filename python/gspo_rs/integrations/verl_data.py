@@ -17,11 +17,11 @@ from datasets import Dataset
 from omegaconf import OmegaConf
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
-from gspo_rs.columns import as_keys
+from gspo_rs.data.schema import as_keys
+from gspo_rs.data.source import Source
 from gspo_rs.files.manifest import NAME
 from gspo_rs.files.opened import opened
 from gspo_rs.files.verl import GroupPrompts, Recipe, prompts
-from gspo_rs.source import Source
 
 __all__ = ["OPTIONS", "PromptDataset"]
 

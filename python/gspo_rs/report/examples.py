@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from gspo_rs.data.source import Source
 from gspo_rs.groups.statistics import GroupStats
 from gspo_rs.report.labels import cut, visible
 from gspo_rs.report.narrow import Names, Narrow, windows
-from gspo_rs.source import Source
 
 __all__ = ["Example", "Excerpt", "Row", "choose_groups", "gather", "unscorable_rows"]
 

@@ -15,12 +15,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gspo_rs.census import read_narrow
-from gspo_rs.columns import as_keys
+from gspo_rs.data.group_index import read_narrow
+from gspo_rs.data.labels import labelled
+from gspo_rs.data.schema import as_keys
+from gspo_rs.data.source import EXPECTED, KEY, NUMBER, TEXT, Source
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.groups import Groups
-from gspo_rs.parts import labelled
-from gspo_rs.source import EXPECTED, KEY, NUMBER, TEXT, Source
 
 __all__ = ["Names", "Narrow", "choose", "read", "windows"]
 
@@ -71,7 +71,7 @@ class Narrow:
     model : ndarray of int64 or None
         Index into `models`.
     models : tuple of str
-        By first appearance, named by `gspo_rs.parts.labelled`.
+        By first appearance, named by `gspo_rs.data.labels.labelled`.
     """
 
     groups: Groups
@@ -112,7 +112,7 @@ def choose(
     Examples
     --------
     >>> import polars as pl
-    >>> from gspo_rs.source import locate
+    >>> from gspo_rs.data.source import locate
     >>> frame = pl.LazyFrame({"id": [1], "reward": [0.5], "response": ["four"]})
     >>> given = {"prompt": None, "completion": None, "model": None}
     >>> names = choose(locate(frame), by="id", reward="reward", given=given)
@@ -140,7 +140,7 @@ def read(source: Source, names: Names) -> Narrow:
     Raises
     ------
     ValueError, TypeError, OSError
-        As `gspo_rs.census.take_census`; ValueError as well if the source changes meanwhile.
+        As `gspo_rs.data.group_index.take_census`; ValueError as well if the source changes meanwhile.
 
     Notes
     -----

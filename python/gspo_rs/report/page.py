@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gspo_rs._core import __version__
 from gspo_rs.atomic import write_text
+from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.target import checked_target
 from gspo_rs.groups.statistics import GroupStats, stats
 from gspo_rs.report.examples import Example, Row, choose_groups, gather, unscorable_rows
@@ -28,7 +29,6 @@ from gspo_rs.report.sections import (
     about_signal,
 )
 from gspo_rs.report.texts import MANY, Repeated, copies, repeated
-from gspo_rs.source import Source, SourceLike, locate
 
 __all__ = ["report"]
 

@@ -10,7 +10,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from gspo_rs._core import TextFiles as Survey
-from gspo_rs.hive import refuse_hidden
+from gspo_rs.data.hive import refuse_hidden
 
 __all__ = ["Asked", "TextFiles"]
 
@@ -39,7 +39,7 @@ class TextFiles:
     delimiter : str or None
         What lies between the fields of CSV; None for JSON Lines.
     hive : DataFrame, optional
-        What the folders say of each file; see `gspo_rs.hive.partitions`.
+        What the folders say of each file; see `gspo_rs.data.hive.partitions`.
 
     Raises
     ------

@@ -12,17 +12,17 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import polars as pl
 
-from gspo_rs.addresses import scan_addresses
-from gspo_rs.formats import Rows, rows_of, scan_files, scanned
-from gspo_rs.frames import frames_of
-from gspo_rs.full_disk import is_full
-from gspo_rs.hive import partitions
-from gspo_rs.named import column_in, nearest, path_to, type_in
-from gspo_rs.parquet_files import check_pages
-from gspo_rs.paths import files_of, names_of, remote
-from gspo_rs.tables import paths_of, table_of
-from gspo_rs.text_files import Asked, TextFiles
-from gspo_rs.unions import UnionFiles
+from gspo_rs.data.addresses import scan_addresses
+from gspo_rs.data.column_names import column_in, nearest, path_to, type_in
+from gspo_rs.data.formats import Rows, rows_of, scan_files, scanned
+from gspo_rs.data.formats.parquet import check_pages
+from gspo_rs.data.formats.text import Asked, TextFiles
+from gspo_rs.data.formats.unions import UnionFiles
+from gspo_rs.data.frames import frames_of
+from gspo_rs.data.full_disk import is_full
+from gspo_rs.data.hive import partitions
+from gspo_rs.data.paths import files_of, names_of, remote
+from gspo_rs.data.tables import paths_of, table_of
 
 __all__ = ["Source", "SourceLike", "locate"]
 
@@ -283,9 +283,9 @@ def locate(source: SourceLike) -> Source:
         ``.tsv`` (these also as ``.gz`` and ``.zst``), ``.arrow``, ``.arrows``, ``.ipc`` or
         ``.feather``; a folder stands for those below it, or for the data set that `datasets` has
         saved there. The files of a glob or folder are read in the order of their names, each once;
-        folders called ``key=value`` name columns (`gspo_rs.hive.partitions`). Addresses
+        folders called ``key=value`` name columns (`gspo_rs.data.hive.partitions`). Addresses
         such as ``s3://`` and ``hf://`` are Parquet, and go to Polars as they are. Or rows in
-        memory: see `gspo_rs.tables.table_of`.
+        memory: see `gspo_rs.data.tables.table_of`.
 
     Returns
     -------

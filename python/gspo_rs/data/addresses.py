@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from gspo_rs.hive import partitions, refuse_hidden
-from gspo_rs.named import column
+from gspo_rs.data.column_names import column
+from gspo_rs.data.hive import partitions, refuse_hidden
 
 __all__ = ["scan_addresses"]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from gspo_rs.census import Census, take_census
-from gspo_rs.columns import Columns, as_keys, as_names
-from gspo_rs.cuts import whole_groups
-from gspo_rs.prompts import Prompts, prompts
+from gspo_rs.data.group_index import Census, take_census
+from gspo_rs.data.group_stream import whole_groups
+from gspo_rs.data.prompt_table import Prompts, prompts
+from gspo_rs.data.schema import Columns, as_keys, as_names
+from gspo_rs.data.source import SourceLike, locate
 from gspo_rs.rollouts.rollouts import Rollouts
-from gspo_rs.source import SourceLike, locate
 
 __all__ = ["Census", "Prompts", "prompts", "rollouts", "scan", "take_census"]
 
@@ -129,8 +129,8 @@ def rollouts(
     Two passes. The first reads ids and rewards only and holds O(1) memory a row. The second
     streams the texts: groups whose rows lie side by side come straight from the source; else
     the rows are sorted on disk first. Of Parquet files 128 MiB of rows at a time are in memory,
-    and the buffers of `gspo_rs.spill`; of a LazyFrame and of other formats as much as Polars
-    reads ahead, which can be gigabytes.
+    and the buffers of `gspo_rs.data.external_sort`; of a LazyFrame and of other formats as much
+    as Polars reads ahead, which can be gigabytes.
 
     Examples
     --------

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from gspo_rs.named import column
+from gspo_rs.data.column_names import column
 
 __all__ = ["partitions", "refuse_hidden", "within", "without"]
 

@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 import polars as pl
 
-from gspo_rs.arrow_files import scan_arrow
-from gspo_rs.hive import within
-from gspo_rs.text_files import TextFiles
-from gspo_rs.unions import UnionFiles, union
+from gspo_rs.data.formats.arrow import scan_arrow
+from gspo_rs.data.formats.text import TextFiles
+from gspo_rs.data.formats.unions import UnionFiles, union
+from gspo_rs.data.hive import within
 
 __all__ = [
     "SUFFIXES",
@@ -72,13 +72,13 @@ def is_text(path: str) -> bool:
 
 
 def rows_of(files: Sequence[str], hive: pl.DataFrame | None = None) -> Rows:
-    """Return the rows of files of one format; see `gspo_rs.unions` where their columns differ.
+    """Return the rows of files of one format, whose columns may differ (see `unions`).
 
     Parameters
     ----------
     files : sequence of str
     hive : DataFrame, optional
-        What the folders say of each file; see `gspo_rs.hive.partitions`.
+        What the folders say of each file; see `gspo_rs.data.hive.partitions`.
 
     Raises
     ------

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from gspo_rs.columns import as_keys, as_names
+from gspo_rs.data.reward_column import rewards_of
+from gspo_rs.data.schema import as_keys, as_names
+from gspo_rs.data.source import KEY, NUMBER, Source, SourceLike, locate
 from gspo_rs.groups.batch_estimators import preferring
 from gspo_rs.groups.checks import Floats, as_rewards
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.statistics import informative
-from gspo_rs.reward_column import rewards_of
 from gspo_rs.rollouts.rollouts import summed
-from gspo_rs.source import KEY, NUMBER, Source, SourceLike, locate
 
 __all__ = ["Census", "Narrow", "read_narrow", "take_census"]
 

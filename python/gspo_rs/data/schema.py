@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from gspo_rs.data.source import ENDING, FLOATS, INTEGERS, KEY, NUMBER, TEXT, Source
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts, summed
-from gspo_rs.source import ENDING, FLOATS, INTEGERS, KEY, NUMBER, TEXT, Source
 
 __all__ = ["Columns", "Cut", "as_keys", "as_names", "free_name"]
 

@@ -11,10 +11,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gspo_rs._core import WholeGroups
-from gspo_rs.columns import Cut
+from gspo_rs.data.external_sort import in_order
+from gspo_rs.data.schema import Cut
+from gspo_rs.data.source import Source, next_window
 from gspo_rs.groups.groups import Groups
-from gspo_rs.source import Source, next_window
-from gspo_rs.spill import in_order
 
 __all__ = ["whole_groups"]
 
@@ -45,7 +45,7 @@ def whole_groups(
     order : ndarray of int64, shape (n_groups,), optional
         The groups in the order wanted; by default that of their first rows.
     directory : path, optional
-        Where rows that are scattered or not in order are sorted; see `gspo_rs.spill.in_order`.
+        Where rows that are scattered or not in order are sorted; see `in_order`.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def whole_groups(
 
     Examples
     --------
-    >>> from gspo_rs.source import locate
+    >>> from gspo_rs.data.source import locate
     >>> frame = pl.DataFrame({"id": ["a", "b", "a"], "x": [1, 2, 3]})
     >>> columns = [pl.col("id").alias("key0"), pl.col("x")]
     >>> cuts = whole_groups(locate(frame), columns, Groups(frame["id"]), range(2), batch_groups=1)

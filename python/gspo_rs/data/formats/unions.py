@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from gspo_rs.named import column
+from gspo_rs.data.column_names import column
 
 __all__ = ["DIGITS", "UnionFiles", "refuse_mixed_keys", "refuse_partial", "union"]
 

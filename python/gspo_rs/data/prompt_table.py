@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from gspo_rs.source import ANYTHING, TEXT, SourceLike, locate
+from gspo_rs.data.source import ANYTHING, TEXT, SourceLike, locate
 
 __all__ = ["Prompts", "prompts"]
 
