@@ -12,7 +12,7 @@ import gspo_rs.polars  # noqa: F401 - names `gspo` on the expressions below
 from gspo_rs.data.column_names import column
 from gspo_rs.data.schema import as_keys
 from gspo_rs.data.tables import table_of
-from gspo_rs.expressions import NullIds
+from gspo_rs.polars.expressions import NullIds
 
 __all__ = ["from_dataset", "score", "to_dataset"]
 

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 from gspo_rs.data.column_names import column
 from gspo_rs.data.schema import as_keys, free_name
-from gspo_rs.expressions import NullIds
 from gspo_rs.groups.estimators import estimator_named, resolve
 from gspo_rs.polars import RewardNamespace
+from gspo_rs.polars.expressions import NullIds
 
 if TYPE_CHECKING:
     from ray.data import Dataset

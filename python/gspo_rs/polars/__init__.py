@@ -13,13 +13,13 @@ from typing import Any
 import polars as pl
 
 from gspo_rs import data
-from gspo_rs.expressions import OF_A_GROUP, By, NullIds, describe, mapped, narrow
 from gspo_rs.groups.advantages import advantage, columns_and_advantage
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.rows import Column, rows
 from gspo_rs.groups.statistics import TIES, Ties
 from gspo_rs.groups.synonyms import listed
+from gspo_rs.polars.expressions import OF_A_GROUP, By, NullIds, describe, mapped, narrow
 from gspo_rs.rollouts.rollouts import Rollouts
 
 __all__ = ["FrameNamespace", "LazyFrameNamespace", "RewardNamespace"]
