@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from gspo_rs import aside, atomic, replaced
+from gspo_rs.files import aside, atomic, replaced
 
 OLD, NEW = "old" * 500, "new" * 700
 OURS = {module.__file__ for module in (aside, atomic, replaced)}

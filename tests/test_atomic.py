@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gspo_rs import aside, atomic, replaced
+from gspo_rs.files import aside, atomic, replaced
 
 WRITERS = {"file": atomic.file, "directory": atomic.directory}
 

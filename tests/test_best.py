@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gspo_rs.cli import app
 from gspo_rs.files.best import best
-from gspo_rs.files.keep import choose, parse
+from gspo_rs.files.filters import choose, parse
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.selection import read_selection, select
 from gspo_rs.files.verl import verl

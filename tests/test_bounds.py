@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gspo_rs as gs
-from gspo_rs.files.keep import choose, parse
+from gspo_rs.files.filters import choose, parse
 from gspo_rs.groups.decimals import highest, lowest, written
 
 SHARES = [(k, n) for n in range(1, 65) for k in range(n + 1)]

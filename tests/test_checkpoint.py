@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from gspo_rs import atomic, checkpoint
+from gspo_rs import checkpoint
 from gspo_rs.config import Config, resolve
+from gspo_rs.files import atomic
 
 CONFIG = resolve(Config(model="m", rollouts="r.parquet", by=("a", "b"), save_total_limit=2))
 

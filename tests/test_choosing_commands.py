@@ -8,7 +8,7 @@ import pytest
 
 from gspo_rs.cli import COMMANDS, app
 from gspo_rs.files.best import best
-from gspo_rs.files.lists import to_lists
+from gspo_rs.files.nested import to_lists
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.selection import apply, read_selection
 from gspo_rs.files.summary import summarize

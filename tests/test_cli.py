@@ -10,7 +10,7 @@ import pytest
 from gspo_rs.cli import COMMANDS
 from gspo_rs.commands import parameters
 from gspo_rs.commands.train import train
-from gspo_rs.files.options import Layout
+from gspo_rs.files.scoring.options import Layout
 from gspo_rs.groups.pairs import Strategy
 
 CARGO = Path(__file__).parents[1] / "Cargo.toml"

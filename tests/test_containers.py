@@ -13,7 +13,7 @@ import torch
 
 import gspo_rs as gs
 from gspo_rs import data
-from gspo_rs.files import best, lists, pairs, selection, summary, verl
+from gspo_rs.files import best, nested, pairs, selection, summary, verl
 from gspo_rs.report import report
 
 # Two groups that interleave, a null reward, and lines as texts have them.
@@ -92,7 +92,7 @@ def test_scores_are_the_same_wherever_rows_lie(source, layout, tmp_path):
 WRITERS = {
     "best": lambda source, target: best.best(source, target, by="id"),
     "pairs": lambda source, target: pairs.pairs(source, target, by="id"),
-    "lists": lambda source, target: lists.to_lists(source, target, by="id", once=["prompt"]),
+    "lists": lambda source, target: nested.to_lists(source, target, by="id", once=["prompt"]),
     "verl": lambda source, target: verl.verl(
         source, target, by="id", ground_truth="prompt", data_source="mine"
     ),

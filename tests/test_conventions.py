@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from gspo_rs.files import lists as list_files
-from gspo_rs.files.lists import to_lists, to_rows
+from gspo_rs.files import nested as list_files
+from gspo_rs.files.nested import to_lists, to_rows
 from gspo_rs.files.verl import verl
 
 VALUES = {

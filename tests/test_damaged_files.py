@@ -7,7 +7,7 @@ import gspo_rs as gs
 from gspo_rs import data
 from gspo_rs.data.prompt_table import prompts
 from gspo_rs.files.best import best
-from gspo_rs.files.lists import to_lists
+from gspo_rs.files.nested import to_lists
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.selection import apply, read_selection, select
 from gspo_rs.files.summary import summarize

@@ -8,8 +8,8 @@ import sys
 import polars as pl
 import pytest
 
-from gspo_rs import atomic
 from gspo_rs.data.full_disk import is_full, naming
+from gspo_rs.files import atomic
 
 # A limit of the process stands for a disk: no file may be longer.
 PROGRAM = """

@@ -10,9 +10,9 @@ from gspo_rs import data
 from gspo_rs.data.group_index import take_census
 from gspo_rs.data.hive import partitions
 from gspo_rs.data.source import locate
-from gspo_rs.files import best, lists, selection, summary
+from gspo_rs.files import best, nested, selection, summary
 from gspo_rs.files.pairs import pairs
-from gspo_rs.files.scan import verify
+from gspo_rs.files.scoring.read_back import verify
 
 SUFFIXES = [".parquet", ".jsonl", ".csv", ".arrow"]
 
@@ -96,7 +96,7 @@ def test_folders_name_columns_in_every_command(tmp_path, suffix, given):
     assert sorted(pl.read_parquet(target)["reward"]) == [1.0, 1.1]
     pairs(source, tmp_path / "pairs.parquet", by="id")
     assert pl.read_parquet(tmp_path / "pairs.parquet").height == 2
-    lists.to_lists(source, tmp_path / "lists.parquet", by="id")
+    nested.to_lists(source, tmp_path / "lists.parquet", by="id")
     assert sorted(pl.read_parquet(tmp_path / "lists.parquet")["id"]) == [2, 10]
     selection.select(source, tmp_path / "chosen.parquet", by="id", keep="best:1")
     chosen = selection.apply(selection.read_selection(tmp_path / "chosen.parquet"))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gspo_rs as gs
-from gspo_rs.files.keep import NO_GROUP, choose, parse
+from gspo_rs.files.filters import NO_GROUP, choose, parse
 
 rewards = st.lists(
     st.sampled_from([0.0, -0.0, 0.25, 0.5, 1.0, 1.0, 2.5, float("nan")]), max_size=40

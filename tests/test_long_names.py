@@ -5,7 +5,7 @@ import pytest
 
 import gspo_rs as gs
 from gspo_rs.files.best import best
-from gspo_rs.files.lists import to_lists
+from gspo_rs.files.nested import to_lists
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.selection import apply, read_selection, select
 from gspo_rs.files.summary import summarize

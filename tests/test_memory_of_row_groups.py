@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import gspo_rs as gs
-from gspo_rs.files import narrow
+from gspo_rs.files.scoring import first_pass
 
 STATUS = Path("/proc/self/status")
 LIMIT = 400 << 20
@@ -58,6 +58,6 @@ def test_a_row_group_that_is_read_in_windows_gives_the_same_scores(tmp_path, mon
     )
     frame.write_parquet(path, row_group_size=50)
     gs.score(path, tmp_path / "whole", by="id", layout="narrow")
-    monkeypatch.setattr(narrow, "WINDOW", 7)
+    monkeypatch.setattr(first_pass, "WINDOW", 7)
     gs.score(path, tmp_path / "windows", by="id", layout="narrow")
     assert gs.scan(tmp_path / "whole").collect().equals(gs.scan(tmp_path / "windows").collect())

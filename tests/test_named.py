@@ -11,7 +11,7 @@ from gspo_rs import data
 from gspo_rs.data.column_names import column
 from gspo_rs.data.group_index import take_census
 from gspo_rs.data.prompt_table import prompts
-from gspo_rs.files import best, lists, selection, summary
+from gspo_rs.files import best, nested, selection, summary
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.verl import verl
 from gspo_rs.report import report
@@ -90,8 +90,8 @@ def test_a_column_is_found_by_its_whole_name(name):
 def test_lists_and_rows_take_any_names(tmp_path, suffix, odd):
     frame = pl.DataFrame({"real": [1, 2, 3, 4], odd: TEXTS, "key": KEYS, "reward": REWARDS})
     source = write(frame, tmp_path / f"rows{suffix}")
-    lists.to_lists(source, tmp_path / f"lists{suffix}", by="key")
-    lists.to_rows(tmp_path / f"lists{suffix}", tmp_path / "again.parquet")
+    nested.to_lists(source, tmp_path / f"lists{suffix}", by="key")
+    nested.to_rows(tmp_path / f"lists{suffix}", tmp_path / "again.parquet")
     assert pl.read_parquet(tmp_path / "again.parquet").rows() == frame.sort("key").rows()
 
 

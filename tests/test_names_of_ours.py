@@ -12,9 +12,9 @@ import gspo_rs as gs
 import gspo_rs.polars
 from gspo_rs import data
 from gspo_rs.files.best import best
-from gspo_rs.files.lists import to_lists, to_rows
-from gspo_rs.files.options import COLUMNS
+from gspo_rs.files.nested import to_lists, to_rows
 from gspo_rs.files.pairs import pairs
+from gspo_rs.files.scoring.options import COLUMNS
 from gspo_rs.files.selection import apply, read_selection, select
 from gspo_rs.files.summary import summarize
 from gspo_rs.files.verl import verl

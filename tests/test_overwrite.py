@@ -10,8 +10,8 @@ import pytest
 
 import gspo_rs as gs
 from gspo_rs.files.best import best
-from gspo_rs.files.keep import choose
-from gspo_rs.files.lists import to_lists, to_rows
+from gspo_rs.files.filters import choose
+from gspo_rs.files.nested import to_lists, to_rows
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.selection import select, write_selection
 from gspo_rs.files.verl import verl

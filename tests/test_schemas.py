@@ -9,7 +9,7 @@ import pytest
 
 import gspo_rs as gs
 from gspo_rs import data
-from gspo_rs.files import best, lists, pairs, selection, summary, verl
+from gspo_rs.files import best, nested, pairs, selection, summary, verl
 from gspo_rs.report import report
 
 BASE = pl.DataFrame(
@@ -135,8 +135,8 @@ def test_lists_have_null_where_a_file_lacks_a_column(name, tmp_path):
     frames = CASES[name]
     for place, frame in enumerate(frames):
         frame.write_parquet(tmp_path / "in" / f"{place}.parquet")
-    lists.to_lists(tmp_path / "in", tmp_path / "out.parquet", by="id")
-    lists.to_lists(pl.concat(frames, how="diagonal"), tmp_path / "expected.parquet", by="id")
+    nested.to_lists(tmp_path / "in", tmp_path / "out.parquet", by="id")
+    nested.to_lists(pl.concat(frames, how="diagonal"), tmp_path / "expected.parquet", by="id")
     found, expected = (pl.read_parquet(tmp_path / f"{n}.parquet") for n in ("out", "expected"))
     assert found.equals(expected)
 
@@ -198,7 +198,7 @@ def test_lists_leave_out_no_column_silently(name, tmp_path):
         if source.is_file() and name != "decimal256":
             continue
         with pytest.raises(TypeError, match=r"column '[dx]' is "):
-            lists.to_lists(source, tmp_path / "out.parquet", by="id")
+            nested.to_lists(source, tmp_path / "out.parquet", by="id")
 
 
 @pytest.mark.parametrize("command", [pairs.pairs, best.best])

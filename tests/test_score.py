@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gspo_rs as gs
-from gspo_rs.files import options
+from gspo_rs.files.scoring import options
 
 FILES = [
     "rg_easy",
@@ -186,7 +186,7 @@ def test_an_address_is_read_by_polars(tmp_path, layout):
 @pytest.mark.parametrize("layout", ["wide", "narrow"])
 @pytest.mark.parametrize("keep", ["informative", "informative,best:1", "top:0.25"])
 def test_chosen_rows_are_those_that_the_rules_choose(tmp_path, keep, layout):
-    from gspo_rs.files.keep import choose, parse
+    from gspo_rs.files.filters import choose, parse
 
     frame = shuffled(2000)
     frame.write_parquet(tmp_path / "a.parquet")

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 import gspo_rs as gs
-from gspo_rs.files.workplace import Workplace
+from gspo_rs.files.scoring.staging import Workplace
 
 
 @pytest.fixture

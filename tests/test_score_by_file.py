@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gspo_rs as gs
-from gspo_rs.files import by_file, options
-from gspo_rs.files import score as scoring
+from gspo_rs.files import scoring
+from gspo_rs.files.scoring import by_file, options
 
 ROWS = 4000
 FILES = 5

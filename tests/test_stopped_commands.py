@@ -26,8 +26,8 @@ def stopped(function):
             time.sleep(0.01)
         return function(*arguments, **named)
     return slow
-import gspo_rs.files.output, gspo_rs.report.page, gspo_rs.files.selection
-gspo_rs.files.output.refuse_unwritable = stopped(None)
+import gspo_rs.files.writer, gspo_rs.report.page, gspo_rs.files.selection
+gspo_rs.files.writer.refuse_unwritable = stopped(None)
 gspo_rs.report.page.write_text = stopped(None)
 gspo_rs.files.selection._described = stopped(None)
 by_file.write_read = stopped(None)

@@ -12,7 +12,7 @@ import gspo_rs.polars
 from gspo_rs.config import Config, ConfigError, resolve
 from gspo_rs.correction import Correction, sampler_correction
 from gspo_rs.divergence import kl_penalty
-from gspo_rs.files.options import Layout
+from gspo_rs.files.scoring.options import Layout
 from gspo_rs.groups import synonyms
 from gspo_rs.groups.estimators import CHOICES, ESTIMATORS
 from gspo_rs.groups.pairs import Strategy

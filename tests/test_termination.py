@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from gspo_rs.termination import Terminated, exit_code
+from gspo_rs.files.termination import Terminated, exit_code
 
 SCRIPT = """
 import os, signal, sys, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
-from gspo_rs.termination import answer_signals, exit_code
+from gspo_rs.files.termination import answer_signals, exit_code
 answer_signals()
 import numpy as np, polars as pl
 import gspo_rs as gs
@@ -63,7 +63,7 @@ def test_a_second_signal_ends_what_answers_to_the_first():
     script = """
 import os, signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from gspo_rs.termination import Terminated, answer_signals
+from gspo_rs.files.termination import Terminated, answer_signals
 answer_signals()
 def wait():
     while True:
@@ -88,7 +88,7 @@ for first in (signal.SIGINT, signal.SIGTERM):
 def test_a_signal_to_a_forked_child_does_not_end_its_parent():
     script = """
 import os, signal, time
-from gspo_rs.termination import answer_signals
+from gspo_rs.files.termination import answer_signals
 answer_signals()
 child = os.fork()
 if child == 0:
@@ -111,7 +111,7 @@ def test_sigterm_is_answered_where_ctrl_c_is_ignored():
     script = """
 import os, signal, time
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-from gspo_rs.termination import Terminated, answer_signals
+from gspo_rs.files.termination import Terminated, answer_signals
 answer_signals()
 os.kill(os.getpid(), signal.SIGINT)
 try:

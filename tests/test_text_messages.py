@@ -7,7 +7,7 @@ import pytest
 
 from gspo_rs import data
 from gspo_rs.files.best import best
-from gspo_rs.files.lists import to_lists, to_rows
+from gspo_rs.files.nested import to_lists, to_rows
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.verl import verl
 from text_commands import put

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gspo_rs.files import lists, verl
-from gspo_rs.files.output import writing
+from gspo_rs.files import nested, verl
+from gspo_rs.files.writer import writing
 
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
 COLUMNS = {
@@ -42,10 +42,10 @@ def test_a_column_is_written_as_it_is_or_refused_by_its_name(typed, suffix, tmp_
     target = tmp_path / f"out.{suffix}"
     text = str(pl.read_parquet_schema(typed)["completion"]).startswith("Extension")
     if text == (suffix == "jsonl"):
-        assert lists.to_lists(typed, target, by="id").rows == 2
+        assert nested.to_lists(typed, target, by="id").rows == 2
         return
     with pytest.raises(TypeError, match="column 'completion' is List"):
-        lists.to_lists(typed, target, by="id")
+        nested.to_lists(typed, target, by="id")
     assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
 
 
@@ -61,13 +61,13 @@ def test_a_column_that_cannot_be_written_is_told_in_one_line(typed, command, suf
 
 def test_lists_of_bytes_go_to_parquet_and_not_to_json(tmp_path):
     frame = pl.DataFrame({"id": ["a", "a"], "x": [b"\xff", b"a"], "reward": [0.0, 1.0]})
-    lists.to_lists(frame, tmp_path / "out.parquet", by="id")
+    nested.to_lists(frame, tmp_path / "out.parquet", by="id")
     assert pl.read_parquet(tmp_path / "out.parquet")["x"].to_list() == [[b"\xff", b"a"]]
     problem = (
         r"column 'x' is List\(Binary\), which .*out\.jsonl cannot hold \(a \.parquet file can\)"
     )
     with pytest.raises(TypeError, match=problem):
-        lists.to_lists(frame, tmp_path / "out.jsonl", by="id")
+        nested.to_lists(frame, tmp_path / "out.jsonl", by="id")
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,8 @@ import polars as pl
 import pytest
 
 import gspo_rs as gs
-from gspo_rs import replaced
-from gspo_rs.files import by_file, workplace
-from gspo_rs.files import score as scoring
+from gspo_rs.files import replaced, scoring
+from gspo_rs.files.scoring import by_file, staging
 
 
 @pytest.fixture
@@ -94,7 +93,7 @@ def test_a_planted_workplace_is_not_written_in(source, tmp_path):
 
 def test_a_workplace_of_another_user_is_not_taken_up(source, tmp_path, monkeypatch):
     (tmp_path / ".out.gspo-rs").mkdir()
-    monkeypatch.setattr(workplace.os, "geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setattr(staging.os, "geteuid", lambda: os.getuid() + 1)
     with pytest.raises(OSError, match="is a link or another user's"):
         gs.score(source, tmp_path / "out", by="id")
 

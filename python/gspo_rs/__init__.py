@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gspo_rs._core import __version__
-    from gspo_rs.files.scan import scan, verify
-    from gspo_rs.files.score import score
+    from gspo_rs.files.scoring import score
+    from gspo_rs.files.scoring.read_back import scan, verify
     from gspo_rs.groups.advantages import advantage, advantage_from_wins, soft_overlong_penalty
     from gspo_rs.groups.groups import Groups
     from gspo_rs.groups.packing import pack
@@ -71,12 +71,12 @@ MODULE_OF = {
     "quantile": "groups.statistics",
     "rank": "groups.statistics",
     "rows": "groups.rows",
-    "scan": "files.scan",
-    "score": "files.score",
+    "scan": "files.scoring.read_back",
+    "score": "files.scoring",
     "soft_overlong_penalty": "groups.advantages",
     "stats": "groups.statistics",
     "top_fraction": "groups.statistics",
-    "verify": "files.scan",
+    "verify": "files.scoring.read_back",
 }
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from cyclopts import App, CycloptsError, CycloptsPanel, UnusedCliTokensError
 from rich.text import Text
 
+from gspo_rs.files.termination import answer_signals
 from gspo_rs.terminal import printable
-from gspo_rs.termination import answer_signals
 
 
 def _unread(error: CycloptsError) -> Any:

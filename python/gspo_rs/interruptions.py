@@ -7,7 +7,7 @@ import time
 from types import FrameType
 from typing import Any, Self
 
-from gspo_rs.termination import terminations
+from gspo_rs.files.termination import terminations
 
 # `timeout` and some service managers send a signal twice within a moment: that is one request.
 _ONE_REQUEST = 0.2
@@ -18,7 +18,7 @@ class Interruptions:
 
     The answer is that of the handler which was there before; without a Python handler, or in a
     thread that is not the main one, it is left alone. SIGTERM comes as a SIGINT where
-    `gspo_rs.termination` answers signals.
+    `gspo_rs.files.termination` answers signals.
 
     Attributes
     ----------

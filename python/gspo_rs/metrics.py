@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gspo_rs import atomic
+from gspo_rs.files import atomic
 from gspo_rs.minibatch import Minibatch
 
 

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gspo_rs import atomic, checkpoint, continuation, metrics
+from gspo_rs import checkpoint, continuation, metrics
 from gspo_rs.config import Config, ConfigError, resolve
 from gspo_rs.dataset import Dataset
 from gspo_rs.display import Display
+from gspo_rs.files import atomic
 from gspo_rs.files.lock import locked
 from gspo_rs.generators import seed_generators
 from gspo_rs.interruptions import Interruptions

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from gspo_rs.commands.parameters import Verbose
 from gspo_rs.commands.typed import typed
+from gspo_rs.files.termination import exit_code
 from gspo_rs.terminal import one_line, printable
-from gspo_rs.termination import exit_code
 
 if TYPE_CHECKING:
-    from gspo_rs.files.output import Written
+    from gspo_rs.files.writer import Written
 
 # What a command reports in one line; anything else is a fault of ours and keeps its traceback.
 USER_ERRORS = (ValueError, TypeError, OSError, ArithmeticError, RuntimeError, MemoryError)

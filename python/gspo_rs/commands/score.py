@@ -13,7 +13,7 @@ from gspo_rs.commands.parameters import By, Layout, Overwrite, Reward, Threshold
 from gspo_rs.terminal import printable
 
 if TYPE_CHECKING:
-    from gspo_rs.files.manifest import Report
+    from gspo_rs.files.scoring.manifest import Report
 
 
 @command("stopped; `{again}` goes on")
@@ -54,7 +54,7 @@ def score(
     resume
         Go on where a run was killed.
     """
-    from gspo_rs.files.score import score as score_files
+    from gspo_rs.files.scoring import score as score_files
 
     report = score_files(
         source[0] if len(source) == 1 else source,
@@ -81,7 +81,7 @@ def verify(target: Path, /) -> str:
     target
         The folder that `gspo-rs score` has written.
     """
-    from gspo_rs.files.scan import verify as verify_output
+    from gspo_rs.files.scoring.read_back import verify as verify_output
 
     manifest = verify_output(target)
     return f"{len(manifest.outputs)} files, {manifest.kept:,} rows: as written\n"

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from gspo_rs.data.external_sort import in_order
 from gspo_rs.data.group_index import Narrow, read_narrow
 from gspo_rs.data.source import SourceLike, locate
-from gspo_rs.files.keep import choose, parse
-from gspo_rs.files.output import Written, as_written, write_frames
-from gspo_rs.files.picked import picked, refuse_null
+from gspo_rs.files.filters import choose, parse
+from gspo_rs.files.gather import picked, refuse_null
+from gspo_rs.files.messages import texts
 from gspo_rs.files.target import checked_target
-from gspo_rs.files.texts import texts
+from gspo_rs.files.writer import Written, as_written, write_frames
 from gspo_rs.groups.checks import as_count
 from gspo_rs.groups.statistics import stats
 
@@ -49,7 +49,7 @@ def best(
     n : int
         How many of each group; fewer, where fewer have a reward. Of tied ones, the first.
     keep : str
-        Rules of `gspo_rs.files.keep` that a row has to pass as well, such as ``reward:1..``: the
+        Rules of `gspo_rs.files.filters` that a row has to pass as well, such as ``reward:1..``: the
         best of a group without a right completion is a wrong one.
     threshold : float, optional
         For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.

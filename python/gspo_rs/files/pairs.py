@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from gspo_rs.data.external_sort import in_order
 from gspo_rs.data.group_index import Narrow, read_narrow
 from gspo_rs.data.source import Source, SourceLike, locate
-from gspo_rs.files.keep import choose, parse
-from gspo_rs.files.output import Written, as_written, write_frames
-from gspo_rs.files.picked import picked, refuse_null
+from gspo_rs.files.filters import choose, parse
+from gspo_rs.files.gather import picked, refuse_null
+from gspo_rs.files.messages import texts
 from gspo_rs.files.target import checked_target
-from gspo_rs.files.texts import texts
+from gspo_rs.files.writer import Written, as_written, write_frames
 from gspo_rs.groups.pairs import Strategy, preference_pairs
 
 __all__ = ["pairs"]
@@ -62,7 +62,7 @@ def pairs(
     seed : int
         For ``"best_random"``.
     keep : str
-        Rules of `gspo_rs.files.keep`; rows that they drop make no pair.
+        Rules of `gspo_rs.files.filters`; rows that they drop make no pair.
     threshold : float, optional
         For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.
     chat : bool

@@ -14,16 +14,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from gspo_rs import atomic
 from gspo_rs.data.formats import scan_files
 from gspo_rs.data.group_index import read_narrow
 from gspo_rs.data.hive import partitions
 from gspo_rs.data.paths import spelled
 from gspo_rs.data.schema import free_name
 from gspo_rs.data.source import Source, SourceLike, locate
-from gspo_rs.files.keep import choose, parse
-from gspo_rs.files.output import Written, writing
+from gspo_rs.files import atomic
+from gspo_rs.files.filters import choose, parse
 from gspo_rs.files.target import checked_target
+from gspo_rs.files.writer import Written, writing
 
 __all__ = [
     "Selection",
@@ -91,7 +91,7 @@ def select(
     by : str or sequence of str
         The columns that name the group of a row.
     keep : str
-        Rules of `gspo_rs.files.keep`.
+        Rules of `gspo_rs.files.filters`.
     reward : str
         Column of the rewards.
     threshold : float, optional

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from gspo_rs.atomic import refuse_unreplaceable, resolved
 from gspo_rs.data.paths import remote
 from gspo_rs.data.source import Source
+from gspo_rs.files.atomic import refuse_unreplaceable, resolved
 
 __all__ = ["JSON", "checked_target"]
 

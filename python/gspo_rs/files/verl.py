@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from gspo_rs.data.column_names import column_in
 from gspo_rs.data.group_index import Narrow, read_narrow
 from gspo_rs.data.source import Source, SourceLike, locate
-from gspo_rs.files.keep import choose, parse
-from gspo_rs.files.output import Written, as_written, write_frames
-from gspo_rs.files.picked import picked, refuse_null
+from gspo_rs.files.filters import choose, parse
+from gspo_rs.files.gather import picked, refuse_null
+from gspo_rs.files.messages import PROMPT, as_messages, named
 from gspo_rs.files.target import checked_target
-from gspo_rs.files.texts import PROMPT, as_messages, named
+from gspo_rs.files.writer import Written, as_written, write_frames
 from gspo_rs.groups.statistics import stats
 
 __all__ = ["GroupPrompts", "Recipe", "prompts", "verl"]
@@ -54,7 +54,7 @@ class Recipe:
     prompt : str, optional
         Column of the prompts, text or messages; by default ``prompt``.
     keep : str
-        Rules of `gspo_rs.files.keep`; a group is left out if they drop all of its rows.
+        Rules of `gspo_rs.files.filters`; a group is left out if they drop all of its rows.
     threshold : float, optional
         For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.
     """
@@ -130,7 +130,7 @@ def verl(
     prompt : str, optional
         Column of the prompts, text or messages; by default ``prompt``.
     keep : str
-        Rules of `gspo_rs.files.keep`; a group is left out if they drop all of its rows.
+        Rules of `gspo_rs.files.filters`; a group is left out if they drop all of its rows.
     threshold : float, optional
         For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.
     overwrite : bool
@@ -209,7 +209,7 @@ def prompts(
     options : mapping of str to str
         The option with which a user names each column that may be missing, for errors.
     written : Source, optional
-        The same rows as `gspo_rs.files.output.as_written` gives them, to read the prompts from.
+        The same rows as `gspo_rs.files.writer.as_written` gives them, to read the prompts from.
 
     Returns
     -------

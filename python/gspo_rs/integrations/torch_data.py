@@ -15,7 +15,7 @@ from gspo_rs.data.group_index import read_narrow
 from gspo_rs.data.group_stream import whole_groups
 from gspo_rs.data.schema import Cut, as_keys
 from gspo_rs.data.source import ANYTHING, Source, SourceLike
-from gspo_rs.files.opened import opened
+from gspo_rs.files.resolve import opened
 from gspo_rs.groups.groups import Groups
 from gspo_rs.integrations.tensors import as_tensor
 

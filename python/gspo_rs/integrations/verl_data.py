@@ -19,8 +19,8 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from gspo_rs.data.schema import as_keys
 from gspo_rs.data.source import Source
-from gspo_rs.files.manifest import NAME
-from gspo_rs.files.opened import opened
+from gspo_rs.files.resolve import opened
+from gspo_rs.files.scoring.manifest import NAME
 from gspo_rs.files.verl import GroupPrompts, Recipe, prompts
 
 __all__ = ["OPTIONS", "PromptDataset"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gspo_rs._core import __version__
-from gspo_rs.atomic import write_text
 from gspo_rs.data.source import Source, SourceLike, locate
+from gspo_rs.files.atomic import write_text
 from gspo_rs.files.target import checked_target
 from gspo_rs.groups.statistics import GroupStats, stats
 from gspo_rs.report.examples import Example, Row, choose_groups, gather, unscorable_rows

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gspo_rs._core import exchange
-from gspo_rs.aside import aside, sweep
 from gspo_rs.data.full_disk import naming
-from gspo_rs.replaced import refuse_unreplaceable, resolved, sync, sync_tree
+from gspo_rs.files.aside import aside, sweep
+from gspo_rs.files.replaced import refuse_unreplaceable, resolved, sync, sync_tree
 
 __all__ = [
     "directory",

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 
 from gspo_rs.data.schema import as_keys
-from gspo_rs.files.keep import Rule, parse
+from gspo_rs.files.filters import Rule, parse
 from gspo_rs.groups.advantages import advantage
 from gspo_rs.groups.estimators import estimator_named
 from gspo_rs.groups.synonyms import listed

@@ -12,9 +12,9 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from gspo_rs import atomic
 from gspo_rs.data.formats.unions import DIGITS
 from gspo_rs.data.source import Source
+from gspo_rs.files import atomic
 from gspo_rs.files.json_lines import LINE, lines
 from gspo_rs.files.target import JSON
 
@@ -35,7 +35,7 @@ class Written:
     groups : int
         Groups that gave at least one of them.
     dropped : dict of str to int
-        Rows of the source that each rule of `keep` dropped; see `gspo_rs.files.keep`.
+        Rows of the source that each rule of `keep` dropped; see `gspo_rs.files.filters`.
     lowest, alike : int or None
         Of the best of groups: rows that have the lowest reward of their group, and those of them
         in groups whose rewards are all equal. None where nothing is the best.

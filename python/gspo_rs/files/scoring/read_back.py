@@ -15,11 +15,11 @@ from gspo_rs.data.hive import partitions
 from gspo_rs.data.paths import remote
 from gspo_rs.data.schema import free_name
 from gspo_rs.data.source import KEY, NUMBER, Source
-from gspo_rs.files.inputs import Input
-from gspo_rs.files.manifest import InputEntry, Manifest, load
-from gspo_rs.files.narrow import narrow_frames, scores_of
-from gspo_rs.files.options import COLUMNS, options_of
-from gspo_rs.files.workplace import foreign_files
+from gspo_rs.files.scoring.first_pass import narrow_frames, scores_of
+from gspo_rs.files.scoring.inputs import Input
+from gspo_rs.files.scoring.manifest import InputEntry, Manifest, load
+from gspo_rs.files.scoring.options import COLUMNS, options_of
+from gspo_rs.files.scoring.staging import foreign_files
 
 __all__ = ["scan", "verify"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from gspo_rs.data.source import Source, SourceLike, locate
-from gspo_rs.files.manifest import NAME
-from gspo_rs.files.scan import scan
+from gspo_rs.files.scoring.manifest import NAME
+from gspo_rs.files.scoring.read_back import scan
 from gspo_rs.files.selection import apply, is_selection, read_selection
 
 __all__ = ["opened"]

@@ -13,9 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from gspo_rs import atomic
+from gspo_rs.files import atomic
 from gspo_rs.files.lock import locked
-from gspo_rs.files.manifest import NAME, Manifest, OutputEntry, load
+from gspo_rs.files.scoring.manifest import NAME, Manifest, OutputEntry, load
 
 __all__ = ["AT_ONCE", "BY_FILE", "Workplace", "workplace"]
 

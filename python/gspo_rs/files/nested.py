@@ -15,8 +15,8 @@ from gspo_rs.data.formats.unions import refuse_partial
 from gspo_rs.data.group_index import Narrow, read_narrow
 from gspo_rs.data.schema import as_keys
 from gspo_rs.data.source import Source, SourceLike, locate
-from gspo_rs.files.output import Written, as_written, write_frames
 from gspo_rs.files.target import checked_target
+from gspo_rs.files.writer import Written, as_written, write_frames
 
 __all__ = ["to_lists", "to_rows"]
 

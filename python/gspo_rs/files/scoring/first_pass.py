@@ -14,10 +14,10 @@ from gspo_rs.data.column_names import type_in
 from gspo_rs.data.formats.parquet import largest_row_group
 from gspo_rs.data.formats.unions import refuse_mixed_keys
 from gspo_rs.data.source import Source
-from gspo_rs.files.inputs import Input, checked
-from gspo_rs.files.keep import choose
-from gspo_rs.files.options import COLUMNS, Options
-from gspo_rs.files.progress import Progress
+from gspo_rs.files.filters import choose
+from gspo_rs.files.scoring.inputs import Input, checked
+from gspo_rs.files.scoring.options import COLUMNS, Options
+from gspo_rs.files.scoring.progress import Progress
 from gspo_rs.groups.advantages import columns_and_advantage
 from gspo_rs.groups.estimators import estimator_named
 from gspo_rs.groups.groups import Groups

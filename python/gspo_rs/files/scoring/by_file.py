@@ -9,9 +9,7 @@ import numpy as np
 import polars as pl
 
 from gspo_rs._core import Scores, Seen
-from gspo_rs.files.inputs import Input
-from gspo_rs.files.manifest import Outcome
-from gspo_rs.files.narrow import (
+from gspo_rs.files.scoring.first_pass import (
     Read,
     Tally,
     compute,
@@ -20,10 +18,12 @@ from gspo_rs.files.narrow import (
     refuse_nothing,
     scores_of,
 )
-from gspo_rs.files.options import Options
-from gspo_rs.files.progress import Progress
-from gspo_rs.files.wide import copied, write_read
-from gspo_rs.files.workplace import BY_FILE, Workplace
+from gspo_rs.files.scoring.inputs import Input
+from gspo_rs.files.scoring.manifest import Outcome
+from gspo_rs.files.scoring.options import Options
+from gspo_rs.files.scoring.progress import Progress
+from gspo_rs.files.scoring.staging import BY_FILE, Workplace
+from gspo_rs.files.scoring.writers import copied, write_read
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.estimators import estimator_named
 

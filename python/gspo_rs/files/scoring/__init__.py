@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from gspo_rs._core import Scores
-from gspo_rs.atomic import resolved
 from gspo_rs.data.full_disk import naming
 from gspo_rs.data.source import SourceLike
-from gspo_rs.files.by_file import score_by_file
-from gspo_rs.files.inputs import Input, inputs_of
-from gspo_rs.files.manifest import (
+from gspo_rs.files.atomic import resolved
+from gspo_rs.files.scoring.by_file import score_by_file
+from gspo_rs.files.scoring.first_pass import Read, check_columns, compute, read, scores_of
+from gspo_rs.files.scoring.inputs import Input, inputs_of
+from gspo_rs.files.scoring.manifest import (
     Manifest,
     Outcome,
     OutputEntry,
@@ -23,11 +24,10 @@ from gspo_rs.files.manifest import (
     manifest_of,
     report_of,
 )
-from gspo_rs.files.narrow import Read, check_columns, compute, read, scores_of
-from gspo_rs.files.options import Layout, Options, options_of
-from gspo_rs.files.progress import Progress
-from gspo_rs.files.wide import write_narrow, write_wide
-from gspo_rs.files.workplace import AT_ONCE, Workplace, is_done, workplace
+from gspo_rs.files.scoring.options import Layout, Options, options_of
+from gspo_rs.files.scoring.progress import Progress
+from gspo_rs.files.scoring.staging import AT_ONCE, Workplace, is_done, workplace
+from gspo_rs.files.scoring.writers import write_narrow, write_wide
 
 __all__ = ["Report", "score"]
 
@@ -79,7 +79,7 @@ def score(
         Whether a finished output of something else may be replaced, once the new one is whole.
     keep : str
         Which rows to write: ``"all"``, or rules such as ``"informative,top:0.25"``; see
-        `gspo_rs.files.keep`.
+        `gspo_rs.files.filters`.
     threshold : float, optional
         For the rule ``pass-rate`` and the estimator ``pass_at_k``: a completion is right from this
         reward on; 0.5 by default.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gspo_rs.files.rule import WORDS, Rule, parse
+from gspo_rs.files.rules import WORDS, Rule, parse
 from gspo_rs.groups.checks import Floats, as_rewards
 from gspo_rs.groups.decimals import highest, lowest, share_within
 from gspo_rs.groups.groups import Groups, as_groups

@@ -9,16 +9,16 @@ from threading import Lock
 import polars as pl
 
 from gspo_rs._core import Scores, file_digest
-from gspo_rs.atomic import sync
 from gspo_rs.data.formats.parquet import row_groups
 from gspo_rs.data.hive import without
 from gspo_rs.data.schema import free_name
-from gspo_rs.files.inputs import Input, unchanged
-from gspo_rs.files.manifest import OutputEntry
-from gspo_rs.files.narrow import Read, narrow_columns
-from gspo_rs.files.options import COLUMNS, Options
-from gspo_rs.files.output import parts_of, refuse_unwritable, writing
-from gspo_rs.files.progress import Progress
+from gspo_rs.files.atomic import sync
+from gspo_rs.files.scoring.first_pass import Read, narrow_columns
+from gspo_rs.files.scoring.inputs import Input, unchanged
+from gspo_rs.files.scoring.manifest import OutputEntry
+from gspo_rs.files.scoring.options import COLUMNS, Options
+from gspo_rs.files.scoring.progress import Progress
+from gspo_rs.files.writer import parts_of, refuse_unwritable, writing
 
 __all__ = ["copied", "write_narrow", "write_read", "write_wide"]
 
