@@ -14,7 +14,7 @@ from gspo_rs.cli import app
 from gspo_rs.data.source import locate
 from gspo_rs.files.summary import QUANTILES, summarize
 from gspo_rs.groups.overview import right_from, spread_of, ties_of
-from gspo_rs.report import facts, narrow
+from gspo_rs.report import facts, load
 
 FILES = ["rg_easy", "rg_policy3", "wmt21_ted_zhen_mqm", "tot_game24_200", "wildbench_judge10"]
 
@@ -22,7 +22,7 @@ FILES = ["rg_easy", "rg_policy3", "wmt21_ted_zhen_mqm", "tot_game24_200", "wildb
 def facts_of(source, by, threshold=None):
     located = locate(source)
     given = dict.fromkeys(("prompt", "completion", "model"))
-    found = narrow.read(located, narrow.choose(located, by=by, reward="reward", given=given))
+    found = load.read(located, load.choose(located, by=by, reward="reward", given=given))
     return facts.find_facts(found, gs.stats(found.reward, found.groups), threshold)
 
 
@@ -165,6 +165,6 @@ def test_null_and_the_texts_none_and_null_and_an_empty_one_are_told_apart(tmp_pa
     assert {"null", "None", '"null"', '""'} <= shown
     located = locate(path)
     given = {"prompt": None, "completion": None, "model": "model"}
-    read = narrow.read(located, narrow.choose(located, by="id", reward="reward", given=given))
+    read = load.read(located, load.choose(located, by="id", reward="reward", given=given))
     assert len(set(read.models)) == len(values)
     assert {"null", "None", '"null"', '""'} <= set(read.models)

@@ -14,15 +14,15 @@ from numpy.testing import assert_allclose
 
 from gspo_rs.data.source import locate
 from gspo_rs.groups.statistics import stats
-from gspo_rs.report import examples, facts, models, narrow, texts
+from gspo_rs.report import comparisons, duplicates, examples, facts, load
 
 NONE = {"prompt": None, "completion": None, "model": None}
 
 
 def narrow_of(frame, *, by="id"):
     source = locate(frame)
-    chosen = narrow.choose(source, by=by, reward="reward", given=NONE)
-    return narrow.read(source, chosen)
+    chosen = load.choose(source, by=by, reward="reward", given=NONE)
+    return load.read(source, chosen)
 
 
 def stats_of(found):
@@ -151,7 +151,7 @@ def test_models_stand_where_the_mean_over_prompts_of_pairwise_wins_puts_them(fra
         if len(cells) > 1:
             for name, wins in cells.items():
                 means[name].append(statistics.fmean(wins))
-    standings = models.standings(found, stats_of(found))
+    standings = comparisons.standings(found, stats_of(found))
     assert {one.model: one.n_groups for one in standings} == {k: len(v) for k, v in means.items()}
     order = [one.percentile for one in standings]
     assert order == sorted(order, reverse=True)
@@ -168,9 +168,9 @@ def test_models_stand_where_the_mean_over_prompts_of_pairwise_wins_puts_them(fra
 @given(frame=frames())
 def test_curves_are_the_mean_over_all_ways_to_draw_k_of_each_group(threshold, frame):
     worth = (lambda r: r) if threshold is None else (lambda r: float(r >= threshold))
-    for curve in models.curves(narrow_of(frame), threshold):
+    for curve in comparisons.curves(narrow_of(frame), threshold):
         own = frame
-        if curve.name != models.EVERYTHING:
+        if curve.name != comparisons.EVERYTHING:
             own = frame.filter(pl.col("model") == curve.name)
         groups = by_group(own).values()
         most = curve.draws[-1]
@@ -187,7 +187,7 @@ def test_curves_are_the_mean_over_all_ways_to_draw_k_of_each_group(threshold, fr
 
 @given(frames())
 def test_copies_are_those_that_a_dictionary_of_the_texts_counts(frame):
-    found = texts.copies(narrow_of(frame))
+    found = duplicates.copies(narrow_of(frame))
     rows = [row for row in frame.iter_rows(named=True) if row["completion"] is not None]
     sets = defaultdict(list)
     for row in rows:
@@ -210,7 +210,7 @@ def test_copies_are_those_that_a_dictionary_of_the_texts_counts(frame):
 
 @given(frames())
 def test_a_text_that_wins_in_many_groups_is_found_by_its_text(frame):
-    n, shown = texts.repeated(narrow_of(frame))
+    n, shown = duplicates.repeated(narrow_of(frame))
     groups, wins = defaultdict(set), defaultdict(list)
     rows = by_group(frame.with_row_index("row"), "row")
     reward = frame["reward"].to_list()
@@ -258,7 +258,7 @@ def test_the_groups_shown_are_the_first_of_all_sorted_by_hand(frame):
 def test_columns_are_found_by_name_only_where_there_is_no_doubt():
     def choose(*columns, **given):
         frame = pl.DataFrame({"id": [1], "reward": [0.5], **dict.fromkeys(columns, "t")})
-        return narrow.choose(locate(frame), by="id", reward="reward", given={**NONE, **given})
+        return load.choose(locate(frame), by="id", reward="reward", given={**NONE, **given})
 
     assert choose("response", "prompt").completion == "response"
     both = choose("response", "completion")

@@ -10,7 +10,7 @@ import pytest
 
 from gspo_rs.commands.report import report as command
 from gspo_rs.data.source import locate
-from gspo_rs.report import examples, narrow, report
+from gspo_rs.report import examples, load, report
 
 
 def test_the_source_and_a_folder_are_not_overwritten(tmp_path):
@@ -68,7 +68,7 @@ def test_the_program_writes_the_page_and_says_where(tmp_path):
 
 
 def test_a_long_run_says_how_far_it_is(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(narrow, "QUIET", 0.0)
+    monkeypatch.setattr(load, "QUIET", 0.0)
     rows = 40_000
     frame = pl.DataFrame({"id": 1, "reward": np.arange(rows) % 2.0, "completion": "x"})
     frame.write_parquet(tmp_path / "a.parquet")
@@ -86,8 +86,8 @@ def test_a_source_that_grows_between_the_passes_is_noticed(tmp_path):
     frame.write_parquet(path)
     source = locate(path)
     given = {"prompt": None, "completion": None, "model": None}
-    chosen = narrow.choose(source, by="id", reward="reward", given=given)
-    found = narrow.read(source, chosen)
+    chosen = load.choose(source, by="id", reward="reward", given=given)
+    found = load.read(source, chosen)
     pl.concat([frame, frame]).write_parquet(path)
     with pytest.raises(ValueError, match=r"a\.parquet changed between two reads: another number"):
         examples.gather(locate(path), chosen, found, [0])

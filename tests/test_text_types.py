@@ -12,7 +12,7 @@ from gspo_rs import data
 from gspo_rs.data.source import KEY, NUMBER, locate
 from gspo_rs.files.best import best
 from gspo_rs.files.summary import summarize
-from gspo_rs.report.narrow import choose
+from gspo_rs.report.load import choose
 from text_commands import COMMANDS, LINES, SOUND, put
 
 MIXED = {

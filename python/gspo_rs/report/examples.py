@@ -10,8 +10,8 @@ import polars as pl
 
 from gspo_rs.data.source import Source
 from gspo_rs.groups.statistics import GroupStats
-from gspo_rs.report.labels import cut, visible
-from gspo_rs.report.narrow import Names, Narrow, windows
+from gspo_rs.report.format import cut, visible
+from gspo_rs.report.load import Names, Narrow, windows
 
 __all__ = ["Example", "Excerpt", "Row", "choose_groups", "gather", "unscorable_rows"]
 

@@ -12,7 +12,7 @@ from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.overview import Spread, overall, right_from, spread_of, ties_of
 from gspo_rs.groups.statistics import GroupStats, percentile
 from gspo_rs.report.histograms import Histogram, histogram
-from gspo_rs.report.narrow import Narrow
+from gspo_rs.report.load import Narrow
 
 __all__ = ["Facts", "LengthEffect", "find_facts", "length_effect"]
 

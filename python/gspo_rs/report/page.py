@@ -13,12 +13,11 @@ from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.atomic import write_text
 from gspo_rs.files.target import checked_target
 from gspo_rs.groups.statistics import GroupStats, stats
+from gspo_rs.report.comparisons import curves, standings
+from gspo_rs.report.duplicates import MANY, Repeated, copies, repeated
 from gspo_rs.report.examples import Example, Row, choose_groups, gather, unscorable_rows
 from gspo_rs.report.facts import Facts, find_facts, length_effect
-from gspo_rs.report.labels import cut, number, share
-from gspo_rs.report.models import curves, standings
-from gspo_rs.report.narrow import Names, Narrow, choose, read
-from gspo_rs.report.sections import (
+from gspo_rs.report.figures import (
     Figure,
     about_copies,
     about_draws,
@@ -28,7 +27,8 @@ from gspo_rs.report.sections import (
     about_rewards,
     about_signal,
 )
-from gspo_rs.report.texts import MANY, Repeated, copies, repeated
+from gspo_rs.report.format import cut, number, share
+from gspo_rs.report.load import Names, Narrow, choose, read
 
 __all__ = ["report"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from xml.etree import ElementTree as Xml
 
+from gspo_rs.report.comparisons import Curve
+from gspo_rs.report.format import cut, number, share
 from gspo_rs.report.histograms import Histogram, round_step
-from gspo_rs.report.labels import cut, number, share
-from gspo_rs.report.models import Curve
 
 __all__ = ["bars", "intervals", "lines", "shares", "trend"]
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from gspo_rs.report.comparisons import Curve, Standing
+from gspo_rs.report.duplicates import Copies
 from gspo_rs.report.facts import Facts, LengthEffect
+from gspo_rs.report.format import cut, number, share
 from gspo_rs.report.histograms import Histogram
-from gspo_rs.report.labels import cut, number, share
-from gspo_rs.report.models import Curve, Standing
 from gspo_rs.report.plots import bars, intervals, lines, shares, trend
-from gspo_rs.report.texts import Copies
 
 __all__ = [
     "Figure",

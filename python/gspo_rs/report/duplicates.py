@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.statistics import percentile, stats
-from gspo_rs.report.narrow import Integers, Narrow
+from gspo_rs.report.load import Integers, Narrow
 
 __all__ = ["Copies", "Repeated", "copies", "repeated"]
 

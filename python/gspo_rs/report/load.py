@@ -140,7 +140,8 @@ def read(source: Source, names: Names) -> Narrow:
     Raises
     ------
     ValueError, TypeError, OSError
-        As `gspo_rs.data.group_index.take_census`; ValueError as well if the source changes meanwhile.
+        As `gspo_rs.data.group_index.take_census`; ValueError as well if the source changes
+        meanwhile.
 
     Notes
     -----

@@ -12,7 +12,7 @@ import polars as pl
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.statistics import GroupStats, best_of_n, pass_at_k, percentile, stats
-from gspo_rs.report.narrow import Narrow
+from gspo_rs.report.load import Narrow
 
 __all__ = ["EVERYTHING", "Curve", "Standing", "curves", "standings"]
 
