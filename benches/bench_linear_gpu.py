@@ -20,8 +20,8 @@ import torch
 from measurement import refuse_debug_build, turns
 from torch import Tensor
 
-from gspo_rs import head_chunk
-from gspo_rs.linear_head import linear_logprobs
+from gspo_rs.logprobs import chunk
+from gspo_rs.logprobs.linear import linear_logprobs
 from gspo_rs.losses import gspo_loss, linear_gspo_loss
 
 CLIP = {"clip_low": 3e-4, "clip_high": 4e-4}
@@ -109,7 +109,7 @@ def without_kernel(function):
 
     @functools.wraps(function)
     def run(batch: dict[str, Tensor]) -> Tensor:
-        with mock.patch.object(head_chunk, "kernel_on", return_value=None):
+        with mock.patch.object(chunk, "kernel_on", return_value=None):
             return function(batch)
 
     return run

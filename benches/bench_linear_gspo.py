@@ -18,7 +18,7 @@ import torch
 from measurement import answer, ask, refuse_debug_build, spending
 from results import record
 
-from gspo_rs.linear_head import linear_logprobs
+from gspo_rs.logprobs.linear import linear_logprobs
 from gspo_rs.losses import gspo_loss, linear_gspo_loss
 
 

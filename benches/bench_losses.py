@@ -11,7 +11,7 @@ import torch
 from measurement import answer, ask, refuse_debug_build, spending, turns
 from results import record
 
-from gspo_rs.linear_head import linear_logprobs
+from gspo_rs.logprobs.linear import linear_logprobs
 from gspo_rs.losses import grpo_loss, gspo_loss
 
 SEQUENCES, TOKENS = 64, 1024

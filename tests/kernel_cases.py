@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gspo_rs import head_chunk, head_kernel
-from gspo_rs.linear_head import linear_logprobs
+from gspo_rs.logprobs import chunk, triton_kernel
+from gspo_rs.logprobs.linear import linear_logprobs
 from gspo_rs.losses import linear_gspo_loss
 
 TEMPERATURE = 0.7
@@ -31,7 +31,7 @@ def expected(logits, bias, targets, softcap):
 
 def found(logits, bias, targets, softcap, residual, entropy=True):
     options = {"softcap": softcap, "temperature": TEMPERATURE}
-    return head_kernel.fused_rows(
+    return triton_kernel.fused_rows(
         logits.clone(), targets, bias=bias, residual=residual, entropy=entropy, **options
     )
 
@@ -41,7 +41,7 @@ def found(logits, bias, targets, softcap, residual, entropy=True):
 @pytest.mark.parametrize("words", [1, 7, 64, 100, 513])
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-12), (torch.float32, 3e-6)])
 def test_a_row_is_that_of_float64(dtype, atol, words, biased, softcap, monkeypatch):
-    monkeypatch.setattr(head_kernel, "BLOCK", 64)
+    monkeypatch.setattr(triton_kernel, "BLOCK", 64)
     logits, bias, targets = case(words, dtype)
     given = logits, bias if biased else None, targets, softcap
     for one, other in zip(found(*given, dtype), expected(*given), strict=True):
@@ -54,18 +54,18 @@ def test_the_residual_takes_the_place_of_the_logits_or_is_rounded_or_left_out():
     truth = expected(logits, None, targets, None)[2]
     options = {"bias": None, "softcap": None, "temperature": TEMPERATURE, "entropy": False}
     kept = logits.clone()
-    assert head_kernel.fused_rows(kept, targets, residual=None, **options)[1:] == (None, None)
+    assert triton_kernel.fused_rows(kept, targets, residual=None, **options)[1:] == (None, None)
     torch.testing.assert_close(kept, logits, rtol=0, atol=0)
-    rounded = head_kernel.fused_rows(kept, targets, residual=torch.bfloat16, **options)[2]
+    rounded = triton_kernel.fused_rows(kept, targets, residual=torch.bfloat16, **options)[2]
     torch.testing.assert_close(rounded, truth.bfloat16(), rtol=2**-7, atol=1e-7)
     torch.testing.assert_close(kept, logits, rtol=0, atol=0)
-    placed = head_kernel.fused_rows(kept, targets, residual=torch.float32, **options)[2]
+    placed = triton_kernel.fused_rows(kept, targets, residual=torch.float32, **options)[2]
     assert placed.data_ptr() == kept.data_ptr()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_extreme_logits_and_impossible_words_give_no_nan(dtype, monkeypatch):
-    monkeypatch.setattr(head_kernel, "BLOCK", 64)
+    monkeypatch.setattr(triton_kernel, "BLOCK", 64)
     logits, bias, targets = case(200, dtype, spread=1e4)
     bias[:70] = -torch.inf  # the whole of the first block
     targets = targets.clamp(min=70)
@@ -115,8 +115,8 @@ def test_the_head_with_the_kernel_is_the_head_with_the_passes_of_pytorch(softcap
     inputs, batch = heads()
     options = {"softcap": softcap, "temperature": TEMPERATURE, "chunk_size": 8}
     results = []
-    for kernel in (None, head_kernel.fused_rows):
-        monkeypatch.setattr(head_chunk, "kernel_on", lambda _, kernel=kernel: kernel)
+    for kernel in (None, triton_kernel.fused_rows):
+        monkeypatch.setattr(chunk, "kernel_on", lambda _, kernel=kernel: kernel)
         leaves = [x.clone().requires_grad_() for x in inputs]
         wide = {"clip_low": 0.02, "clip_high": 0.02}
         hidden, weight, bias = leaves
@@ -144,7 +144,7 @@ def test_logits_that_are_not_contiguous_are_refused_and_left_as_they_are(layout)
     before = given.clone()
     options = {"softcap": None, "temperature": 1.0, "entropy": True, "residual": torch.float32}
     with pytest.raises(ValueError, match=r"logits of shape .* has strides .* not contiguous"):
-        head_kernel.fused_rows(given, targets, bias=bias, **options)
+        triton_kernel.fused_rows(given, targets, bias=bias, **options)
     torch.testing.assert_close(given, before, rtol=0, atol=0)
 
 
@@ -168,11 +168,11 @@ def test_what_the_kernel_would_read_wrongly_is_refused_by_name(name, change, err
     given[name] = change(given[name])
     options = {"softcap": None, "temperature": 1.0, "entropy": False, "residual": None}
     with pytest.raises(error, match=message):
-        head_kernel.fused_rows(**given, **options)
+        triton_kernel.fused_rows(**given, **options)
 
 
 def test_a_head_with_strided_inputs_is_that_of_contiguous_ones(monkeypatch):
-    monkeypatch.setattr(head_chunk, "kernel_on", lambda _: head_kernel.fused_rows)
+    monkeypatch.setattr(chunk, "kernel_on", lambda _: triton_kernel.fused_rows)
     (hidden, weight, bias), batch = heads()
     apart = (STRIDED["columns"](x) for x in (hidden, weight, bias, batch["targets"]))
     found, straight = [], (hidden, weight, bias, batch["targets"])

@@ -26,7 +26,7 @@ COMPILE = """
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from gspo_rs.head_kernel import BLOCK, _row_kernel
+from gspo_rs.logprobs.triton_kernel import BLOCK, _row_kernel
 
 pointers = "logits_at bias_at logprobs_at entropies_at residual_at".split()
 constants = dict.fromkeys(["biased", "capped", "entropy", "residual"], True) | {"block": BLOCK}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gspo_rs.linear_head import linear_logprobs
+from gspo_rs.logprobs.linear import linear_logprobs
 from gspo_rs.losses import gspo_loss
 from heads import LENGTHS, case, evaluate, ours, plain
 

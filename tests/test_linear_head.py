@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gspo_rs.linear_head import default_chunk_size, linear_logprobs
+from gspo_rs.logprobs.linear import default_chunk_size, linear_logprobs
 
 
 def case(n=37, d=8, v=50, dtype=torch.float64, bias=True, spread=1.0):

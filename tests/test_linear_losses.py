@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gspo_rs.linear_head import linear_logprobs
+from gspo_rs.logprobs.linear import linear_logprobs
 from gspo_rs.losses import (
     gspo_token_loss,
     linear_gspo_loss,

@@ -140,8 +140,8 @@ def test_a_loss_of_groups_is_exact_however_the_step_is_cut(loss):
 def test_the_gradient_taken_in_one_pass_is_that_of_the_log_probabilities(
     loss, given, head, rows, monkeypatch
 ):
-    monkeypatch.setattr("gspo_rs.head_chunk.CHUNK_ROWS", rows)
-    monkeypatch.setattr("gspo_rs.head_chunk.CHUNK_ELEMENTS", rows * VOCABULARY)
+    monkeypatch.setattr("gspo_rs.logprobs.chunk.CHUNK_ROWS", rows)
+    monkeypatch.setattr("gspo_rs.logprobs.chunk.CHUNK_ELEMENTS", rows * VOCABULARY)
     lesson = make_lesson(old=given == "old", ref=False)
     if given == "sampler":
         lesson = replace(lesson, sampler_logprobs=make_lesson().old_logprobs)

@@ -137,7 +137,7 @@ def weighs_sequences(config: Config) -> bool:
     Returns
     -------
     bool
-        Then the gradient is taken in one pass over the head: see `gspo_rs.one_pass`.
+        Then the gradient is taken in one pass over the head: see `gspo_rs.logprobs.fused`.
     """
     alike = config.loss in ("gspo", "gspo_token", "luspo", "vespo")
     return alike and not config.beta and not config.correction.startswith("token")

@@ -17,7 +17,7 @@ from gspo_rs.batch import Batch, Shape
 from gspo_rs.config import Config
 from gspo_rs.layers import compile_layers, recompute_activations
 from gspo_rs.logprobs import model_logprobs, model_one_pass
-from gspo_rs.one_pass import Loss
+from gspo_rs.logprobs.fused import Loss
 from gspo_rs.pretrained import (
     PolicyError,
     Pretrained,
@@ -87,7 +87,7 @@ class Policy:
     ) -> tuple[Tensor, Tensor]:
         """Return 0 with the gradient of a loss by sequence, and the `logprobs`, detached.
 
-        See `gspo_rs.one_pass.one_pass` for `loss` and `lengths`.
+        See `gspo_rs.logprobs.fused.one_pass` for `loss` and `lengths`.
         """
         with self.computing():
             return model_one_pass(

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gspo_rs.model_head import OutputHead, head_inputs
+from gspo_rs.logprobs.model_head import OutputHead, head_inputs
 
 LENGTH = 320
 """Longest sequence tried: beyond the windows and the blocks of compressed tokens there are."""

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gspo_rs.head_chunk import Scaling, default_chunk_size
-from gspo_rs.linear_head import linear_logprobs
-from gspo_rs.model_head import OutputHead, head_inputs
-from gspo_rs.one_pass import Loss, one_pass
+from gspo_rs.logprobs.chunk import Scaling, default_chunk_size
+from gspo_rs.logprobs.fused import Loss, one_pass
+from gspo_rs.logprobs.linear import linear_logprobs
+from gspo_rs.logprobs.model_head import OutputHead, head_inputs
 
 __all__ = ["default_chunk_size", "linear_logprobs", "model_logprobs", "model_one_pass"]
 

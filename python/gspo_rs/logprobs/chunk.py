@@ -90,7 +90,7 @@ def kernel_on(device: torch.device) -> Callable[..., Any] | None:
     """Return what takes all passes over a chunk in one launch: on a GPU, where Triton is."""
     if device.type != "cuda" or find_spec("triton") is None:
         return None
-    from gspo_rs.head_kernel import fused_rows
+    from gspo_rs.logprobs.triton_kernel import fused_rows
 
     return fused_rows
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gspo_rs.head_chunk import Gradients, Head, Scaling, chunk_rows
-from gspo_rs.linear_head import checked
+from gspo_rs.logprobs.chunk import Gradients, Head, Scaling, chunk_rows
+from gspo_rs.logprobs.linear import checked
 
 __all__ = ["one_pass"]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gspo_rs.head_chunk import (
+from gspo_rs.logprobs.chunk import (
     Gradients,
     Head,
     Scaling,
