@@ -25,8 +25,8 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from gspo_rs.config import Config, resolve
 from gspo_rs.lesson import Lesson
+from gspo_rs.losses.reductions import sequence_weights
 from gspo_rs.policy import Policy
-from gspo_rs.reductions import sequence_weights
 from gspo_rs.rollouts import Ragged
 from gspo_rs.step import backward
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gspo_rs.groups.packing import pack
-from gspo_rs.layout import to_device
+from gspo_rs.losses.layout import to_device
 from gspo_rs.rollouts.rollouts import Ragged, joined_ranges
 
 Shape = Literal["packed", "padded"]

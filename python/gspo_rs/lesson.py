@@ -13,9 +13,9 @@ from torch import Tensor
 
 from gspo_rs.batch import Batch, build, cut
 from gspo_rs.config import Config
+from gspo_rs.losses.reductions import Reduction, sequence_weights
 from gspo_rs.minibatch import Minibatch
 from gspo_rs.policy import Policy
-from gspo_rs.reductions import Reduction, sequence_weights
 from gspo_rs.rollouts.rollouts import Ragged
 
 

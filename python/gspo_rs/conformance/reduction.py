@@ -22,7 +22,7 @@ from gspo_rs.conformance.probe import (
     factor,
     reference_case,
 )
-from gspo_rs.reductions import Reduction, sequence_weights
+from gspo_rs.losses.reductions import Reduction, sequence_weights
 
 
 def reduction_findings(loss_of: LossFunction) -> Iterator[Finding]:

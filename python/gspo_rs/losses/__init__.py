@@ -7,14 +7,14 @@ sequences and need whole groups. Ratios are float32 (float64 for float64 input);
 losses of groups waits for the GPU.
 """
 
-from gspo_rs.correction import (
+from gspo_rs.losses.correction import (
     Correction,
     mismatch_metrics,
     off_policy_mask,
     sampler_correction,
 )
-from gspo_rs.diagnostics import Level, policy_metrics
-from gspo_rs.divergence import kl_penalty
+from gspo_rs.losses.group_order import sequence_scores
+from gspo_rs.losses.kl import kl_penalty
 from gspo_rs.losses.linear import linear_gspo_loss, linear_sequence_loss
 from gspo_rs.losses.listwise import (
     dpo_loss,
@@ -23,16 +23,11 @@ from gspo_rs.losses.listwise import (
     plackett_luce_loss,
     top_fraction_loss,
 )
-from gspo_rs.losses.order import sequence_scores
-from gspo_rs.losses.score import cispo_loss, dppo_loss, reinforce_loss, vespo_loss
+from gspo_rs.losses.metrics import Level, policy_metrics
+from gspo_rs.losses.reductions import Reduction, distributed_weights, sequence_weights, step_counts
 from gspo_rs.losses.sequence import gmpo_loss, gspo_loss, gspo_token_loss, luspo_loss
 from gspo_rs.losses.token import grpo_loss, sapo_loss
-from gspo_rs.reductions import (
-    Reduction,
-    distributed_weights,
-    sequence_weights,
-    step_counts,
-)
+from gspo_rs.losses.weighted import cispo_loss, dppo_loss, reinforce_loss, vespo_loss
 
 __all__ = [
     "Correction",

@@ -6,7 +6,7 @@ import warnings
 
 from torch import Tensor, maximum
 
-from gspo_rs.diagnostics import Level
+from gspo_rs.losses.metrics import Level
 
 WIDE_SEQUENCE_CLIP = 0.02
 """A clip above this hardly ever acts on a sequence ratio, which is a mean over its tokens."""

@@ -12,9 +12,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gspo_rs.layout import Layout, to_device
 from gspo_rs.logprobs.chunk import Scaling
 from gspo_rs.logprobs.fused import one_pass
+from gspo_rs.losses.layout import Layout, to_device
 from gspo_rs.losses.sequence import gspo_loss
 
 __all__ = ["linear_gspo_loss", "linear_sequence_loss"]

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, pad
 
 from gspo_rs.groups.statistics import top_fraction
-from gspo_rs.losses.order import Order
+from gspo_rs.losses.group_order import Order
 
 STEP, NODES = 0.25, 169
 """Trapezoids of this width from -38 on, in ``log(-log u)``, hold the integral to 1e-13."""

@@ -11,9 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-from gspo_rs.diagnostics import measure
-from gspo_rs.layout import Layout, bounded_exp, compare
 from gspo_rs.losses.clip import check_clip, clipped
+from gspo_rs.losses.layout import Layout, bounded_exp, compare
+from gspo_rs.losses.metrics import measure
 
 
 def gspo_loss(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gspo_rs.diagnostics import measure
-from gspo_rs.layout import bounded_exp, compare
 from gspo_rs.losses.clip import cap_of, check_clip, clipped
+from gspo_rs.losses.layout import bounded_exp, compare
+from gspo_rs.losses.metrics import measure
 
 
 def grpo_loss(

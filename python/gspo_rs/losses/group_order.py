@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gspo_rs.groups.checks import as_rewards
 from gspo_rs.groups.groups import Groups, as_groups
-from gspo_rs.layout import LOG_PROB_FLOOR, Layout
+from gspo_rs.losses.layout import LOG_PROB_FLOOR, Layout
 
 
 def sequence_scores(

@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gspo_rs.diagnostics import clip_shares, measure
-from gspo_rs.layout import LOG_RATIO_BOUND, bounded_exp, compare
+from gspo_rs.losses.layout import LOG_RATIO_BOUND, bounded_exp, compare
+from gspo_rs.losses.metrics import clip_shares, measure
 
 
 def reinforce_loss(

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gspo_rs.layout import LOG_RATIO_BOUND, Layout, bounded_exp, compare
+from gspo_rs.losses.layout import LOG_RATIO_BOUND, Layout, bounded_exp, compare
 
 __all__ = ["Level", "clip_shares", "measure", "policy_metrics"]
 

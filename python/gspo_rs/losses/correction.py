@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gspo_rs.groups.synonyms import listed
-from gspo_rs.layout import LOG_RATIO_BOUND, Layout, bounded_exp
+from gspo_rs.losses.layout import LOG_RATIO_BOUND, Layout, bounded_exp
 
 __all__ = ["Correction", "mismatch_metrics", "off_policy_mask", "sampler_correction"]
 
