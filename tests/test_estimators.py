@@ -17,7 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import gspo_rs as gs
 import gspo_rs.polars
 from gspo_rs.config import Config, resolve
-from gspo_rs.conformance.estimate import estimator_name
+from gspo_rs.conformance.advantages import estimator_name
 from gspo_rs.groups import batch_estimators
 from gspo_rs.groups.estimators import ESTIMATORS, Estimator
 

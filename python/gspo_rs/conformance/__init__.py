@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gspo_rs.conformance.estimate import advantage_findings, estimator_name
+from gspo_rs.conformance.advantages import advantage_findings, estimator_name
 from gspo_rs.conformance.probe import Finding
 from gspo_rs.conformance.ratio import clip_bound, ratio_findings, ratio_level
 from gspo_rs.conformance.reduction import reduction_findings, weights_name
