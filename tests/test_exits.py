@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from gspo_rs.rewards import RewardError, load, score
+from gspo_rs.rewards import load, score
+from gspo_rs.rewards.functions import RewardError
 
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
 ANSWER = "return [0.0] * len(prompts)"

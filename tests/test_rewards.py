@@ -3,7 +3,8 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from gspo_rs.rewards import RewardError, load, score
+from gspo_rs.rewards import load, score
+from gspo_rs.rewards.functions import RewardError
 
 PROMPTS = ["Say A.", "Say A.", "Say B."]
 COMPLETIONS = ["A", "B", "B"]

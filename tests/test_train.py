@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gspo_rs import metrics
 from gspo_rs.config import Config, ConfigError
 from gspo_rs.presets import Algorithm
-from gspo_rs.rewards import RewardError
+from gspo_rs.rewards.functions import RewardError
 from gspo_rs.step import TrainingDivergedError
 from gspo_rs.tokens import LengthError
 from gspo_rs.train import train

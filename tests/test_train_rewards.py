@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import gspo_rs as gs
 from gspo_rs import metrics, step
 from gspo_rs.config import Config, ConfigError
-from gspo_rs.rewards import RewardError
+from gspo_rs.rewards.functions import RewardError
 from gspo_rs.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -14,7 +14,7 @@ from gspo_rs.config import Config
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.harvest import derived_seed, sample
 from gspo_rs.policy import Policy
-from gspo_rs.rewards import RewardFunction
+from gspo_rs.rewards.functions import RewardFunction
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from gspo_rs.config import Config, ConfigError
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.frame import Ends, end_tokens
 from gspo_rs.policy import Policy
-from gspo_rs.rewards import RewardFunction, score
+from gspo_rs.rewards.functions import RewardFunction, score
 from gspo_rs.rollouts.rollouts import Rollouts, summed
 from gspo_rs.tokens import tokenise
 

@@ -25,7 +25,7 @@ from gspo_rs.metrics import MetricsFile, describe
 from gspo_rs.minibatch import Minibatch
 from gspo_rs.optimizer import learning_rate, make_optimizer
 from gspo_rs.policy import Policy
-from gspo_rs.rewards import RewardFunction, named
+from gspo_rs.rewards.functions import RewardFunction, named
 from gspo_rs.watch import Watch, refuse_long_prompts
 
 _log = logging.getLogger("gspo_rs")

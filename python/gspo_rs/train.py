@@ -15,7 +15,7 @@ from gspo_rs.files import atomic
 from gspo_rs.files.lock import locked
 from gspo_rs.generators import seed_generators
 from gspo_rs.interruptions import Interruptions
-from gspo_rs.rewards import RewardFunction
+from gspo_rs.rewards.functions import RewardFunction
 from gspo_rs.run import Run
 from gspo_rs.runfile import placed
 
