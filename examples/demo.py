@@ -23,10 +23,10 @@ from rich.table import Table
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from gspo_rs import sampling
 from gspo_rs.evaluate import compare
 from gspo_rs.metrics import read
 from gspo_rs.rewards import score
+from gspo_rs.samplers import transformers
 from gspo_rs.train import Config, train
 
 GROUP = 8
@@ -124,7 +124,7 @@ def run_config(options: argparse.Namespace) -> Config:
 
 def answers(model, letters, questions: list[dict[str, str]], *, seed: int):
     """Return `GROUP` completions of each question, and their rewards (n_questions, GROUP)."""
-    rollouts = sampling.generate(
+    rollouts = transformers.generate(
         model,
         letters,
         [row["prompt"] for row in questions],

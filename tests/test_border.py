@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, ByT5Tokenizer
 
 from alphabets import KINDS, WHOLE, byte_level, letters, metaspace, prepending
 from gspo_rs.border import completion_rows
-from gspo_rs.frame import text_rows
+from gspo_rs.samplers.frame import text_rows
 
 made = {name: functools.cache(build) for name, build in KINDS.items()}
 words = st.lists(

@@ -6,7 +6,7 @@ import torch
 from gspo_rs.config import Config, resolve
 from gspo_rs.layers import compile_layers
 from gspo_rs.policy import load
-from gspo_rs.sampling import generate
+from gspo_rs.samplers.transformers import generate
 
 
 def gradients(model, shape):

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from gspo_rs import metrics
 from gspo_rs.config import Config
 from gspo_rs.policy import PolicyError
-from gspo_rs.sampling import generate
+from gspo_rs.samplers.transformers import generate
 from gspo_rs.train import train
 from tiny_models import KINDS, has, saved, tiny
 

@@ -5,8 +5,8 @@ import torch
 from transformers import ByT5Tokenizer, LlamaConfig, LlamaForCausalLM
 
 from alphabets import CHATML, KINDS, WHOLE, byte_level, letters, metaspace, prepending
-from gspo_rs.frame import Ends, before, end_tokens, framed, text_rows, turn_end
-from gspo_rs.sampling import generate
+from gspo_rs.samplers.frame import Ends, before, end_tokens, framed, text_rows, turn_end
+from gspo_rs.samplers.transformers import generate
 
 TURNS = [{"role": "user", "content": "the cat"}]
 

@@ -12,10 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from alphabets import byte_level, letters, metaspace, prepending
 from gspo_rs.border import completion_rows
 from gspo_rs.config import Config
-from gspo_rs.frame import Ends, text_rows
 from gspo_rs.logged import Logged
 from gspo_rs.rollouts import Ragged, Rollouts
-from gspo_rs.sampling import generate
+from gspo_rs.samplers.frame import Ends, text_rows
+from gspo_rs.samplers.transformers import generate
 from gspo_rs.spelling import spellings
 from gspo_rs.tokens import LengthError, tokenise
 

@@ -15,7 +15,7 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from gspo_rs.sampling import generate
+from gspo_rs.samplers.transformers import generate
 
 # Of different lengths, and "" is its first special token alone: a row of one token, all padding
 # to its left.

@@ -8,8 +8,8 @@ from transformers import AutoTokenizer
 
 import alphabets
 from gspo_rs.config import Config
-from gspo_rs.frame import Ends
 from gspo_rs.rollouts import Ragged, Rollouts
+from gspo_rs.samplers.frame import Ends
 from gspo_rs.tokens import LengthError, tokenise
 
 END = 0

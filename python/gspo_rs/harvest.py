@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gspo_rs import data, sampling
+from gspo_rs import data
 from gspo_rs.agreement import check_sampler
 from gspo_rs.config import Config, ConfigError
 from gspo_rs.data.prompt_table import Prompts
-from gspo_rs.frame import Ends, end_tokens
 from gspo_rs.policy import Policy
 from gspo_rs.rewards.functions import RewardFunction, score
 from gspo_rs.rollouts.rollouts import Rollouts, summed
+from gspo_rs.samplers import transformers
+from gspo_rs.samplers.frame import Ends, end_tokens
 from gspo_rs.tokens import tokenise
 
 _log = logging.getLogger("gspo_rs")
@@ -73,7 +74,7 @@ def sample(
     """
     began = time.perf_counter()
     with policy.computing():
-        rollouts = sampling.generate(
+        rollouts = transformers.generate(
             policy.model,
             policy.tokenizer,
             prompts.texts,

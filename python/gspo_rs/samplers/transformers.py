@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from transformers import GenerationConfig
 
-from gspo_rs.decoding import Drawn, complete, generating
-from gspo_rs.frame import before, end_tokens, framed, text_rows
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts
-from gspo_rs.sampler import Sampler
-from gspo_rs.wording import completion_texts
+from gspo_rs.samplers.decoding import Drawn, complete, generating
+from gspo_rs.samplers.draw import Sampler
+from gspo_rs.samplers.frame import before, end_tokens, framed, text_rows
+from gspo_rs.samplers.wording import completion_texts
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ def generate(
     Returns
     -------
     Rollouts
-        Group after group in the order of `prompts`, with the texts (see `gspo_rs.wording`),
+        Group after group in the order of `prompts`, with the texts (see
+        `gspo_rs.samplers.wording`),
         `prompt_tokens`, `completion_tokens` (up to a sampled end token, and with it),
         `sampler_logprobs` (at `temperature`, before `top_p`
         and `top_k` cut), `truncated`, and rewards of NaN. `group_ids` are rows of `prompts`.
@@ -83,7 +84,7 @@ def generate(
 
     See Also
     --------
-    gspo_rs.sampler.Sampler : draws the tokens.
+    gspo_rs.samplers.draw.Sampler : draws the tokens.
     """
     _check(num_generations, max_completion_length, temperature=temperature, top_p=top_p)
     limit = _prompt_limit(model, max_prompt_length, max_completion_length)

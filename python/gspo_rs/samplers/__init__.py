@@ -1,0 +1,1 @@
+"""Samplers: who draws completions from the policy."""
