@@ -23,12 +23,12 @@ from results import record
 from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from gspo_rs.config import Config, resolve
-from gspo_rs.lesson import Lesson
 from gspo_rs.losses.reductions import sequence_weights
-from gspo_rs.policy import Policy
 from gspo_rs.rollouts import Ragged
-from gspo_rs.step import backward
+from gspo_rs.train.config.config import Config, resolve
+from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.step.training_batch import Lesson
+from gspo_rs.train.step.update import backward
 
 CONFIG = resolve(Config(model="", rollouts="none", algorithm="gspo"))
 

@@ -25,11 +25,11 @@ from measurement import refuse_debug_build
 from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
-from gspo_rs.config import Config
-from gspo_rs.metrics import read
-from gspo_rs.presets import PRESETS
-from gspo_rs.runfile import load
 from gspo_rs.train import train
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.config.presets import PRESETS
+from gspo_rs.train.config.toml import load
+from gspo_rs.train.metrics import read
 
 mpl.use("agg")
 from matplotlib import pyplot as plt

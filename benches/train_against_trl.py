@@ -20,8 +20,8 @@ from pathlib import Path
 from measurement import Spent, answer, ask, refuse_debug_build, spending
 from results import record
 
-from gspo_rs.config import Config
-from gspo_rs.runfile import load
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.config.toml import load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROMPTS = EXAMPLES / "stories_prompts.jsonl"
@@ -81,8 +81,8 @@ def settings(options: argparse.Namespace) -> Config:
 
 def gspo_rs(config: Config, folder: Path) -> dict[str, float]:
     """Train with this package."""
-    from gspo_rs.metrics import read
     from gspo_rs.train import train
+    from gspo_rs.train.metrics import read
 
     config = replace(config, output_dir=str(folder / "run"))
     with spending() as spent:

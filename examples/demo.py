@@ -23,11 +23,11 @@ from rich.table import Table
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from gspo_rs.evaluate import compare
-from gspo_rs.metrics import read
 from gspo_rs.rewards import score
 from gspo_rs.samplers import transformers
 from gspo_rs.train import Config, train
+from gspo_rs.train.evaluate import compare
+from gspo_rs.train.metrics import read
 
 GROUP = 8
 LONGEST = demo_task.LONGEST + 2  # room for the end token, and for one letter too many

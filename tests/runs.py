@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from safetensors.torch import load_file
 
-from gspo_rs import metrics
+from gspo_rs.train import metrics
 
 # Draws from both global generators, as rewards of other people may.
 REWARD = """

@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
-from gspo_rs.config import Config, resolve
-from gspo_rs.layers import ActivationsError, recompute_activations
-from gspo_rs.policy import load
+from gspo_rs.train.config.config import Config, resolve
+from gspo_rs.train.model.layers import ActivationsError, recompute_activations
+from gspo_rs.train.model.policy import load
 
 
 def walked(model, ids):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from gspo_rs.batch import build, cut
 from gspo_rs.rollouts import Ragged
+from gspo_rs.train.model.microbatch import build, cut
 
 tokens = st.lists(st.integers(1, 99), min_size=1, max_size=6)
 

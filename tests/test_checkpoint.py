@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from gspo_rs import checkpoint
-from gspo_rs.config import Config, resolve
 from gspo_rs.files import atomic
+from gspo_rs.train import checkpoint
+from gspo_rs.train.config.config import Config, resolve
 
 CONFIG = resolve(Config(model="m", rollouts="r.parquet", by=("a", "b"), save_total_limit=2))
 
@@ -116,7 +116,7 @@ WRITER = """
 import sys, torch
 from pathlib import Path
 from gspo_rs import checkpoint
-from gspo_rs.config import Config, resolve
+from gspo_rs.train.config.config import Config, resolve
 config = resolve(Config(model="m", rollouts="r", save_total_limit=2))
 def save(folder):
     folder.mkdir()

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from gspo_rs.config import Config, resolve
-from gspo_rs.layers import compile_layers
-from gspo_rs.policy import load
 from gspo_rs.samplers.transformers import generate
+from gspo_rs.train.config.config import Config, resolve
+from gspo_rs.train.model.layers import compile_layers
+from gspo_rs.train.model.policy import load
 
 
 def gradients(model, shape):

@@ -9,9 +9,9 @@ from typing import get_args
 import pytest
 
 from gspo_rs import losses
-from gspo_rs.config import Config, ConfigError, resolve
-from gspo_rs.presets import OPTIONS, PRESETS, Loss
-from gspo_rs.runfile import from_dict, load
+from gspo_rs.train.config.config import Config, ConfigError, resolve
+from gspo_rs.train.config.presets import OPTIONS, PRESETS, Loss
+from gspo_rs.train.config.toml import from_dict, load
 
 
 @pytest.fixture

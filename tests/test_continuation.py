@@ -6,10 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gspo_rs import checkpoint
-from gspo_rs.config import ConfigError
-from gspo_rs.runfile import load
-from gspo_rs.train import train
+from gspo_rs.train import checkpoint, train
+from gspo_rs.train.config.config import ConfigError
+from gspo_rs.train.config.toml import load
 from runs import contents, make, process, records, wait_for, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")

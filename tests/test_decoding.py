@@ -8,11 +8,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from gspo_rs import metrics
-from gspo_rs.config import Config
-from gspo_rs.policy import PolicyError
 from gspo_rs.samplers.transformers import generate
-from gspo_rs.train import train
+from gspo_rs.train import metrics, train
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.model.policy import PolicyError
 from tiny_models import KINDS, has, saved, tiny
 
 pytestmark = [

@@ -4,10 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gspo_rs.config import Config, ConfigError
-from gspo_rs.metrics import read
-from gspo_rs.runfile import load, placed
 from gspo_rs.train import train
+from gspo_rs.train.config.config import Config, ConfigError
+from gspo_rs.train.config.toml import load, placed
+from gspo_rs.train.metrics import read
 from runs import make
 
 pytestmark = pytest.mark.usefixtures("one_thread")

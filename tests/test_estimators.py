@@ -16,10 +16,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
 import gspo_rs.polars
-from gspo_rs.config import Config, resolve
 from gspo_rs.conformance.advantages import estimator_name
 from gspo_rs.groups import batch_estimators
 from gspo_rs.groups.estimators import ESTIMATORS, Estimator
+from gspo_rs.train.config.config import Config, resolve
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from gspo_rs import data
-from gspo_rs.metrics import read
 from gspo_rs.rewards import load as load_reward
 from gspo_rs.rewards import score
-from gspo_rs.runfile import load
 from gspo_rs.train import train
+from gspo_rs.train.config.toml import load
+from gspo_rs.train.metrics import read
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from gspo_rs.config import Config, resolve
-from gspo_rs.lesson import Lesson
 from gspo_rs.losses import gspo_loss, linear_gspo_loss
-from gspo_rs.policy import Policy
 from gspo_rs.rollouts import Ragged
-from gspo_rs.step import backward
+from gspo_rs.train.config.config import Config, resolve
+from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.step.training_batch import Lesson
+from gspo_rs.train.step.update import backward
 
 pytestmark = [
     pytest.mark.gpu,

@@ -9,12 +9,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from alphabets import CHATML, letters
-from gspo_rs import policy as policies
-from gspo_rs.config import Config, ConfigError, resolve
 from gspo_rs.data.group_index import take_census
 from gspo_rs.data.prompt_table import Prompts
-from gspo_rs.evaluate import rewards_of
-from gspo_rs.harvest import offline, sample
+from gspo_rs.train.config.config import Config, ConfigError, resolve
+from gspo_rs.train.evaluate import rewards_of
+from gspo_rs.train.model import policy as policies
+from gspo_rs.train.rollout.collect import offline, sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

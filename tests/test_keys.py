@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from gspo_rs.config import Config, ConfigError
 from gspo_rs.groups.synonyms import meant
-from gspo_rs.keys import KEYS, near_key
-from gspo_rs.runfile import load
+from gspo_rs.train.config.config import Config, ConfigError
+from gspo_rs.train.config.keys import KEYS, near_key
+from gspo_rs.train.config.toml import load
 
 OURS = [field.name for field in dataclasses.fields(Config)]
 

@@ -10,14 +10,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from alphabets import byte_level, letters, metaspace, prepending
-from gspo_rs.border import completion_rows
-from gspo_rs.config import Config
-from gspo_rs.logged import Logged
 from gspo_rs.rollouts import Ragged, Rollouts
 from gspo_rs.samplers.frame import Ends, text_rows
 from gspo_rs.samplers.transformers import generate
-from gspo_rs.spelling import spellings
-from gspo_rs.tokens import LengthError, tokenise
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.rollout.border import completion_rows
+from gspo_rs.train.rollout.logged import Logged
+from gspo_rs.train.rollout.spelling import spellings
+from gspo_rs.train.rollout.tokenize import LengthError, tokenise
 
 pieces = st.sets(st.text("ab", min_size=1, max_size=3), max_size=6)
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gspo_rs.display import Display
-from gspo_rs.evaluate import compare
-from gspo_rs.metrics import MetricsFile, describe, read
-from gspo_rs.minibatch import prepare
 from gspo_rs.rollouts import Ragged, Rollouts
+from gspo_rs.train.console import Display
+from gspo_rs.train.evaluate import compare
+from gspo_rs.train.metrics import MetricsFile, describe, read
+from gspo_rs.train.step.minibatch import prepare
 
 REWARDS = [0.0, 1.0, 0.5, 2.0, 2.0, math.nan, 3.0, 1.0]
 

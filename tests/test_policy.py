@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BertConfig, BertModel, MambaConfig, MambaForCausalLM
 
-from gspo_rs.config import Config, resolve
-from gspo_rs.policy import PolicyError, freeze, load
+from gspo_rs.train.config.config import Config, resolve
+from gspo_rs.train.model.policy import PolicyError, freeze, load
 
 
 def config(model, **fields):

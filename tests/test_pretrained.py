@@ -9,9 +9,9 @@ import torch
 from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gspo_rs.config import Config, resolve
-from gspo_rs.policy import PolicyError, freeze, load, starting
-from gspo_rs.pretrained import load_pretrained
+from gspo_rs.train.config.config import Config, resolve
+from gspo_rs.train.model.policy import PolicyError, freeze, load, starting
+from gspo_rs.train.model.pretrained import load_pretrained
 
 
 def config(model, **fields):
@@ -133,7 +133,9 @@ def test_an_adapter_whose_base_is_gone_or_that_is_no_lora_is_named(letters, adap
 def test_a_model_that_is_not_there_is_told_at_once_in_one_line(name, words, tmp_path):
     (tmp_path / "run.toml").write_text(f'model = "{name}"\nrollouts = "r.parquet"\n')
     (tmp_path / "r.parquet").touch()
-    program = f"from gspo_rs.pretrained import load_pretrained; load_pretrained({name!r})"
+    program = (
+        f"from gspo_rs.train.model.pretrained import load_pretrained; load_pretrained({name!r})"
+    )
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
     )

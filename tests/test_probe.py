@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from gspo_rs.config import Config, resolve
-from gspo_rs.policy import Policy, PolicyError, load
-from gspo_rs.probe import mixes_packed, sees_ahead
+from gspo_rs.train.config.config import Config, resolve
+from gspo_rs.train.model.policy import Policy, PolicyError, load
+from gspo_rs.train.model.probe import mixes_packed, sees_ahead
 from tiny_models import has, saved, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")

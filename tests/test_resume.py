@@ -11,10 +11,9 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file
 
-from gspo_rs import checkpoint, metrics
-from gspo_rs.config import ConfigError
-from gspo_rs.runfile import load
-from gspo_rs.train import train
+from gspo_rs.train import checkpoint, metrics, train
+from gspo_rs.train.config.config import ConfigError
+from gspo_rs.train.config.toml import load
 from runs import contents, wait_for
 from runs import process as start
 

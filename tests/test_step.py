@@ -10,14 +10,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from gspo_rs.config import Config, resolve
-from gspo_rs.lesson import Lesson, batches, recompute
-from gspo_rs.objective import Part, policy_loss, weighs_sequences
-from gspo_rs.optimizer import learning_rate, make_optimizer
-from gspo_rs.policy import Policy
-from gspo_rs.presets import Algorithm
 from gspo_rs.rollouts import Ragged
-from gspo_rs.step import backward, take
+from gspo_rs.train.config.config import Config, resolve
+from gspo_rs.train.config.presets import Algorithm
+from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.step.objective import Part, policy_loss, weighs_sequences
+from gspo_rs.train.step.optimizer import learning_rate, make_optimizer
+from gspo_rs.train.step.training_batch import Lesson, batches, recompute
+from gspo_rs.train.step.update import backward, take
 
 VOCABULARY = 31
 

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gspo_rs import checkpoint
-from gspo_rs.interruptions import Interruptions
-from gspo_rs.runfile import load
-from gspo_rs.train import train
+from gspo_rs.train import checkpoint, train
+from gspo_rs.train.config.toml import load
+from gspo_rs.train.interruptions import Interruptions
 from runs import MAIN, contents, last_step, make, process, records, wait_for, weights
 
 # As the stopped processes compute.
@@ -40,7 +39,7 @@ def noisy(completions, **_):
 HALTS = """
 import sys, time
 from gspo_rs import step
-from gspo_rs.interruptions import Interruptions
+from gspo_rs.train.interruptions import Interruptions
 take, answer, at, taken, came = step.take, Interruptions._answer, int(sys.argv.pop()), [], []
 def answering(self, *signal):
     came.append(signal)
@@ -175,7 +174,7 @@ def README():  # noqa: N802 -- the name of the file
 
 FINAL = """
 import time
-from gspo_rs.policy import Policy
+from gspo_rs.train.model.policy import Policy
 save = Policy.save
 def slow(self, folder):
     save(self, folder)

@@ -9,7 +9,6 @@ import torch
 
 import gspo_rs as gs
 import gspo_rs.polars
-from gspo_rs.config import Config, ConfigError, resolve
 from gspo_rs.files.scoring.options import Layout
 from gspo_rs.groups import synonyms
 from gspo_rs.groups.estimators import CHOICES, ESTIMATORS
@@ -17,8 +16,9 @@ from gspo_rs.groups.pairs import Strategy
 from gspo_rs.losses.correction import Correction, sampler_correction
 from gspo_rs.losses.kl import kl_penalty
 from gspo_rs.losses.reductions import Reduction, sequence_weights
-from gspo_rs.presets import OPTIONS, PRESETS
-from gspo_rs.runfile import load
+from gspo_rs.train.config.config import Config, ConfigError, resolve
+from gspo_rs.train.config.presets import OPTIONS, PRESETS
+from gspo_rs.train.config.toml import load
 
 REWARDS, IDS = [0.0, 1.0], ["a", "a"]
 

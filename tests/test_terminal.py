@@ -12,9 +12,9 @@ from rich.console import Console
 
 from gspo_rs.commands import errors
 from gspo_rs.commands.stats import stats
-from gspo_rs.display import Display
 from gspo_rs.files.lock import LockedError
 from gspo_rs.terminal import one_line, printable
+from gspo_rs.train.console import Display
 
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")

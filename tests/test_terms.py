@@ -8,15 +8,15 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gspo_rs import advantage, top_fraction
-from gspo_rs.config import Config, resolve
-from gspo_rs.harvest import Harvest
-from gspo_rs.lesson import Lesson
-from gspo_rs.objective import teaches_all
-from gspo_rs.policy import Policy
-from gspo_rs.presets import GROUP_LOSSES, OPTIONS
 from gspo_rs.rollouts import Ragged, Rollouts
-from gspo_rs.rounds import minibatches
-from gspo_rs.step import backward, take
+from gspo_rs.train.config.config import Config, resolve
+from gspo_rs.train.config.presets import GROUP_LOSSES, OPTIONS
+from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.rollout.collect import Harvest
+from gspo_rs.train.rollout.prepare import minibatches
+from gspo_rs.train.step.objective import teaches_all
+from gspo_rs.train.step.training_batch import Lesson
+from gspo_rs.train.step.update import backward, take
 
 pytestmark = pytest.mark.filterwarnings("ignore:clip_low=")
 

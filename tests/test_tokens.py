@@ -7,10 +7,10 @@ import pytest
 from transformers import AutoTokenizer
 
 import alphabets
-from gspo_rs.config import Config
 from gspo_rs.rollouts import Ragged, Rollouts
 from gspo_rs.samplers.frame import Ends
-from gspo_rs.tokens import LengthError, tokenise
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.rollout.tokenize import LengthError, tokenise
 
 END = 0
 

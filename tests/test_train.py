@@ -12,13 +12,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gspo_rs import metrics
-from gspo_rs.config import Config, ConfigError
-from gspo_rs.presets import Algorithm
 from gspo_rs.rewards.functions import RewardError
-from gspo_rs.step import TrainingDivergedError
-from gspo_rs.tokens import LengthError
-from gspo_rs.train import train
+from gspo_rs.train import metrics, train
+from gspo_rs.train.config.config import Config, ConfigError
+from gspo_rs.train.config.presets import Algorithm
+from gspo_rs.train.rollout.tokenize import LengthError
+from gspo_rs.train.step.update import TrainingDivergedError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,10 +10,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.torch import load_file
 
 import gspo_rs as gs
-from gspo_rs import metrics, step
-from gspo_rs.config import Config, ConfigError
 from gspo_rs.rewards.functions import RewardError
-from gspo_rs.train import train
+from gspo_rs.train import metrics, train
+from gspo_rs.train.config.config import Config, ConfigError
+from gspo_rs.train.step import update
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -73,13 +73,13 @@ def make(letters, tmp_path):
 @pytest.fixture
 def lessons(monkeypatch):
     """Keep what every optimizer step learns from; the step is taken as it is."""
-    kept, take = [], step.take
+    kept, take = [], update.take
 
     def keep(policy, optimizer, lesson, *more, **options):
         kept.append(lesson)
         return take(policy, optimizer, lesson, *more, **options)
 
-    monkeypatch.setattr(step, "take", keep)
+    monkeypatch.setattr(update, "take", keep)
     return kept
 
 

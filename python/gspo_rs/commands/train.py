@@ -30,7 +30,7 @@ def train(
     set_
         key=value pairs that replace keys of the file.
     """
-    from gspo_rs.runfile import load
+    from gspo_rs.train.config.toml import load
 
     logs.show("%(levelname)s %(name)s: %(message)s")
     refuse_exits()
@@ -42,7 +42,7 @@ def train(
         # Seconds of imports that `--help` and a typing mistake should not wait for.
         from transformers.utils.logging import disable_progress_bar
 
-        from gspo_rs import train as training
+        from gspo_rs.train import loop as training
 
         disable_progress_bar()  # type: ignore[no-untyped-call] # would cut through the table
         result = training.train(settings, resume=resume)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gspo_rs.batch import Batch
-from gspo_rs.config import Config
-from gspo_rs.lesson import Lesson, batches
-from gspo_rs.objective import (
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.model.microbatch import Batch
+from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.step.objective import (
     Part,
     compares_groups,
     group_scores,
@@ -22,7 +22,7 @@ from gspo_rs.objective import (
     policy_loss,
     weighs_sequences,
 )
-from gspo_rs.policy import Policy
+from gspo_rs.train.step.training_batch import Lesson, batches
 
 
 class TrainingDivergedError(RuntimeError):

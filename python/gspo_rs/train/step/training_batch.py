@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gspo_rs.batch import Batch, build, cut
-from gspo_rs.config import Config
 from gspo_rs.losses.reductions import Reduction, sequence_weights
-from gspo_rs.minibatch import Minibatch
-from gspo_rs.policy import Policy
 from gspo_rs.rollouts.rollouts import Ragged
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.model.microbatch import Batch, build, cut
+from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.step.minibatch import Minibatch
 
 
 @dataclass(frozen=True)

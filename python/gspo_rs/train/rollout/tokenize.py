@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gspo_rs.border import completion_rows
-from gspo_rs.config import Config
-from gspo_rs.logged import Logged
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts
 from gspo_rs.samplers.frame import Ends, before, framed, text_rows
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.rollout.border import completion_rows
+from gspo_rs.train.rollout.logged import Logged
 
 
 class LengthError(ValueError):

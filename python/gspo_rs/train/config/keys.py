@@ -119,4 +119,4 @@ def near_key(name: str, known: Iterable[str]) -> str:
     found = meant(name, known, KEYS)
     if found:
         return f"did you mean {' and '.join(f'`{key}`' for key in found)}?"
-    return "`python -m pydoc gspo_rs.config.Config` tells all keys"
+    return "`python -m pydoc gspo_rs.train.config.config.Config` tells all keys"

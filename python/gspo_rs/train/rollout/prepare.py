@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from gspo_rs import policy as policies
-from gspo_rs.config import Config
-from gspo_rs.harvest import Harvest
-from gspo_rs.lesson import Lesson, recompute
-from gspo_rs.minibatch import Minibatch, prepare
-from gspo_rs.objective import teaches_all
-from gspo_rs.policy import Policy
 from gspo_rs.rollouts.rollouts import Ragged
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.model import policy as policies
+from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.rollout.collect import Harvest
+from gspo_rs.train.step.minibatch import Minibatch, prepare
+from gspo_rs.train.step.objective import teaches_all
+from gspo_rs.train.step.training_batch import Lesson, recompute
 
 
 def minibatches(harvest: Harvest, config: Config) -> list[Minibatch]:

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from gspo_rs.config import Config
-from gspo_rs.policy import Policy
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.model.policy import Policy
 
 
 def learning_rate(config: Config, step: int, total: int) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gspo_rs.files import atomic
-from gspo_rs.minibatch import Minibatch
+from gspo_rs.train.step.minibatch import Minibatch
 
 
 def describe(minibatch: Minibatch) -> dict[str, float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gspo_rs.samplers.frame import Ends
-from gspo_rs.spelling import spellings
+from gspo_rs.train.rollout.spelling import spellings
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gspo_rs import checkpoint, continuation, metrics
-from gspo_rs.config import Config, ConfigError, resolve
-from gspo_rs.dataset import Dataset
-from gspo_rs.display import Display
 from gspo_rs.files import atomic
 from gspo_rs.files.lock import locked
-from gspo_rs.generators import seed_generators
-from gspo_rs.interruptions import Interruptions
 from gspo_rs.rewards.functions import RewardFunction
-from gspo_rs.run import Run
-from gspo_rs.runfile import placed
+from gspo_rs.train import checkpoint, continuation, metrics
+from gspo_rs.train.config.config import Config, ConfigError, resolve
+from gspo_rs.train.config.toml import placed
+from gspo_rs.train.console import Display
+from gspo_rs.train.dataset import Dataset
+from gspo_rs.train.generators import seed_generators
+from gspo_rs.train.interruptions import Interruptions
+from gspo_rs.train.run import Run
 
 __all__ = ["Config", "Result", "train"]
 
@@ -33,7 +33,7 @@ class Result:
     final : Path
         The trained model and its tokenizer, for `from_pretrained`.
     metrics_file : Path
-        One JSON object per step; `gspo_rs.metrics.read` reads it.
+        One JSON object per step; `gspo_rs.train.metrics.read` reads it.
     steps : int
         Optimizer steps in all, those before a resume included.
     metrics : dict of str to float

@@ -13,19 +13,19 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
-from gspo_rs.batch import Batch, Shape
-from gspo_rs.config import Config
-from gspo_rs.layers import compile_layers, recompute_activations
 from gspo_rs.logprobs import model_logprobs, model_one_pass
 from gspo_rs.logprobs.fused import Loss
-from gspo_rs.pretrained import (
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.model.layers import compile_layers, recompute_activations
+from gspo_rs.train.model.microbatch import Batch, Shape
+from gspo_rs.train.model.pretrained import (
     PolicyError,
     Pretrained,
     adapter_of,
     load_pretrained,
     with_adapter,
 )
-from gspo_rs.probe import mixes_packed, sees_ahead
+from gspo_rs.train.model.probe import mixes_packed, sees_ahead
 
 __all__ = ["Policy", "PolicyError", "freeze", "load", "starting"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gspo_rs.groups.synonyms import ALGORITHMS, listed
-from gspo_rs.presets import PRESETS, Algorithm, Loss, Reduction, chosen
+from gspo_rs.train.config.presets import PRESETS, Algorithm, Loss, Reduction, chosen
 
 _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ("num_generations", lambda v: v >= 2, "at least 2: a group of one has no signal"),

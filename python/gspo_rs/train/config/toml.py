@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from gspo_rs.config import Config, ConfigError
 from gspo_rs.data.paths import remote
 from gspo_rs.groups.synonyms import CHOICES, FIELDS, did_you_mean
-from gspo_rs.keys import near_key
+from gspo_rs.train.config.config import Config, ConfigError
+from gspo_rs.train.config.keys import near_key
 
 # Fields that hold a path or glob of their own.
 _PATHS = ("output_dir", "prompts", "rollouts", "spill_directory", "eval_prompts")

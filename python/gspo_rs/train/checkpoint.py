@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gspo_rs.config import Config
-from gspo_rs.dataset import Fingerprint
 from gspo_rs.files import atomic
 from gspo_rs.files.sealed import seal, unseal
-from gspo_rs.generators import Generators
-from gspo_rs.runfile import from_dict
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.config.toml import from_dict
+from gspo_rs.train.dataset import Fingerprint
+from gspo_rs.train.generators import Generators
 
 _FORMAT = 2
 

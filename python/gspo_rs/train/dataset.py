@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from gspo_rs import data
-from gspo_rs.config import Config
 from gspo_rs.data.group_index import Census
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.data.source import locate
 from gspo_rs.groups.estimators import ESTIMATORS
+from gspo_rs.train.config.config import Config
 
 _log = logging.getLogger("gspo_rs")
 

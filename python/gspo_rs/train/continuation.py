@@ -4,10 +4,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from gspo_rs import checkpoint, metrics
-from gspo_rs.config import Config, ConfigError
-from gspo_rs.dataset import Dataset
-from gspo_rs.runfile import changed
+from gspo_rs.train import checkpoint, metrics
+from gspo_rs.train.config.config import Config, ConfigError
+from gspo_rs.train.config.toml import changed
+from gspo_rs.train.dataset import Dataset
 
 # What a resumed run may have otherwise: it changes where the run stops, what is kept or shown, or
 # how a step is cut, but not what is learned. Data may lie elsewhere if they are the same.

@@ -112,7 +112,7 @@ def prepare(
     -----
     A group without signal has advantage 0 throughout, so leaving it out of the forward pass
     changes no gradient of the policy loss; keeping it in the denominator makes that exact. It is
-    not exact for a penalty towards the starting policy: see `gspo_rs.objective.teaches_all`.
+    not exact for a penalty towards the starting policy: see `teaches_all` of the objective.
     """
     assert rollouts.completion_tokens is not None
     groups = Groups.from_offsets(rollouts.offsets)

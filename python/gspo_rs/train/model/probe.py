@@ -34,7 +34,7 @@ ROUNDING_APART = 5e-5, 1e-1
 
 
 class Subject(Protocol):
-    """What is asked of a `gspo_rs.policy.Policy`."""
+    """What is asked of a `gspo_rs.train.model.policy.Policy`."""
 
     @property
     def model(self) -> Any: ...  # noqa: D102

@@ -9,10 +9,10 @@ import logging
 import numpy as np
 import torch
 
-from gspo_rs.config import Config
-from gspo_rs.lesson import Lesson, recompute
-from gspo_rs.policy import Policy, PolicyError
 from gspo_rs.rollouts.rollouts import Rollouts
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.model.policy import Policy, PolicyError
+from gspo_rs.train.step.training_batch import Lesson, recompute
 
 _log = logging.getLogger("gspo_rs")
 

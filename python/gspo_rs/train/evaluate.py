@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gspo_rs.config import Config
 from gspo_rs.data.prompt_table import Prompts
-from gspo_rs.harvest import derived_seed, sample
-from gspo_rs.policy import Policy
 from gspo_rs.rewards.functions import RewardFunction
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.rollout.collect import derived_seed, sample
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gspo_rs.config import Config, ConfigError
-from gspo_rs.harvest import Harvest
-from gspo_rs.step import TrainingDivergedError
+from gspo_rs.train.config.config import Config, ConfigError
+from gspo_rs.train.rollout.collect import Harvest
+from gspo_rs.train.step.update import TrainingDivergedError
 
 _log = logging.getLogger("gspo_rs")
 _PATIENCE = 3

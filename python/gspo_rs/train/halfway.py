@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gspo_rs import rounds
-from gspo_rs.config import Config
-from gspo_rs.harvest import Harvest
-from gspo_rs.lesson import Lesson
-from gspo_rs.minibatch import Minibatch
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.rollout import prepare
+from gspo_rs.train.rollout.collect import Harvest
+from gspo_rs.train.step.minibatch import Minibatch
+from gspo_rs.train.step.training_batch import Lesson
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "sampler_logprobs", "old_logprobs")
 _LOGPROBS = ("old_logprobs", "ref_logprobs", "sampler_logprobs")
@@ -102,10 +102,10 @@ def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
         **_taken(_TOKENS, "", found),
     )
     harvest = Harvest(rollouts, found["too_long"], {})
-    cuts = rounds.minibatches(harvest, config)
+    cuts = prepare.minibatches(harvest, config)
     lessons = [
         replace(lesson, **_taken(_LOGPROBS, f"lesson{place}/", found))
-        for place, lesson in enumerate(rounds.plain_lessons(cuts, config))
+        for place, lesson in enumerate(prepare.plain_lessons(cuts, config))
     ]
     return Halfway(harvest, cuts, lessons, *found["place"].tolist())
 

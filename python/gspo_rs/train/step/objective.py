@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gspo_rs import losses
-from gspo_rs.config import Config
-from gspo_rs.lesson import Lesson, batches
 from gspo_rs.losses.layout import to_device
-from gspo_rs.policy import Policy
-from gspo_rs.presets import GROUP_LOSSES, OPTIONS, SEQUENCE_LOSSES
 from gspo_rs.rollouts.rollouts import Ragged
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.config.presets import GROUP_LOSSES, OPTIONS, SEQUENCE_LOSSES
+from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.step.training_batch import Lesson, batches
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gspo_rs import data
-from gspo_rs.agreement import check_sampler
-from gspo_rs.config import Config, ConfigError
 from gspo_rs.data.prompt_table import Prompts
-from gspo_rs.policy import Policy
 from gspo_rs.rewards.functions import RewardFunction, score
 from gspo_rs.rollouts.rollouts import Rollouts, summed
 from gspo_rs.samplers import transformers
 from gspo_rs.samplers.frame import Ends, end_tokens
-from gspo_rs.tokens import tokenise
+from gspo_rs.train.config.config import Config, ConfigError
+from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.rollout.agreement import check_sampler
+from gspo_rs.train.rollout.tokenize import tokenise
 
 _log = logging.getLogger("gspo_rs")
 

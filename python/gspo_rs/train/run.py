@@ -10,23 +10,25 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gspo_rs import checkpoint, evaluate, halfway, rounds, step
-from gspo_rs import policy as policies
-from gspo_rs.config import Config, ConfigError, unweighable
 from gspo_rs.data.group_index import Census
-from gspo_rs.dataset import Dataset
-from gspo_rs.display import Display
-from gspo_rs.generators import Generators
-from gspo_rs.halfway import Halfway
-from gspo_rs.harvest import Harvest, offline, online
-from gspo_rs.interruptions import Interruptions
-from gspo_rs.lesson import Lesson
-from gspo_rs.metrics import MetricsFile, describe
-from gspo_rs.minibatch import Minibatch
-from gspo_rs.optimizer import learning_rate, make_optimizer
-from gspo_rs.policy import Policy
 from gspo_rs.rewards.functions import RewardFunction, named
-from gspo_rs.watch import Watch, refuse_long_prompts
+from gspo_rs.train import checkpoint, evaluate, halfway
+from gspo_rs.train.config.config import Config, ConfigError, unweighable
+from gspo_rs.train.console import Display
+from gspo_rs.train.dataset import Dataset
+from gspo_rs.train.generators import Generators
+from gspo_rs.train.halfway import Halfway
+from gspo_rs.train.interruptions import Interruptions
+from gspo_rs.train.metrics import MetricsFile, describe
+from gspo_rs.train.model import policy as policies
+from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.rollout import prepare
+from gspo_rs.train.rollout.collect import Harvest, offline, online
+from gspo_rs.train.step import update as step
+from gspo_rs.train.step.minibatch import Minibatch
+from gspo_rs.train.step.optimizer import learning_rate, make_optimizer
+from gspo_rs.train.step.training_batch import Lesson
+from gspo_rs.train.watch import Watch, refuse_long_prompts
 
 _log = logging.getLogger("gspo_rs")
 
@@ -81,7 +83,7 @@ class Run:
             rewards=rewards,
             data=data,
             total=data.steps(config),
-            frozen=policies.freeze(config) if rounds.needs_start(config) else None,
+            frozen=policies.freeze(config) if prepare.needs_start(config) else None,
             interruptions=interruptions,
         )
         if found is not None:
@@ -127,14 +129,14 @@ class Run:
         while True:
             batch = next(source)
             began = time.perf_counter()
-            cuts = rounds.minibatches(batch, self.config)
+            cuts = prepare.minibatches(batch, self.config)
             dropped += batch.dropped
             if cuts:
                 break
             skipped += 1
             refuse_long_prompts(skipped, self.data.n_groups, self.config)
         self.watch.rows(batch, self.batches, self.data.batches(self.config))
-        lessons = rounds.lessons(cuts, self.policy, self.config, self.frozen)
+        lessons = prepare.lessons(cuts, self.policy, self.config, self.frozen)
         seconds = {**batch.seconds, "time/prepare": time.perf_counter() - began}
         batch = dataclasses.replace(batch, seconds=seconds)
         self.interruptions.hold()

@@ -1,0 +1,21 @@
+"""Training: the loop that teaches a policy to rank high in its own groups.
+
+The names load when they are asked for: a mistake in a run file is told before PyTorch is loaded.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gspo_rs.train.config.config import Config
+    from gspo_rs.train.loop import Result, train
+
+__all__ = ["Config", "Result", "train"]
+
+MODULE_OF = {"Config": "config.config", "Result": "loop", "train": "loop"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{MODULE_OF[name]}"), name)

@@ -1,0 +1,1 @@
+"""Model: loaded, probed, laid out in micro-batches and run."""

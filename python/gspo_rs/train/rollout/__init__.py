@@ -1,0 +1,1 @@
+"""Rollout: batches of completions collected, tokenized, checked and prepared for their steps."""

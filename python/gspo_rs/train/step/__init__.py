@@ -1,0 +1,1 @@
+"""Step: the groups of one optimizer step, their objective and the update."""
