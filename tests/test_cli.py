@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gspo_rs.cli import COMMANDS
-from gspo_rs.commands import parameters
-from gspo_rs.commands.train import train
+from gspo_rs.cli import COMMANDS, parameters
+from gspo_rs.cli.train import train
 from gspo_rs.files.scoring.options import Layout
 from gspo_rs.groups.pairs import Strategy
 

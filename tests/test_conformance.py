@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gspo_rs import losses
-from gspo_rs.commands.doctor import doctor
+from gspo_rs.cli.doctor import doctor
 from gspo_rs.conformance import check
 
 RIGHT = "gspo gspo_token grpo sapo cispo gmpo luspo vespo dppo reinforce"

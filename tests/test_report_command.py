@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gspo_rs.commands.report import report as command
+from gspo_rs.cli.report import report as command
 from gspo_rs.data.source import locate
 from gspo_rs.report import examples, load, report
 

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 import gspo_rs as gs
-from gspo_rs.commands.errors import quiet_panics
-from gspo_rs.commands.score import score
+from gspo_rs.cli.errors import quiet_panics
+from gspo_rs.cli.score import score
 
 FRAME = pl.DataFrame(
     {

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import gspo_rs as gs
-from gspo_rs.commands.score import score as score_command
-from gspo_rs.commands.score import verify as verify_command
+from gspo_rs.cli.score import score as score_command
+from gspo_rs.cli.score import verify as verify_command
 from gspo_rs.files import scoring
 
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]

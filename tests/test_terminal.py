@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from gspo_rs.commands import errors
-from gspo_rs.commands.stats import stats
+from gspo_rs.cli import errors
+from gspo_rs.cli.stats import stats
+from gspo_rs.cli.terminal import one_line, printable
 from gspo_rs.files.lock import LockedError
-from gspo_rs.terminal import one_line, printable
 from gspo_rs.train.console import Display
 
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]

@@ -10,8 +10,8 @@ from typing import Any
 from cyclopts import App, CycloptsError, CycloptsPanel, UnusedCliTokensError
 from rich.text import Text
 
+from gspo_rs.cli.terminal import printable
 from gspo_rs.files.termination import answer_signals
-from gspo_rs.terminal import printable
 
 
 def _unread(error: CycloptsError) -> Any:
@@ -68,7 +68,7 @@ for name, (module, line) in COMMANDS.items():
 def main() -> None:
     """Run the command line; the entry point of `gspo-rs`."""
     answer_signals()
-    from gspo_rs.commands.errors import quiet_panics
+    from gspo_rs.cli.errors import quiet_panics
 
     # A name that no encoding can write is still shown.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -81,13 +81,13 @@ def _run() -> Any:
         return app()
     except KeyboardInterrupt:
         # Before or after the work of a command, which says itself how to go on.
-        from gspo_rs.commands.errors import interrupted
+        from gspo_rs.cli.errors import interrupted
 
         return interrupted("stopped")
     except BaseException as error:
         # Of every library in Rust one of its own, and no `Exception`.
         if type(error).__name__ != "PanicException" or {"-v", "--verbose"} & set(sys.argv):
             raise
-        from gspo_rs.commands.errors import panicked
+        from gspo_rs.cli.errors import panicked
 
         return panicked(error)

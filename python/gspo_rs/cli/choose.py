@@ -8,8 +8,8 @@ from functools import wraps
 from importlib import import_module
 from inspect import signature
 
-from gspo_rs.commands.errors import command, report_write
-from gspo_rs.commands.parameters import (
+from gspo_rs.cli.errors import command, report_write
+from gspo_rs.cli.parameters import (
     By,
     Chat,
     Completion,

@@ -12,10 +12,10 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gspo_rs.commands.parameters import Verbose
-from gspo_rs.commands.typed import typed
+from gspo_rs.cli.parameters import Verbose
+from gspo_rs.cli.terminal import one_line, printable
+from gspo_rs.cli.typed import typed
 from gspo_rs.files.termination import exit_code
-from gspo_rs.terminal import one_line, printable
 
 if TYPE_CHECKING:
     from gspo_rs.files.writer import Written

@@ -2,7 +2,7 @@
 
 import logging
 
-from gspo_rs.terminal import one_line
+from gspo_rs.cli.terminal import one_line
 
 
 class Formatter(logging.Formatter):

@@ -5,11 +5,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gspo_rs.commands import logs
-from gspo_rs.commands.errors import command, interrupted
-from gspo_rs.commands.exits import refuse_exits
-from gspo_rs.commands.typed import typed
-from gspo_rs.terminal import printable
+from gspo_rs.cli import logs
+from gspo_rs.cli.errors import command, interrupted
+from gspo_rs.cli.exits import refuse_exits
+from gspo_rs.cli.terminal import printable
+from gspo_rs.cli.typed import typed
 
 
 @command("stopped")

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from gspo_rs.commands.errors import FAILED, command
-from gspo_rs.commands.exits import refuse_exits
+from gspo_rs.cli.errors import FAILED, command
+from gspo_rs.cli.exits import refuse_exits
 
 
 @command("`gspo-rs doctor {function}` starts again")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from gspo_rs.commands.errors import command
-from gspo_rs.commands.parameters import By, Layout, Overwrite, Reward, Threshold
-from gspo_rs.terminal import printable
+from gspo_rs.cli.errors import command
+from gspo_rs.cli.parameters import By, Layout, Overwrite, Reward, Threshold
+from gspo_rs.cli.terminal import printable
 
 if TYPE_CHECKING:
     from gspo_rs.files.scoring.manifest import Report

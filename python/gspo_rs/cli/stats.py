@@ -10,9 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gspo_rs.commands.errors import command
-from gspo_rs.commands.parameters import By, Reward, Source
-from gspo_rs.terminal import printable
+from gspo_rs.cli.errors import command
+from gspo_rs.cli.parameters import By, Reward, Source
+from gspo_rs.cli.terminal import printable
 
 if TYPE_CHECKING:
     from gspo_rs.files.summary import Summary

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gspo_rs.commands import logs
-from gspo_rs.commands.errors import command
-from gspo_rs.commands.parameters import By, Overwrite, Reward
-from gspo_rs.terminal import printable
+from gspo_rs.cli import logs
+from gspo_rs.cli.errors import command
+from gspo_rs.cli.parameters import By, Overwrite, Reward
+from gspo_rs.cli.terminal import printable
 
 
 @command("stopped; nothing was written")
