@@ -1,0 +1,225 @@
+"""No file is replaced that nobody asked to replace, and never one that is read."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gspo_rs as gs
+import polars as pl
+from gspo_rs.files.best import best
+from gspo_rs.files.filters import choose
+from gspo_rs.files.nested import to_lists, to_rows
+from gspo_rs.files.pairs import pairs
+from gspo_rs.files.selection import select, write_selection
+from gspo_rs.files.verl import verl
+from gspo_rs.report import report
+
+FRAME = pl.DataFrame(
+    {
+        "id": list("aabb"),
+        "prompt": list("ppqq"),
+        "completion": list("wxyz"),
+        "answer": list("1122"),
+        "reward": [0.0, 1.0, 1.0, 2.0],
+    }
+)
+LISTS = FRAME.group_by("id", maintain_order=True).agg(pl.all())
+PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
+TRUTH = {"ground_truth": "answer", "data_source": "sums"}
+FUNCTIONS = {
+    "best": lambda source, target, **o: best(source, target, by="id", **o),
+    "pairs": lambda source, target, **o: pairs(source, target, by="id", **o),
+    "select": lambda source, target, **o: select(source, target, by="id", keep="best:1", **o),
+    "write_selection": lambda source, target, **o: write_selection(
+        source=source, target=target, rows=[0], n_rows=4, **o
+    ),
+    "lists": lambda source, target, **o: to_lists(source, target, by="id", **o),
+    "rows": lambda source, target, **o: to_rows(source, target, **o),
+    "verl": lambda source, target, **o: verl(source, target, by="id", **TRUTH, **o),
+    "report": lambda source, target, **o: report(source, target, by="id", **o),
+}
+COMMANDS = {
+    "best": ["--by", "id"],
+    "pairs": ["--by", "id"],
+    "select": ["--by", "id", "--keep", "best:1"],
+    "lists": ["--by", "id"],
+    "rows": [],
+    "verl": ["--by", "id", "--ground-truth", "answer", "--data-source", "sums"],
+}
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [*PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False, **options
+    )
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A folder of two files of rows, and one of groups as lists."""
+    for name in "ab":
+        FRAME.write_parquet(tmp_path / f"{name}.parquet")
+    LISTS.write_parquet(tmp_path / "lists.parquet")
+    return tmp_path
+
+
+def source_of(name, folder):
+    return folder / ("lists.parquet" if name == "rows" else "a.parquet")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_replaces_a_file_only_with_overwrite(source, name, monkeypatch):
+    target = source / "out.parquet"
+    target.write_bytes(b"years of work")
+    with monkeypatch.context() as patch:
+        patch.setattr(pl.LazyFrame, "collect", lambda *_, **__: pytest.fail("work was done"))
+        with pytest.raises(FileExistsError, match=r"out\.parquet is there already; .*--overwrite"):
+            FUNCTIONS[name](source_of(name, source), target)
+    assert target.read_bytes() == b"years of work"
+    FUNCTIONS[name](source_of(name, source), target, overwrite=True)
+    assert target.read_bytes() != b"years of work"
+    assert sorted(path.name for path in source.iterdir()) == [
+        "a.parquet",
+        "b.parquet",
+        "lists.parquet",
+        "out.parquet",
+    ]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("spelling", ["as it is", "dotted", "link", "hard link", "linked folder"])
+def test_a_file_that_is_read_is_not_replaced_even_with_overwrite(source, name, spelling):
+    given = source_of(name, source)
+    before = given.read_bytes()
+    (source / "sub").mkdir()
+    (source / "link.parquet").symlink_to(given.name)
+    os.link(given, source / "hard.parquet")
+    (source / "here").symlink_to(".")
+    target = {
+        "as it is": given,
+        "dotted": source / "sub" / ".." / given.name,
+        "link": source / "link.parquet",
+        "hard link": source / "hard.parquet",
+        "linked folder": source / "here" / given.name,
+    }[spelling]
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=r"is (one of the files to read|a file of the source)"):
+            FUNCTIONS[name](given, target, overwrite=overwrite)
+    # The source may be given by a link as well.
+    with pytest.raises(ValueError, match=r"is (one of the files to read|a file of the source)"):
+        FUNCTIONS[name](source / "link.parquet", given, overwrite=True)
+    assert given.read_bytes() == before
+    assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unquoted_glob_replaces_no_input(source, name):
+    FRAME.write_parquet(source / "c.parquet")
+    before = {path: path.read_bytes() for path in source.iterdir()}
+    two = command(name, source / "a.parquet", source / "b.parquet", *COMMANDS[name])
+    assert two.returncode == 2
+    assert "b.parquet is there already" in two.stderr
+    assert "a glob in a command needs quotes" in two.stderr
+    three = command(name, *(source / f"{n}.parquet" for n in "abc"), *COMMANDS[name])
+    assert three.returncode == 2
+    assert "c.parquet" in three.stderr.replace("\n", "")
+    assert "Put a glob in quotes" in " ".join(three.stderr.split())
+    assert {path: path.read_bytes() for path in source.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_replaces_a_file_only_with_overwrite(source, name):
+    given, target = source_of(name, source), source / "out.parquet"
+    target.write_bytes(b"years of work")
+    refused = command(name, given, target, *COMMANDS[name])
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert target.read_bytes() == b"years of work"
+    done = command(name, given, target, *COMMANDS[name], "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert pl.read_parquet(target).height
+
+
+def test_a_report_turns_no_file_into_a_page(source):
+    before = (source / "b.parquet").read_bytes()
+    more = ["--by", "id", "-o", "b.parquet"]
+    found = command("report", "a.parquet", *more, cwd=source)
+    assert found.returncode == 2
+    assert "b.parquet is there already" in found.stderr
+    assert (source / "b.parquet").read_bytes() == before
+    assert command("report", "a.parquet", "--by", "id", cwd=source).returncode == 0
+    assert command("report", "a.parquet", "--by", "id", cwd=source).returncode == 2
+    assert command("report", "a.parquet", "--by", "id", "--overwrite", cwd=source).returncode == 0
+    assert command("report", "b.parquet", "a.parquet", *more, "--overwrite", cwd=source).returncode
+    assert (source / "b.parquet").read_bytes() == before
+
+
+def test_a_file_that_appears_during_the_work_is_not_replaced(source, monkeypatch):
+    target = source / "out.parquet"
+
+    def meanwhile(*arguments):
+        target.write_bytes(b"of another process")
+        return choose(*arguments)
+
+    monkeypatch.setattr("gspo_rs.files.best.choose", meanwhile)
+    with pytest.raises(FileExistsError, match="another process has written"):
+        best(source / "a.parquet", target, by="id")
+    assert target.read_bytes() == b"of another process"
+    assert not list(source.glob(".partial*"))
+
+
+def test_a_folder_of_scores_is_replaced_only_with_overwrite(source):
+    out = source / "out"
+    gs.score(source / "a.parquet", out, by="id")
+    before = gs.verify(out)
+    assert gs.score(source / "a.parquet", out, by="id").skipped == 1  # the same request again
+    for changed in ({"estimator": "zscore"}, {"layout": "narrow"}, {"resume": False}):
+        with pytest.raises(FileExistsError, match=r"out holds an output .*--overwrite"):
+            gs.score(source / "a.parquet", out, **{"by": "id", **changed})
+    with pytest.raises(FileExistsError, match=r"out holds an output"):
+        gs.score(source / "b.parquet", out, by="id")
+    assert gs.verify(out) == before
+    assert not list(source.glob(".*"))
+    gs.score(source / "b.parquet", out, by="id", overwrite=True)
+    assert gs.verify(out).inputs[0].path.endswith("b.parquet")
+    (out / "b.parquet").write_bytes(b"edited")
+    with pytest.raises(FileExistsError, match=r"or one that has changed since"):
+        gs.score(source / "b.parquet", out, by="id")
+    assert (out / "b.parquet").read_bytes() == b"edited"
+
+
+def test_score_with_a_forgotten_target_replaces_no_input(source):
+    before = {path: path.read_bytes() for path in source.iterdir()}
+    found = command("score", *sorted(source.glob("[ab].parquet")), "--by", "id", "--overwrite")
+    assert found.returncode == 2
+    assert "b.parquet is a file; the output is a folder" in found.stderr
+    assert {path: path.read_bytes() for path in source.iterdir()} == before
+
+
+def test_the_device_of_nothing_stays(source):
+    """Root could rename a file over it."""
+    kind = Path("/dev/null").stat()
+    with pytest.raises(OSError, match="neither a file nor a folder"):
+        report(source / "a.parquet", "/dev/null", by="id", overwrite=True)
+    assert Path("/dev/null").stat().st_rdev == kind.st_rdev
+
+
+FRAMES = ("best", "pairs", "lists", "verl", "report")
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_file_that_a_lazyframe_reads_is_not_replaced(source, name):
+    given = source / "a.parquet"
+    before = given.read_bytes()
+    query = pl.scan_parquet(given).filter(pl.col("reward") >= 0)
+    for frame in (query, pl.concat([pl.scan_parquet(source / "b.parquet"), query])):
+        with pytest.raises(ValueError, match="is one of the files to read"):
+            FUNCTIONS[name](frame, given, overwrite=True)
+    with pytest.raises(ValueError, match=r"may be one of the files that the LazyFrame reads; give"):
+        FUNCTIONS[name](pl.scan_parquet(f"{source}/[ab].parquet"), given, overwrite=True)
+    assert given.read_bytes() == before
+    FUNCTIONS[name](query, source / "b.parquet", overwrite=True)
+    FUNCTIONS[name](FRAME, source / "b.parquet", overwrite=True)
+    assert (source / "b.parquet").read_bytes() != before

@@ -1,0 +1,160 @@
+"""Groups: any ids, exact equality, numbered by first appearance."""
+
+import datetime as dt
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gspo_rs as gs
+import polars as pl
+
+ints = st.lists(st.integers(-3, 3), max_size=40)
+
+
+def members(groups):
+    """Rows of each group, through `offsets` and `order`."""
+    return [part.tolist() for part in np.split(groups.order, groups.offsets[1:-1])][: len(groups)]
+
+
+def by_dictionary(ids):
+    """The same by a plain dictionary."""
+    found = {}
+    for row, key in enumerate(ids):
+        found.setdefault(key, []).append(row)
+    return list(found.values())
+
+
+@given(ints)
+def test_groups_are_those_of_a_dictionary_of_rows(ids):
+    groups = gs.Groups(np.array(ids, dtype=np.int64))
+    assert members(groups) == by_dictionary(ids)
+    assert groups.ids.tolist() == list(dict.fromkeys(ids))
+    assert groups.codes.tolist() == [list(dict.fromkeys(ids)).index(key) for key in ids]
+    assert groups.sizes.tolist() == [len(rows) for rows in by_dictionary(ids)]
+
+
+@given(ints, st.integers(1, 5))
+def test_ids_of_every_type_and_chunking_cut_the_same_groups(ids, chunk):
+    expected = by_dictionary(ids)
+    words = [f"id {key} that is longer than a view holds" for key in ids]
+    series = pl.Series(words, dtype=pl.String)
+    forms = [np.array(ids, dtype=t) for t in ("i1", "i2", "i4", "i8", ">i8", "O")]
+    forms += [np.array(ids, dtype="i8").astype(t) for t in ("u1", "u2", "u4", "u8", "M8[D]")]
+    forms += [words, tuple(words), np.array(words, dtype=object), [w.encode() for w in words]]
+    forms += [series, series.cast(pl.Categorical), pl.Series(ids, dtype=pl.Int16)]
+    forms += [
+        pa.chunked_array([words[i : i + chunk] for i in range(0, len(words), chunk)], pa.string())
+    ]
+    forms += [pa.chunked_array([words], pa.large_binary()), pa.array(words).dictionary_encode()]
+    forms += [
+        series.to_frame("a").with_columns(b=pl.lit(1)),
+        pl.Series([dt.date(2026, 1, 4 + i) for i in ids], dtype=pl.Date),
+    ]
+    forms += [np.repeat(np.array(ids, dtype="i8"), 2)[::2]]
+    if ids:
+        forms += [np.array(words), np.array(words, dtype="S")]
+    for form in forms:
+        assert members(gs.Groups(form)) == expected, getattr(form, "dtype", type(form))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("xyz")), max_size=30))
+def test_several_key_columns_are_one_key(pairs):
+    frame = pl.DataFrame(pairs, schema={"a": pl.Int64, "b": pl.String}, orient="row")
+    groups = gs.Groups(frame)
+    assert members(groups) == by_dictionary(pairs)
+    assert groups.ids.rows() == list(dict.fromkeys(pairs))
+
+
+def test_a_number_and_its_text_are_not_silently_the_same_id():
+    with pytest.raises(TypeError, match=r"row 1 is a int where a string was expected"):
+        gs.Groups(["1", 1])
+    with pytest.raises(TypeError, match=r"row 0 is a float where an integer or a string"):
+        gs.Groups([1.0, 2.0])
+
+
+@pytest.mark.parametrize("ids", [np.array([1.5]), pl.Series([1.5]), pa.array([1.5])])
+def test_floats_are_refused_as_ids(ids):
+    with pytest.raises(TypeError, match="cast them to integers or strings"):
+        gs.Groups(ids)
+
+
+def test_strings_that_differ_in_a_trailing_nul_are_two_ids():
+    assert gs.Groups(["a", "a\0"]).n_groups == 2
+
+
+def test_the_largest_unsigned_ids_are_told_apart():
+    ids = np.array([2**64 - 1, 2**64 - 2, 2**64 - 1], dtype=np.uint64)
+    assert members(gs.Groups(ids)) == [[0, 2], [1]]
+    assert members(gs.Groups(ids.tolist())) == [[0, 2], [1]]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ["a", None, "b"],
+        pl.Series(["a", None, "b"]),
+        pl.Series(["a", None, "b"], dtype=pl.Categorical),
+        pl.DataFrame({"x": [1, 2, 3], "y": ["a", None, "b"]}),
+        np.array(["2026-01-01", "NaT", "2026-01-02"], dtype="M8[D]"),
+    ],
+)
+def test_a_null_id_is_an_error_that_names_the_row_unless_dropped(ids):
+    with pytest.raises(ValueError, match="group id at row 1 is null"):
+        gs.Groups(ids)
+    groups = gs.Groups(ids, null_ids="drop")
+    assert groups.codes.tolist() == [0, -1, 1]
+    assert groups.order.tolist() == [0, 2]
+    assert groups.n_rollouts == 3
+
+
+@pytest.mark.parametrize("offsets", [[1, 3], [0, 2, 2, 3], [0, 3, 2], []])
+def test_offsets_that_do_not_rise_from_zero_are_refused(offsets):
+    with pytest.raises(ValueError, match="rise strictly"):
+        gs.Groups.from_offsets(np.array(offsets, dtype=np.int64))
+
+
+def test_offsets_of_floats_are_refused():
+    with pytest.raises(TypeError, match="integers"):
+        gs.Groups.from_offsets([0.0, 2.0])
+
+
+def test_groups_from_offsets_number_their_groups():
+    groups = gs.Groups.from_offsets([0, 2, 5])
+    assert groups.clustered
+    assert groups.ids.tolist() == [0, 1]
+    assert groups.codes.tolist() == [0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 1_000, 65_537, 400_000])
+@pytest.mark.parametrize("shape", ["one group", "all alone", "scattered", "clustered"])
+def test_every_size_is_grouped_as_numpy_unique_does(n, shape):
+    rng = np.random.default_rng(n)
+    ids = {
+        "one group": np.zeros(n, dtype=np.int64),
+        "all alone": rng.permutation(n).astype(np.int64),
+        "scattered": rng.integers(0, n // 8 + 1, n),
+        "clustered": np.sort(rng.integers(0, n // 8 + 1, n))[::-1].copy(),
+    }[shape]
+    _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    by_appearance = np.empty(len(first), dtype=np.int64)
+    by_appearance[np.argsort(first)] = np.arange(len(first))
+    for form in (ids, pl.Series(ids).cast(pl.String)):
+        groups = gs.Groups(form)
+        np.testing.assert_array_equal(groups.codes, by_appearance[inverse])
+        np.testing.assert_array_equal(groups.order, np.argsort(groups.codes, kind="stable"))
+
+
+def test_the_arrays_of_groups_cannot_be_written():
+    groups = gs.Groups([1, 1, 2])
+    for array in (groups.codes, groups.offsets, groups.order, groups.sizes):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 7
+
+
+def test_rows_that_are_all_dropped_have_no_rank():
+    nothing = gs.Groups([None, None, None], null_ids="drop")
+    assert nothing.n_groups == 0
+    assert np.isnan(gs.rank([1.0, 2.0, 3.0], nothing)).all()

@@ -1,0 +1,93 @@
+"""The report as a command and as a function of files: what it says, refuses and leaves alone."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import polars as pl
+from gspo_rs.cli.report import report as command
+from gspo_rs.data.source import locate
+from gspo_rs.report import examples, load, report
+
+
+def test_the_source_and_a_folder_are_not_overwritten(tmp_path):
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"id": [1], "reward": [0.5]}).write_parquet(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="is one of the files to read"):
+        report(path, path, by="id")
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file in it"):
+        report(path, tmp_path, by="id")
+    with pytest.raises(NotADirectoryError, match="is no folder; make it first"):
+        report(path, tmp_path / "none" / "report.html", by="id")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_mistake_gets_one_line_and_leaves_no_file(tmp_path, capsys):
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"id": [1, 2], "reward": [0.5, float("inf")]}).write_parquet(path)
+    target = tmp_path / "report.html"
+    assert command([str(path)], by=["ids"], output=target) == 2
+    assert "has no column 'ids'; did you mean 'id'" in capsys.readouterr().err
+    assert command([str(path)], by=["id"], output=target) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: the reward 'reward' is infinite at row 1 of ")
+    assert len(error.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_command_takes_several_files_and_columns(tmp_path, capsys):
+    for number in (1, 2):
+        frame = pl.DataFrame({"task": ["t", "u"], "id": [1, 1], "score": [0.0, number / 2]})
+        frame.write_parquet(tmp_path / f"{number}.parquet")
+    files = [str(tmp_path / f"{number}.parquet") for number in (1, 2)]
+    target = tmp_path / "report.html"
+    options = {"by": ["task", "id"], "reward": "score", "threshold": 0.75}
+    assert command(files, output=target, **options) == 0
+    assert capsys.readouterr().out.startswith(f"{target}, ")
+    page = target.read_text(encoding="utf-8")
+    assert "2 groups have 2 rollouts on average" in page
+    # Group u is right once in two draws, group t never.
+    assert "0.25 for one draw, 0.5 for 2" in page
+
+
+def test_the_program_writes_the_page_and_says_where(tmp_path):
+    pl.DataFrame({"id": [1, 1], "reward": [0.0, 1.0]}).write_parquet(tmp_path / "a.parquet")
+    program = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
+    arguments = ["report", "a.parquet", "--by", "id", "-o", "page.html"]
+    found = subprocess.run(
+        [*program, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    size = (tmp_path / "page.html").stat().st_size
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout == f"page.html, {size / 1000:,.0f} kB\n"
+
+
+def test_a_long_run_says_how_far_it_is(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(load, "QUIET", 0.0)
+    rows = 40_000
+    frame = pl.DataFrame({"id": 1, "reward": np.arange(rows) % 2.0, "completion": "x"})
+    frame.write_parquet(tmp_path / "a.parquet")
+    with caplog.at_level("INFO", logger="gspo_rs"):
+        report(tmp_path / "a.parquet", tmp_path / "page.html", by="id")
+    told = [record.getMessage() for record in caplog.records]
+    assert re.fullmatch(
+        r"reading completions: 16,384 of 40,000 rows, [\d,]+ rows/s, \d+ s left", told[0]
+    )
+
+
+def test_a_source_that_grows_between_the_passes_is_noticed(tmp_path):
+    path = tmp_path / "a.parquet"
+    frame = pl.DataFrame({"id": [1, 1], "reward": [0.0, 1.0], "completion": ["x", "y"]})
+    frame.write_parquet(path)
+    source = locate(path)
+    given = {"prompt": None, "completion": None, "model": None}
+    chosen = load.choose(source, by="id", reward="reward", given=given)
+    found = load.read(source, chosen)
+    pl.concat([frame, frame]).write_parquet(path)
+    with pytest.raises(ValueError, match=r"a\.parquet changed between two reads: another number"):
+        examples.gather(locate(path), chosen, found, [0])

@@ -1,0 +1,116 @@
+"""Sampling from architectures that keep more, or other, memory than keys and values."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from fixtures.tiny_models import KINDS, has, saved, tiny
+from gspo_rs.samplers.transformers import generate
+from gspo_rs.train import metrics, train
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.model.policy import PolicyError
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:.*has no cache"),
+]
+
+PROMPTS = ["abcdefgh", "ba", "c", "hg", "fedcbahgfedcb"]
+EXACT = sorted(set(KINDS) - {"roberta"})
+FEW = ["rwkv", "mamba2", "bamba", "recurrent_gemma", "bart", "granitemoehybrid", "openai-gpt"]
+
+
+def off_by(model, rollouts):
+    """The largest difference from one row alone, without padding or cache."""
+    worst = 0.0
+    for row in range(rollouts.n_rollouts):
+        prompt, text = rollouts.prompt_tokens.row(row), rollouts.completion_tokens.row(row)
+        ids = torch.tensor(np.concatenate([prompt, text]))[None]
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
+        now = logits.log_softmax(-1).gather(1, torch.tensor(text)[:, None])[:, 0].numpy()
+        worst = max(worst, float(np.abs(now - rollouts.sampler_logprobs.row(row)).max()))
+    return worst
+
+
+def check(kind, letters, std):
+    if not has(kind):
+        pytest.skip(f"this transformers has no {kind}")
+    model, tokenizer = tiny(kind, std=std), AutoTokenizer.from_pretrained(letters)
+    options = {"max_completion_length": 10, "seed": 0}
+    rollouts = generate(model, tokenizer, PROMPTS, num_generations=3, **options)
+    assert list(rollouts.prompts) == [prompt for prompt in PROMPTS for _ in range(3)]
+    for row in range(rollouts.n_rollouts):
+        expected = tokenizer(rollouts.prompts[row])["input_ids"]
+        assert rollouts.prompt_tokens.row(row).tolist() == expected
+    assert off_by(model, rollouts) < 1e-4
+    alone = generate(model, tokenizer, PROMPTS[1:2], num_generations=1, **options)
+    assert off_by(model, alone) < 1e-4
+
+
+@pytest.mark.parametrize("kind", FEW)
+def test_a_group_is_sampled_as_its_members_would_be_alone(kind, letters):
+    check(kind, letters, 0.2)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("std", [0.02, 0.1, 0.2])
+@pytest.mark.parametrize("kind", EXACT)
+def test_every_architecture_at_hand_is_sampled_as_it_is_trained(kind, std, letters):
+    check(kind, letters, std)
+
+
+@pytest.fixture
+def configured(letters, tmp_path):
+    """Make the configuration of a short run of an architecture."""
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in PROMPTS))
+
+    def make(kind, **fields):
+        model = (
+            str(letters) if kind == "llama" else str(saved(tiny(kind), letters, tmp_path / kind))
+        )
+        given = {"max_completion_length": 8, "prompts_per_step": 5, "steps_per_generation": 1}
+        given |= {"max_steps": 2, "eval_size": 0, "save_steps": 0, "learning_rate": 1e-3}
+        output = str(tmp_path / "run")
+        return Config(model=str(model), prompts=str(prompts), output_dir=output, **(given | fields))
+
+    return make
+
+
+def share_of_a(completions, **_):
+    return [text.count("a") / max(len(text), 1) for text in completions]
+
+
+# Roberta counts its positions from the tokens, and a token read from the cache has others.
+DISAGREE = r"roberta'.*sampler and its training pass disagree, by [\d.e-]+ nats.*RobertaForCausalLM"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_sampler_that_disagrees_with_the_training_pass_stops_the_run(configured, dtype):
+    config = configured("roberta", dtype=dtype)
+    with pytest.raises(PolicyError, match=DISAGREE + r".*old_logprobs = 'recompute'"):
+        train(config, reward=share_of_a)
+    assert not metrics.read(f"{config.output_dir}/metrics.jsonl")
+
+
+def test_with_log_probabilities_of_the_training_pass_the_ratios_are_one(configured, caplog):
+    config = configured("roberta", old_logprobs="recompute")
+    with caplog.at_level(logging.WARNING):
+        result = train(config, reward=share_of_a)
+    assert "sampler and its training pass disagree" in caplog.text
+    for record in metrics.read(result.metrics_file):
+        assert record["ratio/min"] == record["ratio/max"] == 1
+
+
+@pytest.mark.parametrize("kind", ["llama", "mixtral", "rwkv", "bamba"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_sampler_that_agrees_trains_without_a_word(configured, caplog, kind, dtype):
+    with caplog.at_level(logging.WARNING):
+        result = train(configured(kind, dtype=dtype), reward=share_of_a)
+    assert "disagree" not in caplog.text
+    assert result.steps == 2

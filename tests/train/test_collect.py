@@ -1,0 +1,114 @@
+"""Texts on their way through a run: what is read offline, what rewards and comparisons see."""
+
+import dataclasses
+import logging
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import polars as pl
+from fixtures.alphabets import CHATML, letters
+from gspo_rs.data.group_index import take_census
+from gspo_rs.data.prompt_table import Prompts
+from gspo_rs.train.config.config import Config, ConfigError, resolve
+from gspo_rs.train.evaluate import rewards_of
+from gspo_rs.train.model import policy as policies
+from gspo_rs.train.rollout.collect import offline, sample
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory):
+    """A folder with a model of random weights that may stop at either of two tokens."""
+    folder = tmp_path_factory.mktemp("chat")
+    tokenizer = letters("<s> $A", chat_template=CHATML)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 1, "num_key_value_heads": 1}
+    tokens = dict(zip(("bos_token_id", "pad_token_id"), (1, 3), strict=True))
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes, **heads, **tokens))
+    model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(["</s>", "<|im_end|>"])
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """Two groups, a prompt that is rendered and one that is plain, and why completions ended."""
+    rendered = "<s><|im_start|>user\nab<|im_end|>\n<|im_start|>assistant\n"
+    frame = pl.DataFrame(
+        {
+            "prompt_id": [0, 0, 1, 1],
+            "prompt": [rendered, rendered, "ab", "ab"],
+            "completion": ["a", "b", "c", "d<|im_end|>"],
+            "reward": [0.0, 1.0, 0.0, 1.0],
+            "finish_reason": ["stop", "length", "length", "stop"],
+        }
+    )
+    frame.write_parquet(tmp_path / "scored.parquet")
+    return str(tmp_path / "scored.parquet")
+
+
+def read(folder, scored, **fields):
+    config = resolve(Config(model=str(folder), rollouts=scored, shuffle=False, **fields))
+    policy = policies.load(config)
+    (batch,) = [next(offline(policy, config, take_census(scored, by="prompt_id"), start=0))]
+    rows = batch.rollouts.prompt_tokens, batch.rollouts.completion_tokens
+    convert = policy.tokenizer.convert_ids_to_tokens
+    return [[convert(some.row(row).tolist()) for row in range(4)] for some in rows]
+
+
+def test_offline_texts_are_framed_and_end_as_their_column_and_template_say(chat, scored):
+    prompts, completions = read(chat, scored, truncated_column="finish_reason")
+    assert completions == [["a", "<|im_end|>"], ["b"], ["c"], ["d", "<|im_end|>"]]
+    assert prompts[0][:2] == ["<s>", "<|im_start|>"]
+    assert prompts[0].count("<s>") == 1
+    assert prompts[2] == ["<s>", "a", "b"]
+
+
+def test_what_nothing_tells_of_the_ends_is_told(chat, scored, caplog):
+    with caplog.at_level(logging.INFO, "gspo_rs"):
+        _, completions = read(chat, scored)
+    assert completions == [[text, "<|im_end|>"] for text in "abcd"]
+    assert "no column tells which completions were cut off" in caplog.text
+    assert "truncated_column" in caplog.text
+    assert "not cut off ends with '<|im_end|>'" in caplog.text
+    caplog.clear()
+    read(chat, scored, truncated_column="finish_reason")
+    assert "no column tells" not in caplog.text
+
+
+def test_a_column_of_ends_belongs_to_offline_runs():
+    with pytest.raises(ConfigError, match="truncated_column is a column of `rollouts`"):
+        resolve(Config(model="m", prompts="p", reward="r", truncated_column="t"))
+
+
+@pytest.mark.parametrize("through", ["sample", "evaluate"])
+def test_rewards_see_all_that_was_written_and_no_end(chat, through):
+    config = resolve(
+        Config(model=str(chat), prompts="p", max_completion_length=24, num_generations=16)
+    )
+    policy = dataclasses.replace(policies.load(config))
+    seen = []
+
+    def reward(prompts, completions, **_):
+        seen.extend(zip(prompts, completions, strict=True))
+        return [0.0] * len(completions)
+
+    prompts = Prompts(["ab", "<s><|im_start|>user\na"], {})
+    if through == "evaluate":
+        rewards_of(policy, prompts, {"reward": reward}, config, draw=0)
+        assert any("<think>" in text for _, text in seen)
+    else:
+        found = sample(policy, prompts, {"reward": reward}, config, seed=0).rollouts
+        assert not found.truncated.all()
+        for row, (prompt, text) in enumerate(seen):
+            tokens = found.completion_tokens.row(row).tolist()
+            written = policy.tokenizer.decode([t for t in tokens if t not in (1, 2, 3, 6)])
+            assert (prompt, text) == (found.prompts[row], written)
+            assert found.prompt_tokens.row(row).tolist().count(1) == 1
+    assert len(seen) == 32
+    assert not any("</s>" in text or "<|im_end|>" in text for _, text in seen)
