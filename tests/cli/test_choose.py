@@ -22,7 +22,7 @@ def run(*arguments):
 @pytest.mark.parametrize("name", ["best", "lists", "pairs", "rows", "select", "stats", "verl"])
 def test_the_line_of_help_is_the_first_of_the_command(name):
     module, line = COMMANDS[name]
-    command = getattr(import_module(f"gspo_rs.commands.{module}"), name)
+    command = getattr(import_module(f"gspo_rs.cli.{module}"), name)
     assert command.__doc__.splitlines()[0].startswith(line.rstrip("."))
 
 

@@ -95,7 +95,7 @@ def test_one_line_escapes_what_a_terminal_obeys_and_leaves_words_alone():
 
 PANIC = """
 import sys, polars as pl
-from gspo_rs.commands import stats as command
+from gspo_rs.cli import stats as command
 def panicking(*_, **__):
     frame = pl.DataFrame({"x": [b"x"]})
     frame.lazy().sink_ndjson(sys.argv[-1])

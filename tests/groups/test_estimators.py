@@ -21,7 +21,7 @@ from gspo_rs.groups import batch_estimators
 from gspo_rs.groups.estimators import ESTIMATORS, Estimator
 from gspo_rs.train.config.config import Config, resolve
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 levels = st.lists(st.integers(0, 4).map(float), min_size=2, max_size=16)
 binary = st.lists(st.booleans().map(float), min_size=2, max_size=9)

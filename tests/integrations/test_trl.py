@@ -17,7 +17,7 @@ import gspo_rs as gs  # noqa: E402
 from gspo_rs.integrations.trl import GSPOMixin, GSPOTrainer, check_version  # noqa: E402
 from gspo_rs.rewards import load as load_reward  # noqa: E402
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 class Recorder(GRPOTrainer):

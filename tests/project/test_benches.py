@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHES = Path(__file__).parents[1] / "benches"
+BENCHES = Path(__file__).parents[2] / "benches"
 SCRIPTS = sorted(
     path.name for path in BENCHES.glob("*.py") if 'if __name__ == "__main__"' in path.read_text()
 )

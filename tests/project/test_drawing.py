@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / ".ci" / "house.py"
+SCRIPT = Path(__file__).parents[2] / ".ci" / "house.py"
 
 # Room b upon room a; a has two modules, of which the tests and the types look back.
 PYTHON = {

@@ -14,7 +14,7 @@ from gspo_rs.train import train
 from gspo_rs.train.config.toml import load
 from gspo_rs.train.metrics import read
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture

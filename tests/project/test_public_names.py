@@ -39,7 +39,7 @@ def test_a_name_is_the_thing_of_its_module_and_is_kept(name):
 
 def test_no_name_is_that_of_a_module_which_would_come_in_its_place():
     modules = {module.name for module in pkgutil.iter_modules(gs.__path__)}
-    assert {"groups", "_core", "row_columns"} <= modules
+    assert {"groups", "_core", "rollouts"} <= modules
     assert not modules & set(gs.__all__)
 
 

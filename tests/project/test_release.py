@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gspo_rs as gs
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import polars as pl
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Each is needed by an extra alone.
 OPTIONAL = ("torch", "transformers", "accelerate", "pyarrow", "datasets", "ray", "trl", "verl")
 

@@ -19,7 +19,7 @@ from gspo_rs.train.interruptions import Interruptions
 # As the stopped processes compute.
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Waits in the second batch for a file that no one writes, as a slow judge would.
 WAITS = """
 import random, time

@@ -41,7 +41,7 @@ app = App(
     help_format="plaintext",  # rendering Markdown takes as long as reading the module
 )
 
-# Name → the module of `gspo_rs.commands` where the command is, and its line of `--help`.
+# Name → the module of `gspo_rs.cli` where the command is, and its line of `--help`.
 COMMANDS = {
     "best": ("choose", "Write the best completions of each group: prompt, completion, reward."),
     "doctor": ("doctor", "Say what is wrong with a loss or an advantage function of your own."),
@@ -62,7 +62,7 @@ COMMANDS = {
 # Commands that run other people's code, whose words are shown at once.
 FOREIGN = (["doctor"], ["train"])
 for name, (module, line) in COMMANDS.items():
-    app.command(f"gspo_rs.commands.{module}:{name}", name=name, help=line)
+    app.command(f"gspo_rs.cli.{module}:{name}", name=name, help=line)
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ class Estimator:
 
     @property
     def composed(self) -> bool:
-        """Whether it looks beyond one group's rewards: its kernel is in `gspo_rs.groups.batch_estimators`."""
+        """Whether it looks beyond the rewards of one group; see `batch_estimators` then."""
         return self.scope == "batch" or bool(self.needs)
 
     @property
