@@ -16,8 +16,7 @@ BY = ["--by", "id"]
 # Stops a command in the middle of its work: where it reads the rows that it writes.
 SLOW = """
 import os, signal, time
-from gspo_rs import source
-from gspo_rs.files import by_file
+from gspo_rs.files.scoring import by_file
 number = int(os.environ["SIGNAL"])
 def stopped(function):
     def slow(*arguments, **named):

@@ -115,7 +115,7 @@ def test_a_failure_on_the_way_leaves_what_was_there(tmp_path):
 WRITER = """
 import sys, torch
 from pathlib import Path
-from gspo_rs import checkpoint
+from gspo_rs.train import checkpoint
 from gspo_rs.train.config.config import Config, resolve
 config = resolve(Config(model="m", rollouts="r", save_total_limit=2))
 def save(folder):

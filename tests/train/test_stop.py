@@ -38,7 +38,7 @@ def noisy(completions, **_):
 # Halts within a step, after the weights have moved, until the signal came.
 HALTS = """
 import sys, time
-from gspo_rs import step
+from gspo_rs.train.step import update as step
 from gspo_rs.train.interruptions import Interruptions
 take, answer, at, taken, came = step.take, Interruptions._answer, int(sys.argv.pop()), [], []
 def answering(self, *signal):
@@ -101,7 +101,7 @@ def test_a_run_stopped_while_it_scores_goes_on_as_if_it_had_not_begun_to(letters
 
 SLOW = """
 import time
-from gspo_rs import checkpoint
+from gspo_rs.train import checkpoint
 def slow(*_, **__):
     print("saving", flush=True)
     time.sleep(600)

@@ -71,7 +71,7 @@ def best(
     """
 
 
-@_calls("lists", "to_lists")
+@_calls("nested", "to_lists")
 def lists(
     source: Source,
     target: Target,
@@ -120,7 +120,7 @@ def pairs(
     """
 
 
-@_calls("lists", "to_rows")
+@_calls("nested", "to_rows")
 def rows(
     source: Source,
     target: Target,
