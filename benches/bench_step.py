@@ -27,7 +27,7 @@ from gspo_rs.losses.reductions import sequence_weights
 from gspo_rs.rollouts import Ragged
 from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.model.policy import Policy
-from gspo_rs.train.step.training_batch import Lesson
+from gspo_rs.train.step.training_batch import TrainingBatch
 from gspo_rs.train.step.update import backward
 
 CONFIG = resolve(Config(model="", rollouts="none", algorithm="gspo"))
@@ -67,7 +67,7 @@ def make_policy(options: argparse.Namespace) -> Policy:
     )
 
 
-def make_lesson(sequences: int, vocabulary: int) -> Lesson:
+def make_lesson(sequences: int, vocabulary: int) -> TrainingBatch:
     rng = np.random.default_rng(0)
     tokens = lambda low, high: [  # noqa: E731
         rng.integers(0, vocabulary, rng.integers(low, high)) for _ in range(sequences)
@@ -76,7 +76,7 @@ def make_lesson(sequences: int, vocabulary: int) -> Lesson:
     completions = Ragged.from_rows(tokens(10, 160), np.int64)
     # Near the policy's own: a random model gives every token about 1 / V.
     old = rng.normal(-np.log(vocabulary), 0.01, len(completions.values)).astype(np.float32)
-    return Lesson(
+    return TrainingBatch(
         prompts=prompts,
         completions=completions,
         advantages=torch.from_numpy(rng.normal(size=sequences)),
@@ -85,14 +85,18 @@ def make_lesson(sequences: int, vocabulary: int) -> Lesson:
     )
 
 
-def ours(policy: Policy, lesson: Lesson) -> Tensor:
-    return backward(policy, lesson, CONFIG)["loss"]
+def ours(policy: Policy, training_batch: TrainingBatch) -> Tensor:
+    return backward(policy, training_batch, CONFIG)["loss"]
 
 
-def plain(policy: Policy, lesson: Lesson) -> Tensor:
+def plain(policy: Policy, training_batch: TrainingBatch) -> Tensor:
     ids, mask, old, attention, advantages = (
         given.to(policy.device)
-        for given in (*padded(lesson), within(lesson), lesson.advantages.float())
+        for given in (
+            *padded(training_batch),
+            within(training_batch),
+            training_batch.advantages.float(),
+        )
     )
     with policy.computing():
         logits = policy.model(input_ids=ids, attention_mask=attention.long()).logits[:, :-1].float()
@@ -105,26 +109,26 @@ def plain(policy: Policy, lesson: Lesson) -> Tensor:
     return loss.detach()
 
 
-def within(lesson: Lesson) -> Tensor:
-    longest = torch.arange(int(lengths(lesson).max()))
-    return longest < lengths(lesson)[:, None]
+def within(training_batch: TrainingBatch) -> Tensor:
+    longest = torch.arange(int(lengths(training_batch).max()))
+    return longest < lengths(training_batch)[:, None]
 
 
-def lengths(lesson: Lesson) -> Tensor:
-    return torch.from_numpy(lesson.prompts.lengths + lesson.completions.lengths)
+def lengths(training_batch: TrainingBatch) -> Tensor:
+    return torch.from_numpy(training_batch.prompts.lengths + training_batch.completions.lengths)
 
 
-def padded(lesson: Lesson) -> tuple[Tensor, Tensor, Tensor]:
-    longest = int(lengths(lesson).max())
-    ids = torch.zeros(len(lesson.prompts), longest, dtype=torch.long)
+def padded(training_batch: TrainingBatch) -> tuple[Tensor, Tensor, Tensor]:
+    longest = int(lengths(training_batch).max())
+    ids = torch.zeros(len(training_batch.prompts), longest, dtype=torch.long)
     mask = torch.zeros(len(ids), longest - 1, dtype=torch.bool)
     old = torch.zeros(len(ids), longest - 1)
     for row in range(len(ids)):
-        prompt, completion = lesson.prompts.row(row), lesson.completions.row(row)
+        prompt, completion = training_batch.prompts.row(row), training_batch.completions.row(row)
         n, end = len(prompt), len(prompt) + len(completion)
         ids[row, :n], ids[row, n:end] = torch.from_numpy(prompt), torch.from_numpy(completion)
         mask[row, n - 1 : end - 1] = True
-        old[row, n - 1 : end - 1] = torch.from_numpy(lesson.old_logprobs.row(row))
+        old[row, n - 1 : end - 1] = torch.from_numpy(training_batch.old_logprobs.row(row))
     return ids, mask, old
 
 
@@ -133,13 +137,13 @@ CONTENDERS = {"gspo_rs": ours, "plain PyTorch": plain}
 
 def run(name: str, options: argparse.Namespace) -> dict[str, float]:
     policy = make_policy(options)
-    lesson = make_lesson(options.sequences, options.vocabulary)
+    training_batch = make_lesson(options.sequences, options.vocabulary)
     on_gpu = policy.device.type == "cuda"
     before = torch.cuda.max_memory_allocated() if on_gpu else 0
 
     def step() -> None:
         policy.model.zero_grad(set_to_none=True)
-        CONTENDERS[name](policy, lesson).item()  # waits for a GPU
+        CONTENDERS[name](policy, training_batch).item()  # waits for a GPU
 
     with spending() as spent:
         least = turns({name: step}, options.repeats, turn=0)

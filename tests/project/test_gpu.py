@@ -9,7 +9,7 @@ from gspo_rs.losses import gspo_loss, linear_gspo_loss
 from gspo_rs.rollouts import Ragged
 from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.model.policy import Policy
-from gspo_rs.train.step.training_batch import Lesson
+from gspo_rs.train.step.training_batch import TrainingBatch
 from gspo_rs.train.step.update import backward
 
 pytestmark = [
@@ -37,7 +37,7 @@ def make_lesson():
     lengths = draw.integers(1, 50, 12)
     rows = [draw.integers(0, 500, k) for k in lengths]
     old = Ragged(-draw.exponential(2.0, int(lengths.sum())).astype(np.float32), lengths)
-    return Lesson(
+    return TrainingBatch(
         prompts=Ragged.from_rows([row[:1] for row in rows], np.int64),
         completions=Ragged.from_rows(rows, np.int64),
         advantages=torch.from_numpy(draw.normal(size=12)),
@@ -51,12 +51,14 @@ def make_lesson():
 
 @pytest.mark.parametrize("algorithm", ["gspo", "grpo"])
 def test_the_backward_passes_of_a_step_never_wait_for_the_gpu(algorithm):
-    policy, lesson = make_policy(), make_lesson()
+    policy, training_batch = make_policy(), make_lesson()
     config = resolve(Config(model="m", rollouts="r", algorithm=algorithm, micro_batch_tokens=100))
-    backward(policy, lesson, config)  # the first call compares the model's logits, and waits
+    backward(
+        policy, training_batch, config
+    )  # the first call compares the model's logits, and waits
     torch.cuda.set_sync_debug_mode("error")
     try:
-        metrics = backward(policy, lesson, config)
+        metrics = backward(policy, training_batch, config)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert metrics["loss"].isfinite()

@@ -71,13 +71,13 @@ def make(letters, tmp_path):
 
 
 @pytest.fixture
-def lessons(monkeypatch):
+def prepare_batches(monkeypatch):
     """Keep what every optimizer step learns from; the step is taken as it is."""
     kept, take = [], update.take
 
-    def keep(policy, optimizer, lesson, *more, **options):
-        kept.append(lesson)
-        return take(policy, optimizer, lesson, *more, **options)
+    def keep(policy, optimizer, training_batch, *more, **options):
+        kept.append(training_batch)
+        return take(policy, optimizer, training_batch, *more, **options)
 
     monkeypatch.setattr(update, "take", keep)
     return kept
@@ -117,25 +117,27 @@ def steps(config):
 
 
 @pytest.mark.parametrize("algorithm", ["gdpo", "grpo"])
-def test_online_the_advantages_are_those_of_the_matrix_of_rewards(make, lessons, algorithm):
+def test_online_the_advantages_are_those_of_the_matrix_of_rewards(
+    make, training_batches, algorithm
+):
     answers = [], []
     config = make(algorithm=algorithm, reward_weights=WEIGHTS)
     train(config, reward=[kept(f, a) for f, a in zip((many_a, length), answers, strict=True)])
-    assert len(lessons) == 4
+    assert len(training_batches) == 4
     batches = [numbers(batch).T for batch in zip(*answers, strict=True)]
     ids = np.arange(24) // 8
-    for number, lesson in enumerate(lessons):
+    for number, training_batch in enumerate(training_batches):
         matrix = np.split(batches[number // 2], 2)[number % 2]
         estimator = "gdpo" if algorithm == "gdpo" else "zscore"
         expected = gs.advantage(matrix, ids, estimator, weights=WEIGHTS)
-        assert_array_equal(lesson.advantages.numpy(), expected[differ(matrix, ids)])
+        assert_array_equal(training_batch.advantages.numpy(), expected[differ(matrix, ids)])
         assert np.abs(expected).max() > 0.5
 
 
 @pytest.mark.parametrize("algorithm", ["gdpo", "grpo"])
 @pytest.mark.parametrize("shares", [WEIGHTS, None])
 def test_offline_the_advantages_are_those_of_the_columns_of_what_is_not_dropped(
-    make, lessons, algorithm, shares
+    make, training_batches, algorithm, shares
 ):
     config = make("offline", algorithm=algorithm, reward_weights=shares, max_completion_length=6)
     config = replace(config, on_long="drop")
@@ -145,8 +147,8 @@ def test_offline_the_advantages_are_those_of_the_columns_of_what_is_not_dropped(
     assert 0 < long.sum() < 24
     matrix = np.where(long[:, None], np.nan, frame.select(COLUMNS).to_numpy())
     ids = frame["prompt_id"].to_numpy()
-    assert len(lessons) == 4
-    for number, lesson in enumerate(lessons):
+    assert len(training_batches) == 4
+    for number, training_batch in enumerate(training_batches):
         rows = np.flatnonzero(ids // 3 == number)
         rows = rows[np.argsort(ids[rows], kind="stable")]  # group after group
         some, of = matrix[rows], ids[rows]
@@ -155,7 +157,7 @@ def test_offline_the_advantages_are_those_of_the_columns_of_what_is_not_dropped(
         expected = gs.advantage(some, of, estimator, weights=plain)
         total = np.where(np.isnan(some).all(axis=1), np.nan, np.nansum(some * plain, axis=1))
         signal = differ(some if algorithm == "gdpo" else total[:, None], of)
-        assert_array_equal(lesson.advantages.numpy(), expected[signal & ~np.isnan(total)])
+        assert_array_equal(training_batch.advantages.numpy(), expected[signal & ~np.isnan(total)])
 
 
 def test_a_group_tied_in_the_sum_alone_teaches_gdpo_and_not_grpo(make):
@@ -185,14 +187,16 @@ def test_one_reward_in_a_list_is_that_reward_alone_to_the_bit(make, source, algo
     assert not any(key.startswith("reward/many_a") for key in found[0][1][-1])
 
 
-def test_of_one_reward_gdpo_is_that_of_a_matrix_of_one_column(make, lessons):
+def test_of_one_reward_gdpo_is_that_of_a_matrix_of_one_column(make, training_batches):
     answers = []
     train(make(algorithm="gdpo", max_steps=2), reward=kept(many_a, answers))
     (batch,) = answers
     ids = np.arange(24) // 8
-    for part, lesson in zip(np.split(numbers(batch)[:, None], 2), lessons, strict=True):
+    for part, training_batch in zip(
+        np.split(numbers(batch)[:, None], 2), training_batches, strict=True
+    ):
         expected = gs.advantage(part, ids, "gdpo")
-        assert_array_equal(lesson.advantages.numpy(), expected[differ(part, ids)])
+        assert_array_equal(training_batch.advantages.numpy(), expected[differ(part, ids)])
 
 
 def test_each_reward_is_measured_under_its_name_beside_the_weighted_sum(make):

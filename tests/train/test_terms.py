@@ -15,7 +15,7 @@ from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.rollout.collect import Harvest
 from gspo_rs.train.rollout.prepare import minibatches
 from gspo_rs.train.step.objective import teaches_all
-from gspo_rs.train.step.training_batch import Lesson
+from gspo_rs.train.step.training_batch import TrainingBatch
 from gspo_rs.train.step.update import backward, take
 
 pytestmark = pytest.mark.filterwarnings("ignore:clip_low=")
@@ -64,18 +64,22 @@ def elsewhere(rollouts, seed):
 
 
 def taught(rollouts, config):
-    """The lesson of the step, its log-probabilities, and theirs for every row."""
+    """The training batch of the step, its log-probabilities, and theirs for every row."""
     nothing = np.zeros(rollouts.n_rollouts, dtype=bool)
     (minibatch,) = minibatches(Harvest(rollouts, nothing, {}), config)
-    lesson = Lesson.of(minibatch, config.reduction, config.max_completion_length)
+    training_batch = TrainingBatch.of(minibatch, config.reduction, config.max_completion_length)
     old, ref = elsewhere(rollouts, 2), elsewhere(rollouts, 3)
     rows = minibatch.trained
-    return replace(lesson, old_logprobs=old.rows(rows), ref_logprobs=ref.rows(rows)), old, ref
+    return (
+        replace(training_batch, old_logprobs=old.rows(rows), ref_logprobs=ref.rows(rows)),
+        old,
+        ref,
+    )
 
 
-def gradient_of(policy, lesson, config):
+def gradient_of(policy, training_batch, config):
     policy.model.zero_grad(set_to_none=True)
-    backward(policy, lesson, config)
+    backward(policy, training_batch, config)
     return torch.cat([p.grad.flatten() for p in policy.trainable().values()])
 
 
@@ -145,12 +149,12 @@ def test_the_gradient_is_that_of_trl_where_four_of_six_groups_tie(
         clip_low=0.2,
         clip_high=0.2,
     )
-    lesson, old, ref = taught(rollouts, config)
+    training_batch, old, ref = taught(rollouts, config)
     expected = gradient_of_loss(policy, trl_loss(policy, rollouts, config, old, ref))
     assert expected.abs().max() > 1e-3
-    found = gradient_of(policy, lesson, config)
+    found = gradient_of(policy, training_batch, config)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
-    assert len(lesson.prompts) == (18 if beta else 6)  # no more than the penalty needs
+    assert len(training_batch.prompts) == (18 if beta else 6)  # no more than the penalty needs
 
 
 @pytest.mark.parametrize("loss", sorted(set(OPTIONS) - GROUP_LOSSES))
@@ -164,12 +168,14 @@ def test_each_loss_with_a_penalty_is_that_of_all_rows(policy, loss, correction):
     if correction != "none":
         without, config = (replace(c, correction=correction, opsm=0.1) for c in (without, config))
     plain = taught(rollouts, without)[0]
-    lesson, _, ref = taught(rollouts, config)
+    training_batch, _, ref = taught(rollouts, config)
     now, mask = logprobs_of_all(policy, rollouts)
     x = (padded(ref) - now) * mask
     penalty = gradient_of_loss(policy, 0.4 * (x.exp() - x - 1).sum() / mask.sum())
     expected = gradient_of(policy, plain, without) + penalty
-    torch.testing.assert_close(gradient_of(policy, lesson, config), expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        gradient_of(policy, training_batch, config), expected, rtol=0, atol=1e-10
+    )
     assert penalty.abs().max() > 1e-3
 
 
@@ -177,8 +183,8 @@ def test_each_loss_with_a_penalty_is_that_of_all_rows(policy, loss, correction):
 def test_a_step_in_which_all_groups_tie_still_pulls_back_to_the_reference(policy, loss):
     rollouts = drawn([[1.0] * SIZE] * 6)
     config = configured(loss=loss, beta=0.5, kl_estimator="k2")
-    lesson, _, ref = taught(rollouts, config)
-    lesson = replace(lesson, old_logprobs=None)
+    training_batch, _, ref = taught(rollouts, config)
+    training_batch = replace(training_batch, old_logprobs=None)
     state = {name: p.detach().clone() for name, p in policy.trainable().items()}
 
     def apart():
@@ -192,7 +198,7 @@ def test_a_step_in_which_all_groups_tie_still_pulls_back_to_the_reference(policy
 
     before = apart()
     optimizer = torch.optim.SGD(policy.trainable().values(), lr=1e-3)
-    metrics = take(policy, optimizer, lesson, config, rate=1e-3)
+    metrics = take(policy, optimizer, training_batch, config, rate=1e-3)
     after = apart()
     for name, p in policy.trainable().items():
         p.data.copy_(state[name])
@@ -205,14 +211,16 @@ def test_a_step_in_which_all_groups_tie_still_pulls_back_to_the_reference(policy
 def test_a_loss_of_groups_is_that_of_all_rows(policy, loss):
     rollouts = drawn()
     config = configured(loss=loss, beta=0.3)
-    lesson, _, ref = taught(rollouts, config)
+    training_batch, _, ref = taught(rollouts, config)
     now, mask = logprobs_of_all(policy, rollouts)
     x = ((now - padded(ref)) * mask).sum(1)
     h = (x / mask.sum(1) if loss == "ipo" else 0.3 * x).reshape(6, SIZE)
     expected = gradient_of_loss(policy, of_all_groups(loss, h) / 6)
-    torch.testing.assert_close(gradient_of(policy, lesson, config), expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        gradient_of(policy, training_batch, config), expected, rtol=0, atol=1e-10
+    )
     assert expected.abs().max() > 1e-4
-    assert len(lesson.prompts) == (18 if loss == "top_fraction" else 6)
+    assert len(training_batch.prompts) == (18 if loss == "top_fraction" else 6)
 
 
 def of_all_groups(loss, scores):
@@ -252,17 +260,17 @@ def likelihood(h, order):
 def test_the_gradient_with_tied_groups_is_that_of_finite_differences(policy):
     rollouts = drawn()
     config = configured(algorithm="grpo", beta=0.7)
-    lesson, _, _ = taught(rollouts, config)
+    training_batch, _, _ = taught(rollouts, config)
     weight = policy.model.lm_head.weight
     policy.model.zero_grad(set_to_none=True)
-    backward(policy, lesson, config)
+    backward(policy, training_batch, config)
     found, step = weight.grad[:3, :3].clone(), 1e-6
     for i in range(3):
         for j in range(3):
             values = []
             for sign in (1, -1):
                 weight.data[i, j] += sign * step
-                values.append(float(backward(policy, lesson, config)["loss"]))
+                values.append(float(backward(policy, training_batch, config)["loss"]))
                 weight.data[i, j] -= sign * step
             assert found[i, j] == pytest.approx((values[0] - values[1]) / (2 * step), abs=1e-8)
 
@@ -270,16 +278,16 @@ def test_the_gradient_with_tied_groups_is_that_of_finite_differences(policy):
 def test_renormalising_leaves_groups_without_signal_out_of_the_penalty_too(policy):
     rollouts = drawn()
     config = configured(algorithm="grpo", beta=0.3, renormalise=True)
-    lesson, old, ref = taught(rollouts, config)
+    training_batch, old, ref = taught(rollouts, config)
     signal = np.array([len(set(group)) > 1 for group in TIED])
     alone = rollouts.select(np.flatnonzero(signal))
     other = configured(algorithm="grpo", beta=0.3)
     again, _, _ = taught(alone, other)
     rows = np.flatnonzero(np.repeat(signal, SIZE))
     again = replace(again, old_logprobs=old.rows(rows), ref_logprobs=ref.rows(rows))
-    found = gradient_of(policy, lesson, config)
+    found = gradient_of(policy, training_batch, config)
     torch.testing.assert_close(found, gradient_of(policy, again, other), rtol=0, atol=1e-12)
-    assert len(lesson.prompts) == 6
+    assert len(training_batch.prompts) == 6
 
 
 def test_only_terms_that_tied_groups_change_send_them_through_the_model():

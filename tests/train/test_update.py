@@ -16,7 +16,7 @@ from gspo_rs.train.config.presets import Algorithm
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.step.objective import Part, policy_loss, weighs_sequences
 from gspo_rs.train.step.optimizer import learning_rate, make_optimizer
-from gspo_rs.train.step.training_batch import Lesson, batches, recompute
+from gspo_rs.train.step.training_batch import TrainingBatch, batches, recompute
 from gspo_rs.train.step.update import backward, take
 
 VOCABULARY = 31
@@ -54,7 +54,7 @@ def make_lesson(n=9, seed=0, *, old=True, ref=True):
     lengths = draw.integers(1, 12, n)
     tokens = Ragged.from_rows([draw.integers(0, VOCABULARY, k) for k in lengths], np.int64)
     logprobs = Ragged(-draw.exponential(2.0, int(lengths.sum())).astype(np.float32), lengths)
-    return Lesson(
+    return TrainingBatch(
         prompts=Ragged.from_rows(
             [draw.integers(0, VOCABULARY, draw.integers(1, 6)) for _ in range(n)], np.int64
         ),
@@ -69,23 +69,23 @@ def make_lesson(n=9, seed=0, *, old=True, ref=True):
     )
 
 
-def permuted(lesson, order):
-    return Lesson(
-        prompts=lesson.prompts.rows(order),
-        completions=lesson.completions.rows(order),
-        advantages=lesson.advantages[torch.from_numpy(order)],
-        weights=lesson.weights[torch.from_numpy(order)],
-        rewards=lesson.rewards[order],
-        codes=lesson.codes[order],
-        n_groups=lesson.n_groups,
-        old_logprobs=lesson.old_logprobs.rows(order),
-        ref_logprobs=lesson.ref_logprobs.rows(order),
+def permuted(training_batch, order):
+    return TrainingBatch(
+        prompts=training_batch.prompts.rows(order),
+        completions=training_batch.completions.rows(order),
+        advantages=training_batch.advantages[torch.from_numpy(order)],
+        weights=training_batch.weights[torch.from_numpy(order)],
+        rewards=training_batch.rewards[order],
+        codes=training_batch.codes[order],
+        n_groups=training_batch.n_groups,
+        old_logprobs=training_batch.old_logprobs.rows(order),
+        ref_logprobs=training_batch.ref_logprobs.rows(order),
     )
 
 
-def loss_and_gradient(policy, lesson, config):
+def loss_and_gradient(policy, training_batch, config):
     policy.model.zero_grad(set_to_none=True)
-    metrics = backward(policy, lesson, config)
+    metrics = backward(policy, training_batch, config)
     gradient = torch.cat([p.grad.flatten() for p in policy.trainable().values()])
     return metrics, gradient
 
@@ -94,14 +94,14 @@ def loss_and_gradient(policy, lesson, config):
 @pytest.mark.parametrize(("shape", "budget"), [("packed", 1), ("padded", 30), ("packed", 30)])
 def test_loss_and_gradient_are_the_same_however_the_step_is_cut(algorithm, shape, budget):
     fields = {"algorithm": algorithm, "beta": 0.1}
-    lesson = make_lesson()
+    training_batch = make_lesson()
     expected = loss_and_gradient(
-        make_policy("padded"), lesson, make_config(**fields, micro_batch_tokens=10_000)
+        make_policy("padded"), training_batch, make_config(**fields, micro_batch_tokens=10_000)
     )
-    order = np.random.default_rng(budget).permutation(len(lesson.prompts))
+    order = np.random.default_rng(budget).permutation(len(training_batch.prompts))
     found = loss_and_gradient(
         make_policy(shape),
-        permuted(lesson, order),
+        permuted(training_batch, order),
         make_config(**fields, micro_batch_tokens=budget),
     )
     assert expected[1].abs().max() > 1e-3
@@ -142,20 +142,20 @@ def test_the_gradient_taken_in_one_pass_is_that_of_the_log_probabilities(
 ):
     monkeypatch.setattr("gspo_rs.logprobs.chunk.CHUNK_ROWS", rows)
     monkeypatch.setattr("gspo_rs.logprobs.chunk.CHUNK_ELEMENTS", rows * VOCABULARY)
-    lesson = make_lesson(old=given == "old", ref=False)
+    training_batch = make_lesson(old=given == "old", ref=False)
     if given == "sampler":
-        lesson = replace(lesson, sampler_logprobs=make_lesson().old_logprobs)
+        training_batch = replace(training_batch, sampler_logprobs=make_lesson().old_logprobs)
     config = make_config(loss=loss, opsm=5.0 if given == "sampler" else None, micro_batch_tokens=30)
     policy = make_policy()
     if head == "adapted":
         adapter = LoraConfig(r=2, target_modules=["lm_head"], init_lora_weights=False)
         policy = replace(policy, model=get_peft_model(policy.model, adapter).double())
     assert weighs_sequences(config)
-    _, found = loss_and_gradient(policy, lesson, config)
+    _, found = loss_and_gradient(policy, training_batch, config)
     policy.model.zero_grad(set_to_none=True)
-    for batch in batches(policy, lesson, config):
+    for batch in batches(policy, training_batch, config):
         part = Part(policy.logprobs(batch), batch.lengths, batch.rows)
-        policy_loss(part, lesson, config)[0].backward()
+        policy_loss(part, training_batch, config)[0].backward()
     expected = torch.cat([p.grad.flatten() for p in policy.trainable().values()])
     assert expected.abs().max() > 1e-3
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
@@ -163,10 +163,10 @@ def test_the_gradient_taken_in_one_pass_is_that_of_the_log_probabilities(
 
 @pytest.mark.parametrize("shape", ["packed", "padded"])
 def test_logprobs_are_those_of_the_models_own_logits_one_sequence_at_a_time(shape):
-    policy, lesson = make_policy(shape), make_lesson()
-    found = recompute(policy, lesson, make_config(micro_batch_tokens=40))
-    for row in range(len(lesson.prompts)):
-        prompt, completion = lesson.prompts.row(row), lesson.completions.row(row)
+    policy, training_batch = make_policy(shape), make_lesson()
+    found = recompute(policy, training_batch, make_config(micro_batch_tokens=40))
+    for row in range(len(training_batch.prompts)):
+        prompt, completion = training_batch.prompts.row(row), training_batch.completions.row(row)
         ids = torch.from_numpy(np.concatenate([prompt, completion]))[None]
         with torch.no_grad():
             logits = policy.model(input_ids=ids).logits[0, len(prompt) - 1 : -1] / 0.7
@@ -181,11 +181,11 @@ def test_without_old_logprobs_every_ratio_is_exactly_one():
 
 
 def test_a_step_moves_the_weights_against_the_gradient_by_the_rate():
-    policy, lesson = make_policy(), make_lesson(ref=False)
+    policy, training_batch = make_policy(), make_lesson(ref=False)
     config = make_config(max_grad_norm=0.0, adam_epsilon=1e-12)
-    _, gradient = loss_and_gradient(policy, lesson, config)
+    _, gradient = loss_and_gradient(policy, training_batch, config)
     before = torch.cat([p.detach().flatten() for p in policy.trainable().values()])
-    metrics = take(policy, make_optimizer(policy, config), lesson, config, rate=0.01)
+    metrics = take(policy, make_optimizer(policy, config), training_batch, config, rate=0.01)
     after = torch.cat([p.detach().flatten() for p in policy.trainable().values()])
     assert metrics["grad_norm"] == pytest.approx(gradient.norm().item(), rel=1e-12)
     large = gradient.abs() > 1e-6
@@ -197,17 +197,19 @@ def test_a_step_moves_the_weights_against_the_gradient_by_the_rate():
 
 @pytest.mark.parametrize("broken", ["old_logprobs", "advantages", "weights_of_the_model"])
 def test_a_step_that_is_not_finite_leaves_the_weights_and_is_counted(broken):
-    policy, lesson, config = make_policy(), make_lesson(ref=False), make_config()
+    policy, training_batch, config = make_policy(), make_lesson(ref=False), make_config()
     if broken == "old_logprobs":
-        lesson.old_logprobs.values[3] = np.nan
+        training_batch.old_logprobs.values[3] = np.nan
     elif broken == "advantages":
-        lesson.advantages[2] = math.inf
+        training_batch.advantages[2] = math.inf
     else:
-        recompute(policy, lesson, config)  # once with good weights, as in the middle of a run
+        recompute(
+            policy, training_batch, config
+        )  # once with good weights, as in the middle of a run
         policy.model.model.norm.weight.data[0] = math.nan
     before = [p.detach().clone() for p in policy.trainable().values()]
     optimizer = make_optimizer(policy, config)
-    metrics = take(policy, optimizer, lesson, config, rate=0.01)
+    metrics = take(policy, optimizer, training_batch, config, rate=0.01)
     assert metrics["skipped"] == 1
     assert not optimizer.state
     for parameter, old in zip(policy.trainable().values(), before, strict=True):
@@ -215,7 +217,7 @@ def test_a_step_that_is_not_finite_leaves_the_weights_and_is_counted(broken):
 
 
 def test_the_gradient_is_clipped_to_the_norm_asked_for():
-    policy, lesson = make_policy(), make_lesson(ref=False)
+    policy, training_batch = make_policy(), make_lesson(ref=False)
     config = make_config(max_grad_norm=1e-3)
     seen = []
     optimizer = make_optimizer(policy, config)
@@ -224,15 +226,15 @@ def test_the_gradient_is_clipped_to_the_norm_asked_for():
             torch.cat([p.grad.flatten() for p in policy.trainable().values()]).norm().item()
         )
     )
-    metrics = take(policy, optimizer, lesson, config, rate=0.0)
+    metrics = take(policy, optimizer, training_batch, config, rate=0.0)
     assert metrics["grad_norm"] > 1e-3
     assert seen[0] == pytest.approx(1e-3, rel=1e-4)
 
 
 def test_the_padded_layout_puts_sequences_of_like_length_together():
-    lesson, config = make_lesson(40), make_config(micro_batch_tokens=60)
-    inputs = (lesson.prompts.lengths + lesson.completions.lengths - 1).sum()
-    laid_out = list(batches(make_policy(), lesson, config))
+    training_batch, config = make_lesson(40), make_config(micro_batch_tokens=60)
+    inputs = (training_batch.prompts.lengths + training_batch.completions.lengths - 1).sum()
+    laid_out = list(batches(make_policy(), training_batch, config))
     assert sum(batch.input_ids.numel() for batch in laid_out) < 1.3 * inputs
 
 

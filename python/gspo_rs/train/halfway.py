@@ -15,7 +15,7 @@ from gspo_rs.train.config.config import Config
 from gspo_rs.train.rollout import prepare
 from gspo_rs.train.rollout.collect import Harvest
 from gspo_rs.train.step.minibatch import Minibatch
-from gspo_rs.train.step.training_batch import Lesson
+from gspo_rs.train.step.training_batch import TrainingBatch
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "sampler_logprobs", "old_logprobs")
 _LOGPROBS = ("old_logprobs", "ref_logprobs", "sampler_logprobs")
@@ -31,7 +31,7 @@ class Halfway:
         The batch.
     cuts : list of Minibatch
         One per optimizer step of a pass over the batch.
-    lessons : list of Lesson
+    training_batches : list of TrainingBatch
         The same, with log-probabilities that were taken before the first of the steps.
     done : int
         Optimizer steps taken.
@@ -41,13 +41,13 @@ class Halfway:
 
     harvest: Harvest
     cuts: list[Minibatch]
-    lessons: list[Lesson]
+    training_batches: list[TrainingBatch]
     done: int = 0
     dropped: int = 0
 
     def steps(self, config: Config) -> int:
         """Optimizer steps that the batch makes in all."""
-        return len(self.lessons) * config.num_iterations
+        return len(self.training_batches) * config.num_iterations
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all that the steps to come need, ``batch/...``, without the names of groups."""
@@ -66,9 +66,9 @@ class Halfway:
             found[f"rewards/{name}"] = column
         for name in _TOKENS:
             found |= _flat(name, getattr(rollouts, name))
-        for place, lesson in enumerate(self.lessons):
+        for place, training_batch in enumerate(self.training_batches):
             for name in _LOGPROBS:
-                found |= _flat(f"lesson{place}/{name}", getattr(lesson, name))
+                found |= _flat(f"batch{place}/{name}", getattr(training_batch, name))
         return {f"batch/{name}": torch.from_numpy(array.copy()) for name, array in found.items()}
 
 
@@ -103,11 +103,11 @@ def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
     )
     harvest = Harvest(rollouts, found["too_long"], {})
     cuts = prepare.minibatches(harvest, config)
-    lessons = [
-        replace(lesson, **_taken(_LOGPROBS, f"lesson{place}/", found))
-        for place, lesson in enumerate(prepare.plain_lessons(cuts, config))
+    training_batches = [
+        replace(training_batch, **_taken(_LOGPROBS, f"batch{place}/", found))
+        for place, training_batch in enumerate(prepare.plain_batches(cuts, config))
     ]
-    return Halfway(harvest, cuts, lessons, *found["place"].tolist())
+    return Halfway(harvest, cuts, training_batches, *found["place"].tolist())
 
 
 def _flat(name: str, rows: Ragged | None) -> dict[str, NDArray[Any]]:

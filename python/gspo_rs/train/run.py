@@ -27,7 +27,7 @@ from gspo_rs.train.rollout.collect import Harvest, offline, online
 from gspo_rs.train.step import update as step
 from gspo_rs.train.step.minibatch import Minibatch
 from gspo_rs.train.step.optimizer import learning_rate, make_optimizer
-from gspo_rs.train.step.training_batch import Lesson
+from gspo_rs.train.step.training_batch import TrainingBatch
 from gspo_rs.train.watch import Watch, refuse_long_prompts
 
 _log = logging.getLogger("gspo_rs")
@@ -136,22 +136,22 @@ class Run:
             skipped += 1
             refuse_long_prompts(skipped, self.data.n_groups, self.config)
         self.watch.rows(batch, self.batches, self.data.batches(self.config))
-        lessons = prepare.lessons(cuts, self.policy, self.config, self.frozen)
+        training_batches = prepare.prepare_batches(cuts, self.policy, self.config, self.frozen)
         seconds = {**batch.seconds, "time/prepare": time.perf_counter() - began}
         batch = dataclasses.replace(batch, seconds=seconds)
         self.interruptions.hold()
         self.batches += skipped
         self.generators = Generators.now()
-        self.halfway = Halfway(batch, cuts, lessons, dropped=dropped)
+        self.halfway = Halfway(batch, cuts, training_batches, dropped=dropped)
         self.interruptions.release()
 
     def _learn(self) -> None:
         """Take an optimizer step of the batch."""
         assert self.halfway is not None
-        place = self.halfway.done % len(self.halfway.lessons)
-        self._step(self.halfway.cuts[place], self.halfway.lessons[place])
+        place = self.halfway.done % len(self.halfway.training_batches)
+        self._step(self.halfway.cuts[place], self.halfway.training_batches[place])
 
-    def _step(self, minibatch: Minibatch, lesson: Lesson) -> None:
+    def _step(self, minibatch: Minibatch, training_batch: TrainingBatch) -> None:
         """Take one optimizer step and log it."""
         assert self.halfway is not None
         began = time.perf_counter()
@@ -160,7 +160,9 @@ class Run:
         number = self.step + 1
         if len(minibatch.trained):
             rate = learning_rate(self.config, number, self.total)
-            metrics |= step.take(self.policy, self.optimizer, lesson, self.config, rate=rate)
+            metrics |= step.take(
+                self.policy, self.optimizer, training_batch, self.config, rate=rate
+            )
         else:
             _log.warning("step %d: no group has a signal; the weights stay as they are", number)
         self.watch.advantages(metrics, number, self.config)

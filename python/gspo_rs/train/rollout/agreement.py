@@ -12,7 +12,7 @@ import torch
 from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.policy import Policy, PolicyError
-from gspo_rs.train.step.training_batch import Lesson, recompute
+from gspo_rs.train.step.training_batch import TrainingBatch, recompute
 
 _log = logging.getLogger("gspo_rs")
 
@@ -49,10 +49,10 @@ def check_sampler(policy: Policy, rollouts: Rollouts, config: Config) -> None:
     if not len(rows):
         return
     nothing = torch.zeros(len(rows))
-    lesson = Lesson(
+    training_batch = TrainingBatch(
         rollouts.prompt_tokens.rows(rows), rollouts.completion_tokens.rows(rows), nothing, nothing
     )
-    trained = recompute(policy, lesson, config).values.astype(np.float64)
+    trained = recompute(policy, training_batch, config).values.astype(np.float64)
     apart = np.abs(trained - rollouts.sampler_logprobs.rows(rows).values)
     limit = LIMITS[policy.autocast is not None]
     if apart.mean() <= limit:

@@ -1,4 +1,4 @@
-"""Rounds: one batch of rollouts turned into the lessons of its optimizer steps."""
+"""Rounds: one batch of rollouts turned into the training batches of its optimizer steps."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.rollout.collect import Harvest
 from gspo_rs.train.step.minibatch import Minibatch, prepare
 from gspo_rs.train.step.objective import teaches_all
-from gspo_rs.train.step.training_batch import Lesson, recompute
+from gspo_rs.train.step.training_batch import TrainingBatch, recompute
 
 
 def minibatches(harvest: Harvest, config: Config) -> list[Minibatch]:
@@ -48,9 +48,9 @@ def minibatches(harvest: Harvest, config: Config) -> list[Minibatch]:
     return cuts
 
 
-def lessons(
+def prepare_batches(
     cuts: list[Minibatch], policy: Policy, config: Config, frozen: Policy | None
-) -> list[Lesson]:
+) -> list[TrainingBatch]:
     """Give every minibatch the weights and log-probabilities that its loss needs.
 
     Parameters
@@ -66,30 +66,32 @@ def lessons(
 
     Returns
     -------
-    list of Lesson
+    list of Training batch
         One per minibatch. Offline without a column of log-probabilities the starting policy is
         the old one; the reference of the KL penalty always is.
     """
-    plain = plain_lessons(cuts, config)
+    plain = plain_batches(cuts, config)
     if not needs_start(config):
         reference: list[Ragged | None] = [None] * len(plain)
     else:
         with policies.starting(policy, config, frozen) as start:
-            reference = [recompute(start, lesson, config) for lesson in plain]
+            reference = [recompute(start, training_batch, config) for training_batch in plain]
     return [
         replace(
-            lesson,
+            training_batch,
             old_logprobs=known
             if _starts_old(config)
-            else _old(policy, config, cut, lesson, first=place == 0),
+            else _old(policy, config, cut, training_batch, first=place == 0),
             ref_logprobs=known if config.beta else None,
             sampler_logprobs=_sampler(config, cut),
         )
-        for place, (cut, lesson, known) in enumerate(zip(cuts, plain, reference, strict=True))
+        for place, (cut, training_batch, known) in enumerate(
+            zip(cuts, plain, reference, strict=True)
+        )
     ]
 
 
-def plain_lessons(cuts: list[Minibatch], config: Config) -> list[Lesson]:
+def plain_batches(cuts: list[Minibatch], config: Config) -> list[TrainingBatch]:
     """Give every minibatch its weights, and no log-probabilities.
 
     Parameters
@@ -101,10 +103,10 @@ def plain_lessons(cuts: list[Minibatch], config: Config) -> list[Lesson]:
 
     Returns
     -------
-    list of Lesson
+    list of Training batch
         One per minibatch.
     """
-    return [Lesson.of(cut, config.reduction, config.max_completion_length) for cut in cuts]
+    return [TrainingBatch.of(cut, config.reduction, config.max_completion_length) for cut in cuts]
 
 
 def needs_start(config: Config) -> bool:
@@ -129,7 +131,7 @@ def _starts_old(config: Config) -> bool:
 
 
 def _old(
-    policy: Policy, config: Config, cut: Minibatch, lesson: Lesson, *, first: bool
+    policy: Policy, config: Config, cut: Minibatch, training_batch: TrainingBatch, *, first: bool
 ) -> Ragged | None:
     """Return the old log-probabilities of a minibatch; None where they are the current ones."""
     rollouts = cut.rollouts
@@ -143,7 +145,7 @@ def _old(
     if exact or config.old_logprobs == "sampler":
         assert rollouts.sampler_logprobs is not None
         return rollouts.sampler_logprobs.rows(cut.trained)
-    return recompute(policy, lesson, config)
+    return recompute(policy, training_batch, config)
 
 
 def _sampler(config: Config, cut: Minibatch) -> Ragged | None:

@@ -17,7 +17,7 @@ from gspo_rs.rollouts.rollouts import Ragged
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.config.presets import GROUP_LOSSES, OPTIONS, SEQUENCE_LOSSES
 from gspo_rs.train.model.policy import Policy
-from gspo_rs.train.step.training_batch import Lesson, batches
+from gspo_rs.train.step.training_batch import TrainingBatch, batches
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,16 @@ class Part:
         return to_device(values[torch.from_numpy(self.rows)], self.logprobs.device)
 
 
-def policy_loss(part: Part, lesson: Lesson, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
+def policy_loss(
+    part: Part, training_batch: TrainingBatch, config: Config
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of a part of a step; those of all parts add up to that of the step.
 
     Parameters
     ----------
     part : Part
         A micro-batch, or the whole step.
-    lesson : Lesson
+    training_batch : TrainingBatch
         The step.
     config : Config
         Resolved; not for a loss that compares the members of a group.
@@ -69,9 +71,9 @@ def policy_loss(part: Part, lesson: Lesson, config: Config) -> tuple[Tensor, dic
         Of this part: those of the loss, of the correction and of the KL penalty.
     """
     assert config.loss is not None
-    old = part.tokens(lesson.old_logprobs)
-    advantages, corrected = _advantages(part, old, lesson, config)
-    weights = part.of(lesson.weights)
+    old = part.tokens(training_batch.old_logprobs)
+    advantages, corrected = _advantages(part, old, training_batch, config)
+    weights = part.of(training_batch.weights)
     loss, metrics = getattr(losses, f"{config.loss}_loss")(
         part.logprobs, old, advantages, None, weights, lengths=part.lengths, **_options(config)
     )
@@ -79,7 +81,7 @@ def policy_loss(part: Part, lesson: Lesson, config: Config) -> tuple[Tensor, dic
     if config.beta:
         penalty, kl = losses.kl_penalty(
             part.logprobs,
-            part.tokens(lesson.ref_logprobs),
+            part.tokens(training_batch.ref_logprobs),
             None,
             weights,
             estimator=config.kl_estimator,
@@ -144,7 +146,7 @@ def weighs_sequences(config: Config) -> bool:
 
 
 def group_slopes(
-    policy: Policy, lesson: Lesson, config: Config
+    policy: Policy, training_batch: TrainingBatch, config: Config
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Take the gradient of a loss of whole groups in the scores of the sequences.
 
@@ -155,7 +157,7 @@ def group_slopes(
     ----------
     policy : Policy
         As it is.
-    lesson : Lesson
+    training_batch : TrainingBatch
         Whole groups, with `ref_logprobs`.
     config : Config
         Resolved.
@@ -170,27 +172,31 @@ def group_slopes(
         Those of the loss.
     """
     assert config.loss is not None
-    scores = torch.zeros(len(lesson.prompts), dtype=torch.float64, device=policy.device)
+    scores = torch.zeros(len(training_batch.prompts), dtype=torch.float64, device=policy.device)
     with torch.no_grad():
-        for batch in batches(policy, lesson, config):
+        for batch in batches(policy, training_batch, config):
             part = Part(policy.logprobs(batch), batch.lengths, batch.rows)
-            scores[torch.from_numpy(batch.rows)] = group_scores(part, lesson, config)
+            scores[torch.from_numpy(batch.rows)] = group_scores(part, training_batch, config)
     scores.requires_grad_()
     options = _options(config) | ({"beta": config.beta} if config.loss == "ipo" else {})
     loss, metrics = getattr(losses, f"{config.loss}_loss")(
-        scores, lesson.rewards, lesson.codes, n_groups=lesson.n_groups, **options
+        scores,
+        training_batch.rewards,
+        training_batch.codes,
+        n_groups=training_batch.n_groups,
+        **options,
     )
     return torch.autograd.grad(loss, scores)[0], loss.detach(), metrics
 
 
-def group_scores(part: Part, lesson: Lesson, config: Config) -> Tensor:
+def group_scores(part: Part, training_batch: TrainingBatch, config: Config) -> Tensor:
     """Return the score of each sequence of a part.
 
     Parameters
     ----------
     part : Part
         A micro-batch.
-    lesson : Lesson
+    training_batch : TrainingBatch
         With `ref_logprobs`.
     config : Config
         Resolved.
@@ -203,7 +209,7 @@ def group_scores(part: Part, lesson: Lesson, config: Config) -> Tensor:
     assert config.beta is not None
     return losses.sequence_scores(
         part.logprobs,
-        part.tokens(lesson.ref_logprobs),
+        part.tokens(training_batch.ref_logprobs),
         None,
         beta=1.0 if config.loss == "ipo" else config.beta,
         average=config.loss == "ipo",
@@ -216,12 +222,16 @@ def _options(config: Config) -> dict[str, Any]:
 
 
 def _advantages(
-    part: Part, old: Tensor, lesson: Lesson, config: Config
+    part: Part, old: Tensor, training_batch: TrainingBatch, config: Config
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the advantages of a part times the corrections asked for, and what they measured."""
-    advantages = part.of(lesson.advantages)
+    advantages = part.of(training_batch.advantages)
     metrics: dict[str, Tensor] = {}
-    sampler = old if lesson.sampler_logprobs is None else part.tokens(lesson.sampler_logprobs)
+    sampler = (
+        old
+        if training_batch.sampler_logprobs is None
+        else part.tokens(training_batch.sampler_logprobs)
+    )
     if config.opsm is not None:
         kept, metrics = losses.off_policy_mask(
             part.logprobs, sampler, advantages, None, delta=config.opsm, lengths=part.lengths

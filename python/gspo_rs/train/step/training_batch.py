@@ -1,4 +1,4 @@
-"""Lesson: the sequences one optimizer step learns from, before they are cut into micro-batches.
+"""Training batch: the sequences one optimizer step learns from, before they are cut into micro-batches.
 
 Letters: ``m`` sequences of the step.
 """
@@ -20,7 +20,7 @@ from gspo_rs.train.step.minibatch import Minibatch
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingBatch:
     """What a step learns from: the sequences trained on, each with its advantage and weight.
 
     Attributes
@@ -55,7 +55,7 @@ class Lesson:
     n_groups: int = 1
 
     @classmethod
-    def of(cls, minibatch: Minibatch, reduction: Reduction | None, budget: int) -> "Lesson":
+    def of(cls, minibatch: Minibatch, reduction: Reduction | None, budget: int) -> "TrainingBatch":
         """Weigh the sequences of a minibatch by `reduction` over all that it counts.
 
         Parameters
@@ -69,7 +69,7 @@ class Lesson:
 
         Returns
         -------
-        Lesson
+        TrainingBatch
             Without log-probabilities.
         """
         weights = sequence_weights(
@@ -91,14 +91,14 @@ class Lesson:
         )
 
 
-def batches(policy: Policy, lesson: Lesson, config: Config) -> Iterator[Batch]:
+def batches(policy: Policy, training_batch: TrainingBatch, config: Config) -> Iterator[Batch]:
     """Lay out the sequences of a step in micro-batches within the token budget.
 
     Parameters
     ----------
     policy : Policy
         Tells device and layout.
-    lesson : Lesson
+    training_batch : TrainingBatch
         The sequences.
     config : Config
         Tells the budget.
@@ -109,22 +109,28 @@ def batches(policy: Policy, lesson: Lesson, config: Config) -> Iterator[Batch]:
         Together they hold every sequence once.
     """
     budget = config.micro_batch_tokens or (2048 if policy.device.type == "cpu" else 16384)
-    cuts = cut(lesson.prompts, lesson.completions, shape=policy.shape, max_tokens=budget)
+    cuts = cut(
+        training_batch.prompts, training_batch.completions, shape=policy.shape, max_tokens=budget
+    )
     for rows in cuts:
         yield build(
-            lesson.prompts, lesson.completions, rows, shape=policy.shape, device=policy.device
+            training_batch.prompts,
+            training_batch.completions,
+            rows,
+            shape=policy.shape,
+            device=policy.device,
         )
 
 
 @torch.no_grad()
-def recompute(policy: Policy, lesson: Lesson, config: Config) -> Ragged:
+def recompute(policy: Policy, training_batch: TrainingBatch, config: Config) -> Ragged:
     """Take the log-probabilities of every sequence under a policy as it is.
 
     Parameters
     ----------
     policy : Policy
         The one that sampled, or the reference.
-    lesson : Lesson
+    training_batch : TrainingBatch
         The sequences.
     config : Config
         Tells the token budget of a micro-batch.
@@ -135,11 +141,11 @@ def recompute(policy: Policy, lesson: Lesson, config: Config) -> Ragged:
         One row per sequence; float64 of a float64 model.
     """
     flat, order = [], []
-    for batch in batches(policy, lesson, config):
+    for batch in batches(policy, training_batch, config):
         flat.append(policy.logprobs(batch))
         order.append(batch.rows)
     if not flat:
         return Ragged.from_rows([], np.float32)
     rows = np.concatenate(order)
     values = torch.cat(flat).cpu().numpy()
-    return Ragged(values, lesson.completions.lengths[rows]).rows(np.argsort(rows))
+    return Ragged(values, training_batch.completions.lengths[rows]).rows(np.argsort(rows))

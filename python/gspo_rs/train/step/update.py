@@ -22,7 +22,7 @@ from gspo_rs.train.step.objective import (
     policy_loss,
     weighs_sequences,
 )
-from gspo_rs.train.step.training_batch import Lesson, batches
+from gspo_rs.train.step.training_batch import TrainingBatch, batches
 
 
 class TrainingDivergedError(RuntimeError):
@@ -30,7 +30,12 @@ class TrainingDivergedError(RuntimeError):
 
 
 def take(
-    policy: Policy, optimizer: torch.optim.Optimizer, lesson: Lesson, config: Config, *, rate: float
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    training_batch: TrainingBatch,
+    config: Config,
+    *,
+    rate: float,
 ) -> dict[str, float]:
     """Take one optimizer step, or skip it where loss or gradient are not finite.
 
@@ -40,7 +45,7 @@ def take(
         Its weights are moved.
     optimizer : torch.optim.Optimizer
         Over them.
-    lesson : Lesson
+    training_batch : TrainingBatch
         At least one sequence.
     config : Config
         Resolved; tells loss, clip, KL and the bound of the gradient's norm.
@@ -54,7 +59,7 @@ def take(
         weights were left as they are. The CPU waits for the GPU once.
     """
     optimizer.zero_grad(set_to_none=True)
-    measured = backward(policy, lesson, config)
+    measured = backward(policy, training_batch, config)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     bound = config.max_grad_norm or math.inf
     measured["grad_norm"] = torch.nn.utils.clip_grad_norm_(parameters, bound)
@@ -69,14 +74,14 @@ def take(
     return {**metrics, "skipped": float(skipped), "learning_rate": rate}
 
 
-def backward(policy: Policy, lesson: Lesson, config: Config) -> dict[str, Tensor]:
+def backward(policy: Policy, training_batch: TrainingBatch, config: Config) -> dict[str, Tensor]:
     """Add the gradient of the step's loss to the weights, micro-batch after micro-batch.
 
     Parameters
     ----------
     policy : Policy
         Its parameters' ``grad`` grows.
-    lesson : Lesson
+    training_batch : TrainingBatch
         At least one sequence.
     config : Config
         Resolved.
@@ -88,20 +93,20 @@ def backward(policy: Policy, lesson: Lesson, config: Config) -> dict[str, Tensor
         or a percentile cannot be averaged.
     """
     if compares_groups(config):
-        slopes, loss, metrics = group_slopes(policy, lesson, config)
-        for batch in batches(policy, lesson, config):
+        slopes, loss, metrics = group_slopes(policy, training_batch, config)
+        for batch in batches(policy, training_batch, config):
             _, surrogate = _in_one_pass(
                 policy,
                 batch,
-                lambda part: (part.of(slopes) * group_scores(part, lesson, config)).sum(),
+                lambda part: (part.of(slopes) * group_scores(part, training_batch, config)).sum(),
                 lengths=None,
             )
             torch.autograd.backward(surrogate)
         return {**metrics, "loss": loss}
     parts, values = [], []
-    for batch in batches(policy, lesson, config):
-        part, gradient = _taken(policy, batch, lesson, config)
-        loss, _ = policy_loss(part, lesson, config)
+    for batch in batches(policy, training_batch, config):
+        part, gradient = _taken(policy, batch, training_batch, config)
+        loss, _ = policy_loss(part, training_batch, config)
         torch.autograd.backward(loss + gradient)
         parts.append(replace(part, logprobs=part.logprobs.detach()))
         values.append(loss.detach())
@@ -110,22 +115,22 @@ def backward(policy: Policy, lesson: Lesson, config: Config) -> dict[str, Tensor
         lengths=torch.cat([part.lengths for part in parts]),
         rows=np.concatenate([part.rows for part in parts]),
     )
-    _, metrics = policy_loss(whole, lesson, config)
+    _, metrics = policy_loss(whole, training_batch, config)
     return {**metrics, "loss": torch.stack(values).sum()}
 
 
 def _taken(
-    policy: Policy, batch: Batch, lesson: Lesson, config: Config
+    policy: Policy, batch: Batch, training_batch: TrainingBatch, config: Config
 ) -> tuple[Part, Tensor | float]:
     """Return a micro-batch, and the gradient of its loss where its log-probabilities have none."""
     if not weighs_sequences(config):
         return Part(policy.logprobs(batch), batch.lengths, batch.rows), 0.0
-    known = lesson.old_logprobs is None and lesson.sampler_logprobs is None
+    known = training_batch.old_logprobs is None and training_batch.sampler_logprobs is None
     return _in_one_pass(
         policy,
         batch,
-        lambda part: policy_loss(part, lesson, config)[0],
-        lengths=None if known else lesson.completions.lengths[batch.rows].tolist(),
+        lambda part: policy_loss(part, training_batch, config)[0],
+        lengths=None if known else training_batch.completions.lengths[batch.rows].tolist(),
     )
 
 
