@@ -12,7 +12,7 @@ from gspo_rs.rollouts import Ragged, Rollouts
 from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.config.presets import GROUP_LOSSES, OPTIONS
 from gspo_rs.train.model.policy import Policy
-from gspo_rs.train.rollout.collect import Harvest
+from gspo_rs.train.rollout.collect import RolloutBatch
 from gspo_rs.train.rollout.prepare import minibatches
 from gspo_rs.train.step.objective import teaches_all
 from gspo_rs.train.step.training_batch import TrainingBatch
@@ -66,7 +66,7 @@ def elsewhere(rollouts, seed):
 def taught(rollouts, config):
     """The training batch of the step, its log-probabilities, and theirs for every row."""
     nothing = np.zeros(rollouts.n_rollouts, dtype=bool)
-    (minibatch,) = minibatches(Harvest(rollouts, nothing, {}), config)
+    (minibatch,) = minibatches(RolloutBatch(rollouts, nothing, {}), config)
     training_batch = TrainingBatch.of(minibatch, config.reduction, config.max_completion_length)
     old, ref = elsewhere(rollouts, 2), elsewhere(rollouts, 3)
     rows = minibatch.trained

@@ -13,7 +13,7 @@ from torch import Tensor
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.rollout import prepare
-from gspo_rs.train.rollout.collect import Harvest
+from gspo_rs.train.rollout.collect import RolloutBatch
 from gspo_rs.train.step.minibatch import Minibatch
 from gspo_rs.train.step.training_batch import TrainingBatch
 
@@ -27,7 +27,7 @@ class Halfway:
 
     Attributes
     ----------
-    harvest : Harvest
+    rollout_batch : RolloutBatch
         The batch.
     cuts : list of Minibatch
         One per optimizer step of a pass over the batch.
@@ -39,7 +39,7 @@ class Halfway:
         Prompts that were too long, those of batches left out before this one included.
     """
 
-    harvest: Harvest
+    rollout_batch: RolloutBatch
     cuts: list[Minibatch]
     training_batches: list[TrainingBatch]
     done: int = 0
@@ -51,14 +51,14 @@ class Halfway:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all that the steps to come need, ``batch/...``, without the names of groups."""
-        rollouts = self.harvest.rollouts
+        rollouts = self.rollout_batch.rollouts
         texts = json.dumps([rollouts.prompts, rollouts.completions]).encode()
         found: dict[str, NDArray[Any]] = {
             "place": np.array([self.done, self.dropped]),
             "texts": np.frombuffer(texts, dtype=np.uint8),
             "offsets": rollouts.offsets,
             "reward": rollouts.reward,
-            "too_long": self.harvest.too_long,
+            "too_long": self.rollout_batch.too_long,
         }
         if rollouts.truncated is not None:
             found["truncated"] = rollouts.truncated
@@ -101,13 +101,13 @@ def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
         rewards={name[8:]: found[name] for name in single} or None,
         **_taken(_TOKENS, "", found),
     )
-    harvest = Harvest(rollouts, found["too_long"], {})
-    cuts = prepare.minibatches(harvest, config)
+    rollout_batch = RolloutBatch(rollouts, found["too_long"], {})
+    cuts = prepare.minibatches(rollout_batch, config)
     training_batches = [
         replace(training_batch, **_taken(_LOGPROBS, f"batch{place}/", found))
         for place, training_batch in enumerate(prepare.plain_batches(cuts, config))
     ]
-    return Halfway(harvest, cuts, training_batches, *found["place"].tolist())
+    return Halfway(rollout_batch, cuts, training_batches, *found["place"].tolist())
 
 
 def _flat(name: str, rows: Ragged | None) -> dict[str, NDArray[Any]]:

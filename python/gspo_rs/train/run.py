@@ -23,7 +23,7 @@ from gspo_rs.train.metrics import MetricsFile, describe
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.rollout import prepare
-from gspo_rs.train.rollout.collect import Harvest, offline, online
+from gspo_rs.train.rollout.collect import RolloutBatch, offline, online
 from gspo_rs.train.step import update as step
 from gspo_rs.train.step.minibatch import Minibatch
 from gspo_rs.train.step.optimizer import learning_rate, make_optimizer
@@ -116,14 +116,14 @@ class Run:
         if every and self.saved < self.step:
             self.save(folder)
 
-    def _source(self) -> Iterator[Harvest]:
+    def _source(self) -> Iterator[RolloutBatch]:
         # A batch that is half used has been drawn already.
         start = self.batches + (self.halfway is not None)
         if isinstance(self.data.source, Census):
             return offline(self.policy, self.config, self.data.source, start=start)
         return online(self.policy, self.data.source, self.rewards, self.config, start=start)
 
-    def _receive(self, source: Iterator[Harvest]) -> None:
+    def _receive(self, source: Iterator[RolloutBatch]) -> None:
         """Take a batch of rollouts; until it is whole, the run stands where it stood before."""
         self.generators, dropped, skipped = Generators.now(), 0, 0
         while True:
@@ -167,8 +167,10 @@ class Run:
             _log.warning("step %d: no group has a signal; the weights stay as they are", number)
         self.watch.advantages(metrics, number, self.config)
         inner = self.halfway.steps(self.config)
-        metrics |= {name: value / inner for name, value in self.halfway.harvest.seconds.items()}
-        shared = sum(self.halfway.harvest.seconds.values()) / inner
+        metrics |= {
+            name: value / inner for name, value in self.halfway.rollout_batch.seconds.items()
+        }
+        shared = sum(self.halfway.rollout_batch.seconds.values()) / inner
         metrics["time/step"] = time.perf_counter() - began + shared
         metrics["speed/tokens_per_s"] = metrics["tokens"] / metrics["time/step"]
         self.interruptions.hold()

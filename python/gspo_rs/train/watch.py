@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gspo_rs.train.config.config import Config, ConfigError
-from gspo_rs.train.rollout.collect import Harvest
+from gspo_rs.train.rollout.collect import RolloutBatch
 from gspo_rs.train.step.update import TrainingDivergedError
 
 _log = logging.getLogger("gspo_rs")
@@ -50,7 +50,7 @@ class Watch:
                 f" lower learning_rate ({config.learning_rate}) or look at the rewards and the data"
             )
 
-    def rows(self, batch: Harvest, batches: int, per_epoch: int) -> None:
+    def rows(self, batch: RolloutBatch, batches: int, per_epoch: int) -> None:
         """Stop when every row of an epoch of scored completions was too long.
 
         Raises

@@ -1,4 +1,4 @@
-"""Harvest: batches of rollouts, sampled by the policy or read from scored completions."""
+"""Rollout batch: batches of rollouts, sampled by the policy or read from scored completions."""
 
 import logging
 import time
@@ -23,7 +23,7 @@ _log = logging.getLogger("gspo_rs")
 
 
 @dataclass(frozen=True)
-class Harvest:
+class RolloutBatch:
     """One batch of rollouts, ready to be compared.
 
     Attributes
@@ -51,7 +51,7 @@ def sample(
     config: Config,
     *,
     seed: int,
-) -> Harvest:
+) -> RolloutBatch:
     """Sample completions of some prompts and score them.
 
     Parameters
@@ -69,7 +69,7 @@ def sample(
 
     Returns
     -------
-    Harvest
+    RolloutBatch
         Groups in the order of the prompts, without those that were too long and dropped.
     """
     began = time.perf_counter()
@@ -98,7 +98,7 @@ def sample(
     }
     nothing = np.zeros(rollouts.n_rollouts, dtype=bool)
     scored = replace(rollouts, **summed(scores, config.reward_weights))
-    return Harvest(scored, nothing, seconds, len(prompts) - rollouts.n_groups)
+    return RolloutBatch(scored, nothing, seconds, len(prompts) - rollouts.n_groups)
 
 
 def online(
@@ -108,7 +108,7 @@ def online(
     config: Config,
     *,
     start: int,
-) -> Iterator[Harvest]:
+) -> Iterator[RolloutBatch]:
     """Sample batch after batch without end, in a new order of the prompts every epoch.
 
     Parameters
@@ -126,7 +126,7 @@ def online(
 
     Yields
     ------
-    Harvest
+    RolloutBatch
         Of ``prompts_per_step * steps_per_generation`` prompts. Batch k is a function of the
         weights, the seed and k alone.
 
@@ -148,7 +148,7 @@ def online(
 
 def offline(
     policy: Policy, config: Config, census: data.Census, *, start: int
-) -> Iterator[Harvest]:
+) -> Iterator[RolloutBatch]:
     """Read batch after batch of scored completions without end, epoch after epoch.
 
     Parameters
@@ -164,7 +164,7 @@ def offline(
 
     Yields
     ------
-    Harvest
+    RolloutBatch
         Of ``prompts_per_step * steps_per_generation`` groups; the last of an epoch has the rest.
     """
     assert config.rollouts is not None
@@ -195,7 +195,7 @@ def offline(
             tokens, too_long = tokenise(
                 rollouts, policy.tokenizer, policy.context, config, ends=ends
             )
-            yield Harvest(tokens, too_long, {"time/read": time.perf_counter() - began})
+            yield RolloutBatch(tokens, too_long, {"time/read": time.perf_counter() - began})
             began = time.perf_counter()
         epoch, skipped = epoch + 1, 0
 

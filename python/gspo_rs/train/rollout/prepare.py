@@ -1,4 +1,4 @@
-"""Rounds: one batch of rollouts turned into the training batches of its optimizer steps."""
+"""Prepare: one batch of rollouts turned into the training batches of its optimizer steps."""
 
 from dataclasses import replace
 
@@ -8,18 +8,18 @@ from gspo_rs.rollouts.rollouts import Ragged
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import Policy
-from gspo_rs.train.rollout.collect import Harvest
+from gspo_rs.train.rollout.collect import RolloutBatch
 from gspo_rs.train.step.minibatch import Minibatch, prepare
 from gspo_rs.train.step.objective import teaches_all
 from gspo_rs.train.step.training_batch import TrainingBatch, recompute
 
 
-def minibatches(harvest: Harvest, config: Config) -> list[Minibatch]:
+def minibatches(rollout_batch: RolloutBatch, config: Config) -> list[Minibatch]:
     """Cut a batch of rollouts into the whole groups of each optimizer step.
 
     Parameters
     ----------
-    harvest : Harvest
+    rollout_batch : RolloutBatch
         Group after group.
     config : Config
         Resolved; tells groups per step and the advantage.
@@ -29,7 +29,7 @@ def minibatches(harvest: Harvest, config: Config) -> list[Minibatch]:
     list of Minibatch
         In the order of the groups; the last may have fewer.
     """
-    rollouts, cuts = harvest.rollouts, []
+    rollouts, cuts = rollout_batch.rollouts, []
     assert config.advantage is not None
     for first in range(0, rollouts.n_groups, config.prompts_per_step):
         groups = np.arange(first, min(first + config.prompts_per_step, rollouts.n_groups))
@@ -39,7 +39,7 @@ def minibatches(harvest: Harvest, config: Config) -> list[Minibatch]:
                 rollouts.select(groups),
                 config.advantage,
                 config.advantage_options,
-                too_long=harvest.too_long[rows],
+                too_long=rollout_batch.too_long[rows],
                 renormalise=config.renormalise,
                 without_signal=teaches_all(config),
                 weights=config.reward_weights,
