@@ -20,7 +20,7 @@ Shape = Literal["packed", "padded"]
 
 
 @dataclass(frozen=True)
-class Batch:
+class MicroBatch:
     """One micro-batch on its device.
 
     Attributes
@@ -96,7 +96,7 @@ def build(
     *,
     shape: Shape,
     device: torch.device | str = "cpu",
-) -> Batch:
+) -> MicroBatch:
     """Lay out the sequences `rows` for one forward pass.
 
     Parameters
@@ -112,7 +112,7 @@ def build(
 
     Returns
     -------
-    Batch
+    MicroBatch
         Whose tokens are in the order of `rows`.
 
     Raises
@@ -143,7 +143,7 @@ def build(
     fed[np.cumsum(texts.lengths) - 1] = False
     ids[positions[fed] + 1] = texts.values[fed]
     places = joined_ranges(np.zeros_like(first), inputs)[None] if shape == "packed" else None
-    return Batch(
+    return MicroBatch(
         input_ids=_tensor(ids.reshape(1 if shape == "packed" else len(rows), -1), device),
         position_ids=None if places is None else _tensor(places, device),
         positions=_tensor(positions, device),

@@ -17,7 +17,7 @@ from gspo_rs.logprobs import model_logprobs, model_one_pass
 from gspo_rs.logprobs.fused import Loss
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.layers import compile_layers, recompute_activations
-from gspo_rs.train.model.microbatch import Batch, Shape
+from gspo_rs.train.model.microbatch import MicroBatch, Shape
 from gspo_rs.train.model.pretrained import (
     PolicyError,
     Pretrained,
@@ -68,7 +68,7 @@ class Policy:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.autocast)
 
-    def logprobs(self, batch: Batch) -> Tensor:
+    def logprobs(self, batch: MicroBatch) -> Tensor:
         """Return the log-probability of each sampled token, (n_tokens,), with gradient."""
         with self.computing():
             result = model_logprobs(
@@ -83,7 +83,7 @@ class Policy:
         return result
 
     def one_pass(
-        self, batch: Batch, loss: Loss, lengths: list[int] | None
+        self, batch: MicroBatch, loss: Loss, lengths: list[int] | None
     ) -> tuple[Tensor, Tensor]:
         """Return 0 with the gradient of a loss by sequence, and the `logprobs`, detached.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from gspo_rs.losses.reductions import Reduction, sequence_weights
 from gspo_rs.rollouts.rollouts import Ragged
 from gspo_rs.train.config.config import Config
-from gspo_rs.train.model.microbatch import Batch, build, cut
+from gspo_rs.train.model.microbatch import MicroBatch, build, cut
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.step.minibatch import Minibatch
 
@@ -91,7 +91,7 @@ class TrainingBatch:
         )
 
 
-def batches(policy: Policy, training_batch: TrainingBatch, config: Config) -> Iterator[Batch]:
+def batches(policy: Policy, training_batch: TrainingBatch, config: Config) -> Iterator[MicroBatch]:
     """Lay out the sequences of a step in micro-batches within the token budget.
 
     Parameters
@@ -105,7 +105,7 @@ def batches(policy: Policy, training_batch: TrainingBatch, config: Config) -> It
 
     Yields
     ------
-    Batch
+    MicroBatch
         Together they hold every sequence once.
     """
     budget = config.micro_batch_tokens or (2048 if policy.device.type == "cpu" else 16384)

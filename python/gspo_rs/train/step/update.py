@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gspo_rs.train.config.config import Config
-from gspo_rs.train.model.microbatch import Batch
+from gspo_rs.train.model.microbatch import MicroBatch
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.step.objective import (
     Part,
@@ -120,7 +120,7 @@ def backward(policy: Policy, training_batch: TrainingBatch, config: Config) -> d
 
 
 def _taken(
-    policy: Policy, batch: Batch, training_batch: TrainingBatch, config: Config
+    policy: Policy, batch: MicroBatch, training_batch: TrainingBatch, config: Config
 ) -> tuple[Part, Tensor | float]:
     """Return a micro-batch, and the gradient of its loss where its log-probabilities have none."""
     if not weighs_sequences(config):
@@ -135,7 +135,7 @@ def _taken(
 
 
 def _in_one_pass(
-    policy: Policy, batch: Batch, loss: Callable[[Part], Tensor], lengths: list[int] | None
+    policy: Policy, batch: MicroBatch, loss: Callable[[Part], Tensor], lengths: list[int] | None
 ) -> tuple[Part, Tensor]:
     """Return a micro-batch without gradient, and 0 with the gradient of its loss."""
 
