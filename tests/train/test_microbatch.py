@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from gspo_rs.rollouts import Ragged
-from gspo_rs.train.model.microbatch import build, cut
+from gspo_rs.train.model.microbatch import collate, split
 
 tokens = st.lists(st.integers(1, 99), min_size=1, max_size=6)
 
@@ -24,7 +24,7 @@ def sequences(draw):
 def test_the_input_up_to_a_position_is_the_prompt_and_the_tokens_before_its_target(case, shape):
     prompts, completions = case
     order = np.arange(len(prompts))[::-1]
-    batch = build(prompts, completions, order, shape=shape)
+    batch = collate(prompts, completions, order, shape=shape)
     width = batch.input_ids.shape[1]
     flat = batch.input_ids.flatten().tolist()
     place = iter(zip(batch.positions.tolist(), batch.targets.tolist(), strict=True))
@@ -46,11 +46,11 @@ def test_the_input_up_to_a_position_is_the_prompt_and_the_tokens_before_its_targ
 @given(sequences(), st.sampled_from(["packed", "padded"]), st.integers(1, 40))
 def test_micro_batches_hold_every_sequence_once_and_keep_to_the_budget(case, shape, budget):
     prompts, completions = case
-    cuts = cut(prompts, completions, shape=shape, max_tokens=budget)
+    cuts = split(prompts, completions, shape=shape, max_tokens=budget)
     assert_array_equal(np.sort(np.concatenate(cuts)), np.arange(len(prompts)))
     longest = int((prompts.lengths + completions.lengths - 1).max())
     for rows in cuts:
-        batch = build(prompts, completions, rows, shape=shape)
+        batch = collate(prompts, completions, rows, shape=shape)
         assert batch.input_ids.numel() <= max(budget, longest)
         assert_array_equal(batch.lengths, completions.lengths[rows])
 
@@ -58,7 +58,7 @@ def test_micro_batches_hold_every_sequence_once_and_keep_to_the_budget(case, sha
 def test_a_packed_batch_has_no_padding():
     prompts = Ragged.from_rows([[1, 2], [3]], np.int64)
     completions = Ragged.from_rows([[4], [5, 6, 7]], np.int64)
-    batch = build(prompts, completions, np.array([0, 1]), shape="packed")
+    batch = collate(prompts, completions, np.array([0, 1]), shape="packed")
     assert batch.input_ids.tolist() == [[1, 2, 3, 5, 6]]
 
 
@@ -66,13 +66,13 @@ def test_a_packed_batch_has_no_padding():
 def test_an_empty_prompt_or_completion_is_refused(prompt, completion, name):
     rows = [Ragged.from_rows([row], np.int64) for row in (prompt, completion)]
     with pytest.raises(ValueError, match=f"the {name}.* of sequence 0 is empty"):
-        build(*rows, np.array([0]), shape="packed")
+        collate(*rows, np.array([0]), shape="packed")
 
 
 def test_no_sequences_make_no_micro_batches():
     nothing = Ragged.from_rows([], np.int64)
-    assert cut(nothing, nothing, shape="padded", max_tokens=8) == []
+    assert split(nothing, nothing, shape="padded", max_tokens=8) == []
     assert torch.equal(
-        build(nothing, nothing, np.arange(0), shape="packed").lengths,
+        collate(nothing, nothing, np.arange(0), shape="packed").lengths,
         torch.zeros(0, dtype=torch.int64),
     )

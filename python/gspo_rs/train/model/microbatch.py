@@ -48,7 +48,7 @@ class MicroBatch:
     rows: NDArray[np.int64]
 
 
-def cut(
+def split(
     prompts: Ragged, completions: Ragged, *, shape: Shape, max_tokens: int
 ) -> list[NDArray[np.int64]]:
     """Cut sequences into micro-batches of at most `max_tokens` input tokens, padding included.
@@ -71,7 +71,7 @@ def cut(
     --------
     >>> one = Ragged.from_rows([[1], [1], [1]], np.int64)
     >>> texts = Ragged.from_rows([[5], [5, 6, 7, 8], [5, 6, 7]], np.int64)
-    >>> cut(one, texts, shape="padded", max_tokens=8)
+    >>> split(one, texts, shape="padded", max_tokens=8)
     [array([1, 2]), array([0])]
     """
     lengths = prompts.lengths + completions.lengths - 1
@@ -89,7 +89,7 @@ def cut(
     return cuts
 
 
-def build(
+def collate(
     prompts: Ragged,
     completions: Ragged,
     rows: NDArray[np.int64],
@@ -124,7 +124,7 @@ def build(
     --------
     >>> prompts = Ragged.from_rows([[1, 2], [3]], np.int64)
     >>> texts = Ragged.from_rows([[7], [8, 9]], np.int64)
-    >>> batch = build(prompts, texts, np.array([0, 1]), shape="packed")
+    >>> batch = collate(prompts, texts, np.array([0, 1]), shape="packed")
     >>> batch.input_ids.tolist(), batch.position_ids.tolist(), batch.positions.tolist()
     ([[1, 2, 3, 8]], [[0, 1, 0, 1]], [1, 2, 3])
     """

@@ -14,7 +14,7 @@ from torch import Tensor
 from gspo_rs.losses.reductions import Reduction, sequence_weights
 from gspo_rs.rollouts.rollouts import Ragged
 from gspo_rs.train.config.config import Config
-from gspo_rs.train.model.microbatch import MicroBatch, build, cut
+from gspo_rs.train.model.microbatch import MicroBatch, collate, split
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.step.minibatch import Minibatch
 
@@ -109,11 +109,11 @@ def batches(policy: Policy, training_batch: TrainingBatch, config: Config) -> It
         Together they hold every sequence once.
     """
     budget = config.micro_batch_tokens or (2048 if policy.device.type == "cpu" else 16384)
-    cuts = cut(
+    cuts = split(
         training_batch.prompts, training_batch.completions, shape=policy.shape, max_tokens=budget
     )
     for rows in cuts:
-        yield build(
+        yield collate(
             training_batch.prompts,
             training_batch.completions,
             rows,
