@@ -9,7 +9,7 @@ import gspo_rs as gs
 import polars as pl
 from gspo_rs import data
 from gspo_rs.data.column_names import column
-from gspo_rs.data.group_index import take_census
+from gspo_rs.data.group_index import index_groups
 from gspo_rs.data.prompt_table import prompts
 from gspo_rs.files import best, nested, selection, summary
 from gspo_rs.files.pairs import pairs
@@ -56,7 +56,7 @@ def commands(source, folder, names):
     verl(source, folder / "v.parquet", ground_truth=completion, data_source="d", prompt=prompt,
          by=[by, completion], reward=reward)  # fmt: skip
     yield pl.read_parquet(folder / "v.parquet").height == 4
-    yield take_census(source, **said).n_groups == 2
+    yield index_groups(source, **said).n_groups == 2
     rolled = next(iter(data.rollouts(source, **told)))
     yield rolled.completions == ["a", "c", "b", "d"] and rolled.reward.tolist() == [0, 1, 1, 0.5]
     page = report(source, folder / "r.html", **told).read_text()
@@ -114,7 +114,7 @@ def test_a_field_is_reached_by_a_dotted_name(tmp_path, suffix, field):
 def test_a_missing_field_is_no_column():
     frame = pl.DataFrame({"meta": [{"id": 1}], "reward": [1.0]})
     with pytest.raises(ValueError, match=r"no column 'meta.ID'"):
-        take_census(frame, by="meta.ID")
+        index_groups(frame, by="meta.ID")
 
 
 def test_a_list_points_to_rows(tmp_path):
@@ -122,7 +122,7 @@ def test_a_list_points_to_rows(tmp_path):
     for suffix in (".parquet", ".jsonl"):
         source = write(frame, tmp_path / f"lists{suffix}")
         with pytest.raises(TypeError, match=r"'reward'.*list.*gspo-rs rows"):
-            take_census(source, by="id")
+            index_groups(source, by="id")
         with pytest.raises(TypeError, match=r"'reward'.*list.*gspo-rs rows"):
             gs.score(source, tmp_path / "out", by="id")
 

@@ -78,7 +78,7 @@ DOORS = {
     "score of a LazyFrame": of_a_lazy_frame,
     "score wide": lambda path, out: gs.score(path, out / "scores", by="prompt").rows,
     "stats": lambda path, _: summarize(path, by="prompt")[0].rows,
-    "census": lambda path, _: data.take_census(path, by="prompt").n_rollouts,
+    "index": lambda path, _: data.index_groups(path, by="prompt").n_rollouts,
     "rollouts": trained_on,
     "shuffled rollouts": lambda path, out: trained_on(path, out, shuffle=True),
     "prompts": lambda path, _: len(prompts(path)),

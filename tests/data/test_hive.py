@@ -7,7 +7,7 @@ import pytest
 import gspo_rs as gs
 import polars as pl
 from gspo_rs import data
-from gspo_rs.data.group_index import take_census
+from gspo_rs.data.group_index import index_groups
 from gspo_rs.data.hive import partitions
 from gspo_rs.data.source import locate
 from gspo_rs.files import best, nested, selection, summary
@@ -67,7 +67,7 @@ def test_folders_without_a_key_are_no_columns():
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_hive_ids_that_look_alike_are_different_groups(tmp_path, suffix):
     source = folders(tmp_path / "in", ["01", "1", "1.0"], suffix)
-    assert take_census(source, by="id").n_groups == 3
+    assert index_groups(source, by="id").n_groups == 3
     assert locate(source).frame.collect()["id"].to_list() == ["01"] * 2 + ["1"] * 2 + ["1.0"] * 2
     for layout in ("wide", "narrow"):
         for keep in ("all", "best:1"):
@@ -112,7 +112,7 @@ def test_a_folder_hides_no_column(tmp_path, suffix):
     rows = pl.DataFrame({"id": [1, 2], "reward": [0.0, 1.0]})
     write(rows, tmp_path / "in" / "id=7" / f"x{suffix}")
     for read in (
-        lambda: take_census(tmp_path / "in", by="id"),
+        lambda: index_groups(tmp_path / "in", by="id"),
         lambda: gs.score(tmp_path / "in", tmp_path / "out", by="id"),
     ):
         with pytest.raises(ValueError, match=rf"x\{suffix} has a column 'id'.*folder id="):
@@ -126,8 +126,8 @@ def test_a_file_without_the_key_has_null(tmp_path):
     )
     assert locate(source).frame.collect()["id"].to_list() == [1, 1, None]
     with pytest.raises(ValueError, match=r"'id' is null at row 2"):
-        take_census(source, by="id")
-    assert take_census(source, by="prompt").n_groups == 1
+        index_groups(source, by="id")
+    assert index_groups(source, by="prompt").n_groups == 1
 
 
 def test_only_the_folders_of_a_column_are_counted(tmp_path):
@@ -141,7 +141,7 @@ def test_only_the_folders_of_a_column_are_counted(tmp_path):
 def test_folders_at_an_address_are_text(tmp_path, below):
     source = folders(tmp_path / "in=side", ["01", "1"])
     address = f"file://{source}{below}"
-    assert take_census(address, by="id").n_groups == 2
+    assert index_groups(address, by="id").n_groups == 2
     assert locate(address).frame.collect()["id"].to_list() == ["01", "01", "1", "1"]
     for layout in ("wide", "narrow"):
         out = tmp_path / f"out{layout}"
@@ -150,4 +150,4 @@ def test_folders_at_an_address_are_text(tmp_path, below):
     for file in source.rglob("*.parquet"):
         pl.DataFrame({"id": ["x"], "reward": [0.0]}).write_parquet(file)
     with pytest.raises(ValueError, match=r"column 'id'.*folder id="):
-        take_census(address, by="id")
+        index_groups(address, by="id")

@@ -26,7 +26,7 @@ DOORS = {
     "score wide": lambda path, out: gs.score(path, out / "s", by="prompt"),
     "score and choose": lambda path, out: gs.score(path, out / "s", by="prompt", keep="reward:0.."),
     "stats": lambda path, _: summarize(path, by="prompt"),
-    "census": lambda path, _: data.take_census(path, by="prompt"),
+    "index": lambda path, _: data.index_groups(path, by="prompt"),
     "rollouts": lambda path, out: list(data.rollouts(path, by="prompt", spill_directory=out)),
     "best": lambda path, out: best(path, out / "best.parquet", by="prompt"),
     "pairs": lambda path, out: pairs(path, out / "pairs.parquet", by="prompt"),

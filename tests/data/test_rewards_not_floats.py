@@ -108,8 +108,8 @@ COLUMNS = {
 READERS = {
     "score wide": lambda frame, out: gs.score(frame, out, by="id"),
     "score narrow": lambda frame, out: gs.score(frame, out, by="id", layout="narrow"),
-    "census": lambda frame, _: data.take_census(frame, by="id"),
-    "second of two": lambda frame, _: data.take_census(
+    "index": lambda frame, _: data.index_groups(frame, by="id"),
+    "second of two": lambda frame, _: data.index_groups(
         frame.with_columns(one=1.0), by="id", reward=["one", "reward"]
     ),
     "expression": lambda frame, _: frame.select(pl.col("reward").gspo.rank(by="id")).collect(),
@@ -171,7 +171,7 @@ def test_large_ids_of_a_frame_are_grouped_by_every_reader(tmp_path):
     ids = pl.Series("id", [2**63, 2**63 + 1, 2**63], dtype=pl.Int128)
     frame = pl.DataFrame([ids, pl.Series("reward", [0.0, 1.0, 1.0])])
     assert frame.select(pl.col("reward").gspo.rank(by="id")).to_series().to_list() == [1, 1, 2]
-    assert data.take_census(frame, by="id").groups.codes.tolist() == [0, 1, 0]
+    assert data.index_groups(frame, by="id").groups.codes.tolist() == [0, 1, 0]
     gs.score(frame, tmp_path / "out", by="id")
     assert gs.scan(tmp_path / "out").collect()["rank"].to_list() == [1, 1, 2]
 

@@ -132,9 +132,9 @@ def test_null_prompts_are_refused_by_row_and_null_rewards_are_not_scored(shared)
     row = frame["prompt"].is_null().arg_max()
     with pytest.raises(ValueError, match=rf"'prompt' of .*wmt21.* is null at row {row}$"):
         next(data.rollouts(path, by="prompt_id", completion="response"))
-    census = data.take_census(path, by="prompt_id")
-    assert (census.n_rollouts, census.n_groups, census.n_unscorable) == (12_645, 843, 4_710)
-    assert census.n_uninformative == 336
+    index = data.index_groups(path, by="prompt_id")
+    assert (index.n_rollouts, index.n_groups, index.n_unscorable) == (12_645, 843, 4_710)
+    assert index.n_uninformative == 336
 
     filled = frame.lazy().with_columns(pl.col("prompt").fill_null("?"))
     with pytest.raises(ValueError, match="'response' of the LazyFrame is null, though it has"):
@@ -271,8 +271,8 @@ def test_a_source_that_changes_between_the_passes_is_noticed(tmp_path, shuffle):
     file = tmp_path / "a.parquet"
     frame = pl.DataFrame({**COMPLETE, "id": [1, 2]})
     frame.write_parquet(file)
-    census = data.take_census(file, by="id")
+    index = data.index_groups(file, by="id")
     for changed in (pl.DataFrame(COMPLETE), pl.concat([frame, frame]), frame[:1]):
         changed.write_parquet(file)
         with pytest.raises(ValueError, match=r"changed between two reads|had ended"):
-            list(data.rollouts(file, by="id", census=census, shuffle=shuffle))
+            list(data.rollouts(file, by="id", index=index, shuffle=shuffle))

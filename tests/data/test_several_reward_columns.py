@@ -36,7 +36,7 @@ def test_several_reward_columns_come_each_by_itself_and_as_the_sum_that_an_estim
 def test_a_group_is_counted_as_without_signal_by_the_sum_or_by_every_reward_that_has_a_weight():
     # Of group 2 the plain sum is 1 twice, though each of the rewards differs.
     def uninformative(**options):
-        return data.take_census(SEVERAL, by="id", reward=["right", "short"], **options)
+        return data.index_groups(SEVERAL, by="id", reward=["right", "short"], **options)
 
     assert uninformative().n_uninformative == 1
     assert uninformative().n_unscorable == 1

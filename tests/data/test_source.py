@@ -82,17 +82,17 @@ def test_a_damaged_file_among_sound_ones_is_named(tmp_path, shared, kind, shuffl
     frame = pl.read_parquet(shared / "data/rg_policy3.parquet", n_rows=3000).sort("prompt_id")
     for name in ("a", "b", "c"):
         frame.write_parquet(tmp_path / f"{name}.parquet")
-    census = data.take_census(f"{tmp_path}/*.parquet", by="prompt_id")
+    index = data.index_groups(f"{tmp_path}/*.parquet", by="prompt_id")
     bad = tmp_path / "b.parquet"
     bad.write_bytes(damaged(kind, bad.read_bytes()))
     with pytest.raises(OSError, match=r"cannot read .*b\.parquet: \w+"):
-        # The census is given, so that the damage is met while the texts stream by.
+        # The index is given, so that the damage is met while the texts stream by.
         list(
             data.rollouts(
                 f"{tmp_path}/*.parquet",
                 by="prompt_id",
                 completion="response",
-                census=census,
+                index=index,
                 shuffle=shuffle,
             )
         )

@@ -140,9 +140,9 @@ def test_every_command_sees_the_rows_that_python_reads(tmp_path, kind, command):
     suffix, text = WHOLE[kind]
     path, rows = put(tmp_path / "in", f"rows{suffix}", text), rows_of(suffix, text)
     found = COMMANDS[command](path, tmp_path)
-    census = data.take_census(path, by="id")
-    assert census.n_groups == len({row["id"] for row in rows})
-    assert census.n_rollouts == len(rows)
+    index = data.index_groups(path, by="id")
+    assert index.n_groups == len({row["id"] for row in rows})
+    assert index.n_rollouts == len(rows)
     if found is None:
         return
     wanted = [number(row["reward"]) for row in rows]
@@ -196,7 +196,7 @@ def test_a_shard_without_rows_adds_none(tmp_path, name, text, command):
         put(tmp_path / "in", other, SOUND)
     found = COMMANDS[command](tmp_path / "in", tmp_path)
     assert found is None or len(found) == 24
-    assert data.take_census(tmp_path / "in", by="id").n_rollouts == 24
+    assert data.index_groups(tmp_path / "in", by="id").n_rollouts == 24
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.tsv", "a.jsonl.gz", "a.csv.zst"])

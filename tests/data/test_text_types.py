@@ -60,7 +60,7 @@ def test_a_reward_that_is_none_or_would_be_rounded_is_refused(
         text = "".join(f'{{"id": "a", "reward": {value}}}\n' for value in values)
     path = put(tmp_path, f"a{suffix}", text)
     words = words.format(3 if suffix == ".csv" else 2)
-    for command in ("census", "stats", "wide", "narrow"):
+    for command in ("index", "stats", "wide", "narrow"):
         with pytest.raises(error, match=words):
             COMMANDS[command](path, tmp_path)
 
@@ -75,9 +75,9 @@ def test_what_a_float_is_written_as_is_never_refused(tmp_path_factory, digits, v
     if abs(value) < 1e18:
         texts.append(f"{value:.{digits}f}")
     path = put(folder, "a.jsonl", "".join(f'{{"id":"a","reward":{text}}}\n' for text in texts))
-    assert data.take_census(path, by="id").n_rollouts == len(texts)
+    assert data.index_groups(path, by="id").n_rollouts == len(texts)
     path = put(folder, "a.csv", "id,reward\n" + "".join(f"a,{text}\n" for text in texts))
-    assert data.take_census(path, by="id").n_rollouts == len(texts)
+    assert data.index_groups(path, by="id").n_rollouts == len(texts)
 
 
 @pytest.mark.parametrize("layout", ["wide", "narrow"])
@@ -101,7 +101,7 @@ def test_types_that_differ_between_shards_by_accident_are_widened(
     wanted = [json.loads(values[0]), None, json.loads(values[1]), None]
     got = found["reward"].cast(pl.Float64).to_list()
     assert got == [None if value is None else float(value) for value in wanted]
-    assert data.take_census(tmp_path / "in", by="id").n_groups == 2
+    assert data.index_groups(tmp_path / "in", by="id").n_groups == 2
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
@@ -170,7 +170,11 @@ def test_ids_of_several_types_in_a_field_are_refused_with_the_line(tmp_path, kin
     rest = ', "n": 1}, "prompt": "p", "completion": "c", "reward": 1}\n'
     first, second = ('{"id": {"id": ' + value + rest for value in MIXED[kind])
     path = put(tmp_path, "a.jsonl", first * 3 + second)
-    for read in (data.take_census, summarize, lambda *args, **by: next(data.rollouts(*args, **by))):
+    for read in (
+        data.index_groups,
+        summarize,
+        lambda *args, **by: next(data.rollouts(*args, **by)),
+    ):
         with pytest.raises(TypeError, match=r"'id\.id' is .* in line 4 of .*a\.jsonl, but"):
             read(path, by="id.id")
 
@@ -178,4 +182,4 @@ def test_ids_of_several_types_in_a_field_are_refused_with_the_line(tmp_path, kin
 def test_a_reward_in_a_field_that_would_be_rounded_is_refused(tmp_path):
     text = "".join(f'{{"id": 1, "x": {{"r": {r}}}}}\n' for r in ("0.5", "9007199254740993"))
     with pytest.raises(ValueError, match=r"'x\.r' in line 2 of"):
-        data.take_census(put(tmp_path, "a.jsonl", text), by="id", reward="x.r")
+        data.index_groups(put(tmp_path, "a.jsonl", text), by="id", reward="x.r")

@@ -8,7 +8,7 @@ import pytest
 
 import gspo_rs as gs
 import polars as pl
-from gspo_rs.data.group_index import take_census
+from gspo_rs.data.group_index import index_groups
 from gspo_rs.data.paths import files_of
 from gspo_rs.data.source import locate
 from gspo_rs.data.walks import matching
@@ -55,7 +55,7 @@ def looped(tmp_path):
 def test_a_loop_of_links_is_not_followed(looped, pattern):
     source = f"{looped}{pattern}"
     assert len(files_of([source])) == 10
-    assert take_census(source, by="id").n_rollouts == 20
+    assert index_groups(source, by="id").n_rollouts == 20
     assert gs.score(source, looped.parent / "out", by="id").rows == 20
 
 
@@ -89,12 +89,12 @@ def test_a_file_that_two_patterns_match_is_read_once(tmp_path, monkeypatch, capl
     for again in ("run1.jsonl", "./run1.jsonl", "run1*", str(root), link, "../*/run1.jsonl"):
         caplog.clear()
         source = ["run*.jsonl", again]
-        assert take_census(source, by="id").n_rollouts == 4
+        assert index_groups(source, by="id").n_rollouts == 4
         assert "run1.jsonl" in caplog.text
         assert "read once" in caplog.text
         assert gs.score(source, tmp_path / "out", by="id").rows == 4
     caplog.clear()
-    take_census(["run1.jsonl", "run2.jsonl"], by="id")
+    index_groups(["run1.jsonl", "run2.jsonl"], by="id")
     assert not caplog.text
 
 
@@ -103,7 +103,7 @@ def test_two_links_to_one_file_are_two_inputs(tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("a.parquet", "b.parquet"):
         (tmp_path / "in" / name).symlink_to(store)
-    assert take_census(tmp_path / "in", by="id").n_rollouts == 4
+    assert index_groups(tmp_path / "in", by="id").n_rollouts == 4
     assert gs.score(tmp_path / "in", tmp_path / "out", by="id").rows == 4
 
 
@@ -116,7 +116,7 @@ def test_a_link_of_a_hub_cache_is_read_in_the_format_of_its_name(tmp_path, suffi
     link = hub / "snapshots" / "rev" / f"x{suffix}"
     link.symlink_to("../../blobs/5e1f")
     for number, source in enumerate((link, link.parent, hub, f"{hub}/snapshots/*/*")):
-        assert take_census(source, by="id").n_rollouts == 2
+        assert index_groups(source, by="id").n_rollouts == 2
         assert gs.score(source, tmp_path / f"out{number}", by="id").rows == 2
         selection.select(source, tmp_path / f"chosen{number}.parquet", by="id", keep="all")
 
@@ -146,7 +146,7 @@ def test_a_name_that_is_no_text_is_refused(tmp_path):
     except OSError:
         pytest.skip("the file system takes no such name")
     with pytest.raises(ValueError, match="no UTF-8"):
-        take_census(tmp_path, by="id")
+        index_groups(tmp_path, by="id")
 
 
 @pytest.mark.parametrize("pattern", ["", "/**/*.jsonl", "/**"])

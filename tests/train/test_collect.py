@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import polars as pl
 from fixtures.alphabets import CHATML, letters
-from gspo_rs.data.group_index import take_census
+from gspo_rs.data.group_index import index_groups
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.train.config.config import Config, ConfigError, resolve
 from gspo_rs.train.evaluate import rewards_of
@@ -55,7 +55,7 @@ def scored(tmp_path):
 def read(folder, scored, **fields):
     config = resolve(Config(model=str(folder), rollouts=scored, shuffle=False, **fields))
     policy = policies.load(config)
-    (batch,) = [next(offline(policy, config, take_census(scored, by="prompt_id"), start=0))]
+    (batch,) = [next(offline(policy, config, index_groups(scored, by="prompt_id"), start=0))]
     rows = batch.rollouts.prompt_tokens, batch.rollouts.completion_tokens
     convert = policy.tokenizer.convert_ids_to_tokens
     return [[convert(some.row(row).tolist()) for row in range(4)] for some in rows]

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
-from gspo_rs.data.group_index import Census, take_census
+import polars as pl
+from gspo_rs.data.group_index import GroupIndex, index_groups
 from gspo_rs.data.group_stream import whole_groups
 from gspo_rs.data.prompt_table import Prompts, prompts
 from gspo_rs.data.schema import Columns, as_keys, as_names
 from gspo_rs.data.source import SourceLike, locate
 from gspo_rs.rollouts.rollouts import Rollouts
 
-__all__ = ["Census", "Prompts", "prompts", "rollouts", "scan", "take_census"]
+__all__ = ["GroupIndex", "Prompts", "index_groups", "prompts", "rollouts", "scan"]
 
 
 def scan(source: SourceLike) -> pl.LazyFrame:
@@ -66,7 +66,7 @@ def rollouts(
     seed: int = 0,
     start: int = 0,
     spill_directory: str | Path | None = None,
-    census: Census | None = None,
+    index: GroupIndex | None = None,
 ) -> Iterator[Rollouts]:
     """Read scored completions as batches of whole groups.
 
@@ -106,8 +106,8 @@ def rollouts(
     spill_directory : path, optional
         Where rows that are scattered or shuffled are put in order, in a temporary file that no
         crash leaves behind; the system's folder for temporary files by default.
-    census : Census, optional
-        What `take_census` said of this source, to save reading the ids again.
+    index : GroupIndex, optional
+        What `index_groups` said of this source, to save reading the ids again.
 
     Returns
     -------
@@ -159,16 +159,16 @@ def rollouts(
         reward_weights,
     )
     located.check([(name, kind) for _, name, kind in columns.parts()])
-    if census is None:
-        census = take_census(source, by=keys, reward=reward, reward_weights=reward_weights)
-    if not 0 <= start <= census.n_groups:
-        raise ValueError(f"start is {start}, but {located.name} has {census.n_groups} groups")
-    order = np.random.default_rng(seed).permutation(census.n_groups) if shuffle else None
+    if index is None:
+        index = index_groups(source, by=keys, reward=reward, reward_weights=reward_weights)
+    if not 0 <= start <= index.n_groups:
+        raise ValueError(f"start is {start}, but {located.name} has {index.n_groups} groups")
+    order = np.random.default_rng(seed).permutation(index.n_groups) if shuffle else None
     cuts = whole_groups(
         located,
         columns.expressions(located),
-        census.groups,
-        range(start, census.n_groups),
+        index.groups,
+        range(start, index.n_groups),
         batch_groups=batch_groups,
         order=order,
         directory=spill_directory,

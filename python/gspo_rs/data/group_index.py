@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
+import polars as pl
 from gspo_rs.data.reward_column import rewards_of
 from gspo_rs.data.schema import as_keys, as_names
 from gspo_rs.data.source import KEY, NUMBER, Source, SourceLike, locate
@@ -17,7 +17,7 @@ from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.statistics import informative
 from gspo_rs.rollouts.rollouts import summed
 
-__all__ = ["Census", "Narrow", "read_narrow", "take_census"]
+__all__ = ["GroupIndex", "Narrow", "index_groups", "read_narrow"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Narrow:
 
 
 @dataclass(frozen=True)
-class Census:
+class GroupIndex:
     """The groups of a data set and what their rewards tell.
 
     Attributes
@@ -68,14 +68,14 @@ class Census:
         return self.groups.n_groups
 
 
-def take_census(
+def index_groups(
     source: SourceLike,
     *,
     by: str | Sequence[str],
     reward: str | Sequence[str] = "reward",
     reward_weights: Sequence[float] | None = None,
     apart: bool = False,
-) -> Census:
+) -> GroupIndex:
     """Read only the ids and the rewards of a data set, check them, and count.
 
     Parameters
@@ -95,7 +95,7 @@ def take_census(
 
     Returns
     -------
-    Census
+    GroupIndex
 
     Raises
     ------
@@ -114,8 +114,8 @@ def take_census(
     Examples
     --------
     >>> frame = pl.DataFrame({"id": ["a", "b", "a"], "reward": [0.0, 1.0, 1.0]})
-    >>> census = take_census(frame, by="id")
-    >>> census.n_rollouts, census.n_groups, census.n_uninformative
+    >>> index = index_groups(frame, by="id")
+    >>> index.n_rollouts, index.n_groups, index.n_uninformative
     (3, 2, 1)
     """
     located, names = locate(source), as_names(reward, "reward")
@@ -128,7 +128,7 @@ def take_census(
         signal = preferring(list(rewards.values()), narrow.groups, reward_weights)
     else:
         signal = informative(total, narrow.groups)
-    return Census(
+    return GroupIndex(
         groups=narrow.groups,
         n_unscorable=int(np.isnan(total).sum()),
         n_uninformative=int((~signal).sum()),
@@ -138,7 +138,7 @@ def take_census(
 def read_narrow(
     source: Source, by: str | Sequence[str], reward: str, beside: Sequence[pl.Expr] = ()
 ) -> Narrow:
-    """Read the ids, the rewards and some expressions `beside` of every row, as `take_census`."""
+    """Read the ids, the rewards and some expressions `beside` of every row, as `index_groups`."""
     keys = as_keys(by)
     source.check([*((key, KEY) for key in keys), (reward, NUMBER)])
     ids = [source.column(key).alias(f"key{i}") for i, key in enumerate(keys)]

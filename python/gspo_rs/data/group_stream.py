@@ -7,9 +7,9 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+import polars as pl
 from gspo_rs._core import WholeGroups
 from gspo_rs.data.external_sort import in_order
 from gspo_rs.data.schema import Cut
@@ -37,7 +37,7 @@ def whole_groups(
     columns : sequence of Expr
         What to read: the keys as key0, key1, … first, then anything but ``row`` and ``position``.
     groups : Groups
-        Those of all rows, as the census found them.
+        Those of all rows, as the index found them.
     wanted : range
         Which positions of `order` to read.
     batch_groups : int

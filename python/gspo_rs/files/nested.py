@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import polars.selectors as cs
 
+import polars as pl
 from gspo_rs.data.column_names import column
 from gspo_rs.data.external_sort import in_order
 from gspo_rs.data.formats.unions import refuse_partial
@@ -61,7 +61,7 @@ def to_lists(
     ------
     ValueError
         If a column is missing, or one of `once` differs within a group (names two rows); and as
-        `gspo_rs.data.take_census`.
+        `gspo_rs.data.index_groups`.
     TypeError
         If a column has the wrong type.
     OSError

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+import polars as pl
 from gspo_rs.data.formats import scan_files
 from gspo_rs.data.group_index import read_narrow
 from gspo_rs.data.hive import partitions
@@ -106,7 +106,7 @@ def select(
     Raises
     ------
     ValueError, TypeError, OSError
-        As `write_selection` and `gspo_rs.data.take_census`.
+        As `write_selection` and `gspo_rs.data.index_groups`.
     """
     located, rules = locate(source), parse(keep, threshold)
     path = _target(target, located, overwrite=overwrite)

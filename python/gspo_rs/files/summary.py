@@ -111,7 +111,7 @@ def summarize(
     Raises
     ------
     ValueError, TypeError, OSError
-        As `gspo_rs.data.take_census`; and ValueError if `threshold` is not finite, or a reward
+        As `gspo_rs.data.index_groups`; and ValueError if `threshold` is not finite, or a reward
         larger than 1e150.
 
     Notes

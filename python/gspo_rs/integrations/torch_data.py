@@ -57,7 +57,7 @@ class GroupDataset(IterableDataset[dict[str, Any]]):
     Raises
     ------
     ValueError, TypeError, OSError
-        As `gspo_rs.data.take_census`; or if `rank` is not below `world_size`.
+        As `gspo_rs.data.index_groups`; or if `rank` is not below `world_size`.
 
     Notes
     -----

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+import polars as pl
 from gspo_rs.data.group_index import read_narrow
 from gspo_rs.data.labels import labelled
 from gspo_rs.data.schema import as_keys
@@ -140,7 +140,7 @@ def read(source: Source, names: Names) -> Narrow:
     Raises
     ------
     ValueError, TypeError, OSError
-        As `gspo_rs.data.group_index.take_census`; ValueError as well if the source changes
+        As `gspo_rs.data.group_index.index_groups`; ValueError as well if the source changes
         meanwhile.
 
     Notes

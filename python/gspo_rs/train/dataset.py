@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from gspo_rs import data
-from gspo_rs.data.group_index import Census
+from gspo_rs.data.group_index import GroupIndex
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.data.source import locate
 from gspo_rs.groups.estimators import ESTIMATORS
@@ -39,7 +39,7 @@ class Dataset:
 
     Attributes
     ----------
-    source : Prompts or Census
+    source : Prompts or GroupIndex
         Prompts online, what there is to learn from in scored completions offline.
     exam : Prompts or None
         On which the policy is compared with the starting one.
@@ -48,7 +48,7 @@ class Dataset:
         rollouts at an address, too far to be read twice, the groups stand for the bytes.
     """
 
-    source: Prompts | Census
+    source: Prompts | GroupIndex
     exam: Prompts | None
     fingerprints: dict[str, Fingerprint]
 
@@ -67,8 +67,8 @@ class Dataset:
             Checked.
         """
         if config.prompts is None:
-            census = _census(config)
-            return cls(census, None, {"rollouts": _of_rollouts(config, census)})
+            index = _census(config)
+            return cls(index, None, {"rollouts": _of_rollouts(config, index)})
         source = data.prompts(config.prompts, prompt=config.prompt)
         found = {"prompts": _of_prompts(source)}
         if config.eval_size == 0:
@@ -101,10 +101,10 @@ class Dataset:
         return -(-self.n_groups // (config.prompts_per_step * config.steps_per_generation))
 
 
-def _census(config: Config) -> Census:
+def _census(config: Config) -> GroupIndex:
     assert config.rollouts is not None
     assert config.advantage is not None
-    census = data.take_census(
+    index = data.index_groups(
         config.rollouts,
         by=config.by,
         reward=config.reward_column,
@@ -113,19 +113,19 @@ def _census(config: Config) -> Census:
     )
     _log.info(
         "%d rollouts in %d groups; %d groups without signal, %d rewards missing",
-        census.n_rollouts,
-        census.n_groups,
-        census.n_uninformative,
-        census.n_unscorable,
+        index.n_rollouts,
+        index.n_groups,
+        index.n_uninformative,
+        index.n_unscorable,
     )
-    return census
+    return index
 
 
-def _of_rollouts(config: Config, census: Census) -> Fingerprint:
+def _of_rollouts(config: Config, index: GroupIndex) -> Fingerprint:
     assert config.rollouts is not None
     files = locate(config.rollouts).files
-    parts = _of_files(files) if files else iter([census.groups.codes.tobytes()])
-    return Fingerprint(census.n_rollouts, _digest(parts))
+    parts = _of_files(files) if files else iter([index.groups.codes.tobytes()])
+    return Fingerprint(index.n_rollouts, _digest(parts))
 
 
 def _of_prompts(prompts: Prompts) -> Fingerprint:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gspo_rs.data.group_index import Census
+from gspo_rs.data.group_index import GroupIndex
 from gspo_rs.rewards.functions import RewardFunction, named
 from gspo_rs.train import checkpoint, evaluate, halfway
 from gspo_rs.train.config.config import Config, ConfigError, unweighable
@@ -119,7 +119,7 @@ class Run:
     def _source(self) -> Iterator[RolloutBatch]:
         # A batch that is half used has been drawn already.
         start = self.batches + (self.halfway is not None)
-        if isinstance(self.data.source, Census):
+        if isinstance(self.data.source, GroupIndex):
             return offline(self.policy, self.config, self.data.source, start=start)
         return online(self.policy, self.data.source, self.rewards, self.config, start=start)
 

@@ -147,7 +147,7 @@ def online(
 
 
 def offline(
-    policy: Policy, config: Config, census: data.Census, *, start: int
+    policy: Policy, config: Config, index: data.GroupIndex, *, start: int
 ) -> Iterator[RolloutBatch]:
     """Read batch after batch of scored completions without end, epoch after epoch.
 
@@ -157,7 +157,7 @@ def offline(
         Tells tokenizer and context.
     config : Config
         Names the files and columns.
-    census : Census
+    index : GroupIndex
         Of the data set.
     start : int
         Batches to leave out, those of before.
@@ -171,7 +171,7 @@ def offline(
     ends = Ends.of(policy.tokenizer, end_tokens(policy.model, policy.tokenizer))
     _tell_ends(config, ends)
     size = config.prompts_per_step * config.steps_per_generation
-    epoch, skipped = divmod(start, -(-census.n_groups // size))
+    epoch, skipped = divmod(start, -(-index.n_groups // size))
     while True:
         began = time.perf_counter()
         for rollouts in data.rollouts(
@@ -190,7 +190,7 @@ def offline(
             seed=derived_seed(config.seed, "shuffle", epoch),
             start=skipped * size,
             spill_directory=config.spill_directory,
-            census=census,
+            index=index,
         ):
             tokens, too_long = tokenise(
                 rollouts, policy.tokenizer, policy.context, config, ends=ends
