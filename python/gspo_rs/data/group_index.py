@@ -17,11 +17,11 @@ from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.statistics import informative
 from gspo_rs.rollouts.rollouts import summed
 
-__all__ = ["GroupIndex", "Narrow", "index_groups", "read_narrow"]
+__all__ = ["GroupIndex", "KeyedRewards", "index_groups", "read_keys"]
 
 
 @dataclass(frozen=True)
-class Narrow:
+class KeyedRewards:
     """The short columns of a data set, in row order.
 
     Attributes
@@ -120,7 +120,7 @@ def index_groups(
     """
     located, names = locate(source), as_names(reward, "reward")
     located.check([(name, NUMBER) for name in names[1:]])
-    narrow = read_narrow(located, by, names[0], [located.column(n) for n in names[1:]])
+    narrow = read_keys(located, by, names[0], [located.column(n) for n in names[1:]])
     others = zip(names[1:], narrow.beside, strict=True)
     rewards = {names[0]: narrow.rewards} | {n: _finite(c, n, located) for n, c in others}
     total = summed(rewards, reward_weights)["reward"]
@@ -135,9 +135,9 @@ def index_groups(
     )
 
 
-def read_narrow(
+def read_keys(
     source: Source, by: str | Sequence[str], reward: str, beside: Sequence[pl.Expr] = ()
-) -> Narrow:
+) -> KeyedRewards:
     """Read the ids, the rewards and some expressions `beside` of every row, as `index_groups`."""
     keys = as_keys(by)
     source.check([*((key, KEY) for key in keys), (reward, NUMBER)])
@@ -151,7 +151,7 @@ def read_narrow(
     rewards = _finite(frame["reward"], reward, source)
     groups = _groups(frame.select(f"key{i}" for i in range(len(keys))))
     found = frame.select(pl.col(f"beside{i}") for i in range(len(beside)))
-    return Narrow(groups, rewards, found)
+    return KeyedRewards(groups, rewards, found)
 
 
 def _finite(rewards: pl.Series, name: str, source: Source) -> Floats:

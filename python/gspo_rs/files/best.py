@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+import polars as pl
 from gspo_rs.data.external_sort import in_order
-from gspo_rs.data.group_index import Narrow, read_narrow
+from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.source import SourceLike, locate
 from gspo_rs.files.filters import choose, parse
 from gspo_rs.files.gather import picked, refuse_null
@@ -88,7 +88,7 @@ def best(
     path = checked_target(target, located, overwrite=overwrite)
     rules = (*parse(keep, threshold), *parse(f"best:{as_count('n', n, lowest=1)}"))
     columns = texts(located, prompt, completion, chat=chat)
-    narrow = read_narrow(located, by, reward)
+    narrow = read_keys(located, by, reward)
     kept = choose(narrow.rewards, narrow.groups, rules)
     wanted = np.flatnonzero(kept.mask)
     position = _positions(narrow, wanted)
@@ -120,7 +120,7 @@ def best(
     )
 
 
-def _positions(narrow: Narrow, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+def _positions(narrow: KeyedRewards, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the place of each wanted row: groups by their first one, in each the best first."""
     codes = narrow.groups.codes[wanted]
     _, first, group = np.unique(codes, return_index=True, return_inverse=True)

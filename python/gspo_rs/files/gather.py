@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from gspo_rs.data.group_index import Narrow
+import polars as pl
+from gspo_rs.data.group_index import KeyedRewards
 from gspo_rs.data.source import Source
 
 __all__ = ["picked", "refuse_null"]
@@ -19,7 +19,7 @@ FRAME_BYTES = 32 << 20
 
 def picked(
     source: Source,
-    narrow: Narrow,
+    narrow: KeyedRewards,
     columns: Sequence[pl.Expr],
     reward: str,
     rows: NDArray[np.int64],
@@ -30,7 +30,7 @@ def picked(
     ----------
     source : Source
         Is read once, in windows.
-    narrow : Narrow
+    narrow : KeyedRewards
         What was read of it before.
     columns : sequence of Expr
         What to read.

@@ -12,7 +12,7 @@ import polars as pl
 from gspo_rs.data.column_names import column
 from gspo_rs.data.external_sort import in_order
 from gspo_rs.data.formats.unions import refuse_partial
-from gspo_rs.data.group_index import Narrow, read_narrow
+from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.schema import as_keys
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.target import checked_target
@@ -88,7 +88,7 @@ def to_lists(
     path = checked_target(target, located, overwrite=overwrite)
     single = [*as_keys(by), *once]
     located.check([(name, "anything") for name in single])
-    narrow = read_narrow(located, by, reward)
+    narrow = read_keys(located, by, reward)
     located, written = as_written(located, path)
     schema = located.check([])
     lists = [name for name in schema if name not in single]
@@ -162,7 +162,7 @@ def _inner(kind: pl.DataType) -> pl.DataType:
     return kind.inner
 
 
-def _numbered(source: Source, narrow: Narrow) -> Iterator[pl.DataFrame]:
+def _numbered(source: Source, narrow: KeyedRewards) -> Iterator[pl.DataFrame]:
     """Yield the rows with the number of their group."""
     start, codes = 0, narrow.groups.codes
     for frame in source.batches([pl.all()], len(codes)):

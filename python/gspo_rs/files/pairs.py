@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+import polars as pl
 from gspo_rs.data.external_sort import in_order
-from gspo_rs.data.group_index import Narrow, read_narrow
+from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.filters import choose, parse
 from gspo_rs.files.gather import picked, refuse_null
@@ -110,7 +110,7 @@ def pairs(
     located = locate(source)
     path, rules = checked_target(target, located, overwrite=overwrite), parse(keep, threshold)
     columns = texts(located, prompt, completion, chat=chat)
-    narrow = read_narrow(located, by, reward)
+    narrow = read_keys(located, by, reward)
     kept = choose(narrow.rewards, narrow.groups, rules)
     rewards = np.where(kept.mask, narrow.rewards, np.nan)
     found = preference_pairs(rewards, narrow.groups, strategy, margin, seed)
@@ -135,7 +135,7 @@ def _schema(texts: pl.Schema) -> pl.Schema:
 
 def _halves(
     source: Source,
-    narrow: Narrow,
+    narrow: KeyedRewards,
     columns: Sequence[pl.Expr],
     reward: str,
     found: NDArray[np.int64],

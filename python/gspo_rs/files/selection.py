@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import polars as pl
 from gspo_rs.data.formats import scan_files
-from gspo_rs.data.group_index import read_narrow
+from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.hive import partitions
 from gspo_rs.data.paths import spelled
 from gspo_rs.data.schema import free_name
@@ -110,7 +110,7 @@ def select(
     """
     located, rules = locate(source), parse(keep, threshold)
     path = _target(target, located, overwrite=overwrite)
-    narrow = read_narrow(located, by, reward)
+    narrow = read_keys(located, by, reward)
     kept = choose(narrow.rewards, narrow.groups, rules)
     rows = np.flatnonzero(kept.mask)
     write_selection(path, source, rows, len(narrow.rewards), overwrite=overwrite)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gspo_rs.data.group_index import read_narrow
+from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.source import KEY, SourceLike, locate
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.groups import Groups
@@ -129,7 +129,7 @@ def summarize(
     located = locate(source)
     if per is not None:
         located.check([(per, KEY)])
-    narrow = read_narrow(located, by, reward, [located.column(per)] if per else [])
+    narrow = read_keys(located, by, reward, [located.column(per)] if per else [])
     right = right_from(narrow.rewards, threshold)
     found = [_described((None, None), narrow.rewards, narrow.groups, right)]
     if per is None:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+import polars as pl
 from gspo_rs.data.column_names import column_in
-from gspo_rs.data.group_index import Narrow, read_narrow
+from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.filters import choose, parse
 from gspo_rs.files.gather import picked, refuse_null
@@ -239,7 +239,7 @@ def prompts(
     """
     rules = parse(recipe.keep, recipe.threshold)
     columns, names = _columns(source, recipe, options)
-    narrow = read_narrow(
+    narrow = read_keys(
         source, recipe.by, recipe.reward, [source.column(name).hash() for name in names.values()]
     )
     for number, name in enumerate(names.values()):
@@ -290,7 +290,7 @@ def _frames(
     source: Source,
     recipe: Recipe,
     columns: Sequence[pl.Expr],
-    narrow: Narrow,
+    narrow: KeyedRewards,
     groups: NDArray[np.int64],
 ) -> Iterator[pl.DataFrame]:
     firsts = narrow.groups.order[narrow.groups.offsets[groups]]
@@ -329,7 +329,7 @@ def _in_schema(frame: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     return frame.select(**columns, extra_info=told)
 
 
-def _refuse_differing(source: Source, narrow: Narrow, column: str, name: str) -> None:
+def _refuse_differing(source: Source, narrow: KeyedRewards, column: str, name: str) -> None:
     """Raise for the first row that has something else than the first of its group."""
     hashes = narrow.beside[column].to_numpy()
     firsts = narrow.groups.order[narrow.groups.offsets[:-1]]

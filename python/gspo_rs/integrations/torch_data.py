@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from gspo_rs.data.group_index import read_narrow
+from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.group_stream import whole_groups
 from gspo_rs.data.schema import Cut, as_keys
 from gspo_rs.data.source import ANYTHING, Source, SourceLike
@@ -245,7 +245,7 @@ class GroupDataset(IterableDataset[dict[str, Any]]):
             raise RuntimeError(f"Polars, which reads files, hangs in a forked process; {remedy}")
         if self._read is None:
             located = opened(self._source)
-            groups = read_narrow(located, self._keys, self._reward).groups
+            groups = read_keys(located, self._keys, self._reward).groups
             self._read = located, groups
         return self._read
 
