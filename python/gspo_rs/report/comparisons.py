@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
+import polars as pl
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.statistics import GroupStats, best_of_n, pass_at_k, percentile, stats
-from gspo_rs.report.load import Narrow
+from gspo_rs.report.load import ReportRows
 
 __all__ = ["EVERYTHING", "Curve", "Standing", "curves", "standings"]
 
@@ -45,7 +45,7 @@ class Standing:
     reward: float
 
 
-def standings(narrow: Narrow, found: GroupStats) -> Sequence[Standing]:
+def standings(narrow: ReportRows, found: GroupStats) -> Sequence[Standing]:
     """Rank the models by their mean percentile, best first; `narrow` has models.
 
     Returns
@@ -107,7 +107,7 @@ class Curve:
     error: tuple[float, ...]
 
 
-def curves(narrow: Narrow, threshold: float | None) -> Sequence[Curve]:
+def curves(narrow: ReportRows, threshold: float | None) -> Sequence[Curve]:
     """Estimate what k draws bring: pass at k with a `threshold`, else the best of k.
 
     Returns

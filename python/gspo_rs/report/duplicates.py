@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+import polars as pl
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.statistics import percentile, stats
-from gspo_rs.report.load import Integers, Narrow
+from gspo_rs.report.load import Integers, ReportRows
 
 __all__ = ["Copies", "Repeated", "copies", "repeated"]
 
@@ -67,7 +67,7 @@ class Repeated:
     percentile: float
 
 
-def copies(narrow: Narrow) -> Copies:
+def copies(narrow: ReportRows) -> Copies:
     """Count equal completions inside groups; `narrow` has texts."""
     assert narrow.text is not None
     rows = np.flatnonzero(narrow.text >= 0)
@@ -88,7 +88,7 @@ def copies(narrow: Narrow) -> Copies:
     )
 
 
-def repeated(narrow: Narrow) -> tuple[int, Sequence[Repeated]]:
+def repeated(narrow: ReportRows) -> tuple[int, Sequence[Repeated]]:
     """Find completions that rank high in many groups; `narrow` has texts.
 
     Returns
@@ -131,7 +131,7 @@ def repeated(narrow: Narrow) -> tuple[int, Sequence[Repeated]]:
 
 
 def _contradiction(
-    narrow: Narrow, rows: Integers, sets: Groups, contradicted: NDArray[np.bool_]
+    narrow: ReportRows, rows: Integers, sets: Groups, contradicted: NDArray[np.bool_]
 ) -> tuple[tuple[int, float], tuple[int, float]] | None:
     """Return the first two scored rows of the first set with two rewards."""
     if not contradicted.any():
@@ -144,7 +144,7 @@ def _contradiction(
     return (int(members[0]), float(reward[0])), (int(members[other]), float(reward[other]))
 
 
-def _pairs(narrow: Narrow, rows: Integers) -> Groups:
+def _pairs(narrow: ReportRows, rows: Integers) -> Groups:
     """Put rows of one group with one completion together."""
     assert narrow.text is not None
     return Groups(pl.DataFrame({"group": narrow.groups.codes[rows], "text": narrow.text[rows]}))

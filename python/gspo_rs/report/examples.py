@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
+import polars as pl
 from gspo_rs.data.source import Source
 from gspo_rs.groups.statistics import GroupStats
 from gspo_rs.report.format import cut, visible
-from gspo_rs.report.load import Names, Narrow, windows
+from gspo_rs.report.load import Names, ReportRows, windows
 
 __all__ = ["Example", "Excerpt", "Row", "choose_groups", "gather", "unscorable_rows"]
 
@@ -54,7 +54,7 @@ class Example:
     low: int
 
 
-def choose_groups(narrow: Narrow, stats: GroupStats) -> Mapping[str, Sequence[Example]]:
+def choose_groups(narrow: ReportRows, stats: GroupStats) -> Mapping[str, Sequence[Example]]:
     """Choose the groups with the highest mean, the largest deviation (ddof 0) and the lowest mean.
 
     Returns
@@ -78,13 +78,15 @@ def choose_groups(narrow: Narrow, stats: GroupStats) -> Mapping[str, Sequence[Ex
     return chosen
 
 
-def unscorable_rows(narrow: Narrow) -> Sequence[int]:
+def unscorable_rows(narrow: ReportRows) -> Sequence[int]:
     """Return the first rows without a reward."""
     rows: list[int] = np.flatnonzero(np.isnan(narrow.reward))[:UNSCORABLE].tolist()
     return rows
 
 
-def gather(source: Source, names: Names, narrow: Narrow, rows: Iterable[int]) -> Mapping[int, Row]:
+def gather(
+    source: Source, names: Names, narrow: ReportRows, rows: Iterable[int]
+) -> Mapping[int, Row]:
     """Read the keys and texts of some rows, holding no more of a text than is shown.
 
     Raises
@@ -110,7 +112,7 @@ def gather(source: Source, names: Names, narrow: Narrow, rows: Iterable[int]) ->
     return found
 
 
-def _example(narrow: Narrow, stats: GroupStats, group: int) -> Example:
+def _example(narrow: ReportRows, stats: GroupStats, group: int) -> Example:
     offsets = narrow.groups.offsets
     rows = narrow.groups.order[offsets[group] : offsets[group + 1]]
     reward = narrow.reward[rows]
@@ -123,7 +125,7 @@ def _example(narrow: Narrow, stats: GroupStats, group: int) -> Example:
     )
 
 
-def _row(row: int, values: Mapping[str, object], narrow: Narrow) -> Row:
+def _row(row: int, values: Mapping[str, object], narrow: ReportRows) -> Row:
     keys = [value for name, value in values.items() if name.startswith("key")]
     return Row(
         row=row,

@@ -12,7 +12,7 @@ from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.overview import Spread, overall, right_from, spread_of, ties_of
 from gspo_rs.groups.statistics import GroupStats, percentile
 from gspo_rs.report.histograms import Histogram, histogram
-from gspo_rs.report.load import Narrow
+from gspo_rs.report.load import ReportRows
 
 __all__ = ["Facts", "LengthEffect", "find_facts", "length_effect"]
 
@@ -92,7 +92,7 @@ class Facts:
     median_distinct: float
 
 
-def find_facts(narrow: Narrow, stats: GroupStats, threshold: float | None) -> Facts:
+def find_facts(narrow: ReportRows, stats: GroupStats, threshold: float | None) -> Facts:
     """Count what `Facts` holds.
 
     Raises
@@ -131,7 +131,7 @@ def find_facts(narrow: Narrow, stats: GroupStats, threshold: float | None) -> Fa
     )
 
 
-def length_effect(narrow: Narrow, stats: GroupStats) -> LengthEffect:
+def length_effect(narrow: ReportRows, stats: GroupStats) -> LengthEffect:
     """Compare the percentile of the reward with that of the length; `narrow` has lengths."""
     assert narrow.length is not None
     length = np.where(np.isnan(narrow.reward), np.nan, narrow.length)

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import polars as pl
-from gspo_rs.data.group_index import read_narrow
+from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.labels import labelled
 from gspo_rs.data.schema import as_keys
 from gspo_rs.data.source import EXPECTED, KEY, NUMBER, TEXT, Source
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.groups import Groups
 
-__all__ = ["Names", "Narrow", "choose", "read", "windows"]
+__all__ = ["Names", "ReportRows", "choose", "read", "windows"]
 
 Integers = NDArray[np.int64]
 
@@ -55,7 +55,7 @@ class Names:
 
 
 @dataclass(frozen=True)
-class Narrow:
+class ReportRows:
     """Columns of shape (n,), one value a row; those of a part that is not there are None.
 
     Attributes
@@ -134,7 +134,7 @@ def choose(
     return Names(keys, reward, found["prompt"], found["completion"], found["model"], missing)
 
 
-def read(source: Source, names: Names) -> Narrow:
+def read(source: Source, names: Names) -> ReportRows:
     """Read the narrow columns of a source, streaming its completions by.
 
     Raises
@@ -156,12 +156,12 @@ def read(source: Source, names: Names) -> Narrow:
     labels = []
     if names.model is not None:
         labels.append(labelled(source.column(names.model)).cast(pl.Categorical))
-    narrow = read_narrow(source, names.by, names.reward, labels)
+    narrow = read_keys(source, names.by, names.reward, labels)
     length, text = None, None
     if names.completion is not None:
         length, text = _texts(source, names.completion, len(narrow.rewards))
     models = Groups(narrow.beside.to_series()) if labels else None
-    return Narrow(
+    return ReportRows(
         groups=narrow.groups,
         reward=narrow.rewards,
         length=length,

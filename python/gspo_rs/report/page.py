@@ -28,7 +28,7 @@ from gspo_rs.report.figures import (
     about_signal,
 )
 from gspo_rs.report.format import cut, number, share
-from gspo_rs.report.load import Names, Narrow, choose, read
+from gspo_rs.report.load import Names, ReportRows, choose, read
 
 __all__ = ["report"]
 
@@ -133,7 +133,7 @@ def report(
     return path
 
 
-def _texts(source: Source, names: Names, narrow: Narrow, found: GroupStats) -> Texts:
+def _texts(source: Source, names: Names, narrow: ReportRows, found: GroupStats) -> Texts:
     groups = choose_groups(narrow, found)
     unscorable = unscorable_rows(narrow)
     n_repeated, many = repeated(narrow) if narrow.text is not None else (0, ())
@@ -142,7 +142,7 @@ def _texts(source: Source, names: Names, narrow: Narrow, found: GroupStats) -> T
     return Texts(gather(source, names, narrow, shown), groups, unscorable, n_repeated, many)
 
 
-def _sections(names: Names, narrow: Narrow, facts: Facts, found: GroupStats) -> list[Section]:
+def _sections(names: Names, narrow: ReportRows, facts: Facts, found: GroupStats) -> list[Section]:
     return [
         Section("groups", "Groups", about_groups(facts)),
         Section("signal", "Signal", about_signal(facts)),
@@ -153,7 +153,7 @@ def _sections(names: Names, narrow: Narrow, facts: Facts, found: GroupStats) -> 
     ]
 
 
-def _draws(narrow: Narrow, facts: Facts) -> Section:
+def _draws(narrow: ReportRows, facts: Facts) -> Section:
     title = "More draws from a prompt"
     found = curves(narrow, facts.threshold)
     if not found:
@@ -165,7 +165,7 @@ def _draws(narrow: Narrow, facts: Facts) -> Section:
     return Section("draws", title, about_draws(found, facts.threshold), notes)
 
 
-def _models(names: Names, narrow: Narrow, found: GroupStats) -> Section:
+def _models(names: Names, narrow: ReportRows, found: GroupStats) -> Section:
     title = "Models"
     if narrow.model is None:
         return Section("models", title, notes=[f"Left out: {names.missing['model']}."])
@@ -176,7 +176,7 @@ def _models(names: Names, narrow: Narrow, found: GroupStats) -> Section:
     return Section("models", title, about_models(compared))
 
 
-def _completions(names: Names, narrow: Narrow, found: GroupStats) -> Section:
+def _completions(names: Names, narrow: ReportRows, found: GroupStats) -> Section:
     title = "Completions"
     if narrow.text is None:
         return Section("completions", title, notes=[f"Left out: {names.missing['completion']}."])
@@ -191,7 +191,7 @@ def _completions(names: Names, narrow: Narrow, found: GroupStats) -> Section:
 def _render(
     source: Source,
     names: Names,
-    narrow: Narrow,
+    narrow: ReportRows,
     facts: Facts,
     *,
     found: GroupStats,
