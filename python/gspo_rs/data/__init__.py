@@ -9,7 +9,7 @@ import numpy as np
 
 import polars as pl
 from gspo_rs.data.group_index import GroupIndex, index_groups
-from gspo_rs.data.group_stream import whole_groups
+from gspo_rs.data.group_stream import stream_groups
 from gspo_rs.data.prompt_table import Prompts, prompts
 from gspo_rs.data.schema import Columns, as_keys, as_names
 from gspo_rs.data.source import SourceLike, locate
@@ -164,7 +164,7 @@ def rollouts(
     if not 0 <= start <= index.n_groups:
         raise ValueError(f"start is {start}, but {located.name} has {index.n_groups} groups")
     order = np.random.default_rng(seed).permutation(index.n_groups) if shuffle else None
-    cuts = whole_groups(
+    cuts = stream_groups(
         located,
         columns.expressions(located),
         index.groups,

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 import polars as pl
 from gspo_rs._core import WholeGroups
 from gspo_rs.data.external_sort import in_order
-from gspo_rs.data.schema import Cut
+from gspo_rs.data.schema import GroupBatch
 from gspo_rs.data.source import Source, next_window
 from gspo_rs.groups.groups import Groups
 
-__all__ = ["whole_groups"]
+__all__ = ["stream_groups"]
 
 
-def whole_groups(
+def stream_groups(
     source: Source,
     columns: Sequence[pl.Expr],
     groups: Groups,
@@ -28,7 +28,7 @@ def whole_groups(
     batch_groups: int,
     order: NDArray[np.int64] | None = None,
     directory: str | Path | None = None,
-) -> Iterator[Cut]:
+) -> Iterator[GroupBatch]:
     """Read some of the groups of a source, whole, a batch at a time.
 
     Parameters
@@ -63,7 +63,7 @@ def whole_groups(
     >>> from gspo_rs.data.source import locate
     >>> frame = pl.DataFrame({"id": ["a", "b", "a"], "x": [1, 2, 3]})
     >>> columns = [pl.col("id").alias("key0"), pl.col("x")]
-    >>> cuts = whole_groups(locate(frame), columns, Groups(frame["id"]), range(2), batch_groups=1)
+    >>> cuts = stream_groups(locate(frame), columns, Groups(frame["id"]), range(2), batch_groups=1)
     >>> [cut.frame["x"].to_list() for cut in cuts]
     [[1, 3], [2]]
     """
@@ -86,7 +86,7 @@ def _keys(columns: Sequence[pl.Expr]) -> list[str]:
 
 def _clustered(
     source: Source, columns: Sequence[pl.Expr], groups: Groups, wanted: range, batch_groups: int
-) -> Iterator[Cut]:
+) -> Iterator[GroupBatch]:
     """Cut a source whose groups lie side by side while it streams by."""
     start, window = wanted.start, source.first_window
     while start < wanted.stop:
@@ -103,7 +103,7 @@ def _clustered(
 
 def _streamed(
     source: Source, columns: Sequence[pl.Expr], groups: Groups, wanted: range, batch_groups: int
-) -> Iterator[Cut]:
+) -> Iterator[GroupBatch]:
     """Cut the groups `wanted`, which lie side by side."""
     first_row, stop_row = (int(groups.offsets[group]) for group in (wanted.start, wanted.stop))
     # The last stream is open, so that rows that should not be there are seen.
@@ -122,7 +122,7 @@ def _streamed(
         frame, offsets, row = batch
         expected = groups.offsets[group : group + len(offsets)]
         source.refuse_change("order of groups", expected, row + offsets)
-        yield Cut(pl.DataFrame(frame), offsets, row + np.arange(offsets[-1]))
+        yield GroupBatch(pl.DataFrame(frame), offsets, row + np.arange(offsets[-1]))
         group += len(offsets) - 1
     source.refuse_change("number of groups", wanted.stop, group)
 
@@ -148,7 +148,7 @@ def _placed(
 
 def _gathered(
     source: Source, frames: Iterable[pl.DataFrame], sizes: NDArray[np.int64], batch_groups: int
-) -> Iterator[Cut]:
+) -> Iterator[GroupBatch]:
     """Cut rows that come in the order of their groups, whose sizes are known."""
     held: pl.DataFrame | None = None
     group = 0
@@ -161,5 +161,5 @@ def _gathered(
             cut, held = held[: offsets[-1]], held[offsets[-1] :]
             ids = cut.select(pl.col("^key\\d+$"))
             source.refuse_change("order of groups", offsets, Groups(ids).offsets)
-            yield Cut(cut, offsets, cut["row"].to_numpy())
+            yield GroupBatch(cut, offsets, cut["row"].to_numpy())
             group += batch_groups

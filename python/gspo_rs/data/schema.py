@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+import polars as pl
 from gspo_rs.data.source import ENDING, FLOATS, INTEGERS, KEY, NUMBER, TEXT, Source
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts, summed
 
-__all__ = ["Columns", "Cut", "as_keys", "as_names", "free_name"]
+__all__ = ["Columns", "GroupBatch", "as_keys", "as_names", "free_name"]
 
 LISTS = ("old_logprobs", "prompt_tokens", "completion_tokens")
 TYPES: Mapping[str, pl.DataType] = {
@@ -32,7 +32,7 @@ CUT_OFF: Mapping[str, bool] = {
 }
 
 
-class Cut(NamedTuple):
+class GroupBatch(NamedTuple):
     """Rows of whole groups, group after group, and where they stood in their source."""
 
     frame: pl.DataFrame
@@ -44,7 +44,7 @@ class Cut(NamedTuple):
 class Columns:
     """The names that the parts of a rollout have in a source.
 
-    Inside a `Cut` the columns go by the names of the parts, the keys by key0, key1, … and the
+    Inside a `GroupBatch` the columns go by the names of the parts, the keys by key0, key1, … and the
     rewards by reward0, reward1, …; `weights` has one for each of these, or is None.
     """
 
@@ -60,7 +60,7 @@ class Columns:
 
     @property
     def keys(self) -> list[str]:
-        """The names of the key columns inside a `Cut`."""
+        """The names of the key columns inside a `GroupBatch`."""
         return [f"key{i}" for i in range(len(self.by))]
 
     def parts(self) -> Iterator[tuple[str, str, str]]:
@@ -86,7 +86,7 @@ class Columns:
             for part, column, kind in found
         ]
 
-    def rollouts(self, cut: Cut, source: str) -> Rollouts:
+    def rollouts(self, cut: GroupBatch, source: str) -> Rollouts:
         """Turn rows into rollouts.
 
         Raises
@@ -126,7 +126,9 @@ class Columns:
             source_rows=cut.rows.astype(np.int64),
         )
 
-    def _check_aligned(self, cut: Cut, ragged: dict[str, Any], names: dict[str, str]) -> None:
+    def _check_aligned(
+        self, cut: GroupBatch, ragged: dict[str, Any], names: dict[str, str]
+    ) -> None:
         if "old_logprobs" in ragged and "completion_tokens" in ragged:
             found, expected = ragged["old_logprobs"].lengths, ragged["completion_tokens"].lengths
             problem = f"{names['old_logprobs']} has another length than the completion's tokens"
@@ -163,13 +165,13 @@ def free_name(taken: Iterable[str], wanted: str) -> str:
     return wanted
 
 
-def _refuse(cut: Cut, wrong: pl.Series, problem: str) -> None:
+def _refuse(cut: GroupBatch, wrong: pl.Series, problem: str) -> None:
     """Raise with the number of the first row that is wrong, if any is."""
     if wrong.any():
         raise ValueError(f"{problem} at row {cut.rows[wrong.arg_max()]}")
 
 
-def _cut_off(cut: Cut, names: Mapping[str, str]) -> NDArray[np.bool_]:
+def _cut_off(cut: GroupBatch, names: Mapping[str, str]) -> NDArray[np.bool_]:
     """Return which completions were cut off; one without a word, and so without a reward, was."""
     told = cut.frame["truncated"]
     if told.dtype != pl.Boolean:
@@ -182,7 +184,7 @@ def _cut_off(cut: Cut, names: Mapping[str, str]) -> NDArray[np.bool_]:
     return told.fill_null(True).to_numpy().astype(np.bool_)
 
 
-def _ragged(cut: Cut, part: str, name: str) -> Ragged:
+def _ragged(cut: GroupBatch, part: str, name: str) -> Ragged:
     """Join the lists of a column; a null list is an empty one."""
     lists = cut.frame[part]
     lengths = lists.list.len().fill_null(0).to_numpy().astype(np.int64)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 
-from gspo_rs.data.schema import Cut
+import polars as pl
+from gspo_rs.data.schema import GroupBatch
 from gspo_rs.data.source import Source
 
 __all__ = ["as_tensor"]
@@ -19,7 +19,7 @@ TENSORS = (
 )
 
 
-def as_tensor(cut: Cut, column: str, name: str, source: Source) -> Any:
+def as_tensor(cut: GroupBatch, column: str, name: str, source: Source) -> Any:
     """Return a column of `cut` as a tensor, or as a list if there are no tensors of its type.
 
     Raises

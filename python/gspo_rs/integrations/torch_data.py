@@ -12,8 +12,8 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from gspo_rs.data.group_index import read_keys
-from gspo_rs.data.group_stream import whole_groups
-from gspo_rs.data.schema import Cut, as_keys
+from gspo_rs.data.group_stream import stream_groups
+from gspo_rs.data.schema import GroupBatch, as_keys
 from gspo_rs.data.source import ANYTHING, Source, SourceLike
 from gspo_rs.files.resolve import opened
 from gspo_rs.groups.groups import Groups
@@ -216,7 +216,7 @@ class GroupDataset(IterableDataset[dict[str, Any]]):
             self._next += workers
             yield {"offsets": torch.tensor(cut.offsets), **item}
 
-    def _cuts(self, rows: Source, groups: Groups, first: int, workers: int) -> Iterator[Cut]:
+    def _cuts(self, rows: Source, groups: Groups, first: int, workers: int) -> Iterator[GroupBatch]:
         step, n_groups = self._order["batch_groups"], self._size["n_groups"]
         rank = _run(n_groups, self._rank, self._world_size)
         items = _run(len(self), first % workers, workers)[first // workers :]
@@ -228,7 +228,7 @@ class GroupDataset(IterableDataset[dict[str, Any]]):
         epoch = np.random.default_rng([self._order["seed"], int(self._epoch)])
         keys = [rows.column(key).alias(f"key{i}") for i, key in enumerate(self._keys)]
         values = [rows.column(name).alias(f"value{i}") for i, name in enumerate(self._columns)]
-        return whole_groups(
+        return stream_groups(
             rows,
             [*keys, *values],
             groups,
