@@ -25,7 +25,7 @@ def test_rows_come_sorted_and_stable_for_any_chunk_budget_and_number_of_parts(
     frame = frame.with_columns(text=pl.lit("é" * 20) + pl.col("row").cast(pl.String))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(external_sort, "FANOUT", fanout)
-        found = list(external_sort.in_order(frame.iter_slices(chunk), 3, 61, budget=budget))
+        found = list(external_sort.sort_on_disk(frame.iter_slices(chunk), 3, 61, budget=budget))
     assert pl.concat(found).equals(frame.sort("position", "row"))
     borders = [(part["position"].min(), part["position"].max()) for part in found]
     assert all(a[1] < b[0] for a, b in pairwise(borders))
@@ -34,14 +34,14 @@ def test_rows_come_sorted_and_stable_for_any_chunk_budget_and_number_of_parts(
 def test_no_part_takes_much_more_than_the_budget():
     text = "x" * 1000
     frame = pl.DataFrame({"position": np.arange(20_000) % 500, "text": [text] * 20_000})
-    found = list(external_sort.in_order(frame.iter_slices(100), 0, 500, budget=1 << 20))
+    found = list(external_sort.sort_on_disk(frame.iter_slices(100), 0, 500, budget=1 << 20))
     assert sum(part.height for part in found) == 20_000
     assert max(part.estimated_size() for part in found) < 2 << 20
 
 
 def test_no_rows_give_no_frames():
-    assert list(external_sort.in_order([], 0, 0)) == []
-    assert list(external_sort.in_order([pl.DataFrame({"position": [1]})[:0]], 0, 2)) == []
+    assert list(external_sort.sort_on_disk([], 0, 0)) == []
+    assert list(external_sort.sort_on_disk([pl.DataFrame({"position": [1]})[:0]], 0, 2)) == []
 
 
 def test_a_full_disk_is_told_with_the_remedy():
@@ -51,5 +51,5 @@ def test_a_full_disk_is_told_with_the_remedy():
         with pytest.raises(
             OSError, match=r"No space left .* choose another spill_directory"
         ) as told:
-            list(external_sort.in_order(frame.iter_slices(100), 0, 10, budget=1))
+            list(external_sort.sort_on_disk(frame.iter_slices(100), 0, 10, budget=1))
     assert told.value.errno == errno.ENOSPC

@@ -78,7 +78,9 @@ def test_row_groups_files_and_a_tiny_memory_change_nothing(frame, row_group, shu
         patch.setattr(source, "READ_AHEAD", 300)
         patch.setattr(external_sort, "FANOUT", 3)
         patch.setattr(
-            group_stream, "in_order", lambda *a, **k: external_sort.in_order(*a, **k, budget=200)
+            group_stream,
+            "sort_on_disk",
+            lambda *a, **k: external_sort.sort_on_disk(*a, **k, budget=200),
         )
         found = data.rollouts(f"{folder}/*.parquet", by="id", shuffle=shuffle, seed=3)
         assert content(found) == expected

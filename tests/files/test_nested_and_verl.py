@@ -63,7 +63,9 @@ def test_lists_and_back_give_every_value_and_type_group_after_group(tmp_path_fac
 
 @pytest.mark.parametrize("file", ["rg_policy3", "tot_game24_200", "wmt21_ted_zhen_mqm"])
 def test_real_files_come_back_from_lists_over_the_disk(shared, tmp_path, monkeypatch, file):
-    monkeypatch.setattr(list_files, "in_order", lambda *a, **k: ORDERED(*a, budget=1 << 18, **k))
+    monkeypatch.setattr(
+        list_files, "sort_on_disk", lambda *a, **k: ORDERED(*a, budget=1 << 18, **k)
+    )
     source = shared / f"data/{file}.parquet"
     to_lists(source, tmp_path / "l.parquet", by="prompt_id", once=["prompt"])
     to_rows(tmp_path / "l.parquet", tmp_path / "r.parquet")
@@ -72,7 +74,7 @@ def test_real_files_come_back_from_lists_over_the_disk(shared, tmp_path, monkeyp
     assert_frame_equal(pl.read_parquet(tmp_path / "r.parquet"), expected)
 
 
-ORDERED = list_files.in_order
+ORDERED = list_files.sort_on_disk
 
 
 def test_lists_of_json_lines_are_read_back(tmp_path):

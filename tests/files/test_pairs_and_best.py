@@ -71,7 +71,9 @@ def test_pairs_of_real_files_are_those_of_the_frame_in_memory(
     shared, tmp_path, monkeypatch, file, by, strategy, margin
 ):
     # A small budget, so that the texts go over the disk.
-    monkeypatch.setattr(pair_files, "in_order", lambda *a, **k: ORDERED(*a, budget=1 << 20, **k))
+    monkeypatch.setattr(
+        pair_files, "sort_on_disk", lambda *a, **k: ORDERED(*a, budget=1 << 20, **k)
+    )
     source = shared / f"data/{file}.parquet"
     frame = pl.read_parquet(source, columns=["source", "prompt_id", "prompt", "response", "reward"])
     found = gs.preference_pairs(frame["reward"], frame.select(by), strategy, margin, seed=3)
@@ -82,7 +84,7 @@ def test_pairs_of_real_files_are_those_of_the_frame_in_memory(
     assert len(found) > 50
 
 
-ORDERED = pair_files.in_order
+ORDERED = pair_files.sort_on_disk
 
 
 @settings(max_examples=30)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+
 import polars as pl
 
-__all__ = ["in_order"]
+__all__ = ["sort_on_disk"]
 
 # Memory that rows may take before they are written, and that a part may take when it is read.
 BUDGET = 64 << 20
@@ -32,7 +33,7 @@ class Part:
     pieces: list[tuple[int, int]] = field(default_factory=list)
 
 
-def in_order(
+def sort_on_disk(
     frames: Iterable[pl.DataFrame],
     start: int,
     stop: int,
@@ -74,7 +75,7 @@ def in_order(
     Examples
     --------
     >>> frames = [pl.DataFrame({"position": [2, 0]}), pl.DataFrame({"position": [1, 0]})]
-    >>> pl.concat(in_order(frames, 0, 3))["position"].to_list()
+    >>> pl.concat(sort_on_disk(frames, 0, 3))["position"].to_list()
     [0, 0, 1, 2]
     """
     with tempfile.TemporaryFile(dir=directory, prefix="gspo_rs-") as file:
@@ -100,7 +101,9 @@ def in_order(
                     yield _sorted(_read(file, part))
             else:
                 rows = _read(file, part)
-                yield from in_order(rows, part.start, part.stop, directory=directory, budget=budget)
+                yield from sort_on_disk(
+                    rows, part.start, part.stop, directory=directory, budget=budget
+                )
 
 
 def _parts(start: int, stop: int) -> list[Part]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import polars as pl
 from gspo_rs._core import WholeGroups
-from gspo_rs.data.external_sort import in_order
+from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.schema import GroupBatch
 from gspo_rs.data.source import Source, next_window
 from gspo_rs.groups.groups import Groups
@@ -45,7 +45,7 @@ def stream_groups(
     order : ndarray of int64, shape (n_groups,), optional
         The groups in the order wanted; by default that of their first rows.
     directory : path, optional
-        Where rows that are scattered or not in order are sorted; see `in_order`.
+        Where rows that are scattered or not in order are sorted; see `sort_on_disk`.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def stream_groups(
         return _clustered(source, columns, groups, wanted, batch_groups)
     order = np.arange(groups.n_groups) if order is None else order
     placed = _placed(source, columns, groups, order, wanted)
-    frames = in_order(placed, wanted.start, wanted.stop, directory=directory)
+    frames = sort_on_disk(placed, wanted.start, wanted.stop, directory=directory)
     return _gathered(source, frames, groups.sizes[order[wanted.start : wanted.stop]], batch_groups)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import polars as pl
-from gspo_rs.data.external_sort import in_order
+from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.source import SourceLike, locate
 from gspo_rs.files.filters import choose, parse
@@ -102,7 +102,7 @@ def best(
 
     ordered = frames()
     if (np.diff(position) < 0).any():
-        ordered = in_order(ordered, 0, len(wanted), directory=spill_directory)
+        ordered = sort_on_disk(ordered, 0, len(wanted), directory=spill_directory)
     with located.reading():
         schema = rows.frame.select(columns).collect_schema()
     chosen = (frame.drop("position") for frame in ordered)

@@ -10,7 +10,7 @@ import polars.selectors as cs
 
 import polars as pl
 from gspo_rs.data.column_names import column
-from gspo_rs.data.external_sort import in_order
+from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.formats.unions import refuse_partial
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.schema import as_keys
@@ -92,7 +92,7 @@ def to_lists(
     located, written = as_written(located, path)
     schema = located.check([])
     lists = [name for name in schema if name not in single]
-    ordered = in_order(
+    ordered = sort_on_disk(
         _numbered(located, narrow), 0, narrow.groups.n_groups, directory=spill_directory
     )
     frames = (_grouped(located, frame, list(schema), lists, once) for frame in ordered)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import polars as pl
-from gspo_rs.data.external_sort import in_order
+from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.filters import choose, parse
@@ -115,7 +115,7 @@ def pairs(
     rewards = np.where(kept.mask, narrow.rewards, np.nan)
     found = preference_pairs(rewards, narrow.groups, strategy, margin, seed)
     texts_of, written = as_written(located, path)
-    halves = in_order(
+    halves = sort_on_disk(
         _halves(texts_of, narrow, columns, reward, found), 0, len(found), directory=spill_directory
     )
     with located.reading():
