@@ -11,7 +11,7 @@ import polars as pl
 from gspo_rs.data.group_index import GroupIndex, index_groups
 from gspo_rs.data.group_stream import stream_groups
 from gspo_rs.data.prompt_table import Prompts, prompts
-from gspo_rs.data.schema import Columns, as_keys, as_names
+from gspo_rs.data.schema import RolloutSchema, as_keys, as_names
 from gspo_rs.data.source import SourceLike, locate
 from gspo_rs.rollouts.rollouts import Rollouts
 
@@ -147,7 +147,7 @@ def rollouts(
     """
     located = locate(source)
     keys = as_keys(by)
-    columns = Columns(
+    columns = RolloutSchema(
         keys,
         prompt,
         completion,

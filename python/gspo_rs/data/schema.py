@@ -13,7 +13,7 @@ import polars as pl
 from gspo_rs.data.source import ENDING, FLOATS, INTEGERS, KEY, NUMBER, TEXT, Source
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts, summed
 
-__all__ = ["Columns", "GroupBatch", "as_keys", "as_names", "free_name"]
+__all__ = ["GroupBatch", "RolloutSchema", "as_keys", "as_names", "free_name"]
 
 LISTS = ("old_logprobs", "prompt_tokens", "completion_tokens")
 TYPES: Mapping[str, pl.DataType] = {
@@ -41,7 +41,7 @@ class GroupBatch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Columns:
+class RolloutSchema:
     """The names that the parts of a rollout have in a source.
 
     Inside a `GroupBatch` the columns go by the names of the parts, the keys by key0, key1, … and the
