@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gspo_rs import _core
-from gspo_rs.rollouts.notifier import Bell
+from gspo_rs.rollouts.notifier import Notifier
 
 __all__ = ["BufferStats", "EvictedGroup", "GivenGroup", "GroupBuffer", "Status"]
 
@@ -205,7 +205,7 @@ class GroupBuffer:
         }
         _check_limits(self._limits)
         self._core = _core.GroupBuffer(self._limits, None, time.monotonic())
-        self._bell = Bell(self._take, self._due)
+        self._notifier = Notifier(self._take, self._due)
 
     def expect(self, group_id: Id, size: int) -> Literal["accepted", "full", "late"]:
         """Open a group of `size` rollouts before the first: ask, and hold back if it is full.
@@ -279,7 +279,7 @@ class GroupBuffer:
             _check_whole(policy_version=policy_version, n_bytes=n_bytes)
             raise
         if status == "ready":
-            self._bell.ring()
+            self._notifier.notify()
         return status
 
     def get(self, timeout: float | None = None) -> GivenGroup:
@@ -300,7 +300,7 @@ class GroupBuffer:
         TimeoutError
             If none was ready in time.
         """
-        return self._bell.wait(timeout)
+        return self._notifier.wait(timeout)
 
     async def aget(self, timeout: float | None = None) -> GivenGroup:
         """Wait for a group as `get` does, as a task of the running event loop.
@@ -315,7 +315,7 @@ class GroupBuffer:
         >>> asyncio.run(buffer.aget()).group_id
         7
         """
-        return await self._bell.wait_async(timeout)
+        return await self._notifier.wait_async(timeout)
 
     def advance(self, policy_version: int) -> list[EvictedGroup]:
         """Say that the policy has moved on, and evict what is too old for it.
@@ -389,7 +389,7 @@ class GroupBuffer:
         """
         restored = _core.GroupBuffer(self._limits, dict(state), time.monotonic())
         self._core = restored
-        self._bell.ring()
+        self._notifier.notify()
 
     def _take(self, now: float) -> GivenGroup | None:
         given = self._core.take(now)

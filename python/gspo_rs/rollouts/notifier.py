@@ -1,4 +1,4 @@
-"""Threads and tasks that wait for something to be there, and the bell that wakes them."""
+"""Threads and tasks that wait for something to be there, and the notifier that wakes them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Bell"]
+__all__ = ["Notifier"]
 
 T = TypeVar("T")
 
 
-class Bell(Generic[T]):
+class Notifier(Generic[T]):
     """Wakes all who wait, who then look for themselves.
 
     Parameters
@@ -31,7 +31,7 @@ class Bell(Generic[T]):
         self._changed = threading.Condition()
         self._waiting: set[asyncio.Future[None]] = set()
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake all: a waiter that is interrupted would take the only call with it."""
         with self._changed:
             self._changed.notify_all()
