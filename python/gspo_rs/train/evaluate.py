@@ -18,7 +18,7 @@ from gspo_rs.train.rollout.collect import derived_seed, sample
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class Baseline:
     """Prompts that every comparison uses, and what the starting policy got on them.
 
     Attributes

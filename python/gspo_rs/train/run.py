@@ -49,7 +49,7 @@ class Run:
     total: int
     frozen: Policy | None
     interruptions: Interruptions
-    yardstick: evaluate.Yardstick | None = None
+    baseline: evaluate.Baseline | None = None
     step: int = 0
     batches: int = 0
     halfway: Halfway | None = None
@@ -99,7 +99,7 @@ class Run:
         self.unrecorded = found.unrecorded
         self.halfway = halfway.restored(found.tensors, self.config)
         if "eval/pool" in found.tensors and self.data.exam is not None:
-            self.yardstick = evaluate.Yardstick(self.data.exam, found.tensors["eval/pool"].numpy())
+            self.baseline = evaluate.Baseline(self.data.exam, found.tensors["eval/pool"].numpy())
 
     def go(self, folder: Path) -> None:
         """Train until the last step, and write a checkpoint of it."""
@@ -199,19 +199,19 @@ class Run:
     def compare_start(self) -> None:
         """Sample the starting policy's pool, which the comparisons measure against."""
         prompts = self.data.exam
-        if prompts is None or self.yardstick is not None:
+        if prompts is None or self.baseline is not None:
             return
         pool = evaluate.rewards_of(self.policy, prompts, self.rewards, self.config, draw=0)
         self.interruptions.hold()
-        self.yardstick = evaluate.Yardstick(prompts, pool)
+        self.baseline = evaluate.Baseline(prompts, pool)
         self._record(evaluate.compare(pool, pool))
         self.interruptions.release()
 
     def _compare(self) -> dict[str, float]:
-        if self.yardstick is None:
+        if self.baseline is None:
             return {}
         began = time.perf_counter()
-        prompts, pool = self.yardstick.prompts, self.yardstick.pool
+        prompts, pool = self.baseline.prompts, self.baseline.pool
         rewards = evaluate.rewards_of(self.policy, prompts, self.rewards, self.config, draw=1)
         return {**evaluate.compare(rewards, pool), "time/eval": time.perf_counter() - began}
 
@@ -226,8 +226,8 @@ class Run:
         tensors: dict[str, Tensor] = checkpoint.optimizer_tensors(
             self.optimizer, list(self.policy.trainable())
         )
-        if self.yardstick is not None:
-            tensors["eval/pool"] = torch.from_numpy(self.yardstick.pool)
+        if self.baseline is not None:
+            tensors["eval/pool"] = torch.from_numpy(self.baseline.pool)
         if self.halfway is not None:
             tensors |= self.halfway.tensors()
         checkpoint.write(
