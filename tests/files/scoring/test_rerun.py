@@ -4,7 +4,7 @@ import pytest
 
 import gspo_rs as gs
 import polars as pl
-from gspo_rs.files.scoring.staging import Workplace
+from gspo_rs.files.scoring.staging import Staging
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def stop_before_the_end(monkeypatch, source, target, **options):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Workplace, "commit", interrupted)
+        patch.setattr(Staging, "commit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             gs.score(source, target, by="prompt_id", overwrite=True, **options)
 

@@ -26,7 +26,7 @@ from gspo_rs.files.scoring.manifest import (
 )
 from gspo_rs.files.scoring.options import Layout, Options, options_of
 from gspo_rs.files.scoring.progress import Progress
-from gspo_rs.files.scoring.staging import AT_ONCE, Workplace, is_done, workplace
+from gspo_rs.files.scoring.staging import AT_ONCE, Staging, is_done, staging
 from gspo_rs.files.scoring.writers import write_narrow, write_wide
 
 __all__ = ["Report", "score"]
@@ -132,7 +132,7 @@ def score(
     )
     folder = Path(target).absolute()
     inputs = inputs_of(source, folder)
-    with naming(folder), workplace(resolved(folder)) as place:
+    with naming(folder), staging(resolved(folder)) as place:
         if resume and (manifest := _finished(place, asked, inputs)):
             place.remove()
             return report_of(folder, manifest, None)
@@ -153,7 +153,7 @@ def _stamps(inputs: list[Input]) -> list[dict[str, Any]]:
     ]
 
 
-def _finished(place: Workplace, asked: Options, inputs: list[Input]) -> Manifest | None:
+def _finished(place: Staging, asked: Options, inputs: list[Input]) -> Manifest | None:
     """Return the manifest of the target if it is what was asked for already."""
     if not place.target.exists() or not any(place.target.iterdir()):
         return None
@@ -164,7 +164,7 @@ def _finished(place: Workplace, asked: Options, inputs: list[Input]) -> Manifest
     return manifest if same and is_done(manifest, place.target) else None
 
 
-def _run(place: Workplace, asked: Options, inputs: list[Input]) -> tuple[Manifest, Outcome]:
+def _run(place: Staging, asked: Options, inputs: list[Input]) -> tuple[Manifest, Outcome]:
     with Progress() as progress:
         total = sum(given.count() for given in inputs) if _countable(inputs) else None
         _check_space(place, asked, inputs, total)
@@ -180,7 +180,7 @@ def _run(place: Workplace, asked: Options, inputs: list[Input]) -> tuple[Manifes
 
 
 def _score_at_once(
-    place: Workplace, asked: Options, inputs: list[Input], total: int | None, progress: Progress
+    place: Staging, asked: Options, inputs: list[Input], total: int | None, progress: Progress
 ) -> Outcome:
     """Read ids and rewards of all files, compute all groups, and write all files."""
     place.go(AT_ONCE)
@@ -201,7 +201,7 @@ def _countable(inputs: list[Input]) -> bool:
 
 
 def _write(
-    place: Workplace,
+    place: Staging,
     asked: Options,
     inputs: list[Input],
     seen: list[Read],
@@ -220,7 +220,7 @@ def _write(
     return [place.done[given.name] for given in inputs]
 
 
-def _check_space(place: Workplace, asked: Options, inputs: list[Input], rows: int | None) -> None:
+def _check_space(place: Staging, asked: Options, inputs: list[Input], rows: int | None) -> None:
     """Refuse to start where the disk can't hold the output."""
     given = sum(one.stamp.size for one in inputs if one.stamp)
     rows = rows if rows is not None else given // 64

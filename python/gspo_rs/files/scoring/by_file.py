@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
+import polars as pl
 from gspo_rs._core import Scores, Seen
 from gspo_rs.files.scoring.first_pass import (
     Read,
@@ -22,7 +22,7 @@ from gspo_rs.files.scoring.inputs import Input
 from gspo_rs.files.scoring.manifest import Outcome
 from gspo_rs.files.scoring.options import Options
 from gspo_rs.files.scoring.progress import Progress
-from gspo_rs.files.scoring.staging import BY_FILE, Workplace
+from gspo_rs.files.scoring.staging import BY_FILE, Staging
 from gspo_rs.files.scoring.writers import copied, write_read
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.estimators import estimator_named
@@ -36,7 +36,7 @@ ROW_BYTES = 20
 
 
 def score_by_file(
-    place: Workplace, asked: Options, inputs: list[Input], total: int | None, progress: Progress
+    place: Staging, asked: Options, inputs: list[Input], total: int | None, progress: Progress
 ) -> Outcome | None:
     """Score one file after the other, if a group lies in one file or at the border of two.
 
@@ -102,7 +102,7 @@ class _Done:
 class _Run:
     """What all files share; `keys` are those of the files before, None for a single file."""
 
-    place: Workplace
+    place: Staging
     asked: Options
     progress: Progress
     keys: Seen | None
@@ -187,7 +187,7 @@ def _frames(given: Input, asked: Options, *, whole: bool) -> Iterator[pl.DataFra
             yield frame.select(columns)
 
 
-def _may_succeed(place: Workplace, asked: Options, inputs: list[Input]) -> bool:
+def _may_succeed(place: Staging, asked: Options, inputs: list[Input]) -> bool:
     """Tell whether the first rows of the first two files share no key but at their border."""
     keys, last = Seen(), None
     for given in inputs[:2]:

@@ -17,7 +17,7 @@ from gspo_rs.files import atomic
 from gspo_rs.files.lock import locked
 from gspo_rs.files.scoring.manifest import NAME, Manifest, OutputEntry, load
 
-__all__ = ["AT_ONCE", "BY_FILE", "Workplace", "workplace"]
+__all__ = ["AT_ONCE", "BY_FILE", "Staging", "staging"]
 
 # The ways to score: all ids and rewards before the first file is written, or file by file.
 AT_ONCE: Final = "at once"
@@ -26,7 +26,7 @@ BY_FILE: Final = "by file"
 NAME_BYTES: Final = 255
 
 
-class Workplace:
+class Staging:
     """The folder ``.NAME.gspo-rs`` beside a target: a lock, a journal, and the new output.
 
     The journal has one line for what was asked, one for each way that was gone, one for what the
@@ -165,7 +165,7 @@ class Workplace:
 
 
 def _beside(name: str) -> str:
-    """Name the workplace after its target, as far as a name may be long."""
+    """Name the staging folder after its target, as far as a name may be long."""
     given = f".{name}.gspo-rs"
     if len(os.fsencode(given)) <= NAME_BYTES:
         return given
@@ -189,12 +189,12 @@ def _difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
 
 
 @contextmanager
-def workplace(target: Path) -> Iterator[Workplace]:
-    """Make the workplace of `target` and lock it.
+def staging(target: Path) -> Iterator[Staging]:
+    """Make the staging folder of `target` and lock it.
 
     Yields
     ------
-    Workplace
+    Staging
         Kept after Ctrl-C and `kill -9`, to be taken up again.
 
     Raises
@@ -204,7 +204,7 @@ def workplace(target: Path) -> Iterator[Workplace]:
     OSError
         If the target could not be replaced.
     """
-    place = Workplace(target)
+    place = Staging(target)
     _refuse_foreign(target)
     atomic.refuse_unreplaceable(target)
     place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
