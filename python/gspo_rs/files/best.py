@@ -13,7 +13,7 @@ from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.source import SourceLike, locate
 from gspo_rs.files.filters import choose, parse
-from gspo_rs.files.gather import picked, refuse_null
+from gspo_rs.files.gather import gather_rows, refuse_null
 from gspo_rs.files.messages import texts
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.writer import Written, as_written, write_frames
@@ -95,7 +95,7 @@ def best(
     rows, written = as_written(located, path)
 
     def frames() -> Iterator[pl.DataFrame]:
-        for part, frame in picked(rows, narrow, columns, reward, wanted):
+        for part, frame in gather_rows(rows, narrow, columns, reward, wanted):
             refuse_null(located, frame["prompt"], wanted[part], "prompt")
             refuse_null(located, frame["completion"], wanted[part], "completion")
             yield frame.with_columns(pl.Series("position", position[part]))

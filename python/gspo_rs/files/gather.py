@@ -11,13 +11,13 @@ import polars as pl
 from gspo_rs.data.group_index import KeyedRewards
 from gspo_rs.data.source import Source
 
-__all__ = ["picked", "refuse_null"]
+__all__ = ["gather_rows", "refuse_null"]
 
 # Bytes of rows given at a time: a row that is picked often must not fill the memory.
 FRAME_BYTES = 32 << 20
 
 
-def picked(
+def gather_rows(
     source: Source,
     narrow: KeyedRewards,
     columns: Sequence[pl.Expr],

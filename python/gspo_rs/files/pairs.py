@@ -13,7 +13,7 @@ from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.filters import choose, parse
-from gspo_rs.files.gather import picked, refuse_null
+from gspo_rs.files.gather import gather_rows, refuse_null
 from gspo_rs.files.messages import texts
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.writer import Written, as_written, write_frames
@@ -146,7 +146,7 @@ def _halves(
     rows = sides[order]
     # The prompt travels with the chosen row; of the other one, only what tells it apart.
     prompt = pl.when("is_chosen").then("prompt").alias("prompt")
-    for part, frame in picked(source, narrow, columns, reward, rows):
+    for part, frame in gather_rows(source, narrow, columns, reward, rows):
         refuse_null(source, frame["prompt"], rows[part], "prompt")
         refuse_null(source, frame["completion"], rows[part], "completion")
         numbers = {

@@ -18,7 +18,7 @@ from gspo_rs.data.column_names import column_in
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.filters import choose, parse
-from gspo_rs.files.gather import picked, refuse_null
+from gspo_rs.files.gather import gather_rows, refuse_null
 from gspo_rs.files.messages import PROMPT, as_messages, named
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.writer import Written, as_written, write_frames
@@ -295,7 +295,7 @@ def _frames(
 ) -> Iterator[pl.DataFrame]:
     firsts = narrow.groups.order[narrow.groups.offsets[groups]]
     found = stats(narrow.rewards, narrow.groups)
-    for part, frame in picked(source, narrow, columns, recipe.reward, firsts):
+    for part, frame in gather_rows(source, narrow, columns, recipe.reward, firsts):
         for name in set(frame.columns) & {"prompt", "ground_truth", "reward_model", "data_source"}:
             refuse_null(source, frame[name], firsts[part], name.replace("_", " "))
         about: dict[str, Any] = {
