@@ -9,10 +9,10 @@ from gspo_rs.files.scoring.manifest import NAME
 from gspo_rs.files.scoring.read_back import scan
 from gspo_rs.files.selection import apply, is_selection, read_selection
 
-__all__ = ["opened"]
+__all__ = ["resolve_source"]
 
 
-def opened(source: SourceLike) -> Source:
+def resolve_source(source: SourceLike) -> Source:
     """Find the rows behind `source`, whatever wrote it.
 
     Parameters
@@ -38,7 +38,9 @@ def opened(source: SourceLike) -> Source:
     >>> frame = pl.DataFrame({"id": ["a", "a"], "reward": [0.0, 1.0]})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = gs.score(frame, Path(folder) / "out", by="id")
-    ...     opened(Path(folder) / "out").frame.select("percentile").collect().to_series().to_list()
+    ...     resolve_source(Path(folder) / "out").frame.select(
+    ...         "percentile"
+    ...     ).collect().to_series().to_list()
     [0.0, 1.0]
     """
     if isinstance(source, str | Path):

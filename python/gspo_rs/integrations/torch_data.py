@@ -15,7 +15,7 @@ from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.group_stream import stream_groups
 from gspo_rs.data.schema import GroupBatch, as_keys
 from gspo_rs.data.source import ANYTHING, Source, SourceLike
-from gspo_rs.files.resolve import opened
+from gspo_rs.files.resolve import resolve_source
 from gspo_rs.groups.groups import Groups
 from gspo_rs.integrations.tensors import as_tensor
 
@@ -244,7 +244,7 @@ class GroupDataset(IterableDataset[dict[str, Any]]):
             remedy = 'use DataLoader(multiprocessing_context="forkserver")'
             raise RuntimeError(f"Polars, which reads files, hangs in a forked process; {remedy}")
         if self._read is None:
-            located = opened(self._source)
+            located = resolve_source(self._source)
             groups = read_keys(located, self._keys, self._reward).groups
             self._read = located, groups
         return self._read

@@ -11,15 +11,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 from datasets import Dataset
 from omegaconf import OmegaConf
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
+import polars as pl
 from gspo_rs.data.schema import as_keys
 from gspo_rs.data.source import Source
-from gspo_rs.files.resolve import opened
+from gspo_rs.files.resolve import resolve_source
 from gspo_rs.files.scoring.manifest import NAME
 from gspo_rs.files.verl import GroupPrompts, Recipe, prompts
 
@@ -112,11 +112,11 @@ def _recipe(config: Any, prompt: str) -> Recipe:
 
 def _source(files: list[str]) -> Source:
     if len(files) == 1:
-        return opened(files[0])
+        return resolve_source(files[0])
     for file in files:
         if (Path(file) / NAME).is_file():
             raise ValueError(f"{file} is one of {len(files)} sources; give one scored folder alone")
-    return opened(files)
+    return resolve_source(files)
 
 
 def _is_verls_own(source: Source, recipe: Recipe) -> bool:
