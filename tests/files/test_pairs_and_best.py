@@ -40,7 +40,7 @@ def by_hand(frame, found, completion="response"):
 def test_a_pair_is_the_prompt_the_better_and_the_worse_text(tmp_path, suffix):
     target = tmp_path / f"pairs{suffix}"
     written = pairs(FRAME, target, by="id")
-    assert written == gs.files.writer.Written(rows=1, groups=1, dropped={})
+    assert written == gs.files.writer.WriteSummary(rows=1, groups=1, dropped={})
     read = pl.read_parquet if suffix == ".parquet" else pl.read_ndjson
     assert read(target).to_dicts() == [
         {

@@ -18,7 +18,7 @@ from gspo_rs.cli.typed import typed
 from gspo_rs.files.termination import exit_code
 
 if TYPE_CHECKING:
-    from gspo_rs.files.writer import Written
+    from gspo_rs.files.writer import WriteSummary
 
 # What a command reports in one line; anything else is a fault of ours and keeps its traceback.
 USER_ERRORS = (ValueError, TypeError, OSError, ArithmeticError, RuntimeError, MemoryError)
@@ -71,7 +71,7 @@ def report_error(error: Exception, *, verbose: bool) -> int:
     return FAILED if isinstance(error, RuntimeError | ArithmeticError | MemoryError) else BAD_INPUT
 
 
-def report_write(written: Written, target: Path) -> str:
+def report_write(written: WriteSummary, target: Path) -> str:
     """Say what was written and dropped, with a word on standard error if it is of the worst."""
     if written.lowest:
         sys.stderr.write(_worst(written))
@@ -145,7 +145,7 @@ def _line(error: Exception) -> str:
     return one_line(text if named else f"{type(error).__name__}: {text}")
 
 
-def _worst(written: Written) -> str:
+def _worst(written: WriteSummary) -> str:
     found = (
         f"{written.lowest:,} of {written.rows:,} rows have the lowest reward of their group, "
         f"{written.alike:,} of these in groups whose rewards are all equal"

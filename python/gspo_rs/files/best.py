@@ -16,7 +16,7 @@ from gspo_rs.files.filters import choose, parse
 from gspo_rs.files.gather import gather_rows, refuse_null
 from gspo_rs.files.messages import texts
 from gspo_rs.files.target import checked_target
-from gspo_rs.files.writer import Written, as_written, write_frames
+from gspo_rs.files.writer import WriteSummary, as_written, write_frames
 from gspo_rs.groups.checks import as_count
 from gspo_rs.groups.statistics import stats
 
@@ -37,7 +37,7 @@ def best(
     chat: bool = False,
     spill_directory: str | Path | None = None,
     overwrite: bool = False,
-) -> Written:
+) -> WriteSummary:
     """Write the best completions of each group.
 
     Parameters
@@ -60,7 +60,7 @@ def best(
 
     Returns
     -------
-    Written
+    WriteSummary
 
     Raises
     ------
@@ -111,7 +111,7 @@ def best(
     codes = narrow.groups.codes[wanted]
     described = stats(narrow.rewards, narrow.groups)
     lowest = narrow.rewards[wanted] == described.min[codes]
-    return Written(
+    return WriteSummary(
         rows=n_rows,
         groups=len(np.unique(codes)),
         dropped=kept.dropped,

@@ -16,7 +16,7 @@ from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.schema import as_keys
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.target import checked_target
-from gspo_rs.files.writer import Written, as_written, write_frames
+from gspo_rs.files.writer import WriteSummary, as_written, write_frames
 
 __all__ = ["to_lists", "to_rows"]
 
@@ -32,7 +32,7 @@ def to_lists(
     reward: str = "reward",
     spill_directory: str | Path | None = None,
     overwrite: bool = False,
-) -> Written:
+) -> WriteSummary:
     """Write one row per group, its columns as lists.
 
     Parameters
@@ -55,7 +55,7 @@ def to_lists(
 
     Returns
     -------
-    Written
+    WriteSummary
 
     Raises
     ------
@@ -98,12 +98,12 @@ def to_lists(
     frames = (_grouped(located, frame, list(schema), lists, once) for frame in ordered)
     types = {name: pl.List(kind) if name in lists else kind for name, kind in schema.items()}
     rows = write_frames(frames, pl.Schema(types), path, written=written, overwrite=overwrite)
-    return Written(rows=rows, groups=rows, dropped={})
+    return WriteSummary(rows=rows, groups=rows, dropped={})
 
 
 def to_rows(
     source: SourceLike, target: str | Path, *, once: Sequence[str] = (), overwrite: bool = False
-) -> Written:
+) -> WriteSummary:
     """Write one row per completion out of lists; undoes `to_lists`.
 
     Parameters
@@ -120,7 +120,7 @@ def to_rows(
 
     Returns
     -------
-    Written
+    WriteSummary
 
     Raises
     ------
@@ -153,7 +153,7 @@ def to_rows(
     n_groups = located.count()
     frames = _exploded(located, inner, n_groups)
     rows = write_frames(frames, pl.Schema(types), path, written=written, overwrite=overwrite)
-    return Written(rows=rows, groups=n_groups, dropped={})
+    return WriteSummary(rows=rows, groups=n_groups, dropped={})
 
 
 def _inner(kind: pl.DataType) -> pl.DataType:

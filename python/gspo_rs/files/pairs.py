@@ -16,7 +16,7 @@ from gspo_rs.files.filters import choose, parse
 from gspo_rs.files.gather import gather_rows, refuse_null
 from gspo_rs.files.messages import texts
 from gspo_rs.files.target import checked_target
-from gspo_rs.files.writer import Written, as_written, write_frames
+from gspo_rs.files.writer import WriteSummary, as_written, write_frames
 from gspo_rs.groups.pairs import Strategy, preference_pairs
 
 __all__ = ["pairs"]
@@ -38,7 +38,7 @@ def pairs(
     chat: bool = False,
     spill_directory: str | Path | None = None,
     overwrite: bool = False,
-) -> Written:
+) -> WriteSummary:
     """Write pairs of completions of the same prompt for DPO and its relatives.
 
     Parameters
@@ -75,7 +75,7 @@ def pairs(
 
     Returns
     -------
-    Written
+    WriteSummary
 
     Raises
     ------
@@ -123,7 +123,7 @@ def pairs(
     joined = (_joined(located, frame) for frame in halves)
     rows = write_frames(joined, _schema(schema), path, written=written, overwrite=overwrite)
     groups = len(np.unique(narrow.groups.codes[found[:, 0]]))
-    return Written(rows=rows, groups=groups, dropped=kept.dropped)
+    return WriteSummary(rows=rows, groups=groups, dropped=kept.dropped)
 
 
 def _schema(texts: pl.Schema) -> pl.Schema:

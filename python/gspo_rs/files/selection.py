@@ -23,7 +23,7 @@ from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files import atomic
 from gspo_rs.files.filters import choose, parse
 from gspo_rs.files.target import checked_target
-from gspo_rs.files.writer import Written, writing
+from gspo_rs.files.writer import WriteSummary, writing
 
 __all__ = [
     "Selection",
@@ -79,7 +79,7 @@ def select(
     reward: str = "reward",
     threshold: float | None = None,
     overwrite: bool = False,
-) -> Written:
+) -> WriteSummary:
     """Choose rows by rules and write which they are.
 
     Parameters
@@ -101,7 +101,7 @@ def select(
 
     Returns
     -------
-    Written
+    WriteSummary
 
     Raises
     ------
@@ -115,7 +115,7 @@ def select(
     rows = np.flatnonzero(kept.mask)
     write_selection(path, source, rows, len(narrow.rewards), overwrite=overwrite)
     groups = len(np.unique(narrow.groups.codes[rows]))
-    return Written(rows=len(rows), groups=groups, dropped=kept.dropped)
+    return WriteSummary(rows=len(rows), groups=groups, dropped=kept.dropped)
 
 
 def write_selection(

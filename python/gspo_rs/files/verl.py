@@ -21,7 +21,7 @@ from gspo_rs.files.filters import choose, parse
 from gspo_rs.files.gather import gather_rows, refuse_null
 from gspo_rs.files.messages import PROMPT, as_messages, named
 from gspo_rs.files.target import checked_target
-from gspo_rs.files.writer import Written, as_written, write_frames
+from gspo_rs.files.writer import WriteSummary, as_written, write_frames
 from gspo_rs.groups.statistics import stats
 
 __all__ = ["GroupPrompts", "Recipe", "prompts", "verl"]
@@ -106,7 +106,7 @@ def verl(
     keep: str = "all",
     threshold: float | None = None,
     overwrite: bool = False,
-) -> Written:
+) -> WriteSummary:
     """Write one prompt per group, to be sampled and scored by verl.
 
     Parameters
@@ -138,7 +138,7 @@ def verl(
 
     Returns
     -------
-    Written
+    WriteSummary
 
     Raises
     ------
@@ -189,7 +189,7 @@ def verl(
     nested, written = as_written(located, path, typed=["extra_info"])
     found = prompts(located, recipe, written=nested)
     rows = write_frames(found.frames, found.schema, path, written=written, overwrite=overwrite)
-    return Written(rows=rows, groups=found.groups, dropped=found.dropped)
+    return WriteSummary(rows=rows, groups=found.groups, dropped=found.dropped)
 
 
 def prompts(

@@ -9,23 +9,23 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from polars.io.plugins import register_io_source
 
+import polars as pl
 from gspo_rs.data.formats.unions import DIGITS
 from gspo_rs.data.source import Source
 from gspo_rs.files import atomic
 from gspo_rs.files.json_lines import LINE, lines
 from gspo_rs.files.target import JSON
 
-__all__ = ["Written", "as_written", "parts_of", "write_frames"]
+__all__ = ["WriteSummary", "as_written", "parts_of", "write_frames"]
 
 # A row group is held in memory while it is written.
 ROW_GROUP_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
-class Written:
+class WriteSummary:
     """What was written.
 
     Attributes
