@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import gspo_rs as gs
 import polars as pl
-from gspo_rs.files.filters import NO_GROUP, choose, parse
+from gspo_rs.files.filters import NO_GROUP, filter_rows, parse
 
 rewards = st.lists(
     st.sampled_from([0.0, -0.0, 0.25, 0.5, 1.0, 1.0, 2.5, float("nan")]), max_size=40
@@ -96,7 +96,7 @@ ORACLES = {
 @pytest.mark.parametrize("text", ORACLES)
 @given(cases())
 def test_a_rule_keeps_the_rows_that_its_sentence_names(text, case):
-    found = choose(*case, parse(text))
+    found = filter_rows(*case, parse(text))
     expected = by_hand(*case, ORACLES[text])
     np.testing.assert_array_equal(found.mask, expected)
     assert found.dropped == {text: int((~expected).sum())}
@@ -106,8 +106,8 @@ def test_a_rule_keeps_the_rows_that_its_sentence_names(text, case):
 def test_rules_together_keep_what_each_keeps_and_count_a_row_for_the_first_that_drops_it(
     case, texts
 ):
-    found = choose(*case, parse(", ".join(texts)))
-    alone = [choose(*case, parse(text)).mask for text in texts]
+    found = filter_rows(*case, parse(", ".join(texts)))
+    alone = [filter_rows(*case, parse(text)).mask for text in texts]
     np.testing.assert_array_equal(found.mask, np.logical_and.reduce(alone))
     left, expected = np.ones(len(case[0]), dtype=bool), {}
     for text, mask in zip(texts, alone, strict=True):
@@ -130,9 +130,9 @@ def test_best_is_what_polars_keeps_of_real_rewards(shared, file):
         .head(2)["index"]
         .sort()
     )
-    found = choose(frame["reward"].to_numpy(), frame["prompt_id"], parse("best:2"))
+    found = filter_rows(frame["reward"].to_numpy(), frame["prompt_id"], parse("best:2"))
     assert np.flatnonzero(found.mask).tolist() == expected.to_list()
-    top = choose(frame["reward"].to_numpy(), frame["prompt_id"], parse("top:0.25"))
+    top = filter_rows(frame["reward"].to_numpy(), frame["prompt_id"], parse("top:0.25"))
     share = gs.top_fraction(frame["reward"].to_numpy(), frame["prompt_id"], 0.25)
     np.testing.assert_array_equal(top.mask, share > 0.5)
 
@@ -141,23 +141,23 @@ def test_a_tie_that_lies_half_in_the_top_goes_even_where_the_fraction_is_no_floa
     # 0.15 x 10 is 1.5: one row above, two tied, each with a quarter; 0.2 x 10 takes half of it.
     values = np.array([9.0, 5.0, 5.0, *[0.0] * 7])
     ids = np.zeros(10, dtype=np.int64)
-    assert choose(values, ids, parse("top:0.15")).mask.sum() == 1
-    assert choose(values, ids, parse("top:0.2")).mask.sum() == 1
-    assert choose(values, ids, parse("top:0.200000001")).mask.sum() == 3
+    assert filter_rows(values, ids, parse("top:0.15")).mask.sum() == 1
+    assert filter_rows(values, ids, parse("top:0.2")).mask.sum() == 1
+    assert filter_rows(values, ids, parse("top:0.200000001")).mask.sum() == 3
 
 
 def test_all_keeps_even_rows_of_no_group_and_any_rule_drops_these_first():
     groups = gs.Groups(["a", None, "a", None], null_ids="drop")
     values = [1.0, 3.0, float("nan"), 0.0]
-    assert choose(values, groups, parse("all")).mask.tolist() == [True] * 4
-    found = choose(values, groups, parse("size:1..,scored"))
+    assert filter_rows(values, groups, parse("all")).mask.tolist() == [True] * 4
+    found = filter_rows(values, groups, parse("size:1..,scored"))
     assert found.mask.tolist() == [True, False, False, False]
     assert found.dropped == {NO_GROUP: 2, "size:1..": 0, "scored": 1}
 
 
 def test_an_infinite_reward_is_refused():
     with pytest.raises(ValueError, match="the reward at row 1 is inf"):
-        choose([0.0, float("inf")], ["a", "a"], parse("scored"))
+        filter_rows([0.0, float("inf")], ["a", "a"], parse("scored"))
 
 
 @pytest.mark.parametrize(

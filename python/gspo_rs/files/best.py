@@ -12,7 +12,7 @@ import polars as pl
 from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.source import SourceLike, locate
-from gspo_rs.files.filters import choose, parse
+from gspo_rs.files.filters import filter_rows, parse
 from gspo_rs.files.gather import gather_rows, refuse_null
 from gspo_rs.files.messages import texts
 from gspo_rs.files.target import checked_target
@@ -89,7 +89,7 @@ def best(
     rules = (*parse(keep, threshold), *parse(f"best:{as_count('n', n, lowest=1)}"))
     columns = texts(located, prompt, completion, chat=chat)
     narrow = read_keys(located, by, reward)
-    kept = choose(narrow.rewards, narrow.groups, rules)
+    kept = filter_rows(narrow.rewards, narrow.groups, rules)
     wanted = np.flatnonzero(kept.mask)
     position = _positions(narrow, wanted)
     rows, written = as_written(located, path)

@@ -17,7 +17,7 @@ from gspo_rs.groups.decimals import highest, lowest, share_within
 from gspo_rs.groups.groups import Groups, as_groups
 from gspo_rs.groups.statistics import GroupStats, mean_within, rank, spread_within, stats
 
-__all__ = ["NO_GROUP", "WORDS", "Chosen", "Rule", "choose", "parse"]
+__all__ = ["NO_GROUP", "WORDS", "Chosen", "Rule", "filter_rows", "parse"]
 
 NO_GROUP = "no group"
 
@@ -39,7 +39,7 @@ class Chosen:
     dropped: dict[str, int]
 
 
-def choose(rewards: ArrayLike, groups: Any, rules: Sequence[Rule]) -> Chosen:
+def filter_rows(rewards: ArrayLike, groups: Any, rules: Sequence[Rule]) -> Chosen:
     """Tell which rows all of the rules keep.
 
     Parameters
@@ -75,7 +75,9 @@ def choose(rewards: ArrayLike, groups: Any, rules: Sequence[Rule]) -> Chosen:
 
     Examples
     --------
-    >>> chosen = choose([1.0, 0.0, 0.0, 5.0], ["a", "a", "a", "b"], parse("informative,best:1"))
+    >>> chosen = filter_rows(
+    ...     [1.0, 0.0, 0.0, 5.0], ["a", "a", "a", "b"], parse("informative,best:1")
+    ... )
     >>> chosen.mask, chosen.dropped
     (array([ True, False, False, False]), {'informative': 1, 'best:1': 2})
     """

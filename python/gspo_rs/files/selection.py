@@ -21,7 +21,7 @@ from gspo_rs.data.paths import spelled
 from gspo_rs.data.schema import free_name
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files import atomic
-from gspo_rs.files.filters import choose, parse
+from gspo_rs.files.filters import filter_rows, parse
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.writer import WriteSummary, writing
 
@@ -111,7 +111,7 @@ def select(
     located, rules = locate(source), parse(keep, threshold)
     path = _target(target, located, overwrite=overwrite)
     narrow = read_keys(located, by, reward)
-    kept = choose(narrow.rewards, narrow.groups, rules)
+    kept = filter_rows(narrow.rewards, narrow.groups, rules)
     rows = np.flatnonzero(kept.mask)
     write_selection(path, source, rows, len(narrow.rewards), overwrite=overwrite)
     groups = len(np.unique(narrow.groups.codes[rows]))

@@ -17,7 +17,7 @@ import polars as pl
 from gspo_rs.data.column_names import column_in
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.source import Source, SourceLike, locate
-from gspo_rs.files.filters import choose, parse
+from gspo_rs.files.filters import filter_rows, parse
 from gspo_rs.files.gather import gather_rows, refuse_null
 from gspo_rs.files.messages import PROMPT, as_messages, named
 from gspo_rs.files.target import checked_target
@@ -244,7 +244,7 @@ def prompts(
     )
     for number, name in enumerate(names.values()):
         _refuse_differing(source, narrow, f"beside{number}", name)
-    kept = choose(narrow.rewards, narrow.groups, rules)
+    kept = filter_rows(narrow.rewards, narrow.groups, rules)
     groups = np.unique(narrow.groups.codes[kept.mask])
     rows = written or source
     frames = _frames(rows, recipe, columns, narrow, groups)

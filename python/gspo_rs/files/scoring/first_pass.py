@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Final
 
 import polars as pl
-
 from gspo_rs._core import Scores
 from gspo_rs.data.column_names import type_in
 from gspo_rs.data.formats.parquet import largest_row_group
 from gspo_rs.data.formats.unions import refuse_mixed_keys
 from gspo_rs.data.source import Source
-from gspo_rs.files.filters import choose
+from gspo_rs.files.filters import filter_rows
 from gspo_rs.files.scoring.inputs import Input, checked
 from gspo_rs.files.scoring.options import COLUMNS, Options
 from gspo_rs.files.scoring.progress import Progress
@@ -202,7 +201,7 @@ def compute(scores: Scores, options: Options, progress: Progress | None = None) 
         mask = None
         tally.kept += len(rewards)
         if options.rules:
-            chosen = choose(rewards, groups, options.rules)
+            chosen = filter_rows(rewards, groups, options.rules)
             mask = chosen.mask
             tally.kept += int(mask.sum()) - len(rewards)
             for reason, count in chosen.dropped.items():
