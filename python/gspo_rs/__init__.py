@@ -4,7 +4,9 @@ The array functions live here; ``gspo_rs.losses`` and ``gspo_rs.logprobs`` need 
 ``gspo_rs.train`` needs transformers, and neither is imported unless you ask for it.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -78,6 +80,19 @@ MODULE_OF = {
     "top_fraction": "groups.statistics",
     "verify": "files.scoring.read_back",
 }
+
+
+class _Moved(ModuleType):
+    """A module under the name that it had before; it is loaded when it is asked for a name."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(import_module(f"{__name__}.{MOVED[self.__name__]}"), name)
+
+
+MOVED = {f"{__name__}.sampling": "samplers.transformers"}
+sys.modules.update({name: _Moved(name) for name in MOVED})
 
 
 def __getattr__(name: str) -> Any:

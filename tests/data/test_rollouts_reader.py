@@ -277,4 +277,4 @@ def test_a_source_that_changes_between_the_passes_is_noticed(tmp_path, shuffle):
     for changed in (pl.DataFrame(COMPLETE), pl.concat([frame, frame]), frame[:1]):
         changed.write_parquet(file)
         with pytest.raises(ValueError, match=r"changed between two reads|had ended"):
-            list(data.rollouts(file, by="id", index=index, shuffle=shuffle))
+            list(data.rollouts(file, by="id", census=index, shuffle=shuffle))

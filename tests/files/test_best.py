@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import polars as pl
 from gspo_rs.cli import app
 from gspo_rs.files.best import best
-from gspo_rs.files.filters import choose, parse
+from gspo_rs.files.filters import filter_rows, parse
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.selection import read_selection, select
 from gspo_rs.files.verl import verl
@@ -116,7 +116,7 @@ def test_what_is_right_for_a_pass_rate_is_an_option_of_every_command(tmp_path, f
     share = {k: Fraction(sum(r >= threshold for r in g), len(g)) for k, g in groups.items()}
     fit = {key for key, part in share.items() if Fraction(1, 3) <= part <= Fraction(9, 10)}
     keep = "pass-rate:0.3333..0.9"
-    mask = choose(FRAME["reward"].to_numpy(), FRAME["id"], parse(keep, threshold)).mask
+    mask = filter_rows(FRAME["reward"].to_numpy(), FRAME["id"], parse(keep, threshold)).mask
     assert set(FRAME["id"].filter(pl.Series(mask))) == fit
     select(file, tmp_path / "s.parquet", by="id", keep=keep, threshold=threshold)
     assert read_selection(tmp_path / "s.parquet").rows.tolist() == np.flatnonzero(mask).tolist()
@@ -153,6 +153,6 @@ def test_the_threshold_of_an_estimator_is_an_option_as_before(file, tmp_path):
 def test_a_rule_on_the_own_reward_leaves_out_what_has_none():
     values = [float("nan"), 0.25, 1.0, -1.0]
     for text, expected in (("reward:..1", [1, 2, 3]), ("reward:0.25..", [1, 2])):
-        assert np.flatnonzero(choose(values, [1] * 4, parse(text)).mask).tolist() == expected
+        assert np.flatnonzero(filter_rows(values, [1] * 4, parse(text)).mask).tolist() == expected
     with pytest.raises(ValueError, match=r"write it as reward:1\.\."):
         parse("reward:1")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import gspo_rs as gs
 import polars as pl
-from gspo_rs.files.filters import choose, parse
+from gspo_rs.files.filters import filter_rows, parse
 from gspo_rs.groups.decimals import highest, lowest, written
 
 SHARES = [(k, n) for n in range(1, 65) for k in range(n + 1)]
@@ -27,7 +27,7 @@ def every_share():
 
 
 def kept_groups(text, rewards, ids, threshold=None):
-    mask = choose(rewards, ids, parse(text, threshold)).mask
+    mask = filter_rows(rewards, ids, parse(text, threshold)).mask
     return set(np.unique(ids[mask]).tolist())
 
 
@@ -63,8 +63,8 @@ def test_a_share_that_is_the_bound_is_inside_it(bound):
 def test_two_right_in_twenty_are_a_tenth():
     rewards = np.array([1.0] * 2 + [0.0] * 18)
     ids = np.zeros(20, dtype=int)
-    assert choose(rewards, ids, parse("pass-rate:0.1..0.9")).mask.all()
-    assert choose(1 - rewards, ids, parse("pass-rate:0.1..0.9")).mask.all()
+    assert filter_rows(rewards, ids, parse("pass-rate:0.1..0.9")).mask.all()
+    assert filter_rows(1 - rewards, ids, parse("pass-rate:0.1..0.9")).mask.all()
     assert gs.informative(rewards, ids, low=0.1, high=0.1).all()
     assert not gs.informative(rewards, ids, low=0.1000001).any()
 
@@ -92,7 +92,7 @@ def test_decimal_rewards_meet_decimal_bounds_as_they_are_written(rows, bound, pl
     assert kept_groups(f"mean:..{text}", rewards, ids) == high
     wide = {key for key, spread in spreads.items() if spread >= abs(limit)}
     assert kept_groups(f"min-spread:{text.lstrip('-')}", rewards, ids) == wide
-    own = choose(rewards, ids, parse(f"reward:{text}..")).mask
+    own = filter_rows(rewards, ids, parse(f"reward:{text}..")).mask
     assert own.tolist() == [Fraction(digits, unit) >= limit for digits, _ in rows]
     pairs = gs.preference_pairs(rewards, ids, "all", margin=abs(bound) / unit)
     apart = sum(
@@ -109,7 +109,7 @@ def test_a_fraction_of_a_group_is_counted_as_it_is_written():
         whole = round(Fraction(str(q)) * n)
         share = gs.top_fraction(rewards, ids, q)
         assert share.tolist() == [0.0] * (n - whole) + [1.0] * whole
-        kept = choose(rewards, ids, parse(f"top:{q}")).mask
+        kept = filter_rows(rewards, ids, parse(f"top:{q}")).mask
         assert kept.sum() == whole
         found = gs.quantile(np.arange(n + 1.0), np.zeros(n + 1, dtype=int), q)
         assert found.tolist() == [float(whole)]

@@ -10,7 +10,7 @@ import pytest
 import gspo_rs as gs
 import polars as pl
 from gspo_rs.files.best import best
-from gspo_rs.files.filters import choose
+from gspo_rs.files.filters import filter_rows
 from gspo_rs.files.nested import to_lists, to_rows
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.selection import select, write_selection
@@ -161,9 +161,9 @@ def test_a_file_that_appears_during_the_work_is_not_replaced(source, monkeypatch
 
     def meanwhile(*arguments):
         target.write_bytes(b"of another process")
-        return choose(*arguments)
+        return filter_rows(*arguments)
 
-    monkeypatch.setattr("gspo_rs.files.best.choose", meanwhile)
+    monkeypatch.setattr("gspo_rs.files.best.filter_rows", meanwhile)
     with pytest.raises(FileExistsError, match="another process has written"):
         best(source / "a.parquet", target, by="id")
     assert target.read_bytes() == b"of another process"

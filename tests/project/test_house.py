@@ -231,3 +231,31 @@ def test_the_command_line_loads_neither_torch_nor_numpy():
 
 def test_reading_a_configuration_loads_no_torch():
     assert not loaded_by("from gspo_rs.train import Config; Config") & TORCH
+
+
+# Words that had two meanings, or that the field has another one for; see docs/glossary.md.
+BANNED = {"lesson", "harvest", "census", "yardstick", "workplace", "bell"}
+
+
+def words_of(path: Path) -> set[str]:
+    """The words that the names in a file are made of, in lower case."""
+    if path.suffix == ".rs":
+        text = re.sub(r"//.*|\"(?:[^\"\\]|\\.)*\"", "", path.read_text())
+        names = set(re.findall(r"\b[A-Za-z_]\w*", text))
+    else:
+        with tokenize.open(path) as file:
+            tokens = tokenize.generate_tokens(file.readline)
+            names = {token.string for token in tokens if token.type == tokenize.NAME}
+    parts = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+    return {word.lower().removesuffix("s") for name in names for word in parts.findall(name)}
+
+
+def test_no_name_is_a_word_that_the_glossary_has_another_for():
+    # The old names of public functions stay importable.
+    public = (PACKAGE / "data" / "__init__.py", PACKAGE / "integrations" / "torch_data.py")
+    found = {
+        relative(path): words
+        for path in [*MODULES, *RUST]
+        if path not in public and (words := words_of(path) & BANNED)
+    }
+    assert not found

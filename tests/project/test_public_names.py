@@ -55,3 +55,25 @@ def test_names_are_listed_before_they_are_loaded_and_come_with_a_star():
 def test_an_unknown_name_is_an_attribute_error_as_of_any_module():
     with pytest.raises(AttributeError, match="'gspo_rs' has no attribute 'percentiles'"):
         gs.percentiles  # noqa: B018
+
+
+def test_names_are_found_where_they_were_before():
+    """Paths that code outside may import, where what they name has moved to a room."""
+    for path, names in {
+        "data": "Census Prompts prompts rollouts scan take_census",
+        "files.selection": "apply select write_selection",
+        "groups": "Groups",
+        "rewards": "load score",
+        "rollouts": "Ragged Rollouts",
+        "sampling": "generate",
+        "train": "Config Result train",
+    }.items():
+        module = import_module(f"gspo_rs.{path}")
+        for name in names.split():
+            assert callable(getattr(module, name))
+    assert import_module("gspo_rs.data").take_census is import_module("gspo_rs.data").index_groups
+
+
+def test_a_name_that_a_moved_module_never_had_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="generates"):
+        import_module("gspo_rs.sampling").generates  # noqa: B018

@@ -71,7 +71,7 @@ def make(letters, tmp_path):
 
 
 @pytest.fixture
-def prepare_batches(monkeypatch):
+def training_batches(monkeypatch):
     """Keep what every optimizer step learns from; the step is taken as it is."""
     kept, take = [], update.take
 

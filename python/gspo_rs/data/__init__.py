@@ -15,7 +15,19 @@ from gspo_rs.data.schema import RolloutSchema, as_keys, as_names
 from gspo_rs.data.source import SourceLike, locate
 from gspo_rs.rollouts.rollouts import Rollouts
 
-__all__ = ["GroupIndex", "Prompts", "index_groups", "prompts", "rollouts", "scan"]
+__all__ = [
+    "Census",
+    "GroupIndex",
+    "Prompts",
+    "index_groups",
+    "prompts",
+    "rollouts",
+    "scan",
+    "take_census",
+]
+
+# Their names before, which code outside may use.
+Census, take_census = GroupIndex, index_groups
 
 
 def scan(source: SourceLike) -> pl.LazyFrame:
@@ -66,7 +78,7 @@ def rollouts(
     seed: int = 0,
     start: int = 0,
     spill_directory: str | Path | None = None,
-    index: GroupIndex | None = None,
+    census: GroupIndex | None = None,
 ) -> Iterator[Rollouts]:
     """Read scored completions as batches of whole groups.
 
@@ -106,7 +118,7 @@ def rollouts(
     spill_directory : path, optional
         Where rows that are scattered or shuffled are put in order, in a temporary file that no
         crash leaves behind; the system's folder for temporary files by default.
-    index : GroupIndex, optional
+    census : GroupIndex, optional
         What `index_groups` said of this source, to save reading the ids again.
 
     Returns
@@ -159,6 +171,7 @@ def rollouts(
         reward_weights,
     )
     located.check([(name, kind) for _, name, kind in columns.parts()])
+    index = census
     if index is None:
         index = index_groups(source, by=keys, reward=reward, reward_weights=reward_weights)
     if not 0 <= start <= index.n_groups:

@@ -44,8 +44,8 @@ class GroupBatch(NamedTuple):
 class RolloutSchema:
     """The names that the parts of a rollout have in a source.
 
-    Inside a `GroupBatch` the columns go by the names of the parts, the keys by key0, key1, … and the
-    rewards by reward0, reward1, …; `weights` has one for each of these, or is None.
+    Inside a `GroupBatch` the columns go by the names of the parts, the keys by key0, key1, … and
+    the rewards by reward0, reward1, …; `weights` has one for each of these, or is None.
     """
 
     by: tuple[str, ...]

@@ -67,7 +67,7 @@ class Dataset:
             Checked.
         """
         if config.prompts is None:
-            index = _census(config)
+            index = _indexed(config)
             return cls(index, None, {"rollouts": _of_rollouts(config, index)})
         source = data.prompts(config.prompts, prompt=config.prompt)
         found = {"prompts": _of_prompts(source)}
@@ -101,7 +101,7 @@ class Dataset:
         return -(-self.n_groups // (config.prompts_per_step * config.steps_per_generation))
 
 
-def _census(config: Config) -> GroupIndex:
+def _indexed(config: Config) -> GroupIndex:
     assert config.rollouts is not None
     assert config.advantage is not None
     index = data.index_groups(

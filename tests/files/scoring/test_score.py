@@ -186,7 +186,7 @@ def test_an_address_is_read_by_polars(tmp_path, layout):
 @pytest.mark.parametrize("layout", ["wide", "narrow"])
 @pytest.mark.parametrize("keep", ["informative", "informative,best:1", "top:0.25"])
 def test_chosen_rows_are_those_that_the_rules_choose(tmp_path, keep, layout):
-    from gspo_rs.files.filters import choose, parse
+    from gspo_rs.files.filters import filter_rows, parse
 
     frame = shuffled(2000)
     frame.write_parquet(tmp_path / "a.parquet")
@@ -194,7 +194,7 @@ def test_chosen_rows_are_those_that_the_rules_choose(tmp_path, keep, layout):
         tmp_path / "a.parquet", tmp_path / "out", by="prompt_id", keep=keep, layout=layout
     )
     groups = gs.Groups(frame["prompt_id"])
-    chosen = choose(frame["reward"].to_numpy(), groups, parse(keep))
+    chosen = filter_rows(frame["reward"].to_numpy(), groups, parse(keep))
     gs.score(tmp_path / "a.parquet", tmp_path / "all", by="prompt_id")
     whole = gs.scan(tmp_path / "all").collect()
     found = gs.scan(tmp_path / "out").collect()

@@ -190,7 +190,7 @@ def offline(
             seed=derived_seed(config.seed, "shuffle", epoch),
             start=skipped * size,
             spill_directory=config.spill_directory,
-            index=index,
+            census=index,
         ):
             tokens, too_long = tokenise(
                 rollouts, policy.tokenizer, policy.context, config, ends=ends

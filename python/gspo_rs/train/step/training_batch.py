@@ -1,4 +1,4 @@
-"""Training batch: the sequences one optimizer step learns from, before they are cut into micro-batches.
+"""Training batch: the sequences of one optimizer step, before they are split into micro-batches.
 
 Letters: ``m`` sequences of the step.
 """
