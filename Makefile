@@ -6,9 +6,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
+# The oldest compiler that Cargo.toml promises.
+MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 
-.PHONY: help setup demo test test-rust test-python soak bench bench-compare lint lint-rust lint-python house fmt wheel clean
+.PHONY: help setup demo test test-rust test-python soak bench bench-compare lint lint-rust lint-python house fmt msrv wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 15
@@ -68,6 +70,10 @@ fmt: .venv/.dependencies ## format both languages
 	cargo fmt
 	$(BIN)/ruff check --quiet --fix .
 	$(BIN)/ruff format .
+
+msrv: ## the oldest Rust that Cargo.toml promises compiles the crate and its tests
+	rustup toolchain install $(MSRV) --profile minimal --no-self-update
+	PYO3_PYTHON=$(PYTHON) cargo +$(MSRV) check --quiet --locked --all-targets --features python
 
 wheel: .venv/.dependencies ## one abi3 wheel for Python 3.11 and later, into dist/
 	$(BIN)/maturin build --release --out dist
