@@ -27,7 +27,7 @@ def _unread(error: CycloptsError) -> Any:
 
 
 def _version() -> str:
-    from gspo_rs import __version__  # of the core: three times as fast as the metadata, and no copy
+    from gspo_rs._core import __version__  # three times as fast as the metadata, and no copy
 
     return f"gspo-rs {__version__}"
 
