@@ -3,9 +3,9 @@
 import json
 from importlib import import_module
 
+import polars as pl
 import pytest
 
-import polars as pl
 from gspo_rs.cli import COMMANDS, app
 from gspo_rs.files.best import best
 from gspo_rs.files.nested import to_lists

@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 
+import polars as pl
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
 BY = ["--by", "id"]

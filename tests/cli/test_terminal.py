@@ -6,10 +6,10 @@ import re
 import subprocess
 import sys
 
+import polars as pl
 import pytest
 from rich.console import Console
 
-import polars as pl
 from gspo_rs.cli import errors
 from gspo_rs.cli.stats import stats
 from gspo_rs.cli.terminal import one_line, printable

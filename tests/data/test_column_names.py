@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+import polars as pl
 import polars.selectors as cs
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs import data
 from gspo_rs.data.column_names import column
 from gspo_rs.data.group_index import index_groups

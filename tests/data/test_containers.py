@@ -6,12 +6,12 @@ import shutil
 import datasets
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 import torch
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs import data
 from gspo_rs.files import best, nested, pairs, selection, summary, verl
 from gspo_rs.report import report

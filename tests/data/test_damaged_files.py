@@ -1,9 +1,9 @@
 """Files that lack a part: no command gives fewer rows than their footers promise."""
 
+import polars as pl
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs import data
 from gspo_rs.data.prompt_table import prompts
 from gspo_rs.files.best import best

@@ -6,11 +6,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import polars as pl
 from gspo_rs.data import external_sort
 
 positions = st.lists(st.integers(3, 60), min_size=1, max_size=200)

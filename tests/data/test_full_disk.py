@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 
+import polars as pl
 import pytest
 
-import polars as pl
 from gspo_rs.data.full_disk import is_full, naming
 from gspo_rs.files import atomic
 

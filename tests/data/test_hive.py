@@ -2,10 +2,10 @@
 
 from datetime import date
 
+import polars as pl
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs import data
 from gspo_rs.data.group_index import index_groups
 from gspo_rs.data.hive import partitions

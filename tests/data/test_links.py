@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.data.paths import spelled
 from gspo_rs.files.selection import apply, read_selection, select
 

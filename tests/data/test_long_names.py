@@ -1,9 +1,9 @@
 """Names of 250 bytes, which file systems take, for what is read and for what is written."""
 
+import polars as pl
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.files.best import best
 from gspo_rs.files.nested import to_lists
 from gspo_rs.files.pairs import pairs

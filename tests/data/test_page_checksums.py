@@ -1,11 +1,11 @@
 """Checksums of pages: those that a file carries are checked, and the scores carry them."""
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs import data
 from gspo_rs.files.best import best
 from gspo_rs.files.pairs import pairs

@@ -2,13 +2,13 @@
 
 import random
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
 import gspo_rs as gs
-import polars as pl
 
 ROWS = 40
 FRAME = pl.DataFrame(

@@ -1,6 +1,6 @@
+import polars as pl
 import pytest
 
-import polars as pl
 from gspo_rs import data
 
 FRAME = pl.DataFrame({"question": ["2+2=", "3+3="], "answer": [4, 6], "tags": [["a"], []]})

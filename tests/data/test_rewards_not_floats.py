@@ -4,12 +4,12 @@ from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
 import gspo_rs as gs
 import gspo_rs.polars
-import polars as pl
 from gspo_rs import data
 from gspo_rs.files.summary import summarize
 

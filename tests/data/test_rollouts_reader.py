@@ -7,11 +7,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import polars as pl
 from gspo_rs import data
 from gspo_rs.data import external_sort, group_stream, source
 

@@ -1,8 +1,8 @@
 """The columns of a source that say how completions ended, and where rows stood."""
 
+import polars as pl
 import pytest
 
-import polars as pl
 from gspo_rs import data
 
 

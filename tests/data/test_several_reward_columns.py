@@ -1,9 +1,9 @@
 """Several rewards of scored completions, each by itself and as the sum that is compared."""
 
 import numpy as np
+import polars as pl
 import pytest
 
-import polars as pl
 from gspo_rs import data
 
 SEVERAL = pl.DataFrame(

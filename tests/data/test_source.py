@@ -1,8 +1,8 @@
 """Files found, told apart, checked and read; damage named by file."""
 
+import polars as pl
 import pytest
 
-import polars as pl
 from gspo_rs import data
 
 FRAME = pl.DataFrame({"prompt": ["a", "b"], "reward": [0.0, 1.0]})

@@ -4,10 +4,10 @@ import csv
 import gzip
 import json
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
-import polars as pl
 from fixtures.text_commands import COMMANDS, HEADER, LINES, REFUSING, SOUND, put
 from gspo_rs import data
 

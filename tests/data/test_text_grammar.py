@@ -5,11 +5,11 @@ import io
 import json
 import math
 
+import polars as pl
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-import polars as pl
 from gspo_rs.data.formats.text import TextFiles
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)

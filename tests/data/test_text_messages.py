@@ -2,9 +2,9 @@
 
 import json
 
+import polars as pl
 import pytest
 
-import polars as pl
 from fixtures.text_commands import put
 from gspo_rs import data
 from gspo_rs.files.best import best

@@ -2,12 +2,12 @@
 
 import json
 
+import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import gspo_rs as gs
-import polars as pl
 from fixtures.text_commands import COMMANDS, LINES, SOUND, put
 from gspo_rs import data
 from gspo_rs.data.source import KEY, NUMBER, locate

@@ -2,12 +2,12 @@
 
 import decimal
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs import data
 from gspo_rs.files import best, nested, pairs, selection, summary, verl
 from gspo_rs.report import report

@@ -4,10 +4,10 @@ import glob
 import os
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.data.group_index import index_groups
 from gspo_rs.data.paths import files_of
 from gspo_rs.data.source import locate

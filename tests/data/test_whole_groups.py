@@ -8,12 +8,12 @@ import time
 from itertools import groupby, pairwise
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import polars as pl
 from gspo_rs._core import WholeGroups
 
 sizes = st.lists(st.integers(1, 7), min_size=1, max_size=20)

@@ -4,11 +4,11 @@ import json
 from fractions import Fraction
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import polars as pl
 from gspo_rs.cli import app
 from gspo_rs.files.best import best
 from gspo_rs.files.filters import filter_rows, parse

@@ -4,12 +4,12 @@ from fractions import Fraction
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.files.filters import filter_rows, parse
 from gspo_rs.groups.decimals import highest, lowest, written
 

@@ -4,12 +4,12 @@ from collections import defaultdict
 from fractions import Fraction
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.files.filters import NO_GROUP, filter_rows, parse
 
 rewards = st.lists(

@@ -4,12 +4,12 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 import gspo_rs as gs
 import gspo_rs.polars
-import polars as pl
 from gspo_rs import data
 from gspo_rs.files.best import best
 from gspo_rs.files.nested import to_lists, to_rows

@@ -3,12 +3,12 @@
 import datetime as dt
 from decimal import Decimal
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-import polars as pl
 from gspo_rs.files import nested as list_files
 from gspo_rs.files.nested import to_lists, to_rows
 from gspo_rs.files.verl import verl

@@ -4,12 +4,12 @@ import json
 import math
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.cli import app
 from gspo_rs.data.source import locate
 from gspo_rs.files.summary import QUANTILES, summarize

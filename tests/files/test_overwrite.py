@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.files.best import best
 from gspo_rs.files.filters import filter_rows
 from gspo_rs.files.nested import to_lists, to_rows

@@ -1,11 +1,11 @@
 """Pairs and best completions in files, against plain Python on the whole frame."""
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.files import pairs as pair_files
 from gspo_rs.files.best import best
 from gspo_rs.files.pairs import pairs

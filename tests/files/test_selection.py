@@ -1,9 +1,9 @@
 """Selections: the rows they name come back, and from nothing else than what they were made of."""
 
 import numpy as np
+import polars as pl
 import pytest
 
-import polars as pl
 from gspo_rs.files.selection import apply, read_selection, select, write_selection
 
 FRAME = pl.DataFrame(

@@ -5,9 +5,9 @@ from math import comb
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
-import polars as pl
 from gspo_rs.files.summary import QUANTILES, summarize
 
 FILES = ["rg_easy", "rg_policy3", "wmt21_ted_zhen_mqm", "tot_game24_200", "qwen_math_rm8"]

@@ -4,11 +4,11 @@ import subprocess
 import sys
 import uuid
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import polars as pl
 from gspo_rs.files import nested, verl
 from gspo_rs.files.writer import writing
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mpmath
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
 import gspo_rs.polars
-import polars as pl
 from gspo_rs.conformance.advantages import estimator_name
 from gspo_rs.groups import batch_estimators
 from gspo_rs.groups.estimators import ESTIMATORS, Estimator

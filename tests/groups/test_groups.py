@@ -3,13 +3,13 @@
 import datetime as dt
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import gspo_rs as gs
-import polars as pl
 
 ints = st.lists(st.integers(-3, 3), max_size=40)
 

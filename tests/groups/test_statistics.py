@@ -7,13 +7,13 @@ from fractions import Fraction
 from math import isnan
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
-import polars as pl
 
 tied = st.sampled_from([-1.0, -0.0, 0.0, 0.25, 0.5, 1.0])
 finite = st.floats(allow_nan=False, allow_infinity=False, width=64)

@@ -3,12 +3,12 @@
 import re
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 import gspo_rs as gs
 import gspo_rs.polars
-import polars as pl
 from gspo_rs.files.scoring.options import Layout
 from gspo_rs.groups import synonyms
 from gspo_rs.groups.estimators import CHOICES, ESTIMATORS

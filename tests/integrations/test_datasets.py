@@ -1,12 +1,12 @@
 """Hugging Face data sets: the same rows and bits, at the same addresses."""
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import gspo_rs as gs
-import polars as pl
 
 datasets = pytest.importorskip("datasets")
 

@@ -6,11 +6,11 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 
 import gspo_rs.polars  # noqa: F401
-import polars as pl
 from gspo_rs.integrations.ray import COLUMNS, check, score
 
 ray = pytest.importorskip("ray")

@@ -5,6 +5,7 @@ import json
 from itertools import islice, pairwise
 from types import SimpleNamespace
 
+import polars as pl
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.files.selection import select
 from gspo_rs.integrations import torch_data
 from gspo_rs.integrations.torch_data import GroupDataset

@@ -5,10 +5,9 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
-
-import polars as pl
 
 pytest.importorskip("verl", reason="verl is not installed")
 

@@ -3,9 +3,8 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-
 import polars as pl
+import pyarrow as pa
 
 SIZES = (0, 1, 2, 7, 1000, 65537)
 KINDS = (

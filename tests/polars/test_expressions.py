@@ -1,11 +1,11 @@
 """What the expressions of the `gspo` namespace refuse, and options that are columns."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 import gspo_rs as gs
 import gspo_rs.polars
-import polars as pl
 
 REWARD = pl.col("reward")
 FRAME = pl.DataFrame({"id": [1, 1, 2], "reward": [1.0, 2.0, 3.0], "lists": [[1.0], [2.0], []]})

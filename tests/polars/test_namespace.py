@@ -1,6 +1,7 @@
 """The `gspo` namespace against the array functions, bit for bit, and against Polars."""
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +9,6 @@ from polars.testing import assert_frame_equal, assert_series_equal
 
 import gspo_rs as gs
 import gspo_rs.polars
-import polars as pl
 
 REWARD = pl.col("reward")
 rewards = st.one_of(st.none(), st.just(float("nan")), st.integers(-2, 2).map(lambda k: k / 2))

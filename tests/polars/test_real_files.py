@@ -4,12 +4,12 @@ import hashlib
 from itertools import pairwise
 
 import numpy as np
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
 import gspo_rs as gs
 import gspo_rs.polars
-import polars as pl
 
 REWARD = pl.col("reward")
 ROWS = ["rank", "percentile", "advantage"]

@@ -5,9 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import polars as pl
+import pytest
 
 ROOT = Path(__file__).parents[2]
 # Each is needed by an extra alone.

@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import numpy as np
+import polars as pl
 import pytest
 
-import polars as pl
 from gspo_rs.cli.report import report as command
 from gspo_rs.data.source import locate
 from gspo_rs.report import examples, load, report

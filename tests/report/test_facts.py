@@ -6,12 +6,12 @@ from collections import defaultdict
 from itertools import combinations
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-import polars as pl
 from gspo_rs.data.source import locate
 from gspo_rs.groups.statistics import stats
 from gspo_rs.report import comparisons, duplicates, examples, facts, load

@@ -7,9 +7,9 @@ import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
+import polars as pl
 import pytest
 
-import polars as pl
 from gspo_rs.report import report
 
 VOID = {"meta", "link", "br"}

@@ -3,11 +3,11 @@
 import dataclasses
 import logging
 
+import polars as pl
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-import polars as pl
 from fixtures.alphabets import CHATML, letters
 from gspo_rs.data.group_index import index_groups
 from gspo_rs.data.prompt_table import Prompts

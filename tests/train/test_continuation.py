@@ -3,9 +3,9 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 
-import polars as pl
 from fixtures.runs import contents, make, process, records, wait_for, weights
 from gspo_rs.train import checkpoint, train
 from gspo_rs.train.config.config import ConfigError

@@ -1,9 +1,9 @@
 """What a run leaves out or learns nothing from is counted and told, and does not end it."""
 
 import numpy as np
+import polars as pl
 import pytest
 
-import polars as pl
 from fixtures.runs import make
 from gspo_rs.train import train
 from gspo_rs.train.config.config import Config, ConfigError

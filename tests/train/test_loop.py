@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import get_args
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import polars as pl
 from gspo_rs.rewards.functions import RewardError
 from gspo_rs.train import metrics, train
 from gspo_rs.train.config.config import Config, ConfigError

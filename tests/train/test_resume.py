@@ -7,10 +7,10 @@ import signal
 import time
 
 import numpy as np
+import polars as pl
 import pytest
 from safetensors.torch import load_file
 
-import polars as pl
 from fixtures.runs import contents, wait_for
 from fixtures.runs import process as start
 from gspo_rs.train import checkpoint, metrics, train

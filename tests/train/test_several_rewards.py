@@ -4,12 +4,12 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.torch import load_file
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.rewards.functions import RewardError
 from gspo_rs.train import metrics, train
 from gspo_rs.train.config.config import Config, ConfigError

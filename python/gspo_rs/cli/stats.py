@@ -72,6 +72,7 @@ def whole(summary: Summary) -> Table:
 def parts(found: list[Summary], *, per: str) -> Table:
     """Return a table with a line for each part."""
     import polars as pl
+
     from gspo_rs.data.labels import labelled
 
     names = pl.Series([summary.part for summary in found], dtype=pl.String)

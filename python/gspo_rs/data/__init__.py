@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-
 import polars as pl
+
 from gspo_rs.data.group_index import GroupIndex, index_groups
 from gspo_rs.data.group_stream import stream_groups
 from gspo_rs.data.prompt_table import Prompts, prompts

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-
 import polars as pl
 
 __all__ = ["sort_on_disk"]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 import polars as pl
+
 from gspo_rs.data.reward_column import rewards_of
 from gspo_rs.data.schema import as_keys, as_names
 from gspo_rs.data.source import KEY, NUMBER, Source, SourceLike, locate

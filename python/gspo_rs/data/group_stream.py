@@ -7,9 +7,9 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-import polars as pl
 from gspo_rs._core import WholeGroups
 from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.schema import GroupBatch

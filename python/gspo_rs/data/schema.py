@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-import polars as pl
 from gspo_rs.data.source import ENDING, FLOATS, INTEGERS, KEY, NUMBER, TEXT, Source
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts, summed
 

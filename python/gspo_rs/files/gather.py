@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-import polars as pl
 from gspo_rs.data.group_index import KeyedRewards
 from gspo_rs.data.source import Source
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import polars.selectors as cs
 
-import polars as pl
 from gspo_rs.data.column_names import column
 from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.formats.unions import refuse_partial

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-import polars as pl
 from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.source import Source, SourceLike, locate

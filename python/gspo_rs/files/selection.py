@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-import polars as pl
 from gspo_rs.data.formats import scan_files
 from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.hive import partitions

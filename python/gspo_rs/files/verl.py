@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-import polars as pl
 from gspo_rs.data.column_names import column_in
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.source import Source, SourceLike, locate

@@ -9,9 +9,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from polars.io.plugins import register_io_source
 
-import polars as pl
 from gspo_rs.data.formats.unions import DIGITS
 from gspo_rs.data.source import Source
 from gspo_rs.files import atomic

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 
-import polars as pl
 from gspo_rs.data.schema import GroupBatch
 from gspo_rs.data.source import Source
 

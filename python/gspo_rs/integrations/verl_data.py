@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 from datasets import Dataset
 from omegaconf import OmegaConf
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
-import polars as pl
 from gspo_rs.data.schema import as_keys
 from gspo_rs.data.source import Source
 from gspo_rs.files.resolve import resolve_source

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 import polars as pl
+
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.statistics import GroupStats, best_of_n, pass_at_k, percentile, stats

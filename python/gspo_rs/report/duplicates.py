@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-import polars as pl
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.statistics import percentile, stats
 from gspo_rs.report.load import Integers, ReportRows

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 import polars as pl
+
 from gspo_rs.data.source import Source
 from gspo_rs.groups.statistics import GroupStats
 from gspo_rs.report.format import cut, visible

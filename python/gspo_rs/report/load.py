@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-import polars as pl
 from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.labels import labelled
 from gspo_rs.data.schema import as_keys

@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.files import scoring
 from gspo_rs.files.scoring import by_file, options
 

@@ -1,11 +1,11 @@
 """The files that scoring writes: the same numbers for every reader, and honest statistics."""
 
 import numpy as np
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 
 COLUMNS = ["rank", "percentile", "advantage", "group_size", "group_mean", "group_std"]
 

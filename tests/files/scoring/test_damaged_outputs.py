@@ -3,11 +3,11 @@
 import os
 import random
 
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 
 FRAME = pl.DataFrame(
     {

@@ -3,10 +3,10 @@
 import random
 import sys
 
+import polars as pl
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.cli.errors import quiet_panics
 from gspo_rs.cli.score import score
 

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.files.scoring import first_pass
 
 STATUS = Path("/proc/self/status")

@@ -1,10 +1,10 @@
 """An output read back over many files: its rows beside their scores, in one plan."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 
 
 @pytest.fixture

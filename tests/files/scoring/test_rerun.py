@@ -1,9 +1,9 @@
 """A run over a finished output: it is kept, or replaced when the new one is whole."""
 
+import polars as pl
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.files.scoring.staging import Staging
 
 

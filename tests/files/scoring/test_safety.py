@@ -10,12 +10,12 @@ import sys
 import time
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.cli.score import score as score_command
 from gspo_rs.cli.score import verify as verify_command
 from gspo_rs.files import scoring

@@ -4,6 +4,7 @@ import datetime
 from decimal import Decimal
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.files.scoring import options
 
 FILES = [

@@ -5,10 +5,10 @@ import os
 import stat
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import gspo_rs as gs
-import polars as pl
 from gspo_rs.files import replaced, scoring
 from gspo_rs.files.scoring import by_file, staging
 

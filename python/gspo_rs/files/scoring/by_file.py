@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-
 import polars as pl
+
 from gspo_rs._core import Scores, Seen
 from gspo_rs.files.scoring.first_pass import (
     Read,

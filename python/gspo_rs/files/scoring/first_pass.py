@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import polars as pl
+
 from gspo_rs._core import Scores
 from gspo_rs.data.column_names import type_in
 from gspo_rs.data.formats.parquet import largest_row_group
