@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from fixtures.places import ROOT
+
 settings.register_profile("default", deadline=None)
 settings.register_profile("soak", deadline=None, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-SHARED = Path(os.environ.get("GSPO_RS_SHARED", Path(__file__).parents[2] / "shared"))
+SHARED = Path(os.environ.get("GSPO_RS_SHARED", ROOT.parent / "shared"))
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,16 @@
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
+from fixtures.places import ROOT
 from gspo_rs.cli import COMMANDS, parameters
 from gspo_rs.cli.train import train
 from gspo_rs.files.scoring.options import Layout
 from gspo_rs.groups.pairs import Strategy
 
-CARGO = Path(__file__).parents[2] / "Cargo.toml"
+CARGO = ROOT / "Cargo.toml"
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
 
 

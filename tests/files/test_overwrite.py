@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import gspo_rs as gs
+from gspo_rs.files import best as best_module
 from gspo_rs.files.best import best
 from gspo_rs.files.filters import filter_rows
 from gspo_rs.files.nested import to_lists, to_rows
@@ -163,7 +164,7 @@ def test_a_file_that_appears_during_the_work_is_not_replaced(source, monkeypatch
         target.write_bytes(b"of another process")
         return filter_rows(*arguments)
 
-    monkeypatch.setattr("gspo_rs.files.best.filter_rows", meanwhile)
+    monkeypatch.setattr(best_module, "filter_rows", meanwhile)
     with pytest.raises(FileExistsError, match="another process has written"):
         best(source / "a.parquet", target, by="id")
     assert target.read_bytes() == b"of another process"

@@ -16,12 +16,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
 import gspo_rs.polars
+from fixtures.places import ROOT
 from gspo_rs.conformance.advantages import estimator_name
 from gspo_rs.groups import batch_estimators
 from gspo_rs.groups.estimators import ESTIMATORS, Estimator
 from gspo_rs.train.config.config import Config, resolve
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
 
 levels = st.lists(st.integers(0, 4).map(float), min_size=2, max_size=16)
 binary = st.lists(st.booleans().map(float), min_size=2, max_size=9)

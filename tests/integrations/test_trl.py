@@ -1,7 +1,6 @@
 import datetime
 import json
 from importlib.metadata import version
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,10 +13,11 @@ datasets = pytest.importorskip("datasets", reason="datasets is not installed")
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
 import gspo_rs as gs  # noqa: E402
+from fixtures.places import ROOT  # noqa: E402
 from gspo_rs.integrations.trl import GSPOMixin, GSPOTrainer, check_version  # noqa: E402
 from gspo_rs.rewards import load as load_reward  # noqa: E402
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = ROOT / "examples"
 
 
 class Recorder(GRPOTrainer):

@@ -4,11 +4,12 @@ import ast
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-BENCHES = Path(__file__).parents[2] / "benches"
+from fixtures.places import ROOT
+
+BENCHES = ROOT / "benches"
 SCRIPTS = sorted(
     path.name for path in BENCHES.glob("*.py") if 'if __name__ == "__main__"' in path.read_text()
 )

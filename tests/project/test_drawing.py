@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / ".ci" / "house.py"
+from fixtures.places import ROOT
+
+SCRIPT = ROOT / ".ci" / "house.py"
 
 # Room b upon room a; a has two modules, of which the tests and the types look back.
 PYTHON = {

@@ -2,11 +2,11 @@ import json
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fixtures.places import ROOT
 from gspo_rs import data
 from gspo_rs.rewards import load as load_reward
 from gspo_rs.rewards import score
@@ -14,7 +14,7 @@ from gspo_rs.train import train
 from gspo_rs.train.config.toml import load
 from gspo_rs.train.metrics import read
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = ROOT / "examples"
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from fixtures.places import ROOT
+
 PACKAGE = ROOT / "python" / "gspo_rs"
 FOLDERS = ("python", "tests", "benches", "examples", ".ci")
 PYTHON = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))

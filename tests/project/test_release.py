@@ -3,11 +3,10 @@
 import datetime
 import re
 import tomllib
-from pathlib import Path
 
 import gspo_rs as gs
+from fixtures.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
 
 

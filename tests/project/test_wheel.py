@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import polars as pl
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from fixtures.places import ROOT
+
 # Each is needed by an extra alone.
 OPTIONAL = ("torch", "transformers", "accelerate", "pyarrow", "datasets", "ray", "trl", "verl")
 

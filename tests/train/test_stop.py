@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
+from fixtures.places import ROOT
 from fixtures.runs import MAIN, contents, last_step, make, process, records, wait_for, weights
 from gspo_rs.train import checkpoint, train
 from gspo_rs.train.config.toml import load
@@ -19,7 +19,6 @@ from gspo_rs.train.interruptions import Interruptions
 # As the stopped processes compute.
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ROOT = Path(__file__).parents[2]
 # Waits in the second batch for a file that no one writes, as a slow judge would.
 WAITS = """
 import random, time

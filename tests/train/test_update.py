@@ -10,6 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from gspo_rs.logprobs import chunk
 from gspo_rs.rollouts import Ragged
 from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.config.presets import Algorithm
@@ -140,8 +141,8 @@ def test_a_loss_of_groups_is_exact_however_the_step_is_cut(loss):
 def test_the_gradient_taken_in_one_pass_is_that_of_the_log_probabilities(
     loss, given, head, rows, monkeypatch
 ):
-    monkeypatch.setattr("gspo_rs.logprobs.chunk.CHUNK_ROWS", rows)
-    monkeypatch.setattr("gspo_rs.logprobs.chunk.CHUNK_ELEMENTS", rows * VOCABULARY)
+    monkeypatch.setattr(chunk, "CHUNK_ROWS", rows)
+    monkeypatch.setattr(chunk, "CHUNK_ELEMENTS", rows * VOCABULARY)
     training_batch = make_lesson(old=given == "old", ref=False)
     if given == "sampler":
         training_batch = replace(training_batch, sampler_logprobs=make_lesson().old_logprobs)

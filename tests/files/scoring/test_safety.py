@@ -19,6 +19,7 @@ import gspo_rs as gs
 from gspo_rs.cli.score import score as score_command
 from gspo_rs.cli.score import verify as verify_command
 from gspo_rs.files import scoring
+from gspo_rs.files.scoring import writers
 
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
 
@@ -211,7 +212,7 @@ def test_a_file_that_changes_between_the_passes_is_named_with_its_row(
         ids[777] += 1
         frame.with_columns(prompt_id=ids).write_parquet(copy / "1.parquet")
         os.utime(copy / "1.parquet", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-        monkeypatch.setattr("gspo_rs.files.scoring.writers.unchanged", lambda _: None)
+        monkeypatch.setattr(writers, "unchanged", lambda _: None)
         return compute(*arguments)
 
     monkeypatch.setattr(scoring, "compute", meanwhile)
