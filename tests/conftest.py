@@ -1,4 +1,4 @@
-"""Where tests find real data, models and golden values: a folder beside the checkout."""
+"""Where tests find real data and models: a folder beside the checkout."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ SHARED = Path(os.environ.get("GSPO_RS_SHARED", ROOT.parent / "shared"))
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of golden values, scored groups and small models; a skip without it."""
+    """The folder of scored groups and small models; a skip without it."""
     if not SHARED.is_dir():
         pytest.skip(f"no shared folder at {SHARED}; point GSPO_RS_SHARED at one")
     return SHARED

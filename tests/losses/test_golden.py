@@ -1,15 +1,15 @@
 """Losses and gradients against those of other projects' own code, every entry of the file."""
 
-import json
 from itertools import product
 
-import numpy as np
 import pytest
 import torch
 
 from gspo_rs import losses
 from gspo_rs.losses import off_policy_mask, sequence_weights
+from oracles import golden
 
+INPUTS, ENTRIES = golden.losses()
 CASES = ["full_b4t6", "holes_b8t17", "extreme_b4t8"]
 CLIP = {"clip_low": 0.2, "clip_high": 0.2}
 DAPO = {"clip_low": 0.2, "clip_high": 0.28}
@@ -74,16 +74,9 @@ SETTINGS = {
 LEFT_OUT: dict[str, str] = {}  # entry → why no setting of ours reproduces it
 
 
-@pytest.fixture(scope="module")
-def golden(shared):
-    entries = json.loads((shared / "golden" / "losses.json").read_text())["entries"]
-    with np.load(shared / "golden" / "losses.npz") as arrays:
-        return {(e["case"], e["entry"]): e for e in entries}, dict(arrays)
-
-
-def test_every_entry_of_the_file_is_compared_or_left_out_with_a_reason(golden):
+def test_every_entry_of_the_file_is_compared_or_left_out_with_a_reason():
     assert not SETTINGS.keys() & LEFT_OUT.keys()
-    assert set(golden[0]) == set(product(CASES, [*SETTINGS, *LEFT_OUT]))
+    assert set(ENTRIES) == set(product(CASES, [*SETTINGS, *LEFT_OUT]))
 
 
 def valued(of, entry, setting, flat):
@@ -92,14 +85,14 @@ def valued(of, entry, setting, flat):
     mask = of["mask"] != 0
     lengths = mask.sum(dim=1)
     weights = sequence_weights(
-        lengths, reduction, groups=of["group_index"].long(), budget=entry["params"].get("max_len")
+        lengths, reduction, groups=of["groups"].long(), budget=entry.options.get("max_len")
     )
     advantages = of["advantages"]
     if "factor" in extra:
         advantages = advantages[:, None] * of[extra["factor"]]
     if "opsm" in extra:
         kept, _ = off_policy_mask(
-            of["logps"], of["old_logps"], advantages, mask, delta=extra["opsm"]
+            of["logprobs"], of["old_logprobs"], advantages, mask, delta=extra["opsm"]
         )
         advantages = advantages * kept
 
@@ -107,14 +100,14 @@ def valued(of, entry, setting, flat):
         return tokens[mask] if flat and tokens.dim() == 2 else tokens
 
     layout = {"mask": None, "lengths": lengths} if flat else {"mask": mask}
-    leaf = of["logps"].clone().requires_grad_()
-    new, old = cut(leaf), cut(of["old_logps"])
+    leaf = of["logprobs"].clone().requires_grad_()
+    new, old = cut(leaf), cut(of["old_logprobs"])
     loss_of = getattr(losses, f"{name}_loss")
     loss, _ = loss_of(new, old, cut(advantages), weights=weights, **layout, **options)
     if "kl" in extra:
         penalty, _ = losses.kl_penalty(
             new,
-            cut(of["ref_logps"]),
+            cut(of["ref_logprobs"]),
             weights=weights,
             old_logprobs=old,
             estimator=extra["kl"],
@@ -129,21 +122,16 @@ def valued(of, entry, setting, flat):
 @pytest.mark.filterwarnings("ignore:clip_low=.* hardly ever clip:UserWarning")
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", SETTINGS)
-def test_losses_and_gradients_are_those_of_other_projects(golden, name, case):
-    entries, arrays = golden
-    entry = entries[case, name]
-    expected = torch.from_numpy(arrays[entry["grad_key"]])
+def test_losses_and_gradients_are_those_of_other_projects(name, case):
+    entry = ENTRIES[case, name]
+    expected = torch.from_numpy(entry.gradient)
     for dtype, flat in product([torch.float64, torch.float32], [False, True]):
-        of = {
-            key.split("/")[1]: torch.from_numpy(value).to(dtype)
-            for key, value in arrays.items()
-            if key.startswith(f"{case}/") and "/grad/" not in key
-        }
+        of = {key: torch.from_numpy(value).to(dtype) for key, value in INPUTS[case].items()}
         loss, gradient = valued(of, entry, SETTINGS[name], flat)
         # verl and OpenRLHF add 1e-8 to denominators.
         rough = 1e-8 if name.endswith(("/verl", "/openrlhf")) else 1e-12
         tolerance = 1e-5 if dtype == torch.float32 else rough
-        assert float(loss) == pytest.approx(entry["loss"], rel=tolerance, abs=tolerance)
+        assert float(loss) == pytest.approx(entry.value, rel=tolerance, abs=tolerance)
         scale = float(expected.abs().max())
         torch.testing.assert_close(
             gradient.double(), expected, rtol=tolerance, atol=tolerance * scale
@@ -158,8 +146,8 @@ LISTWISE = {
 }
 
 
-def test_every_listwise_loss_and_gradient_is_that_of_the_reference(shared):
-    entries = json.loads((shared / "golden" / "listwise.json").read_text())
+def test_every_listwise_loss_and_gradient_is_that_of_the_reference():
+    entries = golden.listwise()
     assert {entry["kind"] for entry in entries} == set(LISTWISE)
     for entry in entries:
         h = torch.tensor(entry["h"], dtype=torch.float64, requires_grad=True)
@@ -167,5 +155,5 @@ def test_every_listwise_loss_and_gradient_is_that_of_the_reference(shared):
         loss, _ = loss_of(h, entry["scores"], [0] * len(h), **options)
         loss.backward()
         assert float(loss.detach()) == pytest.approx(entry["loss"], rel=1e-12, abs=1e-13)
-        expected = torch.tensor(entry["grad"], dtype=torch.float64)
+        expected = torch.tensor(entry["gradient"], dtype=torch.float64)
         torch.testing.assert_close(h.grad, expected, rtol=1e-12, atol=1e-13)
