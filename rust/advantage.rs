@@ -11,7 +11,7 @@ use crate::quantile::quantile;
 use crate::rank::{self, Ties};
 use crate::sorted::Sorted;
 
-/// An estimator with its options; formulas in `docs/estimators.md`.
+/// An estimator with its options; formulas in `docs/reference/estimators.md`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Estimator {
     /// `2 p - 1`, times `sqrt(3 (N - 1) / (N + 1))` for unit scale.

@@ -270,13 +270,13 @@ def test_opo_subtracts_the_mean_weighted_by_length(rows):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_reference_page_has_every_estimator_with_its_options_and_plot(estimator):
-    page = (DOCS / "estimators.md").read_text()
+    page = (DOCS / "reference/estimators.md").read_text()
     section = page.split(f"## `{estimator}`\n")[1].split("\n## ")[0]
     for word in ("Formula", "Range", "Binary rewards", "Ties", "Outliers", "Use it", "Source"):
         assert f"**{word}" in section
     missing = [name for name in ESTIMATORS[estimator].options if name not in section]
     assert missing == ([] if estimator != "percentile" else ["pool"])
-    assert 0 < (DOCS / "estimators" / f"{estimator}.svg").stat().st_size < 30_000
+    assert 0 < (DOCS / "images/estimators" / f"{estimator}.svg").stat().st_size < 30_000
 
 
 # Names of algorithms, and what other tools call an estimator.

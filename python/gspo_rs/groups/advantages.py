@@ -66,7 +66,7 @@ def advantage(
     With ``p`` the percentile and ``N`` the scorable members, ``percentile`` is ``2 p - 1``:
     wins minus losses over opponents, leave-one-out with a sign kernel [1]_; unit scale
     multiplies by ``sqrt(3 (N - 1) / (N + 1))``, the inverse deviation of an untied group.
-    ``docs/estimators.md`` has the formula, range and use of every estimator, with its source.
+    ``docs/reference/estimators.md`` has formula, range, use and source of every estimator.
     All but ``quantile``, ``best_minus_second``, ``pkpo``, ``opo`` and those scaled by the batch
     sum to zero over a group. ``soft_winrate`` takes O(D N) time for D distinct rewards, all
     others O(N log N).

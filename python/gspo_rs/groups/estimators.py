@@ -59,7 +59,7 @@ class Estimator:
         return not self.several and missing <= {"lengths"}
 
 
-# The formulas are in docs/estimators.md.
+# The formulas are in docs/reference/estimators.md.
 ESTIMATORS: dict[str, Estimator] = {
     "percentile": Estimator({"scale": "unit", "ties": "midrank", "pool": None}),
     "top_fraction": Estimator({"q": 0.2}),

@@ -4,7 +4,7 @@ Letters: ``B`` sequences, ``P`` groups of at least two scored members, ``N`` the
 ``h`` is the score of a sequence under the policy, for instance from `sequence_scores`.
 
 They are sums over groups divided by their number, so a micro-batch must hold whole groups. Where
-it cannot, take the gradient in the scores first (see docs/losses.md).
+it cannot, take the gradient in the scores first (see docs/reference/losses.md).
 """
 
 from __future__ import annotations

@@ -105,7 +105,8 @@ class Config:
         Source of the old log-probabilities online: a pass of the training engine or the sampler's
         own. "auto" is the sampler's in float32 (the same to rounding), else a pass.
     algorithm : str
-        Preset of `advantage`, `loss`, `reduction` and the options of the loss; see docs/losses.md.
+        Preset of `advantage`, `loss`, `reduction` and the options of the loss; see
+        docs/reference/losses.md.
     advantage, loss, reduction : str, optional
         Each replaces what the preset says.
     clip_low, clip_high, dual_clip, delta, tau_pos, tau_neg, w_min, w_max, clip : float, optional

@@ -1,6 +1,6 @@
 """Draw the plots of estimators.md: the advantage of each member of a sample group over reward.
 
-Usage: ``python docs/plot_estimators.py``; writes ``docs/estimators/<name>.svg``.
+Usage: ``python docs/plots/plot_estimators.py``; writes ``docs/images/estimators/<name>.svg``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 import gspo_rs as gs
 
-FOLDER = Path(__file__).parent / "estimators"
+FOLDER = Path(__file__).parents[1] / "images/estimators"
 WIDTH, HEIGHT, MARGIN = 360, 200, 34
 
 # Twelve rubric scores: ties at 3 and 7, and one outlier.

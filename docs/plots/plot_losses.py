@@ -1,6 +1,6 @@
 """Draw the plots of losses.md: how strongly a token is pulled, over the ratio of its sequence.
 
-Usage: ``python docs/plot_losses.py``; writes ``docs/losses/<name>.svg``.
+Usage: ``python docs/plots/plot_losses.py``; writes ``docs/images/losses/<name>.svg``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 from gspo_rs import losses
 
-FOLDER = Path(__file__).parent / "losses"
+FOLDER = Path(__file__).parents[1] / "images/losses"
 WIDTH, HEIGHT, MARGIN, POINTS, LENGTH = 360, 200, 34, 241, 4
 STYLES = (
     "text{font:11px sans-serif;fill:#555}path{fill:none;stroke:#bbb}"

@@ -1,0 +1,83 @@
+"""Links and paths in the documentation lead somewhere."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = (".github", "benches", "docs", "examples", "python", "rust", "tests")
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
+)
+SOURCES = sorted(
+    file
+    for folder in FOLDERS
+    for kind in ("*.py", "*.rs", "*.toml")
+    for file in (ROOT / folder).rglob(kind)
+)
+FENCED = re.compile(r"^```.*?^```\s*$", re.M | re.S)
+CODE = re.compile(r"`[^`\n]*`")
+LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]:\s*(\S+)", re.M)
+HEADING = re.compile(r"^#+\s+(.*?)\s*#*$", re.M)
+PATH = re.compile(
+    r"(?<![\w./-])(?:benches|docs|examples|tests)/[\w./-]*\.(?:md|py|toml|jsonl|svg)\b"
+)
+# They tell what was, with the paths of then.
+HISTORY = {ROOT / "CHANGELOG.md", ROOT / "docs" / "log.md"}
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that forges give the headings of a page."""
+    found: set[str] = set()
+    for heading in HEADING.findall(FENCED.sub("", page.read_text())):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        slug = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+        places = [slug, *(f"{slug}-{i}" for i in range(1, 50))]
+        found.add(next(place for place in places if place not in found))
+    return found
+
+
+def dangling(page: Path) -> list[str]:
+    """Return the relative links of a page that lead to no file, folder or heading."""
+    text = CODE.sub("", FENCED.sub("", page.read_text()))
+    bad = []
+    for inline, reference in LINK.findall(text):
+        link = inline or reference
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        lost = anchor and (target.suffix != ".md" or anchor not in anchors(target))
+        if not target.exists() or lost:
+            bad.append(f"{page.name}: {link}")
+    return bad
+
+
+def unknown_paths(file: Path) -> list[str]:
+    """Return the paths of this repository that a file names and that are not there."""
+    return [
+        f"{file.name}: {path}"
+        for path in PATH.findall(file.read_text())
+        if not (ROOT / path).exists()
+    ]
+
+
+def test_relative_links_and_anchors_lead_somewhere():
+    assert len(PAGES) > 20
+    assert [bad for page in PAGES for bad in dangling(page)] == []
+
+
+def test_paths_named_in_pages_and_sources_exist():
+    files = [file for file in [*PAGES, *SOURCES] if file not in {*HISTORY, Path(__file__)}]
+    assert [bad for file in files for bad in unknown_paths(file)] == []
+
+
+def test_a_broken_link_a_broken_anchor_and_a_lost_path_are_found(tmp_path):
+    (tmp_path / "a.md").write_text("# Several rewards?\n\n## Twice\n\n## Twice\n")
+    page = tmp_path / "b.md"
+    good = "[a](a.md) [b](a.md#several-rewards) [c](a.md#twice-1) [d](#top) ![](https://x.y/z)"
+    page.write_text(
+        f"# Top\n{good} [e](lost.md) [f](a.md#lost) [g](#lost)\n"
+        "`[h](code.md)` docs/lost.md docs/glossary.md\n```\n[i](block.md)\n```\n\n[j]: gone.md\n"
+    )
+    assert dangling(page) == [f"b.md: {x}" for x in ("lost.md", "a.md#lost", "#lost", "gone.md")]
+    assert unknown_paths(page) == ["b.md: docs/lost.md"]
