@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDERS = (".github", "benches", "docs", "examples", "python", "rust", "tests")
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
@@ -19,9 +19,8 @@ FENCED = re.compile(r"^```.*?^```\s*$", re.M | re.S)
 CODE = re.compile(r"`[^`\n]*`")
 LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]:\s*(\S+)", re.M)
 HEADING = re.compile(r"^#+\s+(.*?)\s*#*$", re.M)
-PATH = re.compile(
-    r"(?<![\w./-])(?:benches|docs|examples|python|rust|tests)/[\w./-]*\.(?:md|py|rs|toml|jsonl|svg)\b"
-)
+ROOMS = "benches|docs|examples|python|rust|tests"
+PATH = re.compile(rf"(?<![\w./-])(?:{ROOMS})/[\w./-]*\.(?:md|py|rs|toml|jsonl|svg)\b")
 # They tell what was, with the paths of then.
 HISTORY = {ROOT / "CHANGELOG.md", ROOT / "docs" / "log.md"}
 
