@@ -1,7 +1,9 @@
-"""Links and paths in the documentation lead somewhere."""
+"""Links and paths in the documentation lead somewhere, and its table of rooms is the true one."""
 
 import re
 from pathlib import Path
+
+from project.test_house import BELOW
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = (".github", "benches", "docs", "examples", "python", "rust", "tests")
@@ -81,3 +83,9 @@ def test_a_broken_link_a_broken_anchor_and_a_lost_path_are_found(tmp_path):
     )
     assert dangling(page) == [f"b.md: {x}" for x in ("lost.md", "a.md#lost", "#lost", "gone.md")]
     assert unknown_paths(page) == ["b.md: docs/lost.md"]
+
+
+def test_the_table_of_rooms_in_the_design_is_the_one_that_the_house_test_holds():
+    page = (ROOT / "docs" / "design.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|.*\|([^|]*)\|$", page, re.M)
+    assert {room: " ".join(re.findall(r"`(\w+)`", below)) for room, below in rows} == BELOW
