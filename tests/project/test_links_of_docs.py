@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from project.test_house import BELOW
+from project.test_house import BANNED, BELOW
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = (".github", "benches", "docs", "examples", "python", "rust", "tests")
@@ -89,3 +89,30 @@ def test_the_table_of_rooms_in_the_design_is_the_one_that_the_house_test_holds()
     page = (ROOT / "docs" / "design.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \|.*\|([^|]*)\|$", page, re.M)
     assert {room: " ".join(re.findall(r"`(\w+)`", below)) for room, below in rows} == BELOW
+
+
+def test_the_tree_in_the_readme_has_one_line_for_each_room():
+    tree = (ROOT / "README.md").read_text().split("python/gspo_rs/\n")[1].split("rust/")[0]
+    assert re.findall(r"^  (\w+)/ +\S", tree, re.M) == [*BELOW]
+    assert len(tree.splitlines()) == len(BELOW)
+
+
+def glossary(section: str) -> list[str]:
+    """Return the first cells of a table of the glossary."""
+    page = (ROOT / "docs" / "glossary.md").read_text()
+    return re.findall(
+        r"^\| (?!---)(.*?) \|", page.split(f"## {section}\n")[1].split("\n## ")[0], re.M
+    )[1:]
+
+
+def test_the_names_in_the_glossary_are_names_in_the_code():
+    names = re.findall(r"`(\w+)`", " ".join(glossary("Names in the code")))
+    assert len(names) > 15
+    code = "\n".join(file.read_text() for file in SOURCES if file.suffix in (".py", ".rs"))
+    assert [
+        name for name in names if not re.search(rf"(?:class|def|struct|enum|fn) {name}\b", code)
+    ] == []
+
+
+def test_the_glossary_has_another_word_for_each_banned_one():
+    assert {*glossary("Words we do not use")} == BANNED
