@@ -13,11 +13,24 @@ import json
 import sys
 from pathlib import Path
 
-Key = tuple[str, str, str]
+Key = tuple[str, str, str, str]  # benchmark, rows, ours, rival
+
+
+def read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        sys.exit(
+            f"error: {path} is missing; `python benches/run_all.py --small --output {path}` on a "
+            "quiet machine makes it"
+        )
 
 
 def ratios(run: dict) -> dict[Key, float]:
-    return {(one["name"], one["ours"], one["rival"]): one["ratio"] for one in run["results"]}
+    return {
+        (one["name"], f"{one['rows']:,}", one["ours"], one["rival"]): one["ratio"]
+        for one in run["results"]
+    }
 
 
 def verdicts(
@@ -43,7 +56,7 @@ def main() -> None:
     parser.add_argument("fresh", type=Path)
     parser.add_argument("--tolerance", type=float, default=0.3, help="0.3 is 30 %% slower")
     options = parser.parse_args()
-    runs = [json.loads(path.read_text()) for path in (options.stored, options.fresh)]
+    runs = [read(path) for path in (options.stored, options.fresh)]
     if runs[0]["small"] != runs[1]["small"]:
         sys.exit("error: one run is small and the other is not; run both with or without --small")
     for title, run in zip(("stored", "fresh"), runs, strict=True):
@@ -53,8 +66,8 @@ def main() -> None:
             f"load {machine['load']:.1f}"
         )
     stored, fresh = map(ratios, runs)
-    print("\n| benchmark | ours | rival | stored ratio | fresh ratio | |")
-    print("|---|---|---|---:|---:|---|")
+    print("\n| benchmark | rows | ours | rival | stored ratio | fresh ratio | |")
+    print("|---|---:|---|---|---:|---:|---|")
     bad = 0
     for key, verdict in verdicts(stored, fresh, options.tolerance):
         cells = [f"{run[key]:.2f}" if key in run else "" for run in (stored, fresh)]

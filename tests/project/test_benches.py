@@ -119,12 +119,12 @@ def stored(path, *, small=True, scale=1.0, **ratios):
 @pytest.mark.parametrize(
     ("fresh", "verdict", "code"),
     [
-        ({"a": 2.0}, "| a | us | them | 2.00 | 2.00 | same |", 0),
+        ({"a": 2.0}, "| a | 1 | us | them | 2.00 | 2.00 | same |", 0),
         ({"a": 1.61, "scale": 50.0}, "| 1.61 | same |", 0),
         ({"a": 1.5}, "| 1.50 | worse |", 1),
         ({"a": 3.0}, "| 3.00 | better |", 0),
-        ({"a": 2.0, "b": 1.0}, "| b | us | them |  | 1.00 | new |", 0),
-        ({"b": 1.0}, "| a | us | them | 2.00 |  | missing |", 1),
+        ({"a": 2.0, "b": 1.0}, "| b | 1 | us | them |  | 1.00 | new |", 0),
+        ({"b": 1.0}, "| a | 1 | us | them | 2.00 |  | missing |", 1),
     ],
 )
 def test_a_run_is_worse_only_by_a_ratio_that_fell_or_is_missing(tmp_path, fresh, verdict, code):
@@ -140,3 +140,11 @@ def test_a_small_run_is_not_compared_with_a_full_one(tmp_path):
     done = run(BENCHES / "compare_runs.py", before, after)
     assert done.returncode == 1
     assert "--small" in done.stderr
+
+
+def test_a_missing_run_is_named_with_the_command_that_makes_it(tmp_path):
+    after, before = stored(tmp_path / "after.json", a=1.0), tmp_path / "before.json"
+    done = run(BENCHES / "compare_runs.py", before, after)
+    assert done.returncode == 1
+    assert f"--output {before}" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
