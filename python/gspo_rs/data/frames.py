@@ -1,18 +1,34 @@
-"""The frames of a query, taken while it runs."""
+"""The frames of a query, taken while it runs, and one error for whatever ends it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from queue import Empty, Queue
 from threading import Event, Thread
 
 import polars as pl
 
-__all__ = ["frames_of"]
+from gspo_rs.data.full_disk import is_full
 
+__all__ = ["UNREADABLE", "frames_of", "reading"]
+
+# What Polars raises where it can't read; it panics on some damaged files, which is no `Exception`.
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 # Seconds that a query gets to stop once nobody wants its frames any more.
 PATIENCE = 1.0
+
+
+@contextmanager
+def reading(culprit: Callable[[], str]) -> Iterator[None]:
+    """Turn whatever reading can raise into an OSError that names the `culprit`."""
+    try:
+        yield
+    except UNREADABLE as error:
+        # Said so already, further in; or of what is written meanwhile.
+        if str(error).startswith("cannot read ") or is_full(error):
+            raise
+        raise OSError(f"cannot read {culprit()}: {error}") from error
 
 
 def frames_of(query: pl.LazyFrame) -> Iterator[pl.DataFrame]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from gspo_rs.rollouts.rollouts import Ragged, Rollouts, summed
 
 __all__ = ["GroupBatch", "RolloutSchema", "as_keys", "as_names", "free_name"]
 
+Key = TypeVar("Key")
 LISTS = ("old_logprobs", "prompt_tokens", "completion_tokens")
 TYPES: Mapping[str, pl.DataType] = {
     TEXT: pl.String(),
@@ -135,7 +136,7 @@ class RolloutSchema:
             _refuse(cut, pl.Series(found != expected), problem)
 
 
-def as_keys(by: str | Sequence[str]) -> tuple[str, ...]:
+def as_keys(by: str | Sequence[Key]) -> tuple[str | Key, ...]:
     """Return the columns that name a group, refusing none."""
     keys = (by,) if isinstance(by, str) else tuple(by)
     if not keys:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -18,8 +18,7 @@ from gspo_rs.data.formats import Rows, rows_of, scan_files, scanned
 from gspo_rs.data.formats.parquet import check_pages
 from gspo_rs.data.formats.text import Asked, TextFiles
 from gspo_rs.data.formats.unions import UnionFiles
-from gspo_rs.data.frames import frames_of
-from gspo_rs.data.full_disk import is_full
+from gspo_rs.data.frames import UNREADABLE, frames_of, reading
 from gspo_rs.data.hive import partitions
 from gspo_rs.data.paths import files_of, names_of, remote
 from gspo_rs.data.tables import paths_of, table_of
@@ -234,19 +233,9 @@ class Source:
         parquet = bool(self.files) and Path(self.files[0]).suffix.lower() == ".parquet"
         return FIRST_WINDOW if parquet else sys.maxsize
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Turn whatever reading can raise into an OSError that names the file.
-
-        Polars panics on some damaged files, and a panic is no `Exception`.
-        """
-        try:
-            yield
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-            # Said so already, further in; or of what is written meanwhile.
-            if str(error).startswith("cannot read ") or is_full(error):
-                raise
-            raise OSError(f"cannot read {self._culprit()}: {error}") from error
+    def reading(self) -> AbstractContextManager[None]:
+        """Turn whatever reading can raise into an OSError that names the file."""
+        return reading(self._culprit)
 
     def _culprit(self) -> str:
         """Name the file that can't be read by itself, or the source as a whole."""
@@ -256,7 +245,7 @@ class Source:
             try:
                 for _ in frames_of(scan_files([file])):
                     pass
-            except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+            except UNREADABLE:
                 return file
         return self.name
 

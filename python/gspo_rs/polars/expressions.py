@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gspo_rs.data.reward_column import rewards_of
+from gspo_rs.data.schema import as_keys
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.statistics import stats
@@ -115,9 +116,7 @@ def _keys(by: By) -> list[pl.Expr]:
 
 
 def _entries(by: By) -> list[pl.Expr]:
-    keys = [by] if isinstance(by, str | pl.Expr) else list(by)
-    if not keys:
-        raise ValueError("`by` names no column; a group needs at least one")
+    keys = [by] if isinstance(by, pl.Expr) else as_keys(by)
     return [pl.col(key) if isinstance(key, str) else key for key in keys]
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from gspo_rs.data.frames import reading
+
 __all__ = ["scan_arrow"]
 
 # What a file in the file format begins with.
@@ -66,10 +68,8 @@ def _is_stream(file: str) -> bool:
 
 def _scan_stream(file: str) -> pl.LazyFrame:
     _refuse_cut(file)
-    try:
+    with reading(lambda: file):
         schema = pl.read_ipc_stream(file, n_rows=0).schema
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise OSError(f"cannot read {file}: {error}") from error
 
     def rows(
         with_columns: list[str] | None,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from gspo_rs.data.column_names import column
+from gspo_rs.data.frames import reading
 
 __all__ = ["DIGITS", "UnionFiles", "refuse_mixed_keys", "refuse_partial", "union"]
 
@@ -114,10 +115,8 @@ def union(frames: Sequence[pl.LazyFrame], files: Sequence[str]) -> UnionFiles | 
 
 
 def _schema(frame: pl.LazyFrame, file: str) -> pl.Schema:
-    try:
+    with reading(lambda: file):
         return frame.collect_schema()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise OSError(f"cannot read {file}: {error}") from error
 
 
 def _cast(frame: pl.LazyFrame, file: str, types: dict[str, pl.DataType]) -> Iterator[pl.Expr]:
