@@ -92,7 +92,7 @@ def test_a_damaged_file_among_sound_ones_is_named(tmp_path, shared, kind, shuffl
                 f"{tmp_path}/*.parquet",
                 by="prompt_id",
                 completion="response",
-                index=index,
+                census=index,
                 shuffle=shuffle,
             )
         )
