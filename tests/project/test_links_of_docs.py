@@ -116,3 +116,11 @@ def test_the_names_in_the_glossary_are_names_in_the_code():
 
 def test_the_glossary_has_another_word_for_each_banned_one():
     assert {*glossary("Words we do not use")} == BANNED
+
+
+def test_nothing_that_breaks_and_no_change_is_listed_twice():
+    # Every change adds a line to one of these, and a merge may keep the lines of both sides.
+    rows = re.findall(r"^\| (.*?) \|", (ROOT / "docs" / "reliability.md").read_text(), re.M)
+    changes = re.findall(r"^\* .*$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert len({*rows}) == len(rows) > 40
+    assert len({*changes}) == len(changes) > 40
