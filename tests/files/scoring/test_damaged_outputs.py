@@ -39,9 +39,10 @@ def flipped(path, rng):
 
 
 @pytest.mark.parametrize("layout", ["wide", "narrow"])
+@pytest.mark.parametrize("keep", ["all", "reward:0.."])
 @pytest.mark.parametrize("name", ["rows.parquet", "manifest.json"])
-def test_one_flipped_bit_of_an_output_is_never_read_silently(tmp_path, layout, name):
-    scored(tmp_path, layout)
+def test_one_flipped_bit_of_an_output_is_never_read_silently(tmp_path, layout, keep, name):
+    scored(tmp_path, layout, keep=keep)
     file = tmp_path / "out" / name
     whole = file.read_bytes()
     for seed in range(40):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import random
 import stat
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import polars as pl
 import pytest
 
 import gspo_rs as gs
+from gspo_rs._core import file_digest
 from gspo_rs.files import replaced, scoring
-from gspo_rs.files.scoring import by_file, staging
+from gspo_rs.files.scoring import by_file
+from gspo_rs.files.scoring.staging import Staging
 
 
 @pytest.fixture
@@ -76,6 +79,46 @@ def test_a_journal_whose_blocks_were_not_written_is_read_up_to_there(
     assert gs.score(source, tmp_path / "other", by="id").skipped == 0
 
 
+@pytest.mark.parametrize("change", ["digest", "line gone", "lines exchanged", "line twice"])
+def test_a_changed_line_of_the_journal_and_what_follows_it_count_for_nothing(
+    source, tmp_path, monkeypatch, change
+):
+    place = stop(source, tmp_path / "out", monkeypatch)
+    file, journal = place / "new" / "c.parquet", place / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    number = next(i for i, line in enumerate(lines) if b'"c.parquet"' in line)
+    if change == "digest":
+        before = file_digest(file)
+        damaged = bytearray(file.read_bytes())
+        damaged[10] ^= 1
+        file.write_bytes(damaged)
+        lines[number] = lines[number].replace(before.encode(), file_digest(file).encode())
+    elif change == "line gone":
+        del lines[number]
+    elif change == "lines exchanged":
+        lines[number - 1 : number + 1] = lines[number - 1 : number + 1][::-1]
+    else:
+        lines.insert(number, lines[number - 1])
+    journal.write_bytes(b"".join(lines))
+    before = 1 if change == "lines exchanged" else 2
+    assert gs.score(source, tmp_path / "out", by="id").skipped == before
+    gs.score(source, tmp_path / "whole", by="id")
+    assert gs.verify(tmp_path / "out").outputs == gs.verify(tmp_path / "whole").outputs
+
+
+def test_no_flipped_bit_of_the_journal_is_believed(source, tmp_path, monkeypatch):
+    place = stop(source, tmp_path / "out", monkeypatch)
+    whole = (place / "journal.jsonl").read_bytes()
+    for seed in range(200):
+        rng = random.Random(seed)
+        spoilt = bytearray(whole)
+        at = rng.randrange(len(spoilt))
+        spoilt[at] ^= 1 << rng.randrange(8)
+        (place / "journal.jsonl").write_bytes(spoilt)
+        lines = Staging(tmp_path / "out")._lines()
+        assert len(lines) <= whole[:at].count(b"\n")
+
+
 def test_a_planted_workplace_is_not_written_in(source, tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("mine")
@@ -93,7 +136,7 @@ def test_a_planted_workplace_is_not_written_in(source, tmp_path):
 
 def test_a_workplace_of_another_user_is_not_taken_up(source, tmp_path, monkeypatch):
     (tmp_path / ".out.gspo-rs").mkdir()
-    monkeypatch.setattr(staging.os, "geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     with pytest.raises(OSError, match="is a link or another user's"):
         gs.score(source, tmp_path / "out", by="id")
 

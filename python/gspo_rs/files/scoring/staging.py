@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import stat
@@ -16,6 +15,7 @@ from typing import Any, Final
 from gspo_rs.files import atomic
 from gspo_rs.files.lock import locked
 from gspo_rs.files.scoring.manifest import NAME, Manifest, OutputEntry, load
+from gspo_rs.files.sealed import seal, unseal
 
 __all__ = ["AT_ONCE", "BY_FILE", "Staging", "staging"]
 
@@ -30,7 +30,8 @@ class Staging:
     """The folder ``.NAME.gspo-rs`` beside a target: a lock, a journal, and the new output.
 
     The journal has one line for what was asked, one for each way that was gone, one for what the
-    inputs hold, and one for each file that is done. A line that a crash has cut off counts for
+    inputs hold, and one for each file that is done. Lines are numbered, and each ends with a
+    digest; the first that a crash has cut off, or that was changed, and those after it count for
     nothing.
     """
 
@@ -39,6 +40,7 @@ class Staging:
         self.folder = target.parent / _beside(target.name)
         self.new = self.folder / "new"
         self._journal = self.folder / "journal.jsonl"
+        self._noted = 0
         self._contents: dict[str, str] = {}
         self.way: str | None = None
         self.done: dict[str, OutputEntry] = {}
@@ -75,6 +77,7 @@ class Staging:
             self._journal.unlink(missing_ok=True)
             shutil.rmtree(self.new, ignore_errors=True)
             self.new.mkdir(parents=True)
+            self._noted = 0
             self._note(asked=asked)
             return
         self._refuse_change(lines[0]["asked"], asked)
@@ -128,9 +131,10 @@ class Staging:
 
     def _note(self, **facts: Any) -> None:
         with self._journal.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(facts) + "\n")
+            file.write(seal({"line": self._noted, **facts}))
             file.flush()
             os.fsync(file.fileno())
+        self._noted += 1
 
     def _lines(self) -> list[dict[str, Any]]:
         """Read the journal up to the first line that a crash has cut off or spoilt.
@@ -143,11 +147,12 @@ class Staging:
         whole = 0
         for line in self._journal.read_bytes().splitlines(keepends=True):
             facts = _facts(line)
-            if facts is None or ("asked" in facts) != (not found):
+            if facts is None or facts.pop("line", None) != len(found):
                 break
             found.append(facts)
             whole += len(line)
         os.truncate(self._journal, whole)
+        self._noted = len(found)
         return found
 
     def _refuse_change(self, before: dict[str, Any], asked: dict[str, Any]) -> None:
@@ -175,10 +180,9 @@ def _beside(name: str) -> str:
 def _facts(line: bytes) -> dict[str, Any] | None:
     """Return what a whole line of the journal notes, or None."""
     try:
-        facts = json.loads(line) if line.endswith(b"\n") else None
+        return unseal(line.decode("utf-8")) if line.endswith(b"\n") else None
     except ValueError:
         return None
-    return facts if isinstance(facts, dict) else None
 
 
 def _difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
