@@ -38,6 +38,18 @@ pub(super) fn check_parquet(
         .map_err(|error| PyOSError::new_err(told(&error)))
 }
 
+/// Returns the number of the row group whose `columns`, or all columns, take the most bytes in a
+/// Parquet file, and these.
+#[pyfunction]
+pub(super) fn packed_bytes(
+    py: Python<'_>,
+    path: PathBuf,
+    columns: Option<Vec<String>>,
+) -> PyResult<(usize, u64)> {
+    py.detach(|| pages::packed(&path, columns.as_deref()))
+        .map_err(|error| PyOSError::new_err(told(&error)))
+}
+
 /// What is wrong with a Parquet file, without the words that only say by whom it was found.
 pub(super) fn told(error: &ParquetError) -> String {
     match error {

@@ -32,7 +32,7 @@ mod _core {
     #[pymodule_export]
     use super::buffer::PyGroupBuffer;
     #[pymodule_export]
-    use super::disk::{check_parquet, exchange, file_digest};
+    use super::disk::{check_parquet, exchange, file_digest, packed_bytes};
     #[pymodule_export]
     use super::groups::PyGroups;
     #[pymodule_export]

@@ -31,6 +31,24 @@ pub fn check(path: &Path, columns: &[String]) -> Result<(usize, i64)> {
     Ok((footer.groups.len(), largest.unwrap_or(0)))
 }
 
+/// Returns the row group whose `columns`, all of them if none are given, take the most bytes as they
+/// are packed in the file, and how many.
+///
+/// # Errors
+/// If its footer is wrong.
+pub fn packed(path: &Path, columns: Option<&[String]>) -> Result<(usize, u64)> {
+    let asked = |name: &[u8]| {
+        columns.is_none_or(|names| names.iter().any(|column| column.as_bytes() == name))
+    };
+    let (_, footer) = footer::open(path, asked)?;
+    let bytes = footer.groups.iter().map(|group| {
+        let asked = group.columns.iter().filter(|column| column.asked);
+        asked.map(|column| column.size.cast_unsigned()).sum::<u64>()
+    });
+    let most = bytes.enumerate().max_by_key(|&(_, bytes)| bytes);
+    Ok(most.unwrap_or((0, 0)))
+}
+
 /// Checks the pages of one column chunk, all or none of which have a checksum.
 pub(super) fn check_column(source: &Chunks, column: &Column, group: usize) -> Result<()> {
     let mut rest = column.size.cast_unsigned();

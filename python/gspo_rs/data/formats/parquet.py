@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gspo_rs._core import check_parquet
+from gspo_rs._core import check_parquet, packed_bytes
 
-__all__ = ["check_pages", "largest_row_group", "row_groups"]
+__all__ = ["check_pages", "largest_row_group", "packed", "row_groups"]
 
 
 def check_pages(files: Iterable[str], columns: Sequence[str]) -> None:
@@ -59,6 +59,20 @@ def largest_row_group(file: str) -> int:
         Naming the file.
     """
     return _checked(file, [])[1]
+
+
+def packed(file: str, columns: Sequence[str] | None) -> tuple[int, int]:
+    """Return the row group whose `columns`, or all, take most bytes in a Parquet file, and these.
+
+    Raises
+    ------
+    OSError
+        Naming the file.
+    """
+    try:
+        return packed_bytes(file, None if columns is None else list(columns))
+    except OSError as error:
+        raise OSError(f"cannot read {file}: {error}") from error
 
 
 def _checked(file: str, columns: Sequence[str]) -> tuple[int, int]:

@@ -13,7 +13,14 @@ from gspo_rs.data.full_disk import naming
 from gspo_rs.data.source import SourceLike
 from gspo_rs.files.atomic import resolved
 from gspo_rs.files.scoring.by_file import score_by_file
-from gspo_rs.files.scoring.first_pass import Read, check_columns, compute, read, scores_of
+from gspo_rs.files.scoring.first_pass import (
+    Read,
+    check_columns,
+    compute,
+    read,
+    scores_of,
+    with_reading,
+)
 from gspo_rs.files.scoring.inputs import Input, inputs_of
 from gspo_rs.files.scoring.manifest import (
     Manifest,
@@ -98,7 +105,7 @@ def score(
     OSError
         If a file can't be read, or the disk is too small.
     MemoryError
-        If the memory limit is too small; says what is needed.
+        If the memory limit is too small, also for the largest row group; says what is needed.
     RuntimeError
         If another process writes the same output.
 
@@ -166,6 +173,7 @@ def _finished(place: Staging, asked: Options, inputs: list[Input]) -> Manifest |
 
 def _run(place: Staging, asked: Options, inputs: list[Input]) -> tuple[Manifest, Outcome]:
     with Progress() as progress:
+        asked = with_reading(inputs, asked)
         total = sum(given.count() for given in inputs) if _countable(inputs) else None
         _check_space(place, asked, inputs, total)
         check_columns(inputs, asked)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from gspo_rs._core import Scores
-from gspo_rs.data.column_names import type_in
-from gspo_rs.data.formats.parquet import largest_row_group
+from gspo_rs.data.column_names import path_to, type_in
+from gspo_rs.data.formats.parquet import largest_row_group, packed
 from gspo_rs.data.formats.unions import refuse_mixed_keys
-from gspo_rs.data.source import Source
+from gspo_rs.data.source import READ_AHEAD, Source, next_window
 from gspo_rs.files.filters import filter_rows
 from gspo_rs.files.scoring.inputs import Input, checked
-from gspo_rs.files.scoring.options import COLUMNS, Options
+from gspo_rs.files.scoring.options import COLUMNS, LEAST, Options
 from gspo_rs.files.scoring.progress import Progress
 from gspo_rs.groups.advantages import columns_and_advantage
 from gspo_rs.groups.estimators import estimator_named
@@ -32,14 +33,20 @@ __all__ = [
     "read",
     "refuse_nothing",
     "scores_of",
+    "with_reading",
 ]
 
 # What is told of each row besides its advantage.
 TOLD: Final = (("rank", {"method": "average"}), "group_mean", "group_std")
 # Rows of whole groups that are computed at a time.
 CHUNK = 1 << 16
-# Rows of one row group that are decoded at a time.
+# Packed bytes of a row group and of the one before, which the buffers have room for.
+UNTOLD = 32 << 20
+# Rows of one row group that are decoded at a time: at first, and at most. They take so much less
+# than what is read ahead of whole rows.
+FIRST = 1 << 16
 WINDOW = 1 << 20
+SMALLER = 4
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,50 @@ def check_columns(inputs: list[Input], options: Options) -> None:
         refuse_mixed_keys(key, types)
 
 
+def with_reading(inputs: list[Input], options: Options) -> Options:
+    """Return the options with the bytes that reading the largest row group takes.
+
+    Raises
+    ------
+    MemoryError
+        If the memory limit is smaller; names the file, the row group and what is needed.
+    OSError
+        If a file can't be read.
+    """
+    most = 0
+    for given in inputs:
+        if not given.is_parquet:
+            continue
+        with given.reading():
+            number, size = packed(str(given.path), _asked(given, options))
+        # All columns are decoded in larger pieces than ids and rewards are.
+        held = 2 * size + (2 * READ_AHEAD if options.layout == "wide" else 0)
+        if 2 * size <= UNTOLD or held <= most:
+            continue
+        most = held
+        if options.memory_limit < LEAST + most:
+            columns = "columns" if options.layout == "wide" else "ids and rewards"
+            raise MemoryError(
+                f"row group {number} of {given.path} has {_mib(size)} MiB of packed {columns}, "
+                f"which are read at once; raise memory_limit from {_mib(options.memory_limit)}MiB "
+                f"to {_mib(LEAST + most)}MiB, or write the file in smaller row groups"
+            )
+    return replace(options, reading=most)
+
+
+def _asked(given: Input, options: Options) -> list[str] | None:
+    """Return the columns that are read of a file; None for all."""
+    if options.layout == "wide":
+        return None
+    schema = given.source.frame.collect_schema()
+    paths = [path_to(schema, name) for name in (*options.by, options.reward)]
+    return [path[0] for path in paths if path]
+
+
+def _mib(size: int) -> int:
+    return -(-size >> 20)
+
+
 def refuse_nothing(inputs: list[Input], n_rows: int) -> None:
     """Raise a ValueError if no file has a row."""
     if not n_rows:
@@ -141,27 +192,26 @@ def read(inputs: list[Input], options: Options, scores: Scores, progress: Progre
 
 
 def narrow_frames(given: Input, options: Options) -> Iterator[pl.DataFrame]:
-    """Yield the key columns and the reward of one file, some rows at a time."""
+    """Yield the key columns and the reward of one file, some rows at a time.
+
+    Polars decodes row groups whole, which takes what is left of the memory; a huge one is read a
+    part at a time. Within one it passes over the pages that are not asked for, so that each part
+    unpacks them again.
+    """
     with given.reading():
         found, columns = 0, narrow_columns(given, options)
-        for start, stop in _windows(given):
-            for frame in given.source.stream(columns, start, stop):
+        huge = given.is_parquet and largest_row_group(str(given.path)) > WINDOW
+        rows = given.count() if huge else 0
+        start, window = 0, min(FIRST, WINDOW) if huge else sys.maxsize
+        while not start or start < rows:
+            # The last part is open, so that rows that should not be there are seen.
+            stop, n_bytes = start + window, 0
+            for frame in given.source.stream(columns, start, stop if stop < rows else None):
                 found += frame.height
+                n_bytes += int(frame.estimated_size())
                 yield frame
+            start, window = stop, min(WINDOW, next_window(window, window, SMALLER * n_bytes))
         given.source.refuse_missing(found)
-
-
-def _windows(given: Input) -> Iterator[tuple[int, int | None]]:
-    """Yield the rows that are read at a time: all, but for a huge row group.
-
-    Polars decodes row groups whole, which takes what is left of the memory. Within one it passes
-    over the pages that are not asked for, so that each window unpacks them again.
-    """
-    start = 0
-    if given.is_parquet and largest_row_group(str(given.path)) > WINDOW:
-        for start in range(WINDOW, given.count(), WINDOW):
-            yield start - WINDOW, start
-    yield start, None
 
 
 def narrow_columns(given: Input, options: Options) -> list[pl.Expr]:

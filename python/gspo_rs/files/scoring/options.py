@@ -16,7 +16,7 @@ from gspo_rs.groups.advantages import advantage
 from gspo_rs.groups.estimators import estimator_named
 from gspo_rs.groups.synonyms import listed
 
-__all__ = ["COLUMNS", "Layout", "Options", "options_of"]
+__all__ = ["COLUMNS", "LEAST", "Layout", "Options", "options_of"]
 
 Layout: TypeAlias = Literal["wide", "narrow"]
 """Whether scores are written with all columns of the input, or alone."""
@@ -31,7 +31,10 @@ LEAST: Final = BUFFERS + (16 << 20)
 
 @dataclass(frozen=True)
 class Options:
-    """Everything that decides the bytes of an output, and the memory that may be used."""
+    """Everything that decides the bytes of an output, and the memory that may be used.
+
+    `reading` is what a huge row group takes of it, beside the buffers.
+    """
 
     by: tuple[str, ...]
     reward: str
@@ -42,11 +45,12 @@ class Options:
     threshold: float | None
     rules: tuple[Rule, ...]
     memory_limit: int
+    reading: int = 0
 
     @property
     def budget(self) -> int:
         """Bytes that ids and scores may take."""
-        return self.memory_limit - BUFFERS
+        return self.memory_limit - BUFFERS - self.reading
 
     def recorded(self) -> dict[str, Any]:
         """Return what decides the output, as JSON keeps it."""
