@@ -76,7 +76,7 @@ fn of_float(text: &str) -> Kind {
 fn exact(text: &str) -> bool {
     let digits: Vec<u8> = digits_of(text).collect();
     if digits.len() <= SURE_DIGITS {
-        return true;
+        return digits.is_empty() || !vanishes(text);
     }
     let Some(value) = text.parse().ok().filter(|value: &f64| value.is_finite()) else {
         return false;
@@ -97,6 +97,13 @@ fn exact(text: &str) -> bool {
     half && number(head)
         .zip(number(&digits))
         .is_some_and(|(down, given)| given == down || given == down + 1)
+}
+
+/// Whether a number other than 0 is 0 as float64.
+fn vanishes(text: &str) -> bool {
+    // Without an exponent it takes hundreds of zeros.
+    let may = text.len() > 300 || text.bytes().any(|byte| matches!(byte, b'e' | b'E'));
+    may && text.parse() == Ok(0.0)
 }
 
 /// The digits of a number from the first that is not 0, without its exponent.
@@ -126,6 +133,10 @@ mod tests {
             "1125899906842624.8",
             "0.0000010000000000000000",
             "1e-300",
+            "1e-320",
+            "-5e-324",
+            "0e-400",
+            "0.000E5",
             "NaN",
         ] {
             assert_eq!(of_json(text), Kind::Float, "{text}");
@@ -135,6 +146,8 @@ mod tests {
             "1.0000000000000000e-01",
             "9007199254740993.0",
             "1.23456789012345678",
+            "1e-400",
+            "-1E-400",
         ] {
             assert_eq!(of_json(text), Kind::Rough, "{text}");
         }

@@ -59,6 +59,12 @@ def test_what_is_missing_is_unscorable_whatever_holds_it(rewards):
     np.testing.assert_array_equal(gs.rank(rewards, IDS), [2.0, np.nan, 1.0])
 
 
+def test_a_decimal_that_float64_has_only_0_for_is_refused_and_a_denormal_is_not():
+    with pytest.raises(TypeError, match="reward -1E-400 at row 1 would be rounded"):
+        gs.rank([Decimal(0), Decimal("-1e-400")], ["a", "a"])
+    assert gs.rank([Decimal("1e-320"), Decimal("0e-400")], ["a", "a"]).tolist() == [2.0, 1.0]
+
+
 TOO_LARGE = [BIG, BIG + 1]
 DOORS = {
     "list": list,

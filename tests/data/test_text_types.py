@@ -46,6 +46,8 @@ def test_ids_of_several_types_are_refused_with_the_line(tmp_path, kind, command,
         (["1.5", "9007199254740993"], ValueError, "'reward' in line {} of .* more digits"),
         (["0.5", "0.12345678901234567890123"], ValueError, "'reward' in line {} of .* digits"),
         (["1", "18446744073709551617"], ValueError, "'reward' in line {} of .* digits"),
+        (["0", "1e-400"], ValueError, "'reward' in line {} of .* too near to 0"),
+        (["0", "-1E-400"], ValueError, "'reward' in line {} of .* too near to 0"),
         (["0.5", "Infinity"], ValueError, "(is infinite|is inf) at row 1"),
         (["0.5", "1e999"], ValueError, "(is infinite|is inf) at row 1"),
     ],
@@ -63,6 +65,18 @@ def test_a_reward_that_is_none_or_would_be_rounded_is_refused(
     for command in ("index", "stats", "wide", "narrow"):
         with pytest.raises(error, match=words):
             COMMANDS[command](path, tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_denormal_reward_and_every_zero_stay_what_they_are(tmp_path, suffix):
+    values = ["1e-320", "0", "0e-400", "5e-324", "0.0"]
+    rows = [f"a,{v}" if suffix == ".csv" else f'{{"id": "a", "reward": {v}}}' for v in values]
+    head = ["id,reward"] if suffix == ".csv" else []
+    (tmp_path / f"in{suffix}").write_text("\n".join([*head, *rows, ""]))
+    gs.score(tmp_path / f"in{suffix}", tmp_path / "out", by="id")
+    found = gs.scan(tmp_path / "out").collect()
+    assert found["reward"].to_list() == [float(value) for value in values]
+    assert found["rank"].to_list() == [5.0, 2.0, 2.0, 4.0, 2.0]
 
 
 @given(st.integers(0, 40), st.floats(-1e300, 1e300))

@@ -1,5 +1,6 @@
 """Pairs, draws and the length penalty, against enumeration."""
 
+import math
 from fractions import Fraction
 from itertools import combinations
 
@@ -118,6 +119,8 @@ def test_the_overlong_penalty_falls_linearly_over_the_cache(lengths, cache):
     [
         (lambda: gs.preference_pairs([0.0], [0], "worst"), ValueError, "best_worst, all"),
         (lambda: gs.preference_pairs([0.0], [0], margin=-1.0), ValueError, "not negative"),
+        (lambda: gs.preference_pairs([0.0], [0], margin=math.inf), ValueError, "it is finite"),
+        (lambda: gs.preference_pairs([0.0], [0], margin=math.nan), ValueError, "it is finite"),
         (lambda: gs.preference_pairs([0.0], [0], seed=-1), ValueError, "seed is -1"),
         (lambda: gs.preference_pairs([0.0, np.inf], [0, 1]), ValueError, "row 1 is inf"),
         (lambda: gs.pass_at_k([0.0], [0], 0), ValueError, "k is 0; it is at least 1"),

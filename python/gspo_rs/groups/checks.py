@@ -138,7 +138,8 @@ def _number(reward: Any, row: int) -> float:
         return math.nan
     if isinstance(reward, Decimal):
         digits = reward.normalize(Context(prec=MAX_PREC)).as_tuple().digits
-        if reward.is_finite() and len(digits) > DIGITS:
+        vanishes = reward and not float(reward)
+        if reward.is_finite() and (len(digits) > DIGITS or vanishes):
             raise TypeError(_rounded(reward, row))
     elif isinstance(reward, int | np.integer):
         if abs(int(reward)) >= 2**53:

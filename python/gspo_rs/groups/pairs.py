@@ -51,7 +51,7 @@ def preference_pairs(
     Raises
     ------
     ValueError
-        For an unknown strategy, a margin that is negative or NaN, a negative seed, or as
+        For an unknown strategy, a margin that is negative or not finite, a negative seed, or as
         `rank`.
 
     References
@@ -70,8 +70,8 @@ def preference_pairs(
     if strategy not in get_args(Strategy):
         known = listed(strategy, get_args(Strategy))
         raise ValueError(f"strategy is {strategy!r}; use one of {known}")
-    if not margin >= 0:
-        raise ValueError(f"margin is {margin}; it is not negative")
+    if not 0 <= margin < float("inf"):
+        raise ValueError(f"margin is {margin}; it is finite, and not negative")
     draws = as_count("seed", seed, lowest=0) % 2**64
     cut = as_groups(groups)._core
     return _core.pairs(as_rewards(rewards), cut, strategy, float(margin), draws)

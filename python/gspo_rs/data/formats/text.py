@@ -135,7 +135,7 @@ class TextFiles:
         TypeError
             If a key or text of JSON is of several types, or a number is none.
         ValueError
-            If a file has rows and not this column, or a number has more digits than a float64.
+            If a file has rows and not this column, or float64 would round a number.
         """
         if self._hive is not None and path[0] in self._hive.columns:
             return
@@ -229,5 +229,6 @@ class TextFiles:
             if kind in ROUNDED:
                 raise ValueError(
                     f"the number {'.'.join(path)!r} in line {line} of {file} has more digits than "
-                    "float64 holds, and rewards that differ would tie; round it"
+                    "float64 holds, or is too near to 0 for it, and rewards that differ would tie; "
+                    "round it"
                 )
