@@ -259,3 +259,32 @@ def test_rows_with_images_and_two_scored_folders_are_refused(solutions, tokenize
     folder = packed(solutions, tmp_path, "wide")
     with pytest.raises(ValueError, match="give one scored folder alone"):
         create_rl_dataset([str(folder), str(folder)], settings(tmp_path), tokenizer, None)
+
+
+def test_messages_of_json_lines_gain_no_keys_of_other_lines(tokenizer, tmp_path):
+    asked = [
+        [{"role": "user", "content": "1+1="}],
+        [{"role": "user", "content": "2+2=", "name": "Ada"}, {"role": "tool", "content": None}],
+        [{"role": "user", "content": "x" * 5000}],
+    ]
+    file = tmp_path / "rows.jsonl"
+    rows = [
+        {"id": i, "prompt": messages, "reward_model": {"ground_truth": "4", **more}, "reward": r}
+        for i, (messages, more) in enumerate(zip(asked, [{}, {"style": "rule"}, {}], strict=True))
+        for r in (0.0, 1.0)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    groups = {"by": "id", "data_source": "sums"}
+    config = settings(tmp_path, groups, max_prompt_length=1000, filter_overlong_prompts=True)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] or '' }}{% endfor %}"
+    items = list(made(file, config, tokenizer))
+    assert [item["raw_prompt"] for item in items] == asked[:2]
+    assert [item["reward_model"] for item in items] == [
+        {"ground_truth": "4"},
+        {"ground_truth": "4", "style": "rule"},
+    ]
+    assert [item["extra_info"]["group_size"] for item in items] == [2, 2]
+    loader = StatefulDataLoader(
+        made(file, config, tokenizer), batch_size=2, num_workers=1, collate_fn=collate_fn
+    )
+    assert [list(batch["raw_prompt"]) for batch in loader] == [asked[:2]]

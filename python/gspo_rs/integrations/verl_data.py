@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from datasets import Dataset
+from datasets import Dataset, Value
 from omegaconf import OmegaConf
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
@@ -85,8 +87,13 @@ class PromptDataset(RLHFDataset):  # type: ignore[misc]  # verl is Any to a type
         cache.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=cache, prefix="gspo_rs-") as folder:
             file = Path(folder) / "prompts.arrow"
-            _write(prompts(source, recipe, NAMED_BY), self.prompt_key, file)
+            # What is nested in lines of JSON keeps the keys that it has, and gains none.
+            written = source.as_written(typed=["extra_info"])
+            _write(prompts(source, recipe, NAMED_BY, written), self.prompt_key, file)
             dataset = Dataset.from_file(str(file))
+            nested = [n for n, kind in dataset.features.items() if kind == Value("large_binary")]
+            if nested:
+                dataset = dataset.with_transform(partial(_decoded, nested))
             if 0 < self.max_samples < len(dataset):
                 dataset = dataset.select(self._sample(len(dataset)))
             self.dataframe = self.maybe_filter_out_long_prompts(dataset)
@@ -97,6 +104,11 @@ class PromptDataset(RLHFDataset):  # type: ignore[misc]  # verl is Any to a type
             return list(range(self.max_samples))
         rng = np.random.default_rng(self.seed)
         return [int(row) for row in rng.choice(np.arange(total), self.max_samples, replace=False)]
+
+
+def _decoded(nested: list[str], batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Give the columns that are written as JSON as the objects that they are."""
+    return batch | {name: [json.loads(text) for text in batch[name]] for name in nested}
 
 
 def _recipe(config: Any, prompt: str) -> Recipe:
