@@ -1,7 +1,9 @@
 """Rows in Arrow streams, in folders of `save_to_disk` and in memory, through every command."""
 
+import datetime
 import json
 import shutil
+from decimal import Decimal
 
 import datasets
 import numpy as np
@@ -246,4 +248,48 @@ def test_a_saved_data_set_that_lacks_a_file_or_keeps_an_order_beside_it_is_refus
 def test_a_text_and_a_number_in_a_list_of_rows_are_not_one_id(ids):
     rows = [{"id": i, "reward": 1.0} for i in ids]
     with pytest.raises(TypeError, match=r"column 'id' of the list of rows is .* in row \d, but"):
+        summary.summarize(rows, by="id")
+
+
+def test_a_bool_and_an_integer_in_a_list_of_rows_are_not_one_id():
+    rows = [{"id": i, "reward": 1.0} for i in (1, True)]
+    with pytest.raises(TypeError, match="'id' of the list of rows is 1 in row 0, but True in row"):
+        summary.summarize(rows, by="id")
+    nested = [{"id": {"x": i}, "reward": 1.0} for i in ("1", 1)]
+    with pytest.raises(TypeError, match=r"'id\.x' of the list of rows is '1' in row 0, but 1 in"):
+        summary.summarize(nested, by="id.x")
+
+
+@pytest.mark.parametrize("values", [(1, "x"), (True, "x"), (0.5, "x"), (True, 1), (b"x", "x")])
+def test_a_mixed_column_that_nobody_asks_for_decides_nothing(values, tmp_path):
+    rows = [{"id": 1, "reward": float(i), "more": value} for i, value in enumerate(values)]
+    assert summary.summarize(rows, by="id") == summary.summarize(
+        [{"id": row["id"], "reward": row["reward"]} for row in rows], by="id"
+    )
+    gs.score(rows, tmp_path / "out", by="id")
+    assert gs.scan(tmp_path / "out").collect()["rank"].to_list() == [1.0, 2.0]
+    with pytest.raises(TypeError, match="column 'more' of the list of rows is"):
+        summary.summarize(rows, by="more")
+
+
+@pytest.mark.parametrize("values", [(1, "1"), (0.5, "x")])
+def test_a_text_among_the_rewards_of_a_list_of_rows_is_refused(values):
+    rows = [{"id": 1, "reward": value} for value in values]
+    with pytest.raises(TypeError, match=r"column 'reward' of the list of rows is .*, but '.' in"):
+        summary.summarize(rows, by="id")
+
+
+@pytest.mark.parametrize("large", [2**60 + 1, Decimal("0.1234567890123456789")])
+def test_a_reward_that_float64_would_round_beside_others_is_refused_with_its_row(large):
+    rows = [{"id": 1, "reward": value} for value in (0.5, True, large)]
+    with pytest.raises(TypeError, match=f"'reward' .* is {large} in row 2, which float64 would"):
+        summary.summarize(rows, by="id")
+    exact = [{"id": 1, "reward": value} for value in (0.5, True, 2**53 - 1)]
+    assert summary.summarize(exact, by="id")[0].quantiles[-1] == 2**53 - 1
+
+
+@pytest.mark.parametrize("values", [({"a": 1}, 1), (datetime.date(2020, 1, 1), 7)])
+def test_values_of_which_polars_would_lose_one_are_refused(values):
+    rows = [{"id": 1, "reward": 1.0, "more": value} for value in values]
+    with pytest.raises(TypeError, match="column 'more' of the list of rows is"):
         summary.summarize(rows, by="id")

@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 
 from gspo_rs.files import nested as list_files
 from gspo_rs.files.nested import to_lists, to_rows
+from gspo_rs.files.pairs import pairs
 from gspo_rs.files.verl import verl
 
 VALUES = {
@@ -149,3 +150,28 @@ def test_verl_refuses_a_group_with_two_answers_and_a_null_prompt(tmp_path):
     with pytest.raises(ValueError, match="no column 'anwser'; did you mean 'answer'"):
         verl(frame, tmp_path / "v.parquet", **{**options, "ground_truth": "anwser"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_are_made_of_arrays_as_they_are_of_lists(tmp_path):
+    lists = pl.DataFrame(
+        {
+            "prompt": ["b", "a"],
+            "completion": [["x", "y"], ["z", "w"]],
+            "reward": [[1, None], [0, 2]],
+        }
+    )
+    arrays = lists.with_columns(
+        pl.col("completion").list.to_array(2), pl.col("reward").list.to_array(2)
+    )
+    with pytest.raises(TypeError, match=r"make one row of each value with `gspo-rs rows`"):
+        pairs(arrays, tmp_path / "pairs.parquet", by="prompt")
+    to_rows(lists, tmp_path / "lists.parquet")
+    to_rows(arrays, tmp_path / "arrays.parquet")
+    found = pl.read_parquet(tmp_path / "arrays.parquet")
+    assert found.equals(pl.read_parquet(tmp_path / "lists.parquet"))
+    assert found["reward"].to_list() == [1, None, 0, 2]
+    whole = lists.with_columns(vector=pl.Series([[1.0] * 3] * 2, dtype=pl.Array(pl.Float64, 3)))
+    with pytest.raises(ValueError, match=r"'vector' has 3 values, .* \(--once\)"):
+        to_rows(whole, tmp_path / "whole.parquet")
+    to_rows(whole, tmp_path / "whole.parquet", once=["vector"])
+    assert pl.read_parquet(tmp_path / "whole.parquet")["vector"].to_list() == [[1.0] * 3] * 4

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 import polars.selectors as cs
 
-__all__ = ["column", "column_in", "nearest", "path_to", "type_in"]
+__all__ = ["column", "column_in", "free_name", "nearest", "path_to", "type_in"]
 
 
 def column(name: str) -> pl.Expr:
@@ -99,3 +99,17 @@ def nearest(name: str, schema: pl.Schema) -> str:
     near = [names[match] for match in difflib.get_close_matches(name.lower(), names)]
     meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     return f"{meant}it has {', '.join(map(repr, schema)) or 'no columns'}"
+
+
+def free_name(taken: Iterable[str], wanted: str) -> str:
+    """Return `wanted`, or a longer name that no column has: frames of others have any names.
+
+    Examples
+    --------
+    >>> free_name(["id", "row", "row_"], "row")
+    'row__'
+    """
+    names = set(taken)
+    while wanted in names:
+        wanted += "_"
+    return wanted

@@ -29,6 +29,12 @@ def reading(culprit: Callable[[], str]) -> Iterator[None]:
         if str(error).startswith("cannot read ") or is_full(error):
             raise
         raise OSError(f"cannot read {culprit()}: {error}") from error
+    except ValueError as error:
+        # Polars adds where a function of ours that it called stands in the query.
+        told, note, _ = str(error).partition("\n\nThis error occurred in")
+        if note:
+            raise ValueError(told) from error
+        raise
 
 
 def frames_of(query: pl.LazyFrame) -> Iterator[pl.DataFrame]:

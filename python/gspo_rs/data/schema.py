@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gspo_rs.data.source import ENDING, FLOATS, INTEGERS, KEY, NUMBER, TEXT, Source
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts, summed
 
-__all__ = ["GroupBatch", "RolloutSchema", "as_keys", "as_names", "free_name"]
+__all__ = ["GroupBatch", "RolloutSchema", "as_keys", "as_names"]
 
 Key = TypeVar("Key")
 LISTS = ("old_logprobs", "prompt_tokens", "completion_tokens")
@@ -150,20 +150,6 @@ def as_names(columns: str | Sequence[str], what: str) -> tuple[str, ...]:
     if not names or len(set(names)) < len(names):
         raise ValueError(f"{what} is {columns!r}; name each column once, and one at least")
     return names
-
-
-def free_name(taken: Iterable[str], wanted: str) -> str:
-    """Return `wanted`, or a longer name that no column has: frames of others have any names.
-
-    Examples
-    --------
-    >>> free_name(["id", "row", "row_"], "row")
-    'row__'
-    """
-    names = set(taken)
-    while wanted in names:
-        wanted += "_"
-    return wanted
 
 
 def _refuse(cut: GroupBatch, wrong: pl.Series, problem: str) -> None:

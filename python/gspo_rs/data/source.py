@@ -21,9 +21,9 @@ from gspo_rs.data.formats.unions import UnionFiles
 from gspo_rs.data.frames import UNREADABLE, frames_of, reading
 from gspo_rs.data.hive import partitions
 from gspo_rs.data.paths import files_of, names_of, remote
-from gspo_rs.data.tables import paths_of, table_of
+from gspo_rs.data.tables import MixedRows, paths_of, table_of
 
-__all__ = ["Source", "SourceLike", "locate"]
+__all__ = ["READ_AHEAD", "Source", "SourceLike", "locate"]
 
 
 class _Exported(Protocol):
@@ -123,6 +123,8 @@ class Source:
                     f"column {name!r} of {self.name} is {found}, a list for each row; make one "
                     "row of each value with `gspo-rs rows`"
                 )
+            if isinstance(self.rows, MixedRows) and expected in ASKED:
+                self.rows.refuse_mixed(path, number=expected == NUMBER)
             if text and len(path) > 1:
                 text.take_field(path[0])
             if text and expected in ASKED:

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Integral, Number
 from typing import Any
 
 import polars as pl
 
-__all__ = ["paths_of", "table_of"]
+__all__ = ["MixedRows", "paths_of", "table_of"]
+
+# What can be numbers of one column.
+NUMBERS = {"integer", "float", "bool", "decimal"}
+# What no column can hold beside something else.
+LOST = {"fields", "date", "datetime", "timedelta", "time"}
+# What begins the kind of numbers that float64 would round: from the first integer that it may not
+# hold on, and of more digits than it has for sure.
+LARGE = "large "
+EXACT = 1 << 53
+DIGITS = 15
 
 WANTED = (
     "a source is a path, a list of paths, a DataFrame or LazyFrame of Polars, a DataFrame of "
@@ -16,7 +29,7 @@ WANTED = (
 )
 
 
-def table_of(source: object) -> tuple[pl.LazyFrame, str] | None:
+def table_of(source: object) -> tuple[pl.LazyFrame | MixedRows, str] | None:
     """Return the rows of a source that is in memory, and what errors call it.
 
     Parameters
@@ -27,13 +40,13 @@ def table_of(source: object) -> tuple[pl.LazyFrame, str] | None:
 
     Returns
     -------
-    tuple of LazyFrame and str, or None
+    tuple of LazyFrame or MixedRows and str, or None
         None for what is not in memory, such as a path.
 
     Raises
     ------
     TypeError
-        For what has no rows, or cannot be read twice; says what it is.
+        For what has no rows, or cannot be read twice, or is no table; says what it is.
 
     Examples
     --------
@@ -58,8 +71,9 @@ def table_of(source: object) -> tuple[pl.LazyFrame, str] | None:
         raise TypeError(f"{_called(source)} has no rows to read; {WANTED}")
     rows = [isinstance(item, Mapping) for item in source]
     if rows and all(rows):
-        _refuse_mixed(source)
-        return _built(list(source), "the list of rows")
+        mixed = _mixed(source)
+        frame, name = _built(list(source), "the list of rows")
+        return (MixedRows(frame, mixed) if mixed else frame), name
     return None
 
 
@@ -95,27 +109,94 @@ def _dataset(source: Any) -> tuple[pl.LazyFrame, str]:
     return _built(source.with_format("arrow")[:], f"the {kind}")
 
 
-def _refuse_mixed(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Raise for a column of texts and others: Polars makes texts of them, and "1" and 1 equal."""
-    firsts: dict[str, tuple[bool, int, Any]] = {}
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MixedRows:
+    """A list of rows whose values of a column, or of a field of one, are of several kinds.
+
+    `kinds` has these, each with the row where it comes first and its value there.
+    """
+
+    rows: pl.LazyFrame
+    kinds: Mapping[Path, Mapping[str, tuple[int, Any]]]
+
+    def frame(self) -> pl.LazyFrame:
+        """Return the rows, with texts in place of numbers that stand beside texts."""
+        return self.rows
+
+    def refuse_mixed(self, path: Path, *, number: bool) -> None:
+        """Raise a TypeError if what is asked for is mixed: "1" and 1, or True and 1, become equal.
+
+        A `number` may be an integer, a float or a bool, unless one of them would be rounded.
+        """
+        found = self.kinds.get(path, {})
+        kinds = {kind.removeprefix(LARGE): first for kind, first in found.items()}
+        if not number or not kinds.keys() <= NUMBERS:
+            _refuse(path, kinds)
+            return
+        large = [first for kind, first in found.items() if kind.startswith(LARGE)]
+        if large and len(kinds.keys() - {"bool"}) > 1:
+            row, value = large[0]
+            raise TypeError(
+                f"column {'.'.join(path)!r} of the list of rows is {value} in row {row}, which "
+                "float64 would round, and other numbers in other rows; round it"
+            )
+
+
+def _mixed(rows: Sequence[Mapping[str, Any]]) -> Mapping[Path, Mapping[str, tuple[int, Any]]]:
+    """Return the kinds of values that each column and field has, where it has several."""
+    found: dict[Path, dict[str, tuple[int, Any]]] = {}
+
+    def note(values: Mapping[str, Any], above: Path, place: int) -> None:
+        for name, value in values.items():
+            if value is not None:
+                found.setdefault((*above, name), {}).setdefault(_kind(value), (place, value))
+            if isinstance(value, Mapping):
+                note(value, (*above, name), place)
+
     for place, row in enumerate(rows):
-        for name, value in row.items():
-            if value is None:
-                continue
-            text = isinstance(value, str)
-            first, other, given = firsts.setdefault(name, (text, place, value))
-            if text is not first:
-                raise TypeError(
-                    f"column {name!r} of the list of rows is {given!r:.40} in row {other}, but "
-                    f"{value!r:.40} in row {place}; it must be of one type"
-                )
+        note(row, (), place)
+    mixed = {path: kinds for path, kinds in found.items() if len(kinds) > 1}
+    for path, kinds in mixed.items():
+        # Polars makes null, or a number, of one of them.
+        if kinds.keys() & LOST:
+            _refuse(path, kinds)
+    return mixed
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, Mapping):
+        return "fields"
+    if isinstance(value, Decimal):
+        return f"{LARGE}decimal" if len(value.as_tuple().digits) > DIGITS else "decimal"
+    if isinstance(value, bool) or not isinstance(value, Number):
+        return type(value).__name__.rstrip("_")
+    if isinstance(value, Integral):
+        return f"{LARGE}integer" if abs(int(value)) >= EXACT else "integer"
+    return "float"
+
+
+def _refuse(path: Path, kinds: Mapping[str, tuple[int, Any]]) -> None:
+    if len(kinds) < 2:
+        return
+    (here, first), (there, other), *_ = kinds.values()
+    raise TypeError(
+        f"column {'.'.join(path)!r} of the list of rows is {first!r:.40} in row {here}, but "
+        f"{other!r:.40} in row {there}; it must be of one type"
+    )
 
 
 def _built(rows: Any, name: str) -> tuple[pl.LazyFrame, str]:
     try:
         return pl.DataFrame(rows, infer_schema_length=None).lazy(), name
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        raise TypeError(f"{name} is no table: {error}") from error
+        # What Polars adds is of its own options.
+        told = str(error).partition("\n")[0]
+        raise TypeError(f"{name} is no table: {told}") from error
 
 
 def _of(source: object, library: str) -> bool:

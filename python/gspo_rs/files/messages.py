@@ -105,7 +105,7 @@ def is_messages(source: Source, name: str) -> bool:
         fields = {field.name: field.dtype for field in dtype.inner.fields}
         if fields.get("role") == pl.String and "content" in fields:
             return True
-    if dtype == pl.List(pl.String):
+    if isinstance(dtype, pl.List | pl.Array) and dtype.inner == pl.String:
         # Says how one row is made of each.
         source.check([(name, TEXT)])
     found = f"column {name!r} of {source.name} is {dtype}"

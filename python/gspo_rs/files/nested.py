@@ -21,6 +21,7 @@ from gspo_rs.files.writer import WriteSummary, as_written, write_frames
 __all__ = ["to_lists", "to_rows"]
 
 POSITION = "position"
+LISTS = (pl.List, pl.Array)
 
 
 def to_lists(
@@ -109,12 +110,12 @@ def to_rows(
     Parameters
     ----------
     source : path, glob, sequence of these, LazyFrame or DataFrame
-        One row per group. The lists of a row are all of the same length, at least one.
+        One row per group. The lists and arrays of a row are all of one length, at least one.
     target : path
         The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``.
     once : sequence of str
-        Columns that are lists, but of the group as a whole, such as a prompt of messages. What is
-        no list is repeated for each member anyway.
+        Columns that are lists or arrays, but of the group as a whole, such as a prompt of messages.
+        What is neither is repeated for each member anyway.
     overwrite : bool
         Whether a `target` that is there may be replaced; one that is read never is.
 
@@ -144,7 +145,7 @@ def to_rows(
     refuse_partial(located.rows)
     path = checked_target(target, located, overwrite=overwrite)
     schema = located.check([(name, "anything") for name in once])
-    inner = [name for name in schema if isinstance(schema[name], pl.List) and name not in once]
+    inner = [name for name in schema if name not in once and isinstance(schema[name], LISTS)]
     if not inner:
         raise ValueError(f"no column of {located.name} is a list; it has {', '.join(schema)}")
     located, written = as_written(located, path, inner)
@@ -157,7 +158,7 @@ def to_rows(
 
 
 def _inner(kind: pl.DataType) -> pl.DataType:
-    assert isinstance(kind, pl.List)
+    assert isinstance(kind, LISTS)
     assert isinstance(kind.inner, pl.DataType)
     return kind.inner
 
@@ -217,7 +218,9 @@ def _numbers(names: Sequence[str]) -> dict[str, str]:
 
 def _exploded(source: Source, lists: list[str], n_groups: int) -> Iterator[pl.DataFrame]:
     start = 0
-    for frame in source.batches([pl.all()], n_groups):
+    for whole in source.batches([pl.all()], n_groups):
+        arrays = [name for name in lists if isinstance(whole.schema[name], pl.Array)]
+        frame = whole.with_columns(column(name).arr.to_list() for name in arrays)
         # Numbers for names: methods of a Series select it by its name, as if that were a pattern.
         counted = [column(name).list.len().alias(f"c{i}") for i, name in enumerate(lists)]
         lengths = dict(zip(lists, frame.select(counted), strict=True))
@@ -228,6 +231,9 @@ def _exploded(source: Source, lists: list[str], n_groups: int) -> Iterator[pl.Da
                 row = int(np.argmax(wrong.to_numpy()))
                 found = f"{name!r} has {lengths[name][row]} values, {lists[0]!r} {first[row]}"
                 where = f"row {start + row} of {source.name}"
-                raise ValueError(f"{where}: {found}; all lists need the same number, at least 1")
+                raise ValueError(
+                    f"{where}: {found}; all lists need the same number, at least 1, but those of "
+                    "the group as a whole (--once)"
+                )
         yield frame.explode(cs.by_name(lists))
         start += frame.height

@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from gspo_rs.data.column_names import free_name
 from gspo_rs.data.formats import scan_files
 from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.hive import partitions
 from gspo_rs.data.paths import spelled
-from gspo_rs.data.schema import free_name
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files import atomic
 from gspo_rs.files.filters import filter_rows, parse

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from gspo_rs.data.formats.unions import DIGITS
+from gspo_rs.data.formats.unions import is_wide
 from gspo_rs.data.source import Source
 from gspo_rs.files import atomic
 from gspo_rs.files.json_lines import LINE, lines
@@ -70,7 +70,7 @@ def refuse_unwritable(schema: pl.Schema, target: Path) -> None:
             # Parquet has no struct without fields, Polars writes no nested extension type to it.
             nested = isinstance(part, pl.Extension) and depth > 0
             parquet = not json and (nested or (isinstance(part, pl.Struct) and not part.fields))
-            if isinstance(part, pl.Decimal) and part.precision > DIGITS:
+            if is_wide(part):
                 raise TypeError(f"column {name!r} is {kind}, which is not read here; drop it")
             if binary or parquet or isinstance(part, pl.Object):
                 other = "a .parquet file" if binary else "a .jsonl file" if parquet else "none"

@@ -51,6 +51,7 @@ def from_dataset(dataset: Dataset, columns: Sequence[str] | None = None) -> pl.D
     chosen = dataset if columns is None else dataset.select_columns(list(columns))
     table = table_of(chosen)
     assert table is not None
+    assert isinstance(table[0], pl.LazyFrame)
     return table[0].collect()
 
 

@@ -11,8 +11,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gspo_rs.data.column_names import column
-from gspo_rs.data.schema import as_keys, free_name
+from gspo_rs.data.column_names import column, free_name
+from gspo_rs.data.schema import as_keys
 from gspo_rs.groups.estimators import estimator_named, resolve
 from gspo_rs.polars import RewardNamespace
 from gspo_rs.polars.expressions import NullIds

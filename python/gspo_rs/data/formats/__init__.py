@@ -12,6 +12,7 @@ from gspo_rs.data.formats.arrow import scan_arrow
 from gspo_rs.data.formats.text import TextFiles
 from gspo_rs.data.formats.unions import UnionFiles, union
 from gspo_rs.data.hive import within
+from gspo_rs.data.tables import MixedRows
 
 __all__ = [
     "SUFFIXES",
@@ -40,7 +41,7 @@ SUFFIXES = (
 )
 
 
-Rows: TypeAlias = "pl.LazyFrame | TextFiles | UnionFiles"
+Rows: TypeAlias = "pl.LazyFrame | TextFiles | UnionFiles | MixedRows"
 
 
 def suffix_of(path: str | Path) -> str:

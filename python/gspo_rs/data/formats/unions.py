@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
-from gspo_rs.data.column_names import column
+from gspo_rs.data.column_names import column, free_name
 from gspo_rs.data.frames import reading
 
-__all__ = ["DIGITS", "UnionFiles", "refuse_mixed_keys", "refuse_partial", "union"]
+__all__ = ["UnionFiles", "is_wide", "refuse_mixed_keys", "refuse_partial", "union"]
 
 TEXTS = (pl.String, pl.Categorical, pl.Enum)
 SIGNED: tuple[pl.DataType, ...] = (pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.Int128())
@@ -47,8 +47,7 @@ class UnionFiles:
             for other in types:
                 kind = _common(kind, other)
             # A decimal of more digits can be read past, but neither be made nor cast.
-            wide = isinstance(kind, pl.Decimal) and kind.precision > DIGITS
-            if kind is not None and not wide:
+            if kind is not None and not is_wide(kind):
                 found[name] = kind
         return found
 
@@ -56,7 +55,7 @@ class UnionFiles:
         """Return the rows of all files, null where one lacks a column."""
         types = self.types()
         frames = zip(self.frames, self.files, strict=True)
-        return pl.concat([frame.select(_cast(frame, file, types)) for frame, file in frames])
+        return pl.concat([_widened(frame, file, types) for frame, file in frames])
 
     def only(self, number: int) -> pl.LazyFrame:
         """Return the rows of one file with its own columns, whole numbers and texts widened."""
@@ -73,6 +72,11 @@ class UnionFiles:
             refuse_mixed_keys(name, types)
         if types and name not in self.types():
             raise TypeError(f"{_told(name, types)}; make them one type, or drop the column")
+
+
+def is_wide(kind: pl.DataType) -> bool:
+    """Tell whether a type is a decimal of more digits than Polars has, which Arrow can have."""
+    return isinstance(kind, pl.Decimal) and kind.precision > DIGITS
 
 
 def refuse_partial(rows: object) -> None:
@@ -119,30 +123,37 @@ def _schema(frame: pl.LazyFrame, file: str) -> pl.Schema:
         return frame.collect_schema()
 
 
-def _cast(frame: pl.LazyFrame, file: str, types: dict[str, pl.DataType]) -> Iterator[pl.Expr]:
+def _widened(frame: pl.LazyFrame, file: str, types: dict[str, pl.DataType]) -> pl.LazyFrame:
+    """Return the columns of `types` of one file, in these types, null where it lacks one."""
     schema = frame.collect_schema()
+    number = free_name([*schema, *types], "row")
+    columns: list[pl.Expr] = []
     for name, kind in types.items():
         if name not in schema:
-            yield pl.lit(None, kind).alias(name)
+            columns.append(pl.lit(None, kind).alias(name))
         elif schema[name].is_integer() and kind.is_float():
-            yield _exact(name, file)
+            columns.append(_exact(name, file, number))
         else:
-            yield column(name).cast(kind) if schema[name] != kind else column(name)
+            columns.append(column(name).cast(kind) if schema[name] != kind else column(name))
+    return frame.with_row_index(number).select(columns)
 
 
-def _exact(name: str, file: str) -> pl.Expr:
-    """Make float64 of whole numbers, refusing those that are none."""
+def _exact(name: str, file: str, number: str) -> pl.Expr:
+    """Make float64 of whole numbers, refusing those that are none; `number` has those of rows."""
 
-    def checked(values: pl.Series) -> pl.Series:
-        beyond = values.filter((values >= EXACT) | (values <= -EXACT))
-        if len(beyond):
+    def checked(given: pl.Series) -> pl.Series:
+        values = given.struct.field(name)
+        beyond = (values >= EXACT) | (values <= -EXACT)
+        if beyond.any():
+            first = given.filter(beyond)[0]
             raise ValueError(
-                f"column {name!r} of {file} has {beyond[0]}, which float64 does not hold for sure, "
-                "and other files have floats there; scale it down"
+                f"column {name!r} of {file} is {first[name]} at row {first[number]}, which float64 "
+                "does not hold for sure, and other files have floats there; scale it down"
             )
         return values.cast(pl.Float64)
 
-    return column(name).map_batches(checked, return_dtype=pl.Float64, is_elementwise=True)
+    given = pl.struct(column(name), column(number)).alias(name)
+    return given.map_batches(checked, return_dtype=pl.Float64, is_elementwise=True)
 
 
 def _common(one: pl.DataType | None, other: pl.DataType | None) -> pl.DataType | None:

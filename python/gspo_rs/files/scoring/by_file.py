@@ -23,7 +23,7 @@ from gspo_rs.files.scoring.manifest import Outcome
 from gspo_rs.files.scoring.options import Options
 from gspo_rs.files.scoring.progress import Progress
 from gspo_rs.files.scoring.staging import BY_FILE, Staging
-from gspo_rs.files.scoring.writers import copied, write_read
+from gspo_rs.files.scoring.writers import copied, decoded, write_read
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.estimators import estimator_named
 
@@ -183,7 +183,7 @@ def _frames(given: Input, asked: Options, *, whole: bool) -> Iterator[pl.DataFra
         return
     columns = narrow_columns(given, asked)
     with given.reading():
-        for frame in given.source.batches([pl.all()], given.count()):
+        for frame in given.source.batches(decoded(given), given.count()):
             yield frame.select(columns)
 
 

@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 import polars as pl
 
 from gspo_rs.data.addresses import scan_addresses
+from gspo_rs.data.column_names import free_name
 from gspo_rs.data.formats import is_text, rows_of_each, scan_files
 from gspo_rs.data.formats.unions import union
 from gspo_rs.data.hive import partitions
 from gspo_rs.data.paths import remote
-from gspo_rs.data.schema import free_name
 from gspo_rs.data.source import KEY, NUMBER, Source
 from gspo_rs.files.scoring.first_pass import narrow_frames, scores_of
 from gspo_rs.files.scoring.inputs import Input

@@ -9,9 +9,10 @@ from threading import Lock
 import polars as pl
 
 from gspo_rs._core import Scores, file_digest
+from gspo_rs.data.column_names import column, free_name
 from gspo_rs.data.formats.parquet import row_groups
+from gspo_rs.data.formats.unions import is_wide
 from gspo_rs.data.hive import without
-from gspo_rs.data.schema import free_name
 from gspo_rs.files.atomic import sync
 from gspo_rs.files.scoring.first_pass import Read, narrow_columns
 from gspo_rs.files.scoring.inputs import Input, unchanged
@@ -20,7 +21,7 @@ from gspo_rs.files.scoring.options import COLUMNS, Options
 from gspo_rs.files.scoring.progress import Progress
 from gspo_rs.files.writer import parts_of, refuse_unwritable, writing
 
-__all__ = ["copied", "write_narrow", "write_read", "write_wide"]
+__all__ = ["copied", "decoded", "write_narrow", "write_read", "write_wide"]
 
 ROW_GROUP = 1 << 17
 # Row groups that are copied at most.
@@ -68,6 +69,16 @@ def copied(given: Input, options: Options) -> bool:
     types = given.source.frame.collect_schema().dtypes()
     parts = (part for kind in types for _, part in parts_of(kind))
     return not any(isinstance(part, pl.Int128 | pl.UInt128) for part in parts)
+
+
+def decoded(given: Input) -> list[pl.Expr]:
+    """Return the columns that are read to be checked: all but decimals that Polars has not."""
+    schema = given.source.frame.collect_schema()
+    return [
+        column(name)
+        for name, kind in schema.items()
+        if not any(is_wide(p) for _, p in parts_of(kind))
+    ]
 
 
 def write_read(
@@ -141,7 +152,7 @@ def _check(given: Input, seen: Read, options: Options, scores: Scores, progress:
     """Read every column of every row, and compare ids and rewards with those of the first pass."""
     row, columns = 0, narrow_columns(given, options)
     with given.reading():
-        for frame in given.source.batches([pl.all()], seen.rows):
+        for frame in given.source.batches(decoded(given), seen.rows):
             _compare(given, frame.select(columns), seen, row, scores=scores)
             row += frame.height
             progress.advance(frame.height)
