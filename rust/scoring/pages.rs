@@ -31,8 +31,8 @@ pub fn check(path: &Path, columns: &[String]) -> Result<(usize, i64)> {
     Ok((footer.groups.len(), largest.unwrap_or(0)))
 }
 
-/// Returns the row group whose `columns`, all of them if none are given, take the most bytes as they
-/// are packed in the file, and how many.
+/// Returns the row group whose `columns`, all of them if none are given, take the most bytes as
+/// they are packed in the file, and how many.
 ///
 /// # Errors
 /// If its footer is wrong.
