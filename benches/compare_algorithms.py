@@ -104,7 +104,7 @@ def demo_run(options: argparse.Namespace, seed: int) -> Config:
     import demo_task
 
     folder = options.output / f"demo-start-{seed}"
-    told = argparse.Namespace(output=folder, seed=seed, training_batches=300, steps=options.steps)
+    told = argparse.Namespace(output=folder, seed=seed, lessons=300, steps=options.steps)
     if not (folder / "prompts.jsonl").exists():
         folder.mkdir(parents=True, exist_ok=True)
         questions = demo_task.words(random.Random(f"held out {seed}"), 64)

@@ -38,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("runs/demo"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--training batches", type=int, default=300, help="supervised steps before")
+    parser.add_argument("--lessons", type=int, default=300, help="supervised steps before")
     parser.add_argument("--steps", type=int, default=300, help="optimizer steps of GSPO")
     options = parser.parse_args()
     torch.set_num_threads(1)  # the tensors are so small that sharing them out costs more
@@ -85,8 +85,8 @@ def taught(letters, questions, options: argparse.Namespace, console: Console):
         TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
     )
     with bar:
-        task = bar.add_task("", total=options.training_batches)
-        for loss in demo_task.teach(model, letters, rng, steps=options.training_batches):
+        task = bar.add_task("", total=options.lessons)
+        for loss in demo_task.teach(model, letters, rng, steps=options.lessons):
             bar.update(task, advance=1, description=f"loss {loss:.2f} nats per letter")
     model.save_pretrained(options.output / "start")
     letters.save_pretrained(options.output / "start")

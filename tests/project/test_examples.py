@@ -92,7 +92,7 @@ def test_stories_rise_within_a_few_steps(stories, tmp_path):
 
 def test_a_demo_that_does_not_rise_ends_with_an_error(tmp_path):
     command = [sys.executable, EXAMPLES / "demo.py", "--output", tmp_path / "demo"]
-    command += ["--training batches", "5", "--steps", "2"]
+    command += ["--lessons", "5", "--steps", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 1, done.stderr[-2000:]
     assert "NOT risen" in done.stdout
