@@ -86,7 +86,7 @@ def make_lesson(sequences: int, vocabulary: int) -> TrainingBatch:
 
 
 def ours(policy: Policy, training_batch: TrainingBatch) -> Tensor:
-    return backward(policy, training_batch, CONFIG)["loss"]
+    return backward(policy, training_batch, CONFIG)[0]["loss"]
 
 
 def plain(policy: Policy, training_batch: TrainingBatch) -> Tensor:

@@ -102,7 +102,7 @@ def test_within_and_between_add_up_where_groups_have_other_sizes():
     spread = spread_of(found)
     assert spread.total == pytest.approx(np.var(rewards), rel=1e-15)
     assert spread.within == pytest.approx(2 / 6)
-    assert ties_of(np.array(rewards), found).share == 3 / 4
+    assert ties_of(np.array(rewards), found.groups).share == 3 / 4
 
 
 @pytest.mark.parametrize(

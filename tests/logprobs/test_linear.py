@@ -2,7 +2,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gspo_rs.logprobs.linear import default_chunk_size, linear_logprobs
+from gspo_rs.logprobs.linear import (
+    default_chunk_size,
+    linear_logprobs,
+    linear_logprobs_and_entropy,
+)
 
 
 def case(n=37, d=8, v=50, dtype=torch.float64, bias=True, spread=1.0):
@@ -34,6 +38,10 @@ def with_gradients(function, inputs, targets, upstream, **options):
 
 def ours(hidden, weight, bias, targets, **options):
     return linear_logprobs(hidden, weight, targets, bias=bias, **options)
+
+
+def with_entropy(hidden, weight, bias, targets, **options):
+    return linear_logprobs_and_entropy(hidden, weight, targets, bias=bias, **options)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -112,8 +120,8 @@ def test_the_graph_can_be_walked_twice(chunk_size):
 def test_entropy_is_that_of_the_categorical_distribution(chunk_size):
     (hidden, weight, bias), targets, _ = case()
     hidden.requires_grad_()
-    logprobs, entropy = ours(
-        hidden, weight, bias, targets, temperature=0.8, chunk_size=chunk_size, return_entropy=True
+    logprobs, entropy = with_entropy(
+        hidden, weight, bias, targets, temperature=0.8, chunk_size=chunk_size
     )
     dist = torch.distributions.Categorical(logits=(hidden @ weight.T + bias) / 0.8)
     torch.testing.assert_close(entropy, dist.entropy().detach(), rtol=1e-12, atol=1e-12)
@@ -125,7 +133,7 @@ def test_entropy_is_that_of_the_categorical_distribution(chunk_size):
 def test_entropy_is_finite_where_a_token_is_impossible():
     (hidden, weight, bias), targets, _ = case()
     bias[3] = -torch.inf
-    entropy = ours(hidden, weight, bias, targets, return_entropy=True)[1]
+    entropy = with_entropy(hidden, weight, bias, targets)[1]
     logits = (hidden @ weight.T + bias)[:, torch.arange(50) != 3]
     expected = torch.distributions.Categorical(logits=logits).entropy()
     torch.testing.assert_close(entropy, expected, rtol=1e-12, atol=1e-12)
@@ -166,7 +174,7 @@ def test_no_tensor_holds_more_than_a_chunk_of_logits_or_the_head(entropy):
     inputs, targets, _ = case(n=64, d=4, v=100, dtype=torch.float32)
     leaves = [x.requires_grad_() for x in inputs]
     with Largest() as spy:
-        found = ours(*leaves, targets, chunk_size=10, return_entropy=entropy)
+        found = (with_entropy if entropy else ours)(*leaves, targets, chunk_size=10)
         (found[0] if entropy else found).sum().backward()
     assert spy.elements == 10 * 100
     with Largest() as spy:

@@ -14,7 +14,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from gspo_rs.logprobs import model_logprobs
+from gspo_rs.logprobs import model_logprobs, model_logprobs_and_entropy
 
 LENGTHS = [9, 4, 12]
 SMALL = {"vocab_size": 61, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
@@ -100,7 +100,7 @@ def test_log_probabilities_are_those_of_the_models_own_logits(name, layout):
     targets = torch.cat([text[1:] for text in texts])
     expected, entropy = own(model, texts, temperature=0.7)
     options = {**layout(texts), "targets": targets, "temperature": 0.7}
-    found, found_entropy = model_logprobs(model, **options, return_entropy=True)
+    found, found_entropy = model_logprobs_and_entropy(model, **options)
     # Attention over padding or a pack sums in another order than over the text alone; so do norms
     # that some models compute in float32 whatever their dtype.
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gspo_rs.logprobs import chunk, triton_kernel
-from gspo_rs.logprobs.linear import linear_logprobs
+from gspo_rs.logprobs.linear import linear_logprobs, linear_logprobs_and_entropy
 from gspo_rs.losses import linear_gspo_loss
 
 TEMPERATURE = 0.7
@@ -122,7 +122,7 @@ def test_the_head_with_the_kernel_is_the_head_with_the_passes_of_pytorch(softcap
         hidden, weight, bias = leaves
         loss = linear_gspo_loss(hidden, weight, bias=bias, **batch, **options, **wide)[0]
         given = (hidden, weight, batch["targets"])
-        logprobs, entropy = linear_logprobs(*given, bias=bias, return_entropy=True, **options)
+        logprobs, entropy = linear_logprobs_and_entropy(*given, bias=bias, **options)
         (loss + (logprobs * batch["old_logprobs"]).sum()).backward()
         results.append([loss.detach(), entropy, *(x.grad for x in leaves)])
     torch.testing.assert_close(*results, rtol=0, atol=1e-12)
@@ -179,7 +179,7 @@ def test_a_head_with_strided_inputs_is_that_of_contiguous_ones(monkeypatch):
     for x, w, b, targets in (straight, apart):
         leaves = [y.detach().requires_grad_() for y in (x, w, b)]
         given = leaves[0], leaves[1], targets
-        logprobs, entropy = linear_logprobs(*given, bias=leaves[2], return_entropy=True)
+        logprobs, entropy = linear_logprobs_and_entropy(*given, bias=leaves[2])
         gradients = torch.autograd.grad(logprobs.square().sum(), leaves)
         found.append([logprobs.detach(), entropy, *gradients])
     torch.testing.assert_close(*found, rtol=0, atol=1e-12)

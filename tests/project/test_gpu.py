@@ -58,7 +58,7 @@ def test_the_backward_passes_of_a_step_never_wait_for_the_gpu(algorithm):
     )  # the first call compares the model's logits, and waits
     torch.cuda.set_sync_debug_mode("error")
     try:
-        metrics = backward(policy, training_batch, config)
+        metrics, _ = backward(policy, training_batch, config)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert metrics["loss"].isfinite()

@@ -270,7 +270,7 @@ def test_the_gradient_with_tied_groups_is_that_of_finite_differences(policy):
             values = []
             for sign in (1, -1):
                 weight.data[i, j] += sign * step
-                values.append(float(backward(policy, training_batch, config)["loss"]))
+                values.append(float(backward(policy, training_batch, config)[0]["loss"]))
                 weight.data[i, j] -= sign * step
             assert found[i, j] == pytest.approx((values[0] - values[1]) / (2 * step), abs=1e-8)
 

@@ -86,7 +86,7 @@ def permuted(training_batch, order):
 
 def loss_and_gradient(policy, training_batch, config):
     policy.model.zero_grad(set_to_none=True)
-    metrics = backward(policy, training_batch, config)
+    metrics, _ = backward(policy, training_batch, config)
     gradient = torch.cat([p.grad.flatten() for p in policy.trainable().values()])
     return metrics, gradient
 
@@ -176,7 +176,7 @@ def test_logprobs_are_those_of_the_models_own_logits_one_sequence_at_a_time(shap
 
 
 def test_without_old_logprobs_every_ratio_is_exactly_one():
-    metrics = backward(make_policy(), make_lesson(old=False, ref=False), make_config())
+    metrics, _ = backward(make_policy(), make_lesson(old=False, ref=False), make_config())
     assert metrics["ratio/min"] == metrics["ratio/max"] == metrics["seq_ratio/mean"] == 1
     assert metrics["clip/token"] == 0
 

@@ -161,7 +161,7 @@ def _described(
         groups=groups.n_groups,
         size=[float(np.quantile(found.size, q)) for q in (0, 0.5, 1)],
         informative=float(found.informative.mean()),
-        ties=_known(ties_of(rewards, found).share),
+        ties=_known(ties_of(rewards, groups).share),
         mean=_known(whole.mean),
         std=_known(whole.std),
         quantiles=list(whole.quantiles) if n else None,

@@ -111,19 +111,19 @@ def spread_of(described: GroupStats) -> Spread:
     return Spread(float(squares.sum()) / total, float(between.sum()) / total)
 
 
-def ties_of(rewards: Floats, described: GroupStats) -> Ties:
+def ties_of(rewards: Floats, groups: Groups) -> Ties:
     """Count the pairs of each group whose rewards are equal.
 
     Examples
     --------
-    >>> rewards, ids = np.array([1.0, 1.0, 0.0]), ["a", "a", "a"]
-    >>> ties_of(rewards, stats(rewards, ids))
+    >>> ties_of(np.array([1.0, 1.0, 0.0]), Groups(["a", "a", "a"]))
     Ties(pairs=3, tied=1)
     """
     # The ranks of a class of t tied rows span t - 1, in each of its t rows.
     ranks: list[tuple[str, dict[str, Any]]] = [("rank", {"method": m}) for m in ("max", "min")]
-    highest, lowest = rows(rewards, described.groups, ranks)
-    pairs = int((described.scored * (described.scored - 1) // 2).sum())
+    highest, lowest = rows(rewards, groups, ranks)
+    scored = np.bincount(groups.codes[~np.isnan(highest)])
+    pairs = int((scored * (scored - 1) // 2).sum())
     return Ties(pairs, int(np.nansum(highest - lowest)) // 2)
 
 

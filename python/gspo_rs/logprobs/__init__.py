@@ -6,56 +6,27 @@ model's input.
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gspo_rs.logprobs.chunk import Scaling, default_chunk_size
-from gspo_rs.logprobs.fused import Loss, one_pass
-from gspo_rs.logprobs.linear import linear_logprobs
+from gspo_rs.logprobs.fused import Loss, one_pass_with_entropy
+from gspo_rs.logprobs.linear import linear_logprobs, linear_logprobs_and_entropy
 from gspo_rs.logprobs.model_head import OutputHead, head_inputs
 
-__all__ = ["default_chunk_size", "linear_logprobs", "model_logprobs", "model_one_pass"]
+__all__ = [
+    "default_chunk_size",
+    "linear_logprobs",
+    "linear_logprobs_and_entropy",
+    "model_logprobs",
+    "model_logprobs_and_entropy",
+    "model_one_pass",
+]
 
 
-@overload
-def model_logprobs(
-    model: nn.Module,
-    input_ids: Tensor,
-    *,
-    positions: Tensor,
-    targets: Tensor,
-    attention_mask: Tensor | None = ...,
-    position_ids: Tensor | None = ...,
-    temperature: float = ...,
-    return_entropy: Literal[False] = ...,
-) -> Tensor: ...
-@overload
-def model_logprobs(
-    model: nn.Module,
-    input_ids: Tensor,
-    *,
-    positions: Tensor,
-    targets: Tensor,
-    attention_mask: Tensor | None = ...,
-    position_ids: Tensor | None = ...,
-    temperature: float = ...,
-    return_entropy: Literal[True],
-) -> tuple[Tensor, Tensor]: ...
-@overload
-def model_logprobs(
-    model: nn.Module,
-    input_ids: Tensor,
-    *,
-    positions: Tensor,
-    targets: Tensor,
-    attention_mask: Tensor | None = ...,
-    position_ids: Tensor | None = ...,
-    temperature: float = ...,
-    return_entropy: bool,
-) -> Tensor | tuple[Tensor, Tensor]: ...
 def model_logprobs(
     model: nn.Module,
     input_ids: Tensor,
@@ -65,8 +36,7 @@ def model_logprobs(
     attention_mask: Tensor | None = None,
     position_ids: Tensor | None = None,
     temperature: float = 1.0,
-    return_entropy: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
+) -> Tensor:
     """Return the log-probability a causal language model gives each target.
 
     Parameters
@@ -87,15 +57,11 @@ def model_logprobs(
         Transformers tells the sequences apart.
     temperature : float
         Positive; the logits are divided by it before the softmax.
-    return_entropy : bool
-        Whether to return the entropy of each token's distribution as well.
 
     Returns
     -------
-    logprobs : Tensor, shape (n,)
+    Tensor, shape (n,)
         In nats, float32 (float64 for a float64 model), with gradients for the model.
-    entropy : Tensor, shape (n,), only with `return_entropy`
-        In nats, same dtype, detached.
 
     Raises
     ------
@@ -124,22 +90,59 @@ def model_logprobs(
     ... ).detach()
     tensor([-1.3863, -1.3863])
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature is {temperature}; it should be positive")
-    head, hidden = _asked(model, input_ids, positions, attention_mask, position_ids)
+    layout = attention_mask, position_ids
+    head, hidden = _asked(model, input_ids, positions, *layout, temperature=temperature)
     if type(head.module) is not nn.Linear:
-        logprobs, entropy = _checkpointed(head, hidden, targets, temperature)
-        return (logprobs, entropy) if return_entropy else logprobs
-    scaling = _scaling(head, temperature)
-    return linear_logprobs(
-        hidden,
-        head.module.weight,
-        targets,
-        bias=head.module.bias,
-        temperature=scaling.temperature,
-        softcap=scaling.softcap,
-        return_entropy=return_entropy,
-    )
+        return _checkpointed(head, hidden, targets, temperature)[0]
+    plain, scaling = head.module, asdict(_scaling(head, temperature))
+    return linear_logprobs(hidden, plain.weight, targets, bias=plain.bias, **scaling)
+
+
+def model_logprobs_and_entropy(
+    model: nn.Module,
+    input_ids: Tensor,
+    *,
+    positions: Tensor,
+    targets: Tensor,
+    attention_mask: Tensor | None = None,
+    position_ids: Tensor | None = None,
+    temperature: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Return `model_logprobs`, and the entropy of each token's distribution, in the same pass.
+
+    Parameters
+    ----------
+    model, input_ids, positions, targets, attention_mask, position_ids, temperature
+        As in `model_logprobs`.
+
+    Returns
+    -------
+    logprobs : Tensor, shape (n,)
+        As `model_logprobs` returns them.
+    entropy : Tensor, shape (n,)
+        In nats, same dtype, detached.
+
+    Raises
+    ------
+    ValueError
+        As `model_logprobs` does.
+
+    Examples
+    --------
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> shape = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
+    >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=4, **shape))
+    >>> _ = model.lm_head.weight.data.zero_()
+    >>> ids, places = torch.tensor([[3, 1, 2]]), torch.tensor([0, 1])
+    >>> model_logprobs_and_entropy(model, ids, positions=places, targets=ids[0, 1:])[1]
+    tensor([1.3863, 1.3863])
+    """
+    layout = attention_mask, position_ids
+    head, hidden = _asked(model, input_ids, positions, *layout, temperature=temperature)
+    if type(head.module) is not nn.Linear:
+        return _checkpointed(head, hidden, targets, temperature)
+    plain, scaling = head.module, asdict(_scaling(head, temperature))
+    return linear_logprobs_and_entropy(hidden, plain.weight, targets, bias=plain.bias, **scaling)
 
 
 def model_one_pass(
@@ -152,8 +155,8 @@ def model_one_pass(
     lengths: list[int] | None,
     position_ids: Tensor | None = None,
     temperature: float = 1.0,
-) -> tuple[Tensor, Tensor]:
-    """Return `model_logprobs`, and the gradient of their loss taken in the same pass over the head.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradient of a loss of `model_logprobs`, those, and entropies, in the same pass.
 
     Parameters
     ----------
@@ -166,8 +169,8 @@ def model_one_pass(
     -------
     gradient : Tensor, scalar
         0; its backward pass is that of the loss of all tokens.
-    logprobs : Tensor, shape (n,)
-        As `model_logprobs` returns them, detached.
+    logprobs, entropy : Tensor, shape (n,)
+        As `model_logprobs_and_entropy` returns them, detached.
 
     Raises
     ------
@@ -184,7 +187,7 @@ def model_one_pass(
     >>> from transformers import LlamaConfig, LlamaForCausalLM
     >>> shape = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
     >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=4, **shape))
-    >>> gradient, logprobs = model_one_pass(
+    >>> gradient, logprobs, _ = model_one_pass(
     ...     model,
     ...     torch.tensor([[3, 1, 2]]),
     ...     positions=torch.tensor([0, 1]),
@@ -195,12 +198,13 @@ def model_one_pass(
     >>> gradient.detach(), logprobs.requires_grad, gradient.requires_grad
     (tensor(0.), False, True)
     """
-    head, hidden = _asked(model, input_ids, positions, None, position_ids)
+    layout = None, position_ids
+    head, hidden = _asked(model, input_ids, positions, *layout, temperature=temperature)
     if type(head.module) is not nn.Linear:
-        logprobs, _ = _checkpointed(head, hidden, targets, temperature)
+        logprobs, entropy = _checkpointed(head, hidden, targets, temperature)
         value = loss(logprobs, slice(None), slice(None))
-        return value - value.detach(), logprobs.detach()
-    return one_pass(
+        return value - value.detach(), logprobs.detach(), entropy
+    return one_pass_with_entropy(
         hidden,
         head.module.weight,
         targets,
@@ -217,8 +221,12 @@ def _asked(
     positions: Tensor,
     attention_mask: Tensor | None,
     position_ids: Tensor | None,
+    *,
+    temperature: float,
 ) -> tuple[OutputHead, Tensor]:
     """Run the model up to its head; return the head and its input at the positions, (n, D)."""
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}; it should be positive")
     head = OutputHead.of(model)
     hidden = head_inputs(model, head, input_ids, attention_mask, position_ids)
     return head, hidden.flatten(0, 1).index_select(0, positions)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from gspo_rs.logprobs.chunk import Gradients, Head, Scaling, chunk_rows
 from gspo_rs.logprobs.linear import checked
 
-__all__ = ["one_pass"]
+__all__ = ["one_pass", "one_pass_with_entropy"]
 
 Loss = Callable[[Tensor, slice, slice], Tensor]
 """The loss of some sequences, given the log-probabilities of their tokens, which tokens of the
@@ -59,12 +59,52 @@ def one_pass(
     logprobs : Tensor, shape (n,)
         Detached, in float32 at least.
     """
-    hidden, weight, chunk_size = checked(hidden, weight, targets, bias, chunk_size=chunk_size)
-    plan = _Plan(loss, lengths, scaling, chunk_size, torch.is_grad_enabled())
-    gradient, logprobs = _OnePass.apply(  # type: ignore[no-untyped-call]
+    plan = _Plan(loss, lengths, scaling, entropy=False)
+    return _walked((hidden, weight, targets, bias), plan, chunk_size)[:2]
+
+
+def one_pass_with_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    loss: Loss,
+    *,
+    lengths: list[int] | None,
+    bias: Tensor | None = None,
+    scaling: Scaling,
+    chunk_size: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Take what `one_pass` does, and the entropy of each token's distribution with it.
+
+    Parameters
+    ----------
+    hidden, weight, targets, loss, lengths, bias, scaling, chunk_size
+        As in `one_pass`.
+
+    Returns
+    -------
+    gradient, logprobs
+        As `one_pass` returns them.
+    entropy : Tensor, shape (n,)
+        Detached, in nats.
+    """
+    plan = _Plan(loss, lengths, scaling, entropy=True)
+    given = hidden, weight, targets, bias
+    gradient, logprobs, entropy = _walked(given, plan, chunk_size)
+    assert entropy is not None
+    return gradient, logprobs, entropy
+
+
+def _walked(
+    given: tuple[Tensor, Tensor, Tensor, Tensor | None], plan: _Plan, chunk_size: int | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    hidden, weight, size = checked(*given, chunk_size=chunk_size)
+    plan = replace(plan, chunk_size=size, differentiable=torch.is_grad_enabled())
+    _, _, targets, bias = given
+    found: tuple[Tensor, Tensor, Tensor | None] = _OnePass.apply(  # type: ignore[no-untyped-call]
         hidden, weight, bias, targets, plan
     )
-    return gradient, logprobs
+    return found
 
 
 @dataclass(frozen=True)
@@ -74,8 +114,9 @@ class _Plan:
     loss: Loss
     lengths: list[int] | None
     scaling: Scaling
-    chunk_size: int
-    differentiable: bool
+    entropy: bool
+    chunk_size: int = 1
+    differentiable: bool = True
 
     @property
     def longest(self) -> int:
@@ -127,11 +168,12 @@ class _OnePass(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, plan: _Plan
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         inputs, n = (hidden, weight, bias), hidden.shape[0]
         needed = tuple(plan.differentiable and need for need in ctx.needs_input_grad[:3])
         head = Head.of(weight, bias, plan.scaling, plan.chunk_size)
         logprobs = head.logits.new_zeros(n)
+        entropy = head.logits.new_empty(n) if plan.entropy else None
         gradients = Gradients.zeros(inputs, needed)
         apart = gradients.apart() if plan.longest > plan.chunk_size else gradients
         slopes = plan.slopes_of(logprobs)
@@ -139,19 +181,22 @@ class _OnePass(torch.autograd.Function):
             chunks = plan.chunks(tokens)
             whole = len(chunks) == 1
             for chunk in chunks:
-                given = hidden[chunk], targets[chunk]
-                logprobs[chunk], _, residual = head.rows(*given, residual=any(needed))
+                logprobs[chunk], entropies, residual = head.rows(
+                    hidden[chunk], targets[chunk], residual=any(needed), entropy=plan.entropy
+                )
+                if entropy is not None and entropies is not None:
+                    entropy[chunk] = entropies
                 if residual is not None:
                     scale = slopes(tokens, rows) if whole else torch.ones_like(logprobs[chunk])
                     (gradients if whole else apart).add(head, hidden, chunk, residual, scale)
             if any(needed) and not whole:
                 gradients.absorb(apart, slopes(tokens, rows)[0], tokens)
         ctx.save_for_backward(*gradients.like(inputs))
-        ctx.mark_non_differentiable(logprobs)
-        return logprobs.new_zeros(()), logprobs
+        ctx.mark_non_differentiable(*(x for x in (logprobs, entropy) if x is not None))
+        return logprobs.new_zeros(()), logprobs, entropy
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _grad_logprobs: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, grad: Tensor, *_detached: Tensor | None) -> tuple[Any, ...]:
         found = (None if x is None else x * grad for x in ctx.saved_tensors)
         return (*found, None, None)

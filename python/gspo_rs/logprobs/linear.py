@@ -5,7 +5,7 @@ Letters: ``n`` tokens, ``D`` hidden size, ``V`` vocabulary.
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,45 +20,9 @@ from gspo_rs.logprobs.chunk import (
     live_runs,
 )
 
-__all__ = ["default_chunk_size", "linear_logprobs"]
+__all__ = ["default_chunk_size", "linear_logprobs", "linear_logprobs_and_entropy"]
 
 
-@overload
-def linear_logprobs(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    *,
-    bias: Tensor | None = ...,
-    temperature: float = ...,
-    softcap: float | None = ...,
-    chunk_size: int | None = ...,
-    return_entropy: Literal[False] = ...,
-) -> Tensor: ...
-@overload
-def linear_logprobs(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    *,
-    bias: Tensor | None = ...,
-    temperature: float = ...,
-    softcap: float | None = ...,
-    chunk_size: int | None = ...,
-    return_entropy: Literal[True],
-) -> tuple[Tensor, Tensor]: ...
-@overload
-def linear_logprobs(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    *,
-    bias: Tensor | None = ...,
-    temperature: float = ...,
-    softcap: float | None = ...,
-    chunk_size: int | None = ...,
-    return_entropy: bool,
-) -> Tensor | tuple[Tensor, Tensor]: ...
 def linear_logprobs(
     hidden: Tensor,
     weight: Tensor,
@@ -68,8 +32,7 @@ def linear_logprobs(
     temperature: float = 1.0,
     softcap: float | None = None,
     chunk_size: int | None = None,
-    return_entropy: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
+) -> Tensor:
     """Return the log-probability of each target under a linear head, chunk of tokens by chunk.
 
     Parameters
@@ -89,15 +52,11 @@ def linear_logprobs(
     chunk_size : int, optional
         Tokens taken at once; it changes memory and speed, not the result. By default as many as
         make 128 MiB of float32 logits, and 512 at least.
-    return_entropy : bool
-        Whether to return the entropy of each token's distribution as well.
 
     Returns
     -------
-    logprobs : Tensor, shape (n,)
+    Tensor, shape (n,)
         In nats, float32 (float64 for float64 input), with gradients for `hidden`, `weight`, `bias`.
-    entropy : Tensor, shape (n,), only with `return_entropy`
-        In nats, same dtype, detached.
 
     Raises
     ------
@@ -122,12 +81,63 @@ def linear_logprobs(
     tensor([-1.0986, -0.8620])
     """
     scaling = Scaling(float(temperature), softcap)
-    hidden, weight, chunk_size = checked(hidden, weight, targets, bias, chunk_size=chunk_size)
-    differentiable = torch.is_grad_enabled()
-    logprobs, entropy = _LinearLogprobs.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, bias, targets, (scaling, chunk_size, return_entropy, differentiable)
+    return _in_chunks(hidden, weight, targets, bias, (scaling, chunk_size, False))[0]
+
+
+def linear_logprobs_and_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    bias: Tensor | None = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    chunk_size: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return `linear_logprobs`, and the entropy of each token's distribution, in the same pass.
+
+    Parameters
+    ----------
+    hidden, weight, targets, bias, temperature, softcap, chunk_size
+        As in `linear_logprobs`.
+
+    Returns
+    -------
+    logprobs : Tensor, shape (n,)
+        As `linear_logprobs` returns them.
+    entropy : Tensor, shape (n,)
+        In nats, same dtype, detached: of the whole softmax, not of a sample of it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `linear_logprobs` does.
+
+    Examples
+    --------
+    >>> hidden, weight = torch.eye(2), torch.tensor([[0.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
+    >>> linear_logprobs_and_entropy(hidden, weight, torch.tensor([1, 0]))[1]
+    tensor([1.0986, 1.0173])
+    """
+    scaling = Scaling(float(temperature), softcap)
+    logprobs, entropy = _in_chunks(hidden, weight, targets, bias, (scaling, chunk_size, True))
+    assert entropy is not None
+    return logprobs, entropy
+
+
+def _in_chunks(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    bias: Tensor | None,
+    options: tuple[Scaling, int | None, bool],
+) -> tuple[Tensor, Tensor | None]:
+    scaling, size, entropy = options
+    hidden, weight, size = checked(hidden, weight, targets, bias, chunk_size=size)
+    found: tuple[Tensor, Tensor | None] = _LinearLogprobs.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, bias, targets, (scaling, size, entropy, torch.is_grad_enabled())
     )
-    return (logprobs, entropy) if return_entropy else logprobs
+    return found
 
 
 def checked(

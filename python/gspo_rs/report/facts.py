@@ -105,7 +105,7 @@ def find_facts(narrow: ReportRows, stats: GroupStats, threshold: float | None) -
         raise ValueError("no row has a reward: all are null or NaN")
     whole = overall(narrow.reward, QUARTILES)
     threshold = right_from(scored, threshold)
-    ties = ties_of(narrow.reward, stats)
+    ties = ties_of(narrow.reward, stats.groups)
     equal = (stats.scored >= 2) & ~stats.informative
     right = None if threshold is None else int((equal & (stats.min >= threshold)).sum())
     return Facts(

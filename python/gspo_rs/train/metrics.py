@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gspo_rs.files import atomic
+from gspo_rs.train.step.group_metrics import draw_metrics, tie_metrics
 from gspo_rs.train.step.minibatch import Minibatch
 
 
@@ -25,20 +26,24 @@ def describe(minibatch: Minibatch) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        ``reward/*`` over the scored rollouts, ``adv/*``, ``group/*``, ``length/*`` in tokens,
-        ``dropped_*``, ``zero_advantage_groups``, ``tokens`` and ``seqs`` trained on. Of several
+        ``reward/*`` over the scored rollouts, ``adv/*``, ``group/*``, ``passk/*`` and ``bestofn/*``
+        (see `gspo_rs.train.step.group_metrics`), ``length/*`` in tokens, ``dropped_*``,
+        ``zero_advantage_groups``, ``tokens`` and ``seqs`` trained on. Of several
         rewards ``reward/*`` is that of their sum, and each has ``reward/<name>/mean``. NaN where
         there is nothing to describe.
     """
-    scored = ~np.isnan(minibatch.rollouts.reward)
+    rewards, groups = minibatch.rollouts.reward, minibatch.groups
+    scored = ~np.isnan(rewards)
     truncated = minibatch.rollouts.truncated
     trained = minibatch.trained
     return {
         **_rewards(minibatch),
         **_advantages(minibatch.advantages[scored]),
         "group/zero_variance_frac": _mean(~minibatch.informative),
-        "group/size_min": float(minibatch.groups.sizes.min(initial=np.iinfo(np.int64).max)),
-        "group/size_max": float(minibatch.groups.sizes.max(initial=0)),
+        "group/size_min": float(groups.sizes.min(initial=np.iinfo(np.int64).max)),
+        "group/size_max": float(groups.sizes.max(initial=0)),
+        **tie_metrics(rewards, groups),
+        **draw_metrics(rewards, groups),
         "length/mean": _mean(minibatch.lengths),
         "length/max": float(minibatch.lengths.max(initial=0)),
         "length/clipped_frac": math.nan if truncated is None else _mean(truncated),

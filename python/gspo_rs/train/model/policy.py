@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
-from gspo_rs.logprobs import model_logprobs, model_one_pass
+from gspo_rs.logprobs import model_logprobs, model_logprobs_and_entropy, model_one_pass
 from gspo_rs.logprobs.fused import Loss
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.layers import compile_layers, recompute_activations
@@ -71,35 +71,31 @@ class Policy:
     def logprobs(self, batch: MicroBatch) -> Tensor:
         """Return the log-probability of each sampled token, (n_tokens,), with gradient."""
         with self.computing():
-            result = model_logprobs(
-                self.model,
-                batch.input_ids,
-                positions=batch.positions,
-                targets=batch.targets,
-                position_ids=batch.position_ids,
-                temperature=self.temperature,
-            )
-        assert isinstance(result, Tensor)
-        return result
+            return model_logprobs(self.model, batch.input_ids, **self._asked(batch))
+
+    def logprobs_and_entropy(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+        """Return `logprobs`, and the entropy of each of their distributions, detached."""
+        with self.computing():
+            return model_logprobs_and_entropy(self.model, batch.input_ids, **self._asked(batch))
 
     def one_pass(
         self, batch: MicroBatch, loss: Loss, lengths: list[int] | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return 0 with the gradient of a loss by sequence, and the `logprobs`, detached.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return 0 with the gradient of a loss by sequence, and `logprobs_and_entropy`, detached.
 
         See `gspo_rs.logprobs.fused.one_pass` for `loss` and `lengths`.
         """
+        how = self._asked(batch)
         with self.computing():
-            return model_one_pass(
-                self.model,
-                batch.input_ids,
-                positions=batch.positions,
-                targets=batch.targets,
-                loss=loss,
-                lengths=lengths,
-                position_ids=batch.position_ids,
-                temperature=self.temperature,
-            )
+            return model_one_pass(self.model, batch.input_ids, loss=loss, lengths=lengths, **how)
+
+    def _asked(self, batch: MicroBatch) -> dict[str, Any]:
+        return {
+            "positions": batch.positions,
+            "targets": batch.targets,
+            "position_ids": batch.position_ids,
+            "temperature": self.temperature,
+        }
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Name the parameters that are trained: all, or those of the adapters."""

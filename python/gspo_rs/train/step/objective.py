@@ -4,7 +4,7 @@ Letters: ``m`` sequences of the step, ``B`` of them in a micro-batch, ``n_tokens
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gspo_rs import losses
-from gspo_rs.losses.layout import to_device
+from gspo_rs.losses.layout import Layout, to_device
 from gspo_rs.rollouts.rollouts import Ragged
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.config.presets import GROUP_LOSSES, OPTIONS, SEQUENCE_LOSSES
@@ -32,11 +32,24 @@ class Part:
         Tokens of each.
     rows : ndarray of int64, shape (B,)
         Which sequences of the step these are.
+    entropy : Tensor, shape (n_tokens,), or None
+        Of the distribution that each token is from, detached; None where nothing asks for it.
     """
 
     logprobs: Tensor
     lengths: Tensor
     rows: NDArray[np.int64]
+    entropy: Tensor | None = None
+
+    @classmethod
+    def joined(cls, parts: list[Self]) -> Self:
+        """Put micro-batches together, all with entropies, without gradient."""
+        return cls(
+            logprobs=torch.cat([part.logprobs.detach() for part in parts]),
+            lengths=torch.cat([part.lengths for part in parts]),
+            rows=np.concatenate([part.rows for part in parts]),
+            entropy=torch.cat([part.entropy for part in parts if part.entropy is not None]),
+        )
 
     def tokens(self, values: Ragged | None) -> Tensor:
         """Return the log-probabilities of the same tokens elsewhere; None stands for the same."""
@@ -47,6 +60,12 @@ class Part:
     def of(self, values: Tensor) -> Tensor:
         """Return the values of these sequences."""
         return to_device(values[torch.from_numpy(self.rows)], self.logprobs.device)
+
+    def means(self, training_batch: TrainingBatch) -> Tensor:
+        """Average log-probabilities and log-ratios of each sequence, (2, B) in float64."""
+        layout = Layout.of(self.logprobs, None, self.lengths)
+        moved = self.logprobs.double() - self.tokens(training_batch.old_logprobs)
+        return torch.stack([layout.mean(self.logprobs.double()), layout.mean(moved)])
 
 
 def policy_loss(

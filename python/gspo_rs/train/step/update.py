@@ -9,11 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from gspo_rs.losses.metrics import entropy_metrics
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.microbatch import MicroBatch
 from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.step.group_metrics import order_metrics
 from gspo_rs.train.step.objective import (
     Part,
     compares_groups,
@@ -23,6 +26,9 @@ from gspo_rs.train.step.objective import (
     weighs_sequences,
 )
 from gspo_rs.train.step.training_batch import TrainingBatch, batches
+
+TOP = 0.2
+"""The best of a group whose log-ratios are compared with the rest's, where the loss has no own."""
 
 
 class TrainingDivergedError(RuntimeError):
@@ -55,16 +61,22 @@ def take(
     Returns
     -------
     dict of str to float
-        `policy_metrics` over the whole step, ``loss``, ``grad_norm``, and ``skipped``, 1 if the
-        weights were left as they are. The CPU waits for the GPU once.
+        `policy_metrics`, `entropy_metrics` and `order_metrics` over the whole step, ``loss``,
+        ``grad_norm``, and ``skipped``, 1 if the weights were left as they are. The CPU waits for
+        the GPU once.
     """
     optimizer.zero_grad(set_to_none=True)
-    measured = backward(policy, training_batch, config)
+    measured, whole = backward(policy, training_batch, config)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     bound = config.max_grad_norm or math.inf
     measured["grad_norm"] = torch.nn.utils.clip_grad_norm_(parameters, bound)
-    values = torch.stack([value.double() for value in measured.values()]).tolist()
-    metrics = dict(zip(measured, values, strict=True))
+    scalars = torch.stack([value.double() for value in measured.values()])
+    means = whole.means(training_batch)
+    values = torch.cat([scalars, means.flatten()]).numpy(force=True)
+    metrics = dict(zip(measured, values.tolist(), strict=False))
+    metrics |= _order(
+        whole.rows, training_batch, values[len(measured) :].reshape(means.shape), config
+    )
     skipped = not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"]))
     if not skipped:
         for group in optimizer.param_groups:
@@ -74,7 +86,22 @@ def take(
     return {**metrics, "skipped": float(skipped), "learning_rate": rate}
 
 
-def backward(policy: Policy, training_batch: TrainingBatch, config: Config) -> dict[str, Tensor]:
+def _order(
+    rows: NDArray[np.int64],
+    training_batch: TrainingBatch,
+    means: NDArray[np.float64],
+    config: Config,
+) -> dict[str, float]:
+    """Compare the order that the policy has in the groups with that of the rewards."""
+    if training_batch.rewards is None or training_batch.codes is None:
+        return {}
+    q = TOP if config.q is None else config.q
+    return order_metrics(training_batch.rewards[rows], training_batch.codes[rows], *means, q=q)
+
+
+def backward(
+    policy: Policy, training_batch: TrainingBatch, config: Config
+) -> tuple[dict[str, Tensor], Part]:
     """Add the gradient of the step's loss to the weights, micro-batch after micro-batch.
 
     Parameters
@@ -88,21 +115,42 @@ def backward(policy: Policy, training_batch: TrainingBatch, config: Config) -> d
 
     Returns
     -------
-    dict of str to Tensor
+    metrics : dict of str to Tensor
         Detached scalars: ``loss`` and the metrics of all micro-batches together, since a maximum
         or a percentile cannot be averaged.
+    whole : Part
+        All sequences of the step, without gradient.
     """
     if compares_groups(config):
         slopes, loss, metrics = group_slopes(policy, training_batch, config)
-        for batch in batches(policy, training_batch, config):
-            _, surrogate = _in_one_pass(
-                policy,
-                batch,
-                lambda part: (part.of(slopes) * group_scores(part, training_batch, config)).sum(),
-                lengths=None,
-            )
-            torch.autograd.backward(surrogate)
-        return {**metrics, "loss": loss}
+        whole = _group_backward(policy, training_batch, slopes, config)
+    else:
+        whole, loss = _policy_backward(policy, training_batch, config)
+        _, metrics = policy_loss(whole, training_batch, config)
+    assert whole.entropy is not None
+    return {**metrics, **entropy_metrics(whole.entropy), "loss": loss}, whole
+
+
+def _group_backward(
+    policy: Policy, training_batch: TrainingBatch, slopes: Tensor, config: Config
+) -> Part:
+    """Add the gradient of a loss of groups, given its slopes in the scores."""
+
+    def share(part: Part) -> Tensor:
+        return (part.of(slopes) * group_scores(part, training_batch, config)).sum()
+
+    parts = []
+    for batch in batches(policy, training_batch, config):
+        part, surrogate = _in_one_pass(policy, batch, share, lengths=None)
+        torch.autograd.backward(surrogate)
+        parts.append(part)
+    return Part.joined(parts)
+
+
+def _policy_backward(
+    policy: Policy, training_batch: TrainingBatch, config: Config
+) -> tuple[Part, Tensor]:
+    """Add the gradient of a loss of sequences or tokens; return the step, and the loss."""
     parts, values = [], []
     for batch in batches(policy, training_batch, config):
         part, gradient = _taken(policy, batch, training_batch, config)
@@ -110,13 +158,7 @@ def backward(policy: Policy, training_batch: TrainingBatch, config: Config) -> d
         torch.autograd.backward(loss + gradient)
         parts.append(replace(part, logprobs=part.logprobs.detach()))
         values.append(loss.detach())
-    whole = Part(
-        logprobs=torch.cat([part.logprobs for part in parts]),
-        lengths=torch.cat([part.lengths for part in parts]),
-        rows=np.concatenate([part.rows for part in parts]),
-    )
-    _, metrics = policy_loss(whole, training_batch, config)
-    return {**metrics, "loss": torch.stack(values).sum()}
+    return Part.joined(parts), torch.stack(values).sum()
 
 
 def _taken(
@@ -124,7 +166,8 @@ def _taken(
 ) -> tuple[Part, Tensor | float]:
     """Return a micro-batch, and the gradient of its loss where its log-probabilities have none."""
     if not weighs_sequences(config):
-        return Part(policy.logprobs(batch), batch.lengths, batch.rows), 0.0
+        logprobs, entropy = policy.logprobs_and_entropy(batch)
+        return Part(logprobs, batch.lengths, batch.rows, entropy), 0.0
     known = training_batch.old_logprobs is None and training_batch.sampler_logprobs is None
     return _in_one_pass(
         policy,
@@ -142,5 +185,5 @@ def _in_one_pass(
     def share(logprobs: Tensor, _tokens: slice, rows: slice) -> Tensor:
         return loss(Part(logprobs, batch.lengths[rows], batch.rows[rows]))
 
-    gradient, logprobs = policy.one_pass(batch, share, lengths)
-    return Part(logprobs, batch.lengths, batch.rows), gradient
+    gradient, logprobs, entropy = policy.one_pass(batch, share, lengths)
+    return Part(logprobs, batch.lengths, batch.rows, entropy), gradient
