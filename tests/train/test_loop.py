@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 from dataclasses import replace
 from typing import get_args
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from fixtures.places import ROOT
 from gspo_rs.rewards.functions import RewardError
 from gspo_rs.train import metrics, train
 from gspo_rs.train.config.config import Config, ConfigError
@@ -21,6 +23,7 @@ from gspo_rs.train.step.update import TrainingDivergedError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+PAGE = ROOT / "docs" / "reference" / "metrics.md"
 PROMPTS = ["ab", "bc", "cd", "de", "ef", "fg"]
 
 
@@ -150,6 +153,29 @@ def test_a_corrected_run_measures_the_mismatch_of_its_sampler(online, correction
         assert 0 <= record["mismatch/max"] < 1e-3  # one engine, float32: the same to rounding
         assert record["mismatch/kept_frac"] == 1
         assert 0 <= record["mismatch/opsm_frac"] < 1
+
+
+def test_the_metrics_page_names_all_that_runs_write_and_nothing_else(online, offline, tmp_path):
+    def right(completions, **_):
+        return [float("a" in text) for text in completions]
+
+    def shown(completions, **_):
+        return [float(len(text) % 2) for text in completions]
+
+    written = set()
+    fields = {"output_dir": str(tmp_path / "1"), "max_steps": 2, "eval_size": 2, "opsm": 0.5}
+    fields |= {"beta": 0.1, "correction": "seq_mask", "max_completion_length": 6}
+    for config, reward in (
+        (online(**fields, reward_weights=(1.0, 0.0)), [right, shown]),
+        (online(algorithm="cispo", correction="token_truncate", max_steps=1), share_of_a),
+        (offline(algorithm="listwise", output_dir=str(tmp_path / "3"), max_steps=1), None),
+    ):
+        train(config, reward=reward)
+        written |= {name for record in steps(config) for name in record}
+    table = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    named = {name for line in table for name in re.findall("`([^`]+)`", line.split(" | ")[0])}
+    kept = {re.sub(r"^(passk|bestofn)/[0-9]+$", r"\1/<k>", name) for name in written}
+    assert {re.sub("^reward/(right|shown)/", "reward/<name>/", name) for name in kept} == named
 
 
 def test_groups_without_signal_are_dropped_and_counted(online):

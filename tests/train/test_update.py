@@ -11,10 +11,12 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from gspo_rs.logprobs import chunk
+from gspo_rs.losses.metrics import entropy_metrics
 from gspo_rs.rollouts import Ragged
 from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.config.presets import Algorithm
 from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.step.group_metrics import order_metrics
 from gspo_rs.train.step.objective import Part, policy_loss, weighs_sequences
 from gspo_rs.train.step.optimizer import learning_rate, make_optimizer
 from gspo_rs.train.step.training_batch import TrainingBatch, batches, recompute
@@ -109,6 +111,53 @@ def test_loss_and_gradient_are_the_same_however_the_step_is_cut(algorithm, shape
     torch.testing.assert_close(found[1], expected[1], rtol=0, atol=1e-12)
     for name, value in expected[0].items():
         torch.testing.assert_close(found[0][name], value, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("algorithm", ["gspo", "grpo", "listwise"])
+@pytest.mark.parametrize(("shape", "budget"), [("packed", 1), ("padded", 30), ("packed", 30)])
+def test_all_that_a_step_tells_is_the_same_however_it_is_cut(algorithm, shape, budget):
+    found = []
+    order = np.random.default_rng(budget).permutation(9)
+    for given, layout, tokens in (
+        (make_lesson(), "padded", 10_000),
+        (permuted(make_lesson(), order), shape, budget),
+    ):
+        policy = make_policy(layout)
+        config = make_config(algorithm=algorithm, micro_batch_tokens=tokens)
+        optimizer = make_optimizer(policy, config)
+        found.append(take(policy, optimizer, given, config, rate=0.0))
+    assert {"entropy", "entropy/p20"} < found[0].keys()
+    assert {"rank/spearman_logp", "percentile/top_q_prob_shift"} < found[0].keys()
+    assert found[1] == pytest.approx(found[0], rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("algorithm", ["gspo", "grpo", "listwise"])
+def test_entropy_and_order_are_those_of_the_models_own_logits(algorithm):
+    policy, given = make_policy(), make_lesson()
+    config = make_config(algorithm=algorithm, micro_batch_tokens=30)
+    entropies, logprobs, moved = [], [], []
+    for row in range(len(given.prompts)):
+        prompt, completion = given.prompts.row(row), given.completions.row(row)
+        ids = torch.from_numpy(np.concatenate([prompt, completion]))[None]
+        with torch.no_grad():
+            logits = policy.model(input_ids=ids).logits[0, len(prompt) - 1 : -1] / 0.7
+        dist = torch.distributions.Categorical(logits=logits)
+        now = dist.log_prob(torch.from_numpy(completion)).numpy()
+        entropies.append(dist.entropy().numpy())
+        logprobs.append(now.mean())
+        moved.append((now - given.old_logprobs.row(row)).mean())
+    found = take(policy, make_optimizer(policy, config), given, config, rate=0.0)
+    tokens = np.concatenate(entropies)
+    expected = {"entropy": tokens.mean(), "entropy/p20": np.quantile(tokens, 0.2)}
+    expected |= order_metrics(
+        given.rewards, given.codes, np.array(logprobs), np.array(moved), q=config.q or 0.2
+    )
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-9)
+
+
+def test_without_tokens_the_entropy_is_nan_and_of_one_token_its_own():
+    assert all(value.isnan() for value in entropy_metrics(torch.empty(0)).values())
+    assert [float(x) for x in entropy_metrics(torch.tensor([0.25])).values()] == [0.25, 0.25]
 
 
 @pytest.mark.parametrize("loss", ["plackett_luce", "pairwise", "ipo"])
