@@ -117,7 +117,7 @@ def linear_logprobs_and_entropy(
     --------
     >>> hidden, weight = torch.eye(2), torch.tensor([[0.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
     >>> linear_logprobs_and_entropy(hidden, weight, torch.tensor([1, 0]))[1]
-    tensor([1.0986, 1.0173])
+    tensor([1.0986, 1.0174])
     """
     scaling = Scaling(float(temperature), softcap)
     logprobs, entropy = _in_chunks(hidden, weight, targets, bias, (scaling, chunk_size, True))
