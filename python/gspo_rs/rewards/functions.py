@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 import numbers
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import extract_tb
@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# What every reward function is given beside the columns of the prompts.
+GIVEN = ("prompts", "completions")
 RewardFunction = Callable[..., Sequence[float | None]]
 
 
@@ -140,6 +142,16 @@ def _is_foreign(file: str) -> bool:
     return not file.startswith("<") and Path(file) != Path(__file__) and "importlib" not in file
 
 
+def refuse_names(columns: Iterable[str], source: str = "the prompts") -> None:
+    """Raise a RewardError for a column with the name of what every reward function is given."""
+    for name in columns:
+        if name in GIVEN:
+            raise RewardError(
+                f"column {name!r} of {source} cannot go to a reward function, which is given "
+                f"{' and '.join(map(repr, GIVEN))} of its own; rename the column, or drop it"
+            )
+
+
 def score(
     reward_fn: RewardFunction,
     prompts: Sequence[str],
@@ -184,6 +196,7 @@ def score(
         return np.empty(0)
     name = f"reward function {name or name_of(reward_fn)}"
     columns = columns or {}
+    refuse_names(columns)
     try:
         values: Any = reward_fn(prompts=prompts, completions=completions, **columns)
     except (Exception, SystemExit) as error:

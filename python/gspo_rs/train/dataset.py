@@ -12,6 +12,7 @@ from gspo_rs.data.group_index import GroupIndex
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.data.source import locate
 from gspo_rs.groups.estimators import ESTIMATORS
+from gspo_rs.rewards.functions import refuse_names
 from gspo_rs.train.config.config import Config
 
 _log = logging.getLogger("gspo_rs")
@@ -70,12 +71,14 @@ class Dataset:
             index = _indexed(config)
             return cls(index, None, {"rollouts": _of_rollouts(config, index)})
         source = data.prompts(config.prompts, prompt=config.prompt)
+        refuse_names(source.columns, str(config.prompts))
         found = {"prompts": _of_prompts(source)}
         if config.eval_size == 0:
             return cls(source, None, found)
         exam = source
         if config.eval_prompts is not None:
             exam = data.prompts(config.eval_prompts, prompt=config.prompt)
+            refuse_names(exam.columns, str(config.eval_prompts))
             found["eval_prompts"] = _of_prompts(exam)
         return cls(source, exam.select(range(min(config.eval_size, len(exam)))), found)
 
