@@ -224,3 +224,13 @@ def test_a_file_that_a_lazyframe_reads_is_not_replaced(source, name):
     FUNCTIONS[name](query, source / "b.parquet", overwrite=True)
     FUNCTIONS[name](FRAME, source / "b.parquet", overwrite=True)
     assert (source / "b.parquet").read_bytes() != before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_page_for_a_pipe_is_refused_by_name(source, overwrite):
+    os.mkfifo(source / "pipe")
+    with pytest.raises(OSError, match=r"pipe is neither a file nor a folder.* name a file"):
+        report(source / "a.parquet", source / "pipe", by="id", overwrite=overwrite)
+    found = command("report", source / "a.parquet", "--by", "id", "-o", "/dev/stdout")
+    assert found.returncode == 2
+    assert "/dev/stdout is neither a file nor a folder, but a device" in found.stderr

@@ -46,6 +46,12 @@ def checked_target(
     if suffixes and target.suffix.lower() not in suffixes:
         known = ", ".join(suffixes)
         raise ValueError(f"cannot tell the format of {str(target)!r} by its suffix; known: {known}")
+    # Before it is resolved: /dev/stdout is a link to a pipe that has no path.
+    if target.exists() and not target.is_file():
+        raise OSError(
+            f"{target} is neither a file nor a folder, but a device or a pipe; name a file, and "
+            "read that one"
+        )
     place = resolved(target)
     if place.exists():
         found = place.stat()
