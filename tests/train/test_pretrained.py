@@ -6,12 +6,14 @@ import sys
 
 import pytest
 import torch
+from huggingface_hub import HfApi, constants
 from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gspo_rs.train.config.config import Config, resolve
+from gspo_rs.train.model import pretrained
 from gspo_rs.train.model.policy import PolicyError, freeze, load, starting
-from gspo_rs.train.model.pretrained import load_pretrained
+from gspo_rs.train.model.pretrained import load_pretrained, refuse_absent
 
 
 def config(model, **fields):
@@ -196,3 +198,22 @@ def test_a_tokenizer_of_an_adapter_comes_before_that_of_its_base(letters, adapte
     tokenizer.eos_token = "?"
     tokenizer.save_pretrained(adapter)
     assert load_pretrained(str(adapter)).tokenizer.eos_token == "?"
+
+
+def test_a_model_in_the_cache_is_loaded_without_asking_a_hub_that_does_not_answer(monkeypatch):
+    asked = []
+
+    def silent(*_, **__):
+        asked.append(1)
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(HfApi, "model_info", silent)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(pretrained, "try_to_load_from_cache", lambda *_: "/cache/config.json")
+    refuse_absent("someone/model")
+    assert (len(asked), constants.HF_HUB_OFFLINE) == (1, True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(pretrained, "try_to_load_from_cache", lambda *_: None)
+    with pytest.raises(PolicyError, match="the hub does not give it: no route to host"):
+        refuse_absent("someone/model")
+    assert not constants.HF_HUB_OFFLINE

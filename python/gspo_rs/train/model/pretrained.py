@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils._validators import validate_repo_id
 from peft import LoraConfig, PeftConfig, PeftModel
@@ -149,11 +149,14 @@ def refuse_absent(name: str, called: str = "") -> None:
     if re.match(r"[/~.\\]", name) or name.count("/") > 1 or not _may_be_on_hub(name):
         raise PolicyError(f"{called}model {name!r}: there is no such folder in {Path.cwd()}")
     cached = [try_to_load_from_cache(name, file) for file in ("config.json", "adapter_config.json")]
-    if any(isinstance(path, str) for path in cached):
-        return
+    is_cached = any(isinstance(path, str) for path in cached)
     try:
         HfApi().model_info(name, timeout=_SECONDS)
     except Exception as error:  # whatever it is, it is told
+        if is_cached:
+            # What is in the cache is loaded without asking for each file of it, five times.
+            constants.HF_HUB_OFFLINE = True
+            return
         raise PolicyError(
             f"{called}model {name!r}: there is no such folder in {Path.cwd()}, and the hub does not"
             f" give it: {_reason(error)}"
