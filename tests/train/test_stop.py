@@ -9,9 +9,11 @@ import sys
 from contextlib import suppress
 
 import pytest
+from transformers.utils import logging
 
 from fixtures.places import ROOT
 from fixtures.runs import MAIN, contents, last_step, make, process, records, wait_for, weights
+from gspo_rs.cli.train import train as command
 from gspo_rs.train import checkpoint, train
 from gspo_rs.train.config.toml import load
 from gspo_rs.train.interruptions import Interruptions
@@ -227,3 +229,23 @@ def test_an_interruption_that_foreign_code_swallowed_is_answered_at_the_next_ste
         interruptions.hold()
         with pytest.raises(KeyboardInterrupt):
             interruptions.release()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_stop_before_the_first_checkpoint_promises_no_checkpoint_of_another_run(
+    tmp_path, monkeypatch, capsys, resume
+):
+    (tmp_path / "run" / "checkpoint-3").mkdir(parents=True)
+    (tmp_path / "run.toml").write_text(
+        f'model = "m"\nrollouts = "r.jsonl"\noutput_dir = "{tmp_path}/run"\n'
+    )
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(logging, "disable_progress_bar", stopped)
+    code = command(tmp_path / "run.toml", resume=resume)
+    assert code == 130
+    told = capsys.readouterr().err
+    assert ("goes on" in told) == resume
+    assert resume or "before the first checkpoint" in told

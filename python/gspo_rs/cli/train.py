@@ -34,11 +34,12 @@ def train(
 
     logs.show("%(levelname)s %(name)s: %(message)s")
     refuse_exits()
-    folder = Path.cwd()
+    folder, before = Path.cwd(), set[tuple[str, int]]()
     try:
         settings = load(config, set_ or [])
         # At once, because a reward function may change the working directory.
         folder /= settings.output_dir
+        before = set() if resume else _checkpoints(folder)
         # Seconds of imports that `--help` and a typing mistake should not wait for.
         from transformers.utils.logging import disable_progress_bar
 
@@ -47,12 +48,19 @@ def train(
         disable_progress_bar()  # type: ignore[no-untyped-call] # would cut through the table
         result = training.train(settings, resume=resume)
     except KeyboardInterrupt:
-        return "", interrupted(_way_on(folder))
+        return "", interrupted(_way_on(folder, before))
     return f"{result.steps} steps; model in {printable(str(result.final))}\n"
 
 
-def _way_on(folder: Path) -> str:
-    """Say how to go on with a run that was stopped."""
+def _checkpoints(folder: Path) -> set[tuple[str, int]]:
+    """List the checkpoints in a folder; one that was replaced is another."""
+    return {(path.name, path.stat().st_ino) for path in folder.glob("checkpoint-*")}
+
+
+def _way_on(folder: Path, before: set[tuple[str, int]]) -> str:
+    """Say how to go on with a run that was stopped, where another had left what was `before`."""
+    if before >= _checkpoints(folder) and before:
+        return f"stopped before the first checkpoint; those in {folder} are of a run before"
     if any(folder.glob("checkpoint-*")):
         return f"`{typed('--resume')}` goes on"
     if not (folder / "metrics.jsonl").exists():
