@@ -1,6 +1,5 @@
 """Texts of other people on a terminal, and what a library in Rust says before it fails."""
 
-import io
 import os
 import re
 import subprocess
@@ -8,13 +7,11 @@ import sys
 
 import polars as pl
 import pytest
-from rich.console import Console
 
 from gspo_rs.cli import errors
 from gspo_rs.cli.stats import stats
 from gspo_rs.cli.terminal import one_line, printable
 from gspo_rs.files.lock import LockedError
-from gspo_rs.train.console import Display
 
 PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -60,14 +57,6 @@ def test_a_name_that_no_encoding_can_write_is_still_shown(tmp_path):
     assert found.returncode == 2
     assert b"\\udcff" in found.stderr
     assert b"Traceback" not in found.stderr
-
-
-@pytest.mark.parametrize("name", ["[/x]", "[red]"])
-def test_what_a_run_logs_on_its_display_is_no_markup(name):
-    shown = io.StringIO()
-    display = Display(2, console=Console(file=shown, markup=False, emoji=False))
-    display.say(name)
-    assert name in shown.getvalue()
 
 
 @pytest.mark.parametrize("error", [ValueError, TypeError, RuntimeError, OSError])

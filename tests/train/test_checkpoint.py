@@ -40,7 +40,7 @@ def test_the_random_generators_go_on_where_the_checkpoint_found_them(tmp_path):
     np.random.normal()  # leaves a second gaussian cached
     path = write(tmp_path)
     draws = [random.random(), np.random.normal(), np.random.rand(), torch.rand(()).item()]
-    checkpoint.restore_random(checkpoint.read(path))
+    checkpoint.read(path).generators.restore()
     assert draws == [random.random(), np.random.normal(), np.random.rand(), torch.rand(()).item()]
 
 

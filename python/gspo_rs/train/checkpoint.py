@@ -256,17 +256,6 @@ def restore_optimizer(
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
-def restore_random(checkpoint: Checkpoint) -> None:
-    """Set Python's, NumPy's and torch's generators to where the checkpoint found them.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        As `read` gave it.
-    """
-    checkpoint.generators.restore()
-
-
 def digests(folder: Path) -> dict[str, str]:
     """Return a digest of every file below a folder but ``state.json``, by its name there.
 

@@ -80,10 +80,6 @@ class Display:
         self._rows = [*self._rows, (str(step), *cells)][-_ROWS:]
         self._live.update(self._table(step), refresh=True)
 
-    def say(self, text: str) -> None:
-        """Print a line above the table."""
-        self._console.print(text, soft_wrap=True, markup=False, highlight=False)
-
     def _table(self, step: int) -> Table:
         titles = (title for title, _, _ in _COLUMNS)
         table = Table("step", *titles, title=f"{step} of {self._total}")

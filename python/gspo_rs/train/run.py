@@ -93,7 +93,7 @@ class Run:
     def _restore(self, found: checkpoint.Checkpoint) -> None:
         names = list(self.policy.trainable())
         checkpoint.restore_optimizer(self.optimizer, names, found.tensors)
-        checkpoint.restore_random(found)
+        found.generators.restore()
         self.generators = found.generators
         self.step, self.batches, self.saved = found.step, found.batches, found.step
         self.unrecorded = found.unrecorded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import polars as pl
 
@@ -39,6 +40,7 @@ class UnionFiles:
     files: tuple[str, ...]
     found: dict[str, dict[pl.DataType, str]] = field(default_factory=dict)
 
+    @cached_property
     def types(self) -> dict[str, pl.DataType]:
         """Return the type of each column that the types of all files go into exactly."""
         found: dict[str, pl.DataType] = {}
@@ -53,13 +55,13 @@ class UnionFiles:
 
     def frame(self) -> pl.LazyFrame:
         """Return the rows of all files, null where one lacks a column."""
-        types = self.types()
+        types = self.types
         frames = zip(self.frames, self.files, strict=True)
         return pl.concat([_widened(frame, file, types) for frame, file in frames])
 
     def only(self, number: int) -> pl.LazyFrame:
         """Return the rows of one file with its own columns, whole numbers and texts widened."""
-        frame, types = self.frames[number], self.types()
+        frame, types = self.frames[number], self.types
         schema = frame.collect_schema()
         kinds = {name: types[name] for name, kind in schema.items() if name in types}
         alike = {name for name, kind in kinds.items() if _alike(schema[name], kind)}
@@ -70,7 +72,7 @@ class UnionFiles:
         types = self.found.get(name, {})
         if key:
             refuse_mixed_keys(name, types)
-        if types and name not in self.types():
+        if types and name not in self.types:
             raise TypeError(f"{_told(name, types)}; make them one type, or drop the column")
 
 
