@@ -11,16 +11,12 @@ pub mod decimal;
 pub mod draws;
 pub mod error;
 pub mod groups;
-mod hashing;
-pub mod identity;
 pub mod ids;
-mod items;
 pub mod mean;
 pub mod moments;
 pub mod normal;
 pub mod opo;
 pub mod pack;
-mod partitions;
 pub mod pool;
 #[cfg(feature = "python")]
 mod py;
@@ -33,7 +29,6 @@ mod scratch;
 pub mod select;
 pub mod sorted;
 pub mod stream;
-mod stretch;
 pub mod summary;
 pub mod text;
 

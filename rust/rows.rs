@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::column::Column;
 use crate::error::Error;
 use crate::groups::Groups;
-use crate::partitions::{Part, Partitions};
+use crate::groups::{Part, Partitions};
 use crate::pool::Cancel;
 use crate::scratch::{PartScratch, Scratch};
 
@@ -203,7 +203,7 @@ mod tests {
 
     use super::*;
     use crate::advantage::Estimator;
-    use crate::identity::IntIds;
+    use crate::groups::IntIds;
     use crate::rank::Ties;
 
     const COLUMNS: [Column; 4] = [
@@ -242,7 +242,7 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let mut order: Vec<usize> = (0..rows.len()).collect();
-            order.sort_by_key(|&i| crate::hashing::mix(i as u64 ^ seed));
+            order.sort_by_key(|&i| crate::groups::mix(i as u64 ^ seed));
             let (ids, rewards): (Vec<i64>, Vec<f64>) = rows.iter().copied().unzip();
             let shuffled: (Vec<i64>, Vec<f64>) = order.iter().map(|&i| rows[i]).unzip();
             let expected = bits(&ids, &rewards);

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::column::Column;
 use crate::error::Error;
+use crate::groups::Part;
 use crate::normal::Tables;
-use crate::partitions::Part;
 use crate::pool::Cancel;
 use crate::sorted::Sorted;
 

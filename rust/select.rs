@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::decimal::exceeds;
 use crate::error::Error;
 use crate::groups::Groups;
-use crate::hashing::mix;
+use crate::groups::mix;
 use crate::pool::Cancel;
 use crate::sorted::Sorted;
 use crate::summary::per_group;

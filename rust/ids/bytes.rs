@@ -7,8 +7,8 @@ use arrow_buffer::{Buffer, ScalarBuffer};
 use foldhash::quality::FixedState;
 
 use crate::error::Error;
-use crate::hashing;
-use crate::identity::Ids;
+use crate::groups;
+use crate::groups::Ids;
 use crate::pool::{Cancel, STRETCH};
 
 /// Rows of bytes.
@@ -151,7 +151,7 @@ impl<B: Bytes> ByteIds<B> {
     /// Wraps rows of bytes; nulls are the caller's matter.
     #[must_use]
     pub fn new(bytes: B) -> Self {
-        let seed = hashing::process_seed();
+        let seed = groups::process_seed();
         Self {
             bytes,
             hasher: FixedState::with_seed(seed),
@@ -181,7 +181,7 @@ impl<B: Bytes> Ids for ByteIds<B> {
     }
 
     fn hash(&self, [low, high]: [u64; 2]) -> u64 {
-        hashing::mix(hashing::mix(low ^ self.seed) ^ high)
+        groups::mix(groups::mix(low ^ self.seed) ^ high)
     }
 
     fn same(&self, a: usize, b: usize) -> bool {

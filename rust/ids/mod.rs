@@ -13,7 +13,7 @@ use arrow_schema::DataType;
 use self::columns::{Key, key};
 use crate::error::Error;
 use crate::groups::Groups;
-use crate::identity::IntIds;
+use crate::groups::IntIds;
 use crate::pool::{Cancel, STRETCH};
 
 /// Groups the rows of one Arrow column; a struct column is grouped by all its fields together.

@@ -13,8 +13,8 @@ use pyo3_arrow::input::AnyArray;
 
 use super::call::run;
 use crate::error::Error;
+use crate::groups::IntIds;
 use crate::groups::{Groups, position};
-use crate::identity::IntIds;
 use crate::ids::{
     self,
     bytes::{ByteIds, Fixed},

@@ -12,10 +12,10 @@ use pyo3_arrow::PyRecordBatchReader;
 
 use super::call::run;
 use super::disk::{hex, told};
+use crate::error::StreamError;
 use crate::pool;
 use crate::scoring::parquet::{self as written, Feed, Written};
 use crate::scoring::{Results, Scores, Seen, Settings};
-use crate::stream::StreamError;
 
 type Array<'py, T> = Bound<'py, PyArray1<T>>;
 type File = (u64, u64, String);

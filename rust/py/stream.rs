@@ -11,7 +11,8 @@ use pyo3::prelude::*;
 use pyo3_arrow::{PyRecordBatch, PyRecordBatchReader};
 
 use super::frames::{Frames, Raised};
-use crate::stream::{Cut, Step, StreamError, WholeGroups};
+use crate::error::StreamError;
+use crate::stream::{Cut, Step, WholeGroups};
 
 impl From<StreamError> for PyErr {
     fn from(error: StreamError) -> Self {

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::decimals;
 use super::scores::Settings;
-use crate::stream::StreamError;
+use crate::error::StreamError;
 use crate::stream::keys::{Keys, key_columns};
 
 /// Keys, none of them null, and rewards, finite or NaN.

@@ -5,7 +5,7 @@ use arrow_array::RecordBatch;
 
 use super::batch::Rows;
 use super::scores::{Scores, State};
-use crate::stream::StreamError;
+use crate::error::StreamError;
 
 impl Scores {
     /// The key of the last row; `None` without rows, and of rows that have gone to the disk.

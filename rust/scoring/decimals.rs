@@ -7,7 +7,7 @@ use arrow_cast::cast;
 use arrow_schema::DataType;
 
 use super::scores::Settings;
-use crate::stream::StreamError;
+use crate::error::StreamError;
 
 /// Two different decimals of so many digits are two different floats.
 const DIGITS: usize = 15;

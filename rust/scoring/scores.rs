@@ -12,7 +12,7 @@ use super::batch::Rows;
 use super::part::{Part, Results};
 use super::spilled::Spilled;
 use super::told::Told;
-use crate::stream::StreamError;
+use crate::error::StreamError;
 
 /// What a run of scoring is.
 #[derive(Debug, Clone)]

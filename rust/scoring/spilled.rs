@@ -5,7 +5,7 @@ use super::Scored;
 use super::part::Part;
 use super::pieces::Pieces;
 use super::scores::Settings;
-use crate::stream::StreamError;
+use crate::error::StreamError;
 
 /// Partitions of the keys.
 const PARTITIONS: usize = 128;

@@ -2,7 +2,7 @@
 
 use super::Sorted;
 use crate::error::Error;
-use crate::items::narrow;
+use crate::groups::to_u32;
 use crate::pool::{Cancel, STRETCH};
 use crate::radix::{ascending, from_ascending, radix_sort};
 
@@ -53,7 +53,7 @@ impl Sorted<'_> {
                 }
             }
             for (below, count) in below.iter_mut().zip(counts) {
-                *below = narrow(count);
+                *below = to_u32(count);
             }
         }
         for (place, (&value, &below)) in (0..).zip(self.members.iter().zip(&self.below)) {
@@ -75,7 +75,7 @@ impl Sorted<'_> {
             let members = (part * STRETCH..).zip(rewards);
             let scored = members.filter(|(_, reward)| !reward.is_nan());
             self.keys
-                .extend(scored.map(|(place, reward)| (ascending(reward + 0.0), narrow(place))));
+                .extend(scored.map(|(place, reward)| (ascending(reward + 0.0), to_u32(place))));
         }
         if self.keys.len() <= RADIX {
             self.keys.sort_unstable();
@@ -107,9 +107,9 @@ impl Sorted<'_> {
             if (start ^ end) >= STRETCH {
                 self.cancel.map_or(Ok(()), Cancel::check)?;
             }
-            self.tied[start] = narrow(class.len());
+            self.tied[start] = to_u32(class.len());
             for &place in &self.places[start..end] {
-                self.below[place as usize] = narrow(start);
+                self.below[place as usize] = to_u32(start);
             }
             start = end;
         }

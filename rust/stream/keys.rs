@@ -8,7 +8,7 @@ use arrow_array::{
 use arrow_schema::{ArrowError, DataType, Schema};
 use arrow_select::take::take;
 
-use super::StreamError;
+use crate::error::StreamError;
 use crate::ids::kinds::kind;
 
 /// The key columns of one record batch, ready to be compared row by row.

@@ -1,9 +1,7 @@
 //! Whole groups out of a stream of Arrow record batches, whose borders fall anywhere.
 mod cut;
-mod error;
 pub(crate) mod interner;
 pub(crate) mod keys;
 mod seen;
 
 pub use cut::{Cut, Step, WholeGroups};
-pub use error::StreamError;

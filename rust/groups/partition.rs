@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rayon::prelude::*;
 
+use super::block::Stretch;
+use super::index::position;
+use super::index::to_u32;
 use crate::error::Error;
-use crate::groups::position;
-use crate::items::narrow;
 use crate::pool::{Cancel, STRETCH};
-use crate::stretch::Stretch;
 
 /// The groups of one partition.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Part {
 impl Partitions {
     pub(crate) fn new(mut stretches: Vec<Stretch>, parts: Vec<Part>) -> Self {
         let mut end = 0;
-        let lengths = parts.iter().map(|part| narrow(part.places.len()));
+        let lengths = parts.iter().map(|part| to_u32(part.places.len()));
         let mut starts: Vec<u32> = lengths
             .map(|length| {
                 end += length;
@@ -208,7 +208,7 @@ impl Partitions {
         for (part, numbers) in self.parts.iter().zip(numbers) {
             cancel.check()?;
             for (g, &number) in numbers.iter().enumerate() {
-                offsets[number as usize + 1] = i64::from(narrow(part.range(g).len()));
+                offsets[number as usize + 1] = i64::from(to_u32(part.range(g).len()));
             }
         }
         let mut end = 0;

@@ -1,6 +1,10 @@
 //! Everything that can be wrong with what a caller hands to the core.
 
+mod stream;
+
 use std::fmt;
+
+pub use stream::StreamError;
 
 /// A refusal: variants carry the facts, `Display` writes the sentence.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,14 +1,24 @@
 //! Which rollouts belong together: ids in, a cut into groups out.
 
+mod block;
+mod grouping;
+mod hash;
+mod ids;
+mod index;
+mod partition;
+mod runs;
+
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::error::Error;
-use crate::hashing;
-use crate::identity::Ids;
-use crate::items::{self, Items};
-use crate::partitions::Partitions;
 use crate::pool::{Cancel, STRETCH};
+use runs::Items;
+
+pub(crate) use hash::{mix, process_seed};
+pub use ids::{Ids, IntIds};
+pub(crate) use index::{position, to_u32};
+pub(crate) use partition::{Part, Partitions};
 
 /// A checked cut of rollouts into groups, numbered by first appearance.
 #[derive(Debug)]
@@ -39,12 +49,12 @@ impl Groups {
         }
         let items = match null {
             Some(null) => Items::kept(null, cancel)?,
-            None => items::find(ids, cancel)?,
+            None => runs::find(ids, cancel)?,
         };
         if items.all_differ() {
             return Ok(Self::clustered(n_rows, items.offsets(cancel)?));
         }
-        let partitions = hashing::group(ids, &items, cancel)?;
+        let partitions = grouping::group(ids, &items, cancel)?;
         if partitions.n_groups() == items.len() && !matches!(items, Items::Kept(_)) {
             return Ok(Self::clustered(n_rows, items.offsets(cancel)?));
         }
@@ -186,11 +196,6 @@ impl Groups {
     }
 }
 
-/// An offset as an index: offsets were checked to be non-negative.
-pub(crate) fn position(offset: i64) -> usize {
-    usize::try_from(offset).expect("offsets are not negative")
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -198,7 +203,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::identity::IntIds;
 
     fn group(keys: &[i64]) -> Groups {
         Groups::new(&IntIds::new(keys), None, &Cancel::default()).unwrap()

@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
+use super::ids::Ids;
+use super::index::to_u32;
 use crate::error::Error;
-use crate::identity::Ids;
 use crate::pool::{Cancel, STRETCH};
 
 /// Rows per task.
@@ -34,7 +35,7 @@ impl Items {
         for (stretch, null) in null.chunks(STRETCH).enumerate() {
             cancel.check()?;
             let rows = (stretch * STRETCH..).zip(null).filter(|&(_, &null)| !null);
-            kept.extend(rows.map(|(row, _)| narrow(row)));
+            kept.extend(rows.map(|(row, _)| to_u32(row)));
         }
         Ok(Self::Kept(kept))
     }
@@ -50,9 +51,9 @@ impl Items {
     #[inline]
     pub(crate) fn rows(&self, item: usize) -> std::ops::Range<u32> {
         match self {
-            Self::Rows(_) => narrow(item)..narrow(item) + 1,
+            Self::Rows(_) => to_u32(item)..to_u32(item) + 1,
             Self::Runs { starts, n_rows, .. } => {
-                starts[item]..starts.get(item + 1).map_or(narrow(*n_rows), |&next| next)
+                starts[item]..starts.get(item + 1).map_or(to_u32(*n_rows), |&next| next)
             }
             Self::Kept(rows) => rows[item]..rows[item] + 1,
         }
@@ -84,21 +85,16 @@ impl Items {
                 Self::Runs { starts, .. } => {
                     offsets.extend(starts[own].iter().map(|&start| i64::from(start)));
                 }
-                _ => offsets.extend(own.map(|item| i64::from(narrow(item)))),
+                _ => offsets.extend(own.map(|item| i64::from(to_u32(item)))),
             }
         }
         let end = match self {
             Self::Runs { n_rows, .. } => *n_rows,
             _ => self.len(),
         };
-        offsets.push(i64::from(narrow(end)));
+        offsets.push(i64::from(to_u32(end)));
         Ok(offsets)
     }
-}
-
-/// A row or item number in the 32 bits that all kernels keep it in.
-pub(crate) fn narrow(row: usize) -> u32 {
-    u32::try_from(row).expect("row counts are checked to fit 32 bits")
 }
 
 /// Finds runs of equal neighbours, unless a sample shows that there are hardly any.
@@ -114,7 +110,7 @@ pub(crate) fn find<I: Ids>(ids: &I, cancel: &Cancel) -> Result<Items, Error> {
         for row in from..n_rows.min(from + TASK) {
             if row == 0 || !ids.same(row - 1, row) {
                 rising &= row == 0 || ids.rises(row - 1, row);
-                starts.push(narrow(row));
+                starts.push(to_u32(row));
             }
         }
         Ok((starts, rising))

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use super::index::to_u32;
+use super::runs::Items;
 use crate::error::Error;
-use crate::items::{Items, narrow};
 use crate::pool::{Cancel, STRETCH};
 
 /// The partition of a row that belongs to no group.
@@ -123,7 +124,7 @@ impl Stretch {
     /// Its rows, sorted by partition.
     pub(crate) fn order(&self, cancel: &Cancel) -> Result<Vec<u32>, Error> {
         let mut order = vec![0; self.rows.len()];
-        self.sort(self.rows.clone().map(narrow), &mut order, cancel)?;
+        self.sort(self.rows.clone().map(to_u32), &mut order, cancel)?;
         Ok(order)
     }
 }

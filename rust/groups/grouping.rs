@@ -3,17 +3,16 @@
 //! Items are spread over partitions by bits of their hash; each partition is then grouped in a
 //! table of its own.
 
-use std::sync::OnceLock;
-
 use hashbrown::HashTable;
 use rayon::prelude::*;
 
+use super::block::Stretch;
+use super::ids::Ids;
+use super::index::to_u32;
+use super::partition::{Part, Partitions};
+use super::runs::Items;
 use crate::error::Error;
-use crate::identity::Ids;
-use crate::items::{Items, narrow};
-use crate::partitions::{Part, Partitions};
 use crate::pool::Cancel;
-use crate::stretch::Stretch;
 
 /// Rows per stretch: one column of it fits the second-level cache, and each of its partitions fills
 /// a few cache lines.
@@ -21,20 +20,6 @@ const SPREAD: usize = 1 << 16;
 /// Items per partition aimed at: with a few columns of results it fits the second-level cache.
 const PARTITION: usize = 1 << 14;
 const MAX_PARTITION_BITS: u32 = 12;
-
-/// The seed of this process's hashes. Results do not depend on it.
-pub(crate) fn process_seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    static SEED: OnceLock<u64> = OnceLock::new();
-    *SEED.get_or_init(|| RandomState::new().hash_one(0x6773_706f))
-}
-
-/// A bijection of 64-bit words that spreads every bit (the finaliser of `SplitMix64`).
-pub(crate) fn mix(word: u64) -> u64 {
-    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
-}
 
 #[derive(Clone, Copy, Default)]
 struct Record<K> {
@@ -107,7 +92,7 @@ fn spread<I: Ids>(
         let at = &mut cursor[home as usize];
         records[*at as usize] = Record {
             key,
-            item: narrow(item),
+            item: to_u32(item),
         };
         *at += 1;
     }
@@ -138,9 +123,9 @@ fn group_partition<I: Ids>(
                 },
                 |&(key, _)| ids.hash(key),
             );
-            let (_, local) = *found.or_insert((key, narrow(firsts.len()))).get();
+            let (_, local) = *found.or_insert((key, to_u32(firsts.len()))).get();
             if local as usize == firsts.len() {
-                firsts.push(narrow(row));
+                firsts.push(to_u32(row));
                 offsets.push(0);
             }
             let rows = items.rows(item as usize);

@@ -1,6 +1,6 @@
 //! What tells groups apart: one id per row, compared exactly.
 
-use crate::hashing;
+use super::hash;
 
 /// Something with one id per row. Equality is exact; hashes only sort the work.
 pub trait Ids: Sync {
@@ -37,7 +37,7 @@ impl<'a> IntIds<'a> {
     pub fn new(keys: &'a [i64]) -> Self {
         Self {
             keys,
-            seed: hashing::process_seed(),
+            seed: hash::process_seed(),
         }
     }
 }
@@ -50,7 +50,7 @@ impl Ids for IntIds<'_> {
     }
 
     fn key(&self, row: usize) -> u64 {
-        hashing::mix(self.keys[row].cast_unsigned() ^ self.seed)
+        hash::mix(self.keys[row].cast_unsigned() ^ self.seed)
     }
 
     fn is_exact(_: u64) -> bool {
