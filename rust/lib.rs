@@ -3,33 +3,28 @@
 //! Kernels know neither Python nor Arrow; `ids` and `stream` read Arrow, `text` reads files of
 //! text; `py` binds.
 
-pub mod advantage;
-pub mod batch;
 pub mod buffer;
-pub mod column;
-pub mod decimal;
-pub mod draws;
 pub mod error;
 pub mod groups;
 pub mod ids;
-pub mod mean;
-pub mod moments;
-pub mod normal;
-pub mod opo;
 pub mod pack;
 pub mod pool;
 #[cfg(feature = "python")]
 mod py;
-pub mod quantile;
-mod radix;
-pub mod rank;
-pub mod rows;
 pub mod scoring;
-mod scratch;
-pub mod select;
-pub mod sorted;
+mod stats;
 pub mod stream;
-pub mod summary;
 pub mod text;
 
 pub use error::Error;
+pub use stats::advantage::Estimator;
+pub use stats::column::Column;
+pub use stats::decimal::{Written, exceeds};
+pub use stats::mean::mean;
+pub use stats::normal::Scores as NormalScores;
+pub use stats::opo::advantages as opo;
+pub use stats::pairs::{Strategy, pairs};
+pub use stats::quantile::quantile;
+pub use stats::rank::Ties;
+pub use stats::rows::{Input, rows};
+pub use stats::summary::{Summary, best_of, deviation, pass_at_k, quantiles, summaries};

@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rayon::prelude::*;
 
 use super::block::Stretch;
-use super::index::position;
-use super::index::to_u32;
+use super::index::{position, to_u32};
 use crate::error::Error;
 use crate::pool::{Cancel, STRETCH};
 

@@ -7,8 +7,7 @@ use arrow_buffer::{Buffer, ScalarBuffer};
 use foldhash::quality::FixedState;
 
 use crate::error::Error;
-use crate::groups;
-use crate::groups::Ids;
+use crate::groups::{self, Ids};
 use crate::pool::{Cancel, STRETCH};
 
 /// Rows of bytes.

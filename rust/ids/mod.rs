@@ -12,8 +12,7 @@ use arrow_schema::DataType;
 
 use self::columns::{Key, key};
 use crate::error::Error;
-use crate::groups::Groups;
-use crate::groups::IntIds;
+use crate::groups::{Groups, IntIds};
 use crate::pool::{Cancel, STRETCH};
 
 /// Groups the rows of one Arrow column; a struct column is grouped by all its fields together.

@@ -4,11 +4,11 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::advantage::Estimator;
-use crate::column::Column;
-use crate::decimal::Written;
-use crate::normal::Scores;
-use crate::rank::Ties;
+use crate::stats::advantage::Estimator;
+use crate::stats::column::Column;
+use crate::stats::decimal::Written;
+use crate::stats::normal::Scores;
+use crate::stats::rank::Ties;
 
 pub(super) fn column(name: &str, options: &Bound<'_, PyDict>) -> PyResult<Column> {
     Ok(match name {

@@ -13,8 +13,7 @@ use pyo3_arrow::input::AnyArray;
 
 use super::call::run;
 use crate::error::Error;
-use crate::groups::IntIds;
-use crate::groups::{Groups, position};
+use crate::groups::{Groups, IntIds, position};
 use crate::ids::{
     self,
     bytes::{ByteIds, Fixed},

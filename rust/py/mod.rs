@@ -38,7 +38,7 @@ mod _core {
     #[pymodule_export]
     use super::scoring::{PyScores, PySeen};
     #[pymodule_export]
-    use super::selection::{best_of, opo_, pairs, pass_at_k};
+    use super::selection::{best_of, opo_, pairs_, pass_at_k};
     #[pymodule_export]
     use super::statistics::{deviation, pack_, quantiles, rows_, stats};
     #[pymodule_export]

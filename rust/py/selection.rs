@@ -7,9 +7,9 @@ use pyo3::prelude::*;
 
 use super::call::run;
 use super::groups::PyGroups;
-use crate::opo;
-use crate::select::{self, Strategy};
-use crate::summary;
+use crate::stats::opo;
+use crate::stats::pairs::{self, Strategy};
+use crate::stats::summary;
 
 /// Binds [`summary::pass_at_k`].
 #[pyfunction]
@@ -38,9 +38,10 @@ pub(super) fn best_of<'py>(
     Ok(run(py, rewards.len(), work)?.into_pyarray(py))
 }
 
-/// Binds [`select::pairs`].
+/// Binds [`pairs::pairs`].
 #[pyfunction]
-pub(super) fn pairs<'py>(
+#[pyo3(name = "pairs")]
+pub(super) fn pairs_<'py>(
     py: Python<'py>,
     rewards: PyReadonlyArray1<'py, f64>,
     groups: &Bound<'py, PyGroups>,
@@ -55,7 +56,7 @@ pub(super) fn pairs<'py>(
         _ => return Err(PyValueError::new_err(format!("no strategy {strategy:?}"))),
     };
     let (rewards, groups) = (rewards.as_slice()?, &groups.get().groups);
-    let work = |cancel: &_| select::pairs(rewards, groups, strategy, margin, cancel);
+    let work = |cancel: &_| pairs::pairs(rewards, groups, strategy, margin, cancel);
     let steps = rewards.len().saturating_mul(rewards.len());
     let pairs = run(py, steps, work)?;
     let n = pairs.len();

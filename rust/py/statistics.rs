@@ -8,11 +8,10 @@ use pyo3::types::PyDict;
 use super::call::run;
 use super::columns::column;
 use super::groups::PyGroups;
-use crate::batch;
-use crate::column::Column;
 use crate::pack;
-use crate::rows::{self, Input};
-use crate::summary::{self, Summary};
+use crate::stats::column::Column;
+use crate::stats::rows::{self, Input};
+use crate::stats::summary::{self, Summary};
 
 type Array<'py, T> = Bound<'py, PyArray1<T>>;
 
@@ -97,11 +96,13 @@ pub(super) fn quantiles<'py>(
     Ok(run(py, rewards.len(), work)?.into_pyarray(py))
 }
 
-/// Binds [`batch::deviation`].
+/// Binds [`summary::deviation`].
 #[pyfunction]
 pub(super) fn deviation(py: Python<'_>, values: PyReadonlyArray1<'_, f64>) -> PyResult<f64> {
     let values = values.as_slice()?;
-    run(py, values.len(), |cancel| batch::deviation(values, cancel))
+    run(py, values.len(), |cancel| {
+        summary::deviation(values, cancel)
+    })
 }
 
 /// Binds [`pack::pack`].

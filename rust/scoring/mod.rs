@@ -54,7 +54,7 @@ impl Scored {
         rank(self.twice_rank)
     }
 
-    /// The share of the others that the row beats, to the bit as [`crate::rank::percentiles`].
+    /// The share of the others that the row beats, to the bit as [`crate::stats::rank::percentiles`].
     #[must_use]
     pub fn percentile(&self) -> Option<f64> {
         percentile(self.twice_rank, self.scored)

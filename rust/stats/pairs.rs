@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 
-use crate::decimal::exceeds;
+use super::decimal::exceeds;
+use super::sorted::Sorted;
+use super::summary::per_group;
 use crate::error::Error;
-use crate::groups::Groups;
-use crate::groups::mix;
+use crate::groups::{Groups, mix};
 use crate::pool::Cancel;
-use crate::sorted::Sorted;
-use crate::summary::per_group;
 
 /// Which pairs a group gives; the chosen reward always exceeds the other by more than the margin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use crate::column::Column;
+use super::column::Column;
+use super::normal::Tables;
+use super::sorted::Sorted;
 use crate::error::Error;
 use crate::groups::Part;
-use crate::normal::Tables;
 use crate::pool::Cancel;
-use crate::sorted::Sorted;
 
 /// What a worker keeps from group to group.
 #[derive(Default)]

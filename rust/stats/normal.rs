@@ -1,7 +1,7 @@
 //! Normal scores: what a rank would be worth if rewards were normal.
 
+use super::sorted::Sorted;
 use crate::pool::STRETCH;
-use crate::sorted::Sorted;
 
 /// Groups up to this size share one table of scores per size.
 const KEPT: usize = 256;

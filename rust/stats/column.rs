@@ -1,12 +1,12 @@
 //! One column of what rows are told about their group.
 
-use crate::advantage::{self, Estimator};
-use crate::decimal::Written;
+use super::advantage::{self, Estimator};
+use super::checks::first_infinite;
+use super::decimal::Written;
+use super::normal::Tables;
+use super::rank::{self, Ties};
+use super::sorted::Sorted;
 use crate::error::Error;
-use crate::normal::Tables;
-use crate::rank::{self, Ties};
-use crate::rows::first_infinite;
-use crate::sorted::Sorted;
 
 /// One output column. Rows without a score get NaN as rank, percentile and top share,
 /// 0 as advantage, and their group's size, mean and deviation like every other row.

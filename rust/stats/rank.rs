@@ -1,7 +1,7 @@
 //! Where each reward stands in its group: ranks, percentiles, the share in the top.
 
-use crate::decimal::Written;
-use crate::sorted::Sorted;
+use super::decimal::Written;
+use super::sorted::Sorted;
 
 /// What tied rewards get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,14 +4,16 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::decimal::Written;
-use crate::draws;
+use super::checks::{check_count, first_infinite};
+use super::decimal::Written;
+use super::draws;
+use super::moments::Moments;
+use super::quantile::{median, quantile};
+use super::radix;
+use super::sorted::Sorted;
 use crate::error::Error;
 use crate::groups::Groups;
 use crate::pool::Cancel;
-use crate::quantile::{median, quantile};
-use crate::rows::{check_count, first_infinite};
-use crate::sorted::Sorted;
 
 /// Groups per task.
 const TASK: usize = 1024;
@@ -118,6 +120,16 @@ pub fn best_of(
     })
 }
 
+/// The sample standard deviation of all values but NaN; NaN for fewer than two.
+///
+/// The sums run over sorted values, so that the bits do not depend on their order.
+///
+/// # Errors
+/// [`Error::Interrupted`].
+pub fn deviation(values: &[f64], cancel: &Cancel) -> Result<f64, Error> {
+    Ok(Moments::new(&radix::values(values, cancel)?).std(1))
+}
+
 /// What `describe` pushes for every group, given its number, in the order of the groups.
 pub(crate) fn per_group<T: Send>(
     rewards: &[f64],
@@ -201,5 +213,19 @@ mod tests {
                 value: 1.5
             })
         );
+    }
+
+    #[test]
+    fn the_order_of_a_batch_and_what_is_missing_change_no_bit() {
+        let rewards: Vec<f64> = (0..5000)
+            .map(|i| f64::from(i * 7919 % 1000) / 7.0 - 50.0)
+            .collect();
+        let mut shuffled: Vec<f64> = rewards.iter().rev().copied().collect();
+        shuffled.insert(17, f64::NAN);
+        let found = deviation(&rewards, &Cancel::default()).unwrap();
+        assert_eq!(deviation(&shuffled, &Cancel::default()), Ok(found));
+        // 5 times 0..1000 over 7: the variance of a uniform grid.
+        let expected = ((1e6_f64 - 1.0) / 12.0 * 5000.0 / 4999.0).sqrt() / 7.0;
+        assert!((found / expected - 1.0).abs() < 1e-14);
     }
 }

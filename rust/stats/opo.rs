@@ -1,16 +1,16 @@
 //! Reward minus the mean of the group weighted by completion lengths.
 
+use super::sorted::Sorted;
+use super::summary::per_group;
 use crate::error::Error;
 use crate::groups::Groups;
 use crate::pool::{Cancel, STRETCH};
-use crate::sorted::Sorted;
-use crate::summary::per_group;
 
 /// Computes `reward - sum(length * reward) / sum(length)` for every row; dropped rows get NaN.
 ///
 /// # Errors
 /// [`Error::LengthCount`], [`Error::NegativeLength`], [`Error::NoTokens`] for a group whose
-/// rewards differ and whose completions are all empty, else as [`crate::rows::rows`].
+/// rewards differ and whose completions are all empty, else as [`crate::stats::rows::rows`].
 pub fn advantages(
     rewards: &[f64],
     lengths: &[i64],

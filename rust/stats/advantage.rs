@@ -3,13 +3,13 @@
 //! A group with fewer than two scorable members, or with equal ones, has advantage exactly 0;
 //! so has a member without a score.
 
-use crate::decimal::Written;
-use crate::draws;
-use crate::normal::{self, Scores, Tables};
+use super::decimal::Written;
+use super::draws;
+use super::normal::{self, Scores, Tables};
+use super::quantile::quantile;
+use super::rank::{self, Ties};
+use super::sorted::Sorted;
 use crate::pool::STRETCH;
-use crate::quantile::quantile;
-use crate::rank::{self, Ties};
-use crate::sorted::Sorted;
 
 /// An estimator with its options; formulas in `docs/reference/estimators.md`.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::column::Column;
+use super::checks::{check_count, first_infinite};
+use super::column::Column;
+use super::scratch::{PartScratch, Scratch};
 use crate::error::Error;
-use crate::groups::Groups;
-use crate::groups::{Part, Partitions};
+use crate::groups::{Groups, Part, Partitions};
 use crate::pool::Cancel;
-use crate::scratch::{PartScratch, Scratch};
 
 /// Rows per task: small enough to balance and to answer Ctrl-C, large enough to be worth it.
 const TASK: usize = 1 << 14;
@@ -63,17 +63,6 @@ pub struct Input<'a> {
     pub rewards: &'a [f64],
     /// The cut of the rows.
     pub groups: &'a Groups,
-}
-
-/// # Errors
-/// [`Error::RewardCount`] unless there is one reward per row.
-pub(crate) fn check_count(rewards: &[f64], groups: &Groups) -> Result<(), Error> {
-    let (found, expected) = (rewards.len(), groups.n_rows());
-    if found == expected {
-        Ok(())
-    } else {
-        Err(Error::RewardCount { found, expected })
-    }
 }
 
 /// The columns of clustered rows; every task writes its own stretch of them.
@@ -184,15 +173,6 @@ fn located(error: Error, input: Input<'_>, columns: &[Column], cancel: &Cancel) 
     known.unwrap_or(error)
 }
 
-/// An infinite reward is named by the first row that has one, whatever its group.
-pub(crate) fn first_infinite(rewards: &[f64]) -> Option<Error> {
-    let row = rewards.iter().position(|reward| reward.is_infinite())?;
-    Some(Error::Infinite {
-        row,
-        value: rewards[row],
-    })
-}
-
 fn span(groups: &Groups, task: &Range<usize>) -> Range<usize> {
     groups.range(task.start).start..groups.range(task.end - 1).end
 }
@@ -202,9 +182,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::advantage::Estimator;
     use crate::groups::IntIds;
-    use crate::rank::Ties;
+    use crate::stats::advantage::Estimator;
+    use crate::stats::rank::Ties;
 
     const COLUMNS: [Column; 4] = [
         Column::Rank(Ties::Average),

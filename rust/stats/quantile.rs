@@ -1,13 +1,13 @@
 //! Quantiles of sorted rewards, interpolated linearly between neighbours.
 
-use crate::decimal::Written;
+use super::decimal::Written;
 
 /// The `q`-quantile of ascending `values` at place `(n - 1) q` (type 7 of Hyndman and Fan), with
 /// `q` in [0, 1] as it was written; NaN for no values.
 ///
 /// # Examples
 /// ```
-/// use gspo_rs::quantile::quantile;
+/// use gspo_rs::quantile;
 ///
 /// assert_eq!(quantile(&[1.0, 2.0, 4.0], 0.75), 3.0);
 /// ```

@@ -3,7 +3,7 @@
 //! Binomial coefficients appear only in ratios, each the last one times a fraction, so that
 //! nothing overflows.
 
-use crate::sorted::Sorted;
+use super::sorted::Sorted;
 
 /// The unbiased chance that `k` draws without replacement hold a reward of at least
 /// `threshold`: `1 - C(n - c, k) / C(n, k)`; NaN for fewer than `k` scorable members.

@@ -12,7 +12,7 @@ const DOWN: f64 = 1.0 / (1_u128 << 127) as f64;
 ///
 /// # Examples
 /// ```
-/// use gspo_rs::mean::mean;
+/// use gspo_rs::mean;
 ///
 /// assert_eq!(mean(&[1e16, 1.0, -1e16]), 1.0 / 3.0);
 /// assert_eq!(mean(&[1.0, 0.0, 0.0, 0.0, 0.0, 0.0]), 1.0 / 6.0);

@@ -1,6 +1,6 @@
 //! Mean and spread of sorted rewards: the mean rounded once, the spread in a pass around it.
 
-use crate::mean;
+use super::mean;
 
 /// Beyond these bounds a square or a sum leaves the range of float64, and work is scaled.
 const SMALL: f64 = 1e-140;

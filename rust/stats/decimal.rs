@@ -46,7 +46,7 @@ impl Written {
 ///
 /// # Examples
 /// ```
-/// use gspo_rs::decimal::exceeds;
+/// use gspo_rs::exceeds;
 ///
 /// assert!(0.9 - 0.6 > 0.3 && !exceeds(0.9, 0.6, 0.3));
 /// assert!(exceeds(0.9, 0.6, 0.2));

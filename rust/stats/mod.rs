@@ -1,0 +1,19 @@
+//! What the rewards of a group say: moments, ranks, advantages, pairs and quantiles.
+
+pub(crate) mod advantage;
+mod checks;
+pub(crate) mod column;
+pub(crate) mod decimal;
+mod draws;
+pub(crate) mod mean;
+mod moments;
+pub(crate) mod normal;
+pub(crate) mod opo;
+pub(crate) mod pairs;
+pub(crate) mod quantile;
+mod radix;
+pub(crate) mod rank;
+pub(crate) mod rows;
+mod scratch;
+mod sorted;
+pub(crate) mod summary;
