@@ -1,7 +1,9 @@
 //! A buffer laid open, to be written down and taken up again.
 
-use super::group::Held;
-use super::{Buffer, BufferError, Evicted, Id, Limits, Rollout, Totals};
+use super::error::BufferError;
+use super::group::{Evicted, Held, Id, Rollout};
+use super::group_buffer::{Buffer, Limits};
+use super::tally::Totals;
 
 /// Everything that a buffer knows but its limits; times are ages, since clocks do not survive.
 #[derive(Debug, Clone, PartialEq)]

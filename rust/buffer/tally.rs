@@ -1,6 +1,6 @@
 //! What has happened to rollouts and groups, counted.
 
-use super::Reason;
+use super::group::{Reason, Status};
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,18 @@ pub enum Tally {
     StalenessSum,
     /// The largest.
     StalenessMax,
+}
+
+impl From<Status> for Tally {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Accepted | Status::Ready => Self::Accepted,
+            Status::Duplicate => Self::Duplicate,
+            Status::Late => Self::Late,
+            Status::Stale => Self::Stale,
+            Status::Full | Status::Evicted => Self::Full,
+        }
+    }
 }
 
 /// How many are counted.

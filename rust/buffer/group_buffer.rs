@@ -1,23 +1,10 @@
-//! Rollouts that arrive in any order, gathered into groups that are given out once.
-//!
-//! A state machine without a clock or threads: every call that needs the time is told it, in
-//! seconds that never run backwards, and the caller keeps a lock around it.
-
-mod error;
-mod group;
-mod state;
-mod tally;
-#[cfg(test)]
-mod tests;
+//! The state machine: what is held, what is ready, and what becomes of a rollout.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-pub use error::BufferError;
-pub use group::{Evicted, Given, Id, Reason, Rollout, Status};
-pub use state::{HeldState, State};
-pub use tally::{Tally, Totals};
-
-use group::Held;
+use super::error::BufferError;
+use super::group::{Evicted, Given, Held, Id, Reason, Rollout, Status};
+use super::tally::{Tally, Totals};
 
 /// What a buffer holds at most, and when a group may leave it.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,21 +30,21 @@ pub struct Limits {
 /// `P` is what a rollout carries; it is moved, never looked at.
 #[derive(Debug)]
 pub struct Buffer<P> {
-    limits: Limits,
-    version: u64,
-    bytes: u64,
+    pub(super) limits: Limits,
+    pub(super) version: u64,
+    pub(super) bytes: u64,
     /// Groups by their turn of admission, and the turn of each id.
-    held: BTreeMap<u64, Held<P>>,
-    turns: HashMap<Id, u64>,
+    pub(super) held: BTreeMap<u64, Held<P>>,
+    pub(super) turns: HashMap<Id, u64>,
     /// Turns of the groups that are not ready, and of those that are, in the order of becoming so.
-    waiting: BTreeSet<u64>,
-    ready: BTreeMap<u64, u64>,
-    next: u64,
-    given: HashMap<Id, Vec<Id>>,
-    given_order: VecDeque<Id>,
-    evicted: Vec<Evicted>,
-    released: Vec<P>,
-    totals: Totals,
+    pub(super) waiting: BTreeSet<u64>,
+    pub(super) ready: BTreeMap<u64, u64>,
+    pub(super) next: u64,
+    pub(super) given: HashMap<Id, Vec<Id>>,
+    pub(super) given_order: VecDeque<Id>,
+    pub(super) evicted: Vec<Evicted>,
+    pub(super) released: Vec<P>,
+    pub(super) totals: Totals,
 }
 
 impl<P> Buffer<P> {
@@ -119,7 +106,7 @@ impl<P> Buffer<P> {
     /// anything.
     pub fn put(&mut self, id: &Id, rollout: Rollout<P>, now: f64) -> Result<Status, BufferError> {
         let status = self.place(id, rollout, now)?;
-        self.totals.add(status.tally(), 1);
+        self.totals.add(Tally::from(status), 1);
         Ok(status)
     }
 
