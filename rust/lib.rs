@@ -1,12 +1,12 @@
 //! The Rust core of `gspo_rs`: group bookkeeping, reward statistics and streams of whole groups.
 //!
-//! Kernels know neither Python nor Arrow; `ids` and `stream` read Arrow, `text` reads files of
+//! Kernels know neither Python nor Arrow; `keys` and `stream` read Arrow, `text` reads files of
 //! text; `py` binds.
 
 pub mod buffer;
 pub mod error;
 pub mod groups;
-pub mod ids;
+pub mod keys;
 pub mod pack;
 pub mod pool;
 #[cfg(feature = "python")]

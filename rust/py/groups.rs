@@ -14,7 +14,7 @@ use pyo3_arrow::input::AnyArray;
 use super::call::run;
 use crate::error::Error;
 use crate::groups::{Groups, IntIds, position};
-use crate::ids::{
+use crate::keys::{
     self,
     bytes::{ByteIds, Fixed},
 };
@@ -103,7 +103,7 @@ impl PyGroups {
 impl PyGroups {
     fn from_chunks(py: Python<'_>, chunks: &[ArrayRef], drop_null: bool) -> PyResult<Self> {
         let rows = chunks.iter().map(|chunk| chunk.len()).sum();
-        let work = |cancel: &_| ids::group(chunks, drop_null, cancel);
+        let work = |cancel: &_| keys::group(chunks, drop_null, cancel);
         Ok(Self {
             groups: run(py, rows, work)?,
         })

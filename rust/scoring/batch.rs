@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::decimals;
 use super::scores::Settings;
 use crate::error::StreamError;
-use crate::stream::keys::{Keys, key_columns};
+use crate::keys::rows::{Keys, key_columns};
 
 /// Keys, none of them null, and rewards, finite or NaN.
 pub(super) struct Rows {

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::Scored;
 use super::dictionary::ByGroup;
 use super::order::by_code;
-use crate::stream::interner::Interner;
+use crate::keys::interner::Interner;
 
 /// What a caller has found for some groups, the rows in the order in which [`Part::take`] gave
 /// them.

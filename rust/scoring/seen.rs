@@ -1,7 +1,7 @@
 //! The keys of files that are scored one by one: none may come back in a later file.
 
 use super::scores::Scores;
-use crate::stream::interner::Interner;
+use crate::keys::interner::Interner;
 
 /// Keys by their bytes, so that two are never taken for one.
 #[derive(Debug, Default)]

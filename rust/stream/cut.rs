@@ -7,9 +7,9 @@ use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
 
-use super::keys::{Keys, key_columns};
 use super::seen::Seen;
 use crate::error::StreamError;
+use crate::keys::rows::{Keys, key_columns};
 use crate::pool::STRETCH;
 
 /// Some whole groups, one after the other.

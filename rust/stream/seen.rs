@@ -1,7 +1,7 @@
 //! Every key that a stream has had.
 
-use super::interner::Interner;
 use crate::error::StreamError;
+use crate::keys::interner::Interner;
 
 /// Every key met so far, exactly, with the row at which its group began.
 #[derive(Debug, Default)]

@@ -185,7 +185,7 @@ def test_rust_functions_are_at_most_40_lines():
 
 
 def test_rust_kernels_know_neither_python_nor_arrow():
-    arrow = ("py", "ids", "stream", "scoring", "text")
+    arrow = ("py", "keys", "stream", "scoring", "text")
     wrong = []
     for path in RUST:
         text, room = path.read_text(), path.relative_to(ROOT / "rust").parts[0]

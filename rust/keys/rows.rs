@@ -8,8 +8,8 @@ use arrow_array::{
 use arrow_schema::{ArrowError, DataType, Schema};
 use arrow_select::take::take;
 
+use super::types::kind;
 use crate::error::StreamError;
-use crate::ids::kinds::kind;
 
 /// The key columns of one record batch, ready to be compared row by row.
 pub(crate) struct Keys {

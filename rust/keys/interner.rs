@@ -6,7 +6,7 @@ use std::hint::black_box;
 use foldhash::fast::RandomState;
 use rayon::prelude::*;
 
-use super::keys::Keys;
+use super::rows::Keys;
 
 /// Keys whose cache misses overlap. One lookup is two misses, the second waiting for the first.
 const BLOCK: usize = 64;

@@ -10,9 +10,9 @@ use arrow_schema::{ArrowError, DataType};
 use arrow_select::take::take;
 
 use super::bytes::{ByteIds, Gathered, Views};
-use super::dense;
-use super::kinds::{Kind, kind};
+use super::types::{Kind, kind};
 use crate::error::Error;
+use crate::groups::{Groups, IntIds};
 use crate::pool::{Cancel, STRETCH};
 
 /// One key column, ready to be grouped.
@@ -39,6 +39,14 @@ pub(super) fn key(column: &[ArrayRef], cancel: &Cancel) -> Result<Key, Error> {
         None => Err(Error::UnsupportedIds {
             found: found.to_string(),
         }),
+    }
+}
+
+/// The groups of the values of a column.
+pub(super) fn dense(key: &Key, cancel: &Cancel) -> Result<Groups, Error> {
+    match key {
+        Key::Ints(keys) => Groups::new(&IntIds::new(keys.values()), None, cancel),
+        Key::Bytes(ids) => Groups::new(ids, None, cancel),
     }
 }
 

@@ -3,14 +3,16 @@
 
 pub mod bytes;
 mod columns;
-pub(crate) mod kinds;
+pub(crate) mod interner;
+pub(crate) mod rows;
+mod types;
 
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, StructArray};
 use arrow_schema::DataType;
 
-use self::columns::{Key, key};
+use self::columns::{Key, dense, key};
 use crate::error::Error;
 use crate::groups::{Groups, IntIds};
 use crate::pool::{Cancel, STRETCH};
@@ -56,13 +58,6 @@ fn field(chunks: &[ArrayRef], k: usize) -> Vec<ArrayRef> {
         .filter_map(struct_of)
         .map(|chunk| Arc::clone(chunk.column(k)))
         .collect()
-}
-
-fn dense(key: &Key, cancel: &Cancel) -> Result<Groups, Error> {
-    match key {
-        Key::Ints(keys) => Groups::new(&IntIds::new(keys.values()), None, cancel),
-        Key::Bytes(ids) => Groups::new(ids, None, cancel),
-    }
 }
 
 /// Codes of pairs: both factors count rows, which fit 32 bits, so the product fits 64.
