@@ -1,5 +1,7 @@
 //! Whole groups out of a stream of Arrow record batches, whose borders fall anywhere.
-mod cut;
-mod seen;
+mod started;
+#[cfg(test)]
+mod tests;
+mod whole_groups;
 
-pub use cut::{Cut, Step, WholeGroups};
+pub use whole_groups::{Cut, Step, WholeGroups};

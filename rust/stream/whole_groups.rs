@@ -7,7 +7,7 @@ use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
 
-use super::seen::Seen;
+use super::started::StartedKeys;
 use crate::error::StreamError;
 use crate::keys::rows::{Keys, key_columns};
 use crate::pool::STRETCH;
@@ -53,7 +53,7 @@ pub struct WholeGroups<R> {
     row: usize,
     scan: Option<Scan>,
     open: Vec<u8>,
-    seen: Seen,
+    seen: StartedKeys,
     ended: bool,
 }
 
@@ -97,7 +97,7 @@ impl<R: RecordBatchReader> WholeGroups<R> {
             row: first_row,
             scan: None,
             open: Vec::new(),
-            seen: Seen::default(),
+            seen: StartedKeys::default(),
             ended: false,
         })
     }
@@ -246,6 +246,3 @@ fn told_by_the_source(error: ArrowError) -> StreamError {
         other => other.to_string(),
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,12 +5,12 @@ use crate::keys::interner::Interner;
 
 /// Every key met so far, exactly, with the row at which its group began.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct StartedKeys {
     keys: Interner,
     rows: Vec<usize>,
 }
 
-impl Seen {
+impl StartedKeys {
     /// Notes that the group of `key` began at `row`.
     ///
     /// # Errors
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn a_key_is_found_again_with_the_row_at_which_its_group_began() {
-        let mut seen = Seen::default();
+        let mut seen = StartedKeys::default();
         for row in 0..5_000_usize {
             assert_eq!(seen.insert(row.to_string().as_bytes(), row), Ok(()));
         }

@@ -5,11 +5,14 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int64Type};
 use arrow_array::{
     Array, ArrayRef, BinaryViewArray, BooleanArray, DictionaryArray, Float64Array, Int64Array,
-    LargeStringArray, RecordBatchIterator, StringArray, StringViewArray, UInt64Array,
+    LargeStringArray, RecordBatch, RecordBatchIterator, RecordBatchReader, StringArray,
+    StringViewArray, UInt64Array,
 };
+use arrow_schema::ArrowError;
 use proptest::prelude::*;
 
-use super::*;
+use super::whole_groups::*;
+use crate::error::StreamError;
 
 /// The columns `keys` and a column `row` in record batches with the borders `borders`.
 fn stream(keys: &[ArrayRef], borders: &[usize]) -> impl RecordBatchReader + use<> {
