@@ -7,7 +7,7 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::scoring::pages;
+use crate::scoring::parquet::pages;
 
 /// The XXH3 digest of a file, 128 bits, as `xxh128sum` prints it.
 #[pyfunction]

@@ -36,7 +36,7 @@ mod _core {
     #[pymodule_export]
     use super::groups::PyGroups;
     #[pymodule_export]
-    use super::scoring::{PyScores, PySeen};
+    use super::scoring::{PyKnownKeys, PyScores};
     #[pymodule_export]
     use super::selection::{best_of, opo_, pairs_, pass_at_k};
     #[pymodule_export]

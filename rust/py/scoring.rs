@@ -15,7 +15,7 @@ use super::disk::{hex, told};
 use crate::error::StreamError;
 use crate::pool;
 use crate::scoring::parquet::{self as written, Feed, Written};
-use crate::scoring::{Results, Scores, Seen, Settings};
+use crate::scoring::{KnownKeys, Results, Scores, Settings};
 
 type Array<'py, T> = Bound<'py, PyArray1<T>>;
 type File = (u64, u64, String);
@@ -226,12 +226,12 @@ impl PyScores {
     }
 }
 
-/// Binds [`Seen`].
+/// Binds [`KnownKeys`].
 #[pyclass(frozen, name = "Seen", module = "gspo_rs._core")]
-pub(super) struct PySeen(Mutex<Seen>);
+pub(super) struct PyKnownKeys(Mutex<KnownKeys>);
 
 #[pymethods]
-impl PySeen {
+impl PyKnownKeys {
     #[new]
     fn new() -> Self {
         Self(Mutex::default())

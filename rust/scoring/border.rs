@@ -3,7 +3,7 @@
 
 use arrow_array::RecordBatch;
 
-use super::batch::Rows;
+use super::input::Rows;
 use super::scores::{Scores, State};
 use crate::error::StreamError;
 

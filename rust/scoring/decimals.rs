@@ -6,7 +6,7 @@ use arrow_array::{Array, ArrayRef, Float64Array};
 use arrow_cast::cast;
 use arrow_schema::DataType;
 
-use super::scores::Settings;
+use super::settings::Settings;
 use crate::error::StreamError;
 
 /// Two different decimals of so many digits are two different floats.

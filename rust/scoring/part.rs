@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rayon::prelude::*;
 
-use super::Scored;
+use super::counting_sort::by_code;
 use super::dictionary::ByGroup;
-use super::order::by_code;
+use super::scored::Scored;
 use crate::keys::interner::Interner;
 
 /// What a caller has found for some groups, the rows in the order in which [`Part::take`] gave

@@ -1,35 +1,17 @@
 //! The scores of a data set: fed batch by batch, computed group by group, given row by row.
 
 use std::ops::Range;
-use std::path::PathBuf;
 
 use arrow_array::RecordBatch;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::Scored;
-use super::batch::Rows;
+use super::input::Rows;
 use super::part::{Part, Results};
+use super::scored::Scored;
+use super::settings::Settings;
 use super::spilled::Spilled;
-use super::told::Told;
 use crate::error::StreamError;
-
-/// What a run of scoring is.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The names of the key columns, which come first in every batch.
-    pub by: Vec<String>,
-    /// The name of the reward column, which comes last.
-    pub reward: String,
-    /// Whether rows are to be compared with a second reading: 4 bytes more a row.
-    pub checked: bool,
-    /// Whether negative rewards are refused.
-    pub refuse_negative: bool,
-    /// Bytes that ids and scores may take in memory.
-    pub budget: usize,
-    /// Where they go beyond that.
-    pub directory: PathBuf,
-}
 
 /// Some whole groups: rewards group after group, and where the groups begin.
 pub type Chunk = (Vec<f64>, Vec<i64>);
@@ -211,14 +193,6 @@ impl Scores {
         }
     }
 
-    /// What the rows `start..stop` are told, to be written column by column.
-    pub(super) fn told(&mut self, start: u64, stop: u64) -> Result<Told<'_>, StreamError> {
-        Ok(match &mut self.state {
-            State::Memory(part) => Told::Rows(part, index(start)..index(stop)),
-            State::Spilled(spilled) => Told::Records(spilled.scored(start, stop)?),
-        })
-    }
-
     /// The first row of `batch` that is not what row `start` and those after it were.
     ///
     /// # Errors
@@ -239,7 +213,7 @@ impl Scores {
 }
 
 /// A row number as an index: as many rows are in memory.
-fn index(row: u64) -> usize {
+pub(super) fn index(row: u64) -> usize {
     usize::try_from(row).expect("rows in memory fit the address space")
 }
 

@@ -1,10 +1,10 @@
 //! Rows that do not fit the memory: partitioned by key on disk, scored one partition after the
 //! other, and brought back to row order through windows of rows.
 
-use super::Scored;
 use super::part::Part;
-use super::pieces::Pieces;
-use super::scores::Settings;
+use super::scored::Scored;
+use super::settings::Settings;
+use super::spill_file::Pieces;
 use crate::error::StreamError;
 
 /// Partitions of the keys.

@@ -10,7 +10,7 @@ use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescPtr;
 
 use super::cells::{Cells, Content, Values};
-use super::hybrid;
+use super::rle_hybrid;
 use super::thrift::Writer;
 
 /// Bytes of a page that tell whether it shrinks.
@@ -75,10 +75,10 @@ fn pages(rows: usize, levels: Option<&[u32]>, values: &Values) -> Vec<Raw> {
         let mut bytes = vec![0; 4];
         let end = if let Some(levels) = levels {
             let levels = &levels[first..first + rows];
-            hybrid::encode(levels, 1, &mut bytes);
+            rle_hybrid::encode(levels, 1, &mut bytes);
             begin + levels.iter().sum::<u32>() as usize
         } else {
-            hybrid::repeat(1, rows, 1, &mut bytes);
+            rle_hybrid::repeat(1, rows, 1, &mut bytes);
             begin + rows
         };
         let length = u32::try_from(bytes.len() - 4).expect("a page is small");
@@ -93,7 +93,7 @@ fn pages(rows: usize, levels: Option<&[u32]>, values: &Values) -> Vec<Raw> {
                 let last = entries.len() as u64 - 1;
                 let width = (u64::BITS - last.leading_zeros()).max(1);
                 bytes.push(u8::try_from(width).expect("few bits"));
-                hybrid::encode(&indices[begin..end], width as usize, &mut bytes);
+                rle_hybrid::encode(&indices[begin..end], width as usize, &mut bytes);
                 Encoding::RLE_DICTIONARY
             }
         };

@@ -1,11 +1,11 @@
 //! The cells of one column of scores, and what they are made of: a dictionary where values come
 //! again.
 
-use super::dictionary::Dictionary;
-use super::hybrid;
+use super::rle_hybrid;
+use crate::scoring::dictionary::Dictionary;
 
 /// More values than that, and a dictionary would hardly be smaller than the values.
-pub(super) const ENTRIES: usize = 1 << hybrid::WIDEST;
+pub(super) const ENTRIES: usize = 1 << rle_hybrid::WIDEST;
 
 /// The cells of one column.
 pub(super) enum Cells {

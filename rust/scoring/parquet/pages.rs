@@ -6,8 +6,8 @@ use std::path::Path;
 use parquet::errors::Result;
 use parquet::file::reader::ChunkReader;
 
-use super::disk::Chunks;
 use super::footer::{self, Column};
+use super::io::Chunks;
 use super::thrift::{Reader, broken};
 
 /// Checks the pages of the `columns` of a file; returns its number of row groups,

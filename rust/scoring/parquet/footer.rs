@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::disk::Chunks;
+use super::io::Chunks;
 use super::thrift::{LIST, Reader, STRUCT, broken};
 
 /// The bytes at both ends of a file whose footer is not encrypted.

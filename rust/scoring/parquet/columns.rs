@@ -3,9 +3,11 @@
 use std::ops::Range;
 
 use super::cells::{Cells, ENTRIES};
-use super::dictionary::ByGroup;
-use super::part::Part;
-use super::{Scored, percentile, rank};
+use crate::error::StreamError;
+use crate::scoring::dictionary::ByGroup;
+use crate::scoring::part::Part;
+use crate::scoring::scored::{Scored, percentile, rank};
+use crate::scoring::scores::{Scores, State, index};
 
 /// The columns that are written.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +26,18 @@ pub(super) enum Told<'a> {
     Rows(&'a Part, Range<usize>),
 }
 
-impl Told<'_> {
+impl<'a> Told<'a> {
+    /// The rows `start..stop` of `scores`.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub(super) fn of(scores: &'a mut Scores, start: u64, stop: u64) -> Result<Self, StreamError> {
+        Ok(match &mut scores.state {
+            State::Memory(part) => Self::Rows(part, index(start)..index(stop)),
+            State::Spilled(spilled) => Self::Records(spilled.scored(start, stop)?),
+        })
+    }
+
     /// The cells of `column`.
     pub(super) fn cells(&self, column: Column) -> Cells {
         match self {

@@ -1,5 +1,14 @@
 //! Scores written as Parquet: beside the columns of a file whose bytes are copied, or alone.
 
+mod cells;
+mod column_chunk;
+mod columns;
+mod footer;
+mod io;
+pub mod pages;
+mod rle_hybrid;
+mod thrift;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,11 +25,10 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use rayon::prelude::*;
 
-use super::chunk::{self, Chunk};
-use super::disk::Hashed;
+use self::column_chunk::Chunk;
+use self::columns::{Column, Told};
+use self::io::Hashed;
 use super::scores::Scores;
-use super::told::{Column, Told};
-use super::{footer, pages};
 use crate::pool::Cancel;
 
 /// Rows per row group of a file of scores alone.
@@ -64,7 +72,7 @@ pub struct Feed<'a> {
 impl Feed<'_> {
     fn told(&mut self, from: u64, to: u64) -> Result<Told<'_>> {
         self.cancel.check().map_err(external)?;
-        let told = self.scores.told(self.start + from, self.start + to);
+        let told = Told::of(self.scores, self.start + from, self.start + to);
         told.map_err(external)
     }
 }
@@ -269,7 +277,7 @@ fn encode(told: &Told<'_>) -> Result<Vec<Chunk>> {
     let encoded = columns.map(|(&(_, _, column), field)| {
         let schema = Type::group_type_builder("schema").with_fields(vec![field]);
         let described = SchemaDescriptor::new(Arc::new(schema.build()?)).column(0);
-        chunk::encode(told.cells(column), &described)
+        column_chunk::encode(told.cells(column), &described)
     });
     encoded.collect()
 }

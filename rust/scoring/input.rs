@@ -10,7 +10,7 @@ use arrow_schema::{DataType, Schema};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::decimals;
-use super::scores::Settings;
+use super::settings::Settings;
 use crate::error::StreamError;
 use crate::keys::rows::{Keys, key_columns};
 

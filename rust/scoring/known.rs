@@ -5,13 +5,13 @@ use crate::keys::interner::Interner;
 
 /// Keys by their bytes, so that two are never taken for one.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct KnownKeys {
     keys: Interner,
     /// How many keys of the file in hand are among them.
     taken: usize,
 }
 
-impl Seen {
+impl KnownKeys {
     /// Takes in the keys that `scores`, of the file in hand, has met since the last call.
     ///
     /// False if an earlier file has one of them, or if they are in memory no more.
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_key_may_come_back_in_its_file_but_in_no_later_one() {
-        let mut seen = Seen::default();
+        let mut seen = KnownKeys::default();
         let (mut one, mut other) = (scores(1 << 20), scores(1 << 20));
         push(&mut one, &["a", "b", "a"]);
         assert!(seen.take(&one));
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_carried_is_no_return_and_its_group_has_the_rows_of_both_files() {
-        let mut seen = Seen::default();
+        let mut seen = KnownKeys::default();
         let (mut one, mut other) = (scores(1 << 20), scores(1 << 20));
         push(&mut one, &["b", "a", "b"]);
         assert!(seen.take(&one));
@@ -109,6 +109,6 @@ mod tests {
     fn keys_that_have_gone_to_the_disk_are_not_vouched_for() {
         let mut small = scores(0);
         push(&mut small, &["a"]);
-        assert!(!Seen::default().take(&small));
+        assert!(!KnownKeys::default().take(&small));
     }
 }
