@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// How many lists and objects may lie inside one another.
+pub(super) const DEEPEST: usize = 256;
+
 /// What is wrong with one line; `Display` writes the sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -83,7 +86,7 @@ impl fmt::Display for Flaw {
                 write!(f, "has U+{code:04X} in a string, which JSON escapes")
             }
             Self::Duplicate { key } => write!(f, "has the key {key:?} twice in one object"),
-            Self::Deep => write!(f, "has more than {} lists in lists", super::json::DEEPEST),
+            Self::Deep => write!(f, "has more than {} lists in lists", DEEPEST),
             Self::Fields { found, expected } => write!(
                 f,
                 "has {found} fields, but the header {expected}; quote a field that has the \

@@ -3,10 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::error::Flaw;
+use super::error::{DEEPEST, Flaw};
 
-/// How many lists and objects may lie inside one another.
-pub(super) const DEEPEST: usize = 256;
 /// Keys of one object that are compared one by one; more go through a table.
 const FEW: usize = 16;
 

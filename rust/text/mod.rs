@@ -7,6 +7,7 @@ mod builder;
 mod csv;
 mod error;
 mod json;
+mod kind;
 mod numbers;
 mod reader;
 mod shape;
@@ -16,7 +17,8 @@ mod types;
 
 pub use blocks::Format;
 pub use error::{Flaw, TextError};
+pub use kind::Kind;
 pub use reader::Reader;
-pub use shape::{Kind, Place, Shape};
+pub use shape::{Place, Shape};
 pub use survey::{Look, Survey};
 pub use types::Asked;

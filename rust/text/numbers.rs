@@ -1,6 +1,6 @@
 //! What the text of a number is: whether a type can hold it, and gives it back as it was.
 
-use super::shape::Kind;
+use super::kind::Kind;
 
 /// Up to here, every decimal has a float64 of its own.
 const SURE_DIGITS: usize = 15;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Fields};
 
-use super::shape::{Kind, Shape};
+use super::kind::Kind;
+use super::shape::Shape;
 
 /// What a column is asked to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
