@@ -7,7 +7,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::buffer_state;
+use super::buffer_state::{self, Payload};
 use crate::buffer::{Buffer, BufferError, Given, Id, Limits, Rollout};
 
 impl From<BufferError> for PyErr {
@@ -16,7 +16,6 @@ impl From<BufferError> for PyErr {
     }
 }
 
-pub(super) type Payload = Py<PyAny>;
 /// An id, size, staleness and seconds of a group, then names, versions and payloads.
 type GivenTuple = (Id, usize, u64, f64, Vec<Id>, Vec<u64>, Vec<Payload>);
 

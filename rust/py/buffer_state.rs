@@ -4,8 +4,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::buffer::Payload;
 use crate::buffer::{Evicted, HeldState, Id, Reason, Rollout, State, Totals};
+
+/// What a rollout carries.
+pub(super) type Payload = Py<PyAny>;
 
 /// Of the layout written here.
 const FORMAT: u32 = 1;

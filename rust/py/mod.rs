@@ -8,12 +8,11 @@
 mod buffer;
 mod buffer_state;
 mod call;
-mod columns;
-mod disk;
+mod estimators;
 mod frames;
+mod fs;
 mod groups;
 mod scoring;
-mod selection;
 mod statistics;
 mod stream;
 mod text;
@@ -32,15 +31,15 @@ mod _core {
     #[pymodule_export]
     use super::buffer::PyGroupBuffer;
     #[pymodule_export]
-    use super::disk::{check_parquet, exchange, file_digest, packed_bytes};
+    use super::fs::{check_parquet, exchange, file_digest, packed_bytes};
     #[pymodule_export]
     use super::groups::PyGroups;
     #[pymodule_export]
     use super::scoring::{PyKnownKeys, PyScores};
     #[pymodule_export]
-    use super::selection::{best_of, opo_, pairs_, pass_at_k};
-    #[pymodule_export]
-    use super::statistics::{deviation, pack_, quantiles, rows_, stats};
+    use super::statistics::{
+        best_of, deviation, opo_, pack_, pairs_, pass_at_k, quantiles, rows_, stats,
+    };
     #[pymodule_export]
     use super::stream::PyWholeGroups;
     #[pymodule_export]

@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use pyo3_arrow::PyRecordBatchReader;
 
 use super::call::run;
-use super::disk::{hex, told};
+use super::fs::{hex, told};
 use crate::error::StreamError;
 use crate::pool;
 use crate::scoring::parquet::{self as written, Feed, Written};

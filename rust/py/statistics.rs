@@ -1,15 +1,18 @@
-//! Binds what rows and groups are told; documented in `gspo_rs.statistics` and
-//! `gspo_rs.advantages`.
+//! Binds what is computed from the rewards of groups and chosen by them; documented in
+//! `gspo_rs.groups`.
 
-use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::call::run;
-use super::columns::column;
+use super::estimators::column;
 use super::groups::PyGroups;
 use crate::pack;
 use crate::stats::column::Column;
+use crate::stats::opo;
+use crate::stats::pairs::{self, Strategy};
 use crate::stats::rows::{self, Input};
 use crate::stats::summary::{self, Summary};
 
@@ -103,6 +106,73 @@ pub(super) fn deviation(py: Python<'_>, values: PyReadonlyArray1<'_, f64>) -> Py
     run(py, values.len(), |cancel| {
         summary::deviation(values, cancel)
     })
+}
+
+/// Binds [`summary::pass_at_k`].
+#[pyfunction]
+pub(super) fn pass_at_k<'py>(
+    py: Python<'py>,
+    rewards: PyReadonlyArray1<'py, f64>,
+    groups: &Bound<'py, PyGroups>,
+    k: usize,
+    threshold: f64,
+) -> PyResult<Array<'py, f64>> {
+    let (rewards, groups) = (rewards.as_slice()?, &groups.get().groups);
+    let work = |cancel: &_| summary::pass_at_k(rewards, groups, k, threshold, cancel);
+    Ok(run(py, rewards.len(), work)?.into_pyarray(py))
+}
+
+/// Binds [`summary::best_of`].
+#[pyfunction]
+pub(super) fn best_of<'py>(
+    py: Python<'py>,
+    rewards: PyReadonlyArray1<'py, f64>,
+    groups: &Bound<'py, PyGroups>,
+    k: usize,
+) -> PyResult<Array<'py, f64>> {
+    let (rewards, groups) = (rewards.as_slice()?, &groups.get().groups);
+    let work = |cancel: &_| summary::best_of(rewards, groups, k, cancel);
+    Ok(run(py, rewards.len(), work)?.into_pyarray(py))
+}
+
+/// Binds [`pairs::pairs`].
+#[pyfunction]
+#[pyo3(name = "pairs")]
+pub(super) fn pairs_<'py>(
+    py: Python<'py>,
+    rewards: PyReadonlyArray1<'py, f64>,
+    groups: &Bound<'py, PyGroups>,
+    strategy: &str,
+    margin: f64,
+    seed: u64,
+) -> PyResult<Bound<'py, PyArray2<i64>>> {
+    let strategy = match strategy {
+        "best_worst" => Strategy::BestWorst,
+        "all" => Strategy::All,
+        "best_random" => Strategy::BestRandom { seed },
+        _ => return Err(PyValueError::new_err(format!("no strategy {strategy:?}"))),
+    };
+    let (rewards, groups) = (rewards.as_slice()?, &groups.get().groups);
+    let work = |cancel: &_| pairs::pairs(rewards, groups, strategy, margin, cancel);
+    let steps = rewards.len().saturating_mul(rewards.len());
+    let pairs = run(py, steps, work)?;
+    let n = pairs.len();
+    pairs.into_flattened().into_pyarray(py).reshape([n, 2])
+}
+
+/// Binds [`opo::advantages`].
+#[pyfunction]
+#[pyo3(name = "opo")]
+pub(super) fn opo_<'py>(
+    py: Python<'py>,
+    rewards: PyReadonlyArray1<'py, f64>,
+    lengths: PyReadonlyArray1<'py, i64>,
+    groups: &Bound<'py, PyGroups>,
+) -> PyResult<Array<'py, f64>> {
+    let (rewards, lengths) = (rewards.as_slice()?, lengths.as_slice()?);
+    let groups = &groups.get().groups;
+    let work = |cancel: &_| opo::advantages(rewards, lengths, groups, cancel);
+    Ok(run(py, rewards.len(), work)?.into_pyarray(py))
 }
 
 /// Binds [`pack::pack`].
