@@ -13,7 +13,7 @@ use crate::error::Error;
 ///
 /// # Examples
 /// ```
-/// assert_eq!(gspo_rs::pack::pack(&[5, 3, 4, 2], 7)?, [vec![0, 3], vec![1, 2]]);
+/// assert_eq!(gspo_rs::pack(&[5, 3, 4, 2], 7)?, [vec![0, 3], vec![1, 2]]);
 /// # Ok::<(), gspo_rs::Error>(())
 /// ```
 pub fn pack(lengths: &[i64], budget: i64) -> Result<Vec<Vec<usize>>, Error> {

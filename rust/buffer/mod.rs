@@ -13,7 +13,7 @@ mod tally;
 mod tests;
 
 pub use error::BufferError;
-pub use group::{Evicted, Given, Id, Reason, Rollout, Status};
+pub use group::{Evicted, Given, Id, Reason, Rollout};
 pub use group_buffer::{Buffer, Limits};
 pub use state::{HeldState, State};
-pub use tally::{Tally, Totals};
+pub use tally::Totals;

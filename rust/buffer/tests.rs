@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::{Buffer, BufferError, Id, Limits, Rollout, Status, Tally, Totals};
+use super::group::Status;
+use super::tally::Tally;
+use super::{Buffer, BufferError, Id, Limits, Rollout, Totals};
 
 #[derive(Debug, Clone)]
 enum Event {

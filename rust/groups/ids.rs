@@ -8,10 +8,6 @@ pub trait Ids: Sync {
     type Key: Copy + Default + PartialEq + Send + Sync;
     /// Number of rows.
     fn len(&self) -> usize;
-    /// Whether there are no rows.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
     /// The key of the id at `row`; equal ids have equal keys.
     fn key(&self, row: usize) -> Self::Key;
     /// Whether ids with this key are known to be equal.

@@ -14,10 +14,6 @@ use crate::pool::{Cancel, STRETCH};
 pub trait Bytes: Sync {
     /// How many there are.
     fn len(&self) -> usize;
-    /// Whether there are none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
     /// The bytes of `row`.
     fn row(&self, row: usize) -> &[u8];
     /// Whether the bytes of two rows are equal.

@@ -19,5 +19,5 @@ mod spilled;
 pub use known::KnownKeys;
 pub use part::Results;
 pub use scored::Scored;
-pub use scores::{Chunk, Scores};
+pub use scores::Scores;
 pub use settings::Settings;

@@ -2,6 +2,10 @@
 
 /// What one row is told.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[allow(
+    clippy::struct_field_names,
+    reason = "it counts the members that have a score"
+)]
 pub struct Scored {
     /// Twice the mid-rank; 0 for an unscorable row.
     pub twice_rank: u32,
@@ -28,7 +32,7 @@ impl Scored {
         rank(self.twice_rank)
     }
 
-    /// The share of the others that the row beats, to the bit as [`crate::stats::rank::percentiles`].
+    /// The share of the others that the row beats, to the bit as the kernel gives it.
     #[must_use]
     pub fn percentile(&self) -> Option<f64> {
         percentile(self.twice_rank, self.scored)

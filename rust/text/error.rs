@@ -86,7 +86,7 @@ impl fmt::Display for Flaw {
                 write!(f, "has U+{code:04X} in a string, which JSON escapes")
             }
             Self::Duplicate { key } => write!(f, "has the key {key:?} twice in one object"),
-            Self::Deep => write!(f, "has more than {} lists in lists", DEEPEST),
+            Self::Deep => write!(f, "has more than {DEEPEST} lists in lists"),
             Self::Fields { found, expected } => write!(
                 f,
                 "has {found} fields, but the header {expected}; quote a field that has the \

@@ -16,9 +16,8 @@ mod survey;
 mod types;
 
 pub use blocks::Format;
-pub use error::{Flaw, TextError};
+pub use error::TextError;
 pub use kind::Kind;
 pub use reader::Reader;
-pub use shape::{Place, Shape};
-pub use survey::{Look, Survey};
+pub use survey::Survey;
 pub use types::Asked;
