@@ -52,7 +52,7 @@ fn threads() -> usize {
 }
 
 /// Rows between two looks at whether to stop; a power of two.
-pub(crate) const STRETCH: usize = 1 << 16;
+pub(crate) const CHECK_EVERY: usize = 1 << 16;
 
 /// A flag that long work looks at, so that Ctrl-C is answered.
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ impl Cancel {
         values.reserve_exact(len - values.len());
         while values.len() < len {
             self.check()?;
-            values.resize(len.min(values.len() + STRETCH), value.clone());
+            values.resize(len.min(values.len() + CHECK_EVERY), value.clone());
         }
         Ok(())
     }

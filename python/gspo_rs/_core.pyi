@@ -8,8 +8,8 @@ __all__ = [
     "BUILD_PROFILE",
     "GroupBuffer",
     "Groups",
+    "KnownKeys",
     "Scores",
-    "Seen",
     "TextFiles",
     "TextRows",
     "WholeGroups",
@@ -146,8 +146,8 @@ class Scores:
     def write_alone(self, target: Any, start: int, rows: int) -> tuple[int, int, str]: ...
 
 @final
-class Seen:
-    def __new__(cls) -> Seen: ...
+class KnownKeys:
+    def __new__(cls) -> KnownKeys: ...
     def take(self, scores: Scores) -> bool: ...
     def begin_file(self, *, carried: bool) -> None: ...
     @property

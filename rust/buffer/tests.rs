@@ -175,7 +175,7 @@ fn a_refused_rollout_changes_nothing() {
 }
 
 #[test]
-fn a_rollout_without_room_whose_group_was_empty_at_its_deadline_is_told_that_it_is_gone() {
+fn a_rollout_without_room_whose_group_was_empty_at_its_deadline_hears_that_it_is_gone() {
     let limits = Limits {
         group_size: Some(3),
         ready_size: None,

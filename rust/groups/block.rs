@@ -3,16 +3,16 @@
 use std::ops::Range;
 
 use super::index::to_u32;
-use super::runs::Items;
+use super::runs::Runs;
 use crate::error::Error;
-use crate::pool::{Cancel, STRETCH};
+use crate::pool::{CHECK_EVERY, Cancel};
 
 /// The partition of a row that belongs to no group.
 const NO_HOME: u16 = u16::MAX;
 
 /// Neighbouring rows, and where they go when they are sorted by partition.
 #[derive(Debug)]
-pub(crate) struct Stretch {
+pub(crate) struct Block {
     pub(crate) rows: Range<usize>,
     /// The partition of each row.
     homes: Vec<u16>,
@@ -22,23 +22,23 @@ pub(crate) struct Stretch {
     pub(crate) starts: Vec<u32>,
 }
 
-impl Stretch {
+impl Block {
     /// Of the items `own`, with the partition of each and the bounds of the sorted items.
     pub(crate) fn new(
-        items: &Items,
+        items: &Runs,
         n_rows: usize,
         own: Range<usize>,
         homes: Vec<u16>,
         bounds: &[u32],
     ) -> Self {
-        // Dropped rows belong to the stretch of the items before them.
+        // Dropped rows belong to the block of the items before them.
         let border = |item| match item {
             item if item == items.len() => n_rows,
             item => items.first(item),
         };
         let start = if own.start == 0 { 0 } else { border(own.start) };
         let rows = start..border(own.end);
-        if matches!(items, Items::Rows(_)) {
+        if matches!(items, Runs::Rows(_)) {
             return Self {
                 rows,
                 homes,
@@ -72,8 +72,8 @@ impl Stretch {
         cancel: &Cancel,
     ) -> Result<(), Error> {
         let mut cursor = self.bounds.clone();
-        // A run of one id, however long, is in one stretch.
-        for homes in self.homes.chunks(STRETCH) {
+        // A run of one id, however long, is in one block.
+        for homes in self.homes.chunks(CHECK_EVERY) {
             cancel.check()?;
             for (&home, value) in homes.iter().zip(given.by_ref()) {
                 if home != NO_HOME {
@@ -101,7 +101,10 @@ impl Stretch {
             own.extend_from_slice(&sorted[start..start + self.part(p).len()]);
         }
         let mut cursor = self.bounds.clone();
-        for (given, homes) in given.chunks_mut(STRETCH).zip(self.homes.chunks(STRETCH)) {
+        for (given, homes) in given
+            .chunks_mut(CHECK_EVERY)
+            .zip(self.homes.chunks(CHECK_EVERY))
+        {
             cancel.check()?;
             for (value, &home) in given.iter_mut().zip(homes) {
                 *value = if home == NO_HOME {
@@ -116,7 +119,7 @@ impl Stretch {
         Ok(())
     }
 
-    /// Where partition `p` lies in the sorted stretch.
+    /// Where partition `p` lies in the sorted block.
     pub(crate) fn part(&self, p: usize) -> Range<usize> {
         self.bounds[p] as usize..self.bounds[p + 1] as usize
     }

@@ -1,23 +1,23 @@
 //! Grouping by hashing, in partitions that fit the cache.
 //!
-//! Items are spread over partitions by bits of their hash; each partition is then grouped in a
+//! Runs are spread over partitions by bits of their hash; each partition is then grouped in a
 //! table of its own.
 
 use hashbrown::HashTable;
 use rayon::prelude::*;
 
-use super::block::Stretch;
+use super::block::Block;
 use super::ids::Ids;
 use super::index::to_u32;
-use super::partition::{Part, Partitions};
-use super::runs::Items;
+use super::partition::{Partition, Partitions};
+use super::runs::Runs;
 use crate::error::Error;
 use crate::pool::Cancel;
 
-/// Rows per stretch: one column of it fits the second-level cache, and each of its partitions fills
+/// Rows per block: one column of it fits the second-level cache, and each of its partitions fills
 /// a few cache lines.
 const SPREAD: usize = 1 << 16;
-/// Items per partition aimed at: with a few columns of results it fits the second-level cache.
+/// Runs per partition aimed at: with a few columns of results it fits the second-level cache.
 const PARTITION: usize = 1 << 14;
 const MAX_PARTITION_BITS: u32 = 12;
 
@@ -27,7 +27,7 @@ struct Record<K> {
     item: u32,
 }
 
-/// The records of one stretch, partition after partition, in item order inside each.
+/// The records of one block, partition after partition, in item order inside each.
 struct Spread<K> {
     records: Vec<Record<K>>,
     bounds: Vec<u32>,
@@ -40,20 +40,20 @@ impl<K> Spread<K> {
 }
 
 /// Groups `items`.
-pub(crate) fn group<I: Ids>(ids: &I, items: &Items, cancel: &Cancel) -> Result<Partitions, Error> {
+pub(crate) fn group<I: Ids>(ids: &I, items: &Runs, cancel: &Cancel) -> Result<Partitions, Error> {
     let wanted = items.len().div_ceil(PARTITION).next_power_of_two();
     let bits = wanted.trailing_zeros().min(MAX_PARTITION_BITS);
-    let per_stretch = (SPREAD * items.len() / ids.len().max(1)).max(1);
-    let found: Vec<(Spread<I::Key>, Stretch)> = (0..items.len().div_ceil(per_stretch).max(1))
+    let per_block = (SPREAD * items.len() / ids.len().max(1)).max(1);
+    let found: Vec<(Spread<I::Key>, Block)> = (0..items.len().div_ceil(per_block).max(1))
         .into_par_iter()
-        .map(|stretch| {
+        .map(|block| {
             cancel.check()?;
-            let from = stretch * per_stretch;
-            let own = from..items.len().min(from + per_stretch);
+            let from = block * per_block;
+            let own = from..items.len().min(from + per_block);
             Ok(spread(ids, items, own, bits))
         })
         .collect::<Result<_, Error>>()?;
-    let (spreads, stretches): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    let (spreads, blocks): (Vec<_>, Vec<_>) = found.into_iter().unzip();
     let parts = (0..1_usize << bits)
         .into_par_iter()
         .map(|p| {
@@ -61,17 +61,17 @@ pub(crate) fn group<I: Ids>(ids: &I, items: &Items, cancel: &Cancel) -> Result<P
             let records: Vec<_> = spreads.iter().map(|spread| spread.part(p)).collect();
             group_partition(ids, items, &records, cancel)
         })
-        .collect::<Result<Vec<Part>, Error>>()?;
-    Ok(Partitions::new(stretches, parts))
+        .collect::<Result<Vec<Partition>, Error>>()?;
+    Ok(Partitions::new(blocks, parts))
 }
 
-/// Sorts the items of one stretch by partition, keeping their order inside it.
+/// Sorts the items of one block by partition, keeping their order inside it.
 fn spread<I: Ids>(
     ids: &I,
-    items: &Items,
+    items: &Runs,
     own: std::ops::Range<usize>,
     bits: u32,
-) -> (Spread<I::Key>, Stretch) {
+) -> (Spread<I::Key>, Block) {
     // Middle bits: the tables inside a partition use the low and the top ones.
     let home_of = |hash: u64| (hash >> 32) as usize & ((1 << bits) - 1);
     let keys: Vec<I::Key> = own.clone().map(|item| ids.key(items.first(item))).collect();
@@ -96,16 +96,16 @@ fn spread<I: Ids>(
         };
         *at += 1;
     }
-    let stretch = Stretch::new(items, ids.len(), own, homes, &bounds);
-    (Spread { records, bounds }, stretch)
+    let block = Block::new(items, ids.len(), own, homes, &bounds);
+    (Spread { records, bounds }, block)
 }
 
 fn group_partition<I: Ids>(
     ids: &I,
-    items: &Items,
+    items: &Runs,
     records: &[&[Record<I::Key>]],
     cancel: &Cancel,
-) -> Result<Part, Error> {
+) -> Result<Partition, Error> {
     let mut table: HashTable<(I::Key, u32)> = HashTable::new();
     let (mut firsts, mut offsets) = (Vec::<u32>::new(), vec![0_u32]);
     let n_items = records.iter().map(|records| records.len()).sum();
@@ -136,7 +136,7 @@ fn group_partition<I: Ids>(
     for g in 0..firsts.len() {
         offsets[g + 1] += offsets[g];
     }
-    Ok(Part {
+    Ok(Partition {
         places: places(items, records, &locals, &offsets, cancel)?,
         offsets,
         firsts,
@@ -145,7 +145,7 @@ fn group_partition<I: Ids>(
 
 /// The places of the rows of `records`, whose local groups are `locals`, sorted by group.
 fn places<K>(
-    items: &Items,
+    items: &Runs,
     records: &[&[Record<K>]],
     mut locals: &[u32],
     offsets: &[u32],
@@ -162,7 +162,7 @@ fn places<K>(
             *at += rows;
             *at - rows..*at
         };
-        if !matches!(items, Items::Runs { .. }) {
+        if !matches!(items, Runs::Equal { .. }) {
             places.extend(own.iter().map(|&local| next(local, 1).start));
             continue;
         }

@@ -12,13 +12,13 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::error::Error;
-use crate::pool::{Cancel, STRETCH};
-use runs::Items;
+use crate::pool::{CHECK_EVERY, Cancel};
+use runs::Runs;
 
 pub(crate) use hash::{mix, process_seed};
 pub use ids::{Ids, IntIds};
 pub(crate) use index::{position, to_u32};
-pub(crate) use partition::{Part, Partitions};
+pub(crate) use partition::{Partition, Partitions};
 
 /// A checked cut of rollouts into groups, numbered by first appearance.
 #[derive(Debug)]
@@ -48,14 +48,14 @@ impl Groups {
             return Err(Error::TooManyRows { len: n_rows });
         }
         let items = match null {
-            Some(null) => Items::kept(null, cancel)?,
+            Some(null) => Runs::kept(null, cancel)?,
             None => runs::find(ids, cancel)?,
         };
         if items.all_differ() {
             return Ok(Self::clustered(n_rows, items.offsets(cancel)?));
         }
         let partitions = grouping::group(ids, &items, cancel)?;
-        if partitions.n_groups() == items.len() && !matches!(items, Items::Kept(_)) {
+        if partitions.n_groups() == items.len() && !matches!(items, Runs::Kept(_)) {
             return Ok(Self::clustered(n_rows, items.offsets(cancel)?));
         }
         let (numbers, offsets) = partitions.numbered(n_rows, cancel)?;
@@ -168,7 +168,7 @@ impl Groups {
             match order {
                 None => codes[self.range(g)].fill(code),
                 Some(order) => {
-                    for rows in order[self.range(g)].chunks(STRETCH) {
+                    for rows in order[self.range(g)].chunks(CHECK_EVERY) {
                         cancel.check()?;
                         for &row in rows {
                             codes[row as usize] = code;

@@ -1,22 +1,22 @@
 //! Scattered rows brought together in two steps that both stay in the cache.
 //!
-//! Rows in a stretch of neighbours are sorted by partition, and the rows of a partition, from all
-//! stretches, by group. Row order is found again the same way back.
+//! Rows in a block of neighbours are sorted by partition, and the rows of a partition, from all
+//! blocks, by group. Row order is found again the same way back.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rayon::prelude::*;
 
-use super::block::Stretch;
+use super::block::Block;
 use super::index::{position, to_u32};
 use crate::error::Error;
-use crate::pool::{Cancel, STRETCH};
+use crate::pool::{CHECK_EVERY, Cancel};
 
 /// The groups of one partition.
 #[derive(Debug)]
-pub(crate) struct Part {
-    /// For each row, stretch after stretch, its place when they are sorted by group.
+pub(crate) struct Partition {
+    /// For each row, block after block, its place when they are sorted by group.
     pub(crate) places: Vec<u32>,
     /// Sorted by group, group `g` is `offsets[g]..offsets[g + 1]`, in row order.
     pub(crate) offsets: Vec<u32>,
@@ -24,14 +24,14 @@ pub(crate) struct Part {
     pub(crate) firsts: Vec<u32>,
 }
 
-/// All rows, sorted by stretch and partition, and the groups of each partition.
+/// All rows, sorted by block and partition, and the groups of each partition.
 #[derive(Debug)]
 pub(crate) struct Partitions {
-    stretches: Vec<Stretch>,
-    parts: Vec<Part>,
+    blocks: Vec<Block>,
+    parts: Vec<Partition>,
 }
 
-impl Part {
+impl Partition {
     /// Its rows.
     pub(crate) fn len(&self) -> usize {
         self.places.len()
@@ -46,7 +46,7 @@ impl Part {
         self.offsets[g] as usize..self.offsets[g + 1] as usize
     }
 
-    /// Sorts the values of the partition, stretch after stretch, by group.
+    /// Sorts the values of the partition, block after block, by group.
     pub(crate) fn sort<'a, T: Copy + Default + 'a>(
         &self,
         pieces: impl Iterator<Item = &'a [T]>,
@@ -66,14 +66,17 @@ impl Part {
         Ok(())
     }
 
-    /// Brings values that are sorted by group back to the order of the stretches.
+    /// Brings values that are sorted by group back to the order of the blocks.
     pub(crate) fn unsort(
         &self,
         sorted: &[f64],
         given: &mut [f64],
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        for (given, places) in given.chunks_mut(STRETCH).zip(self.places.chunks(STRETCH)) {
+        for (given, places) in given
+            .chunks_mut(CHECK_EVERY)
+            .zip(self.places.chunks(CHECK_EVERY))
+        {
             cancel.check()?;
             for (value, &place) in given.iter_mut().zip(places) {
                 *value = sorted[place as usize];
@@ -84,7 +87,7 @@ impl Part {
 }
 
 impl Partitions {
-    pub(crate) fn new(mut stretches: Vec<Stretch>, parts: Vec<Part>) -> Self {
+    pub(crate) fn new(mut blocks: Vec<Block>, parts: Vec<Partition>) -> Self {
         let mut end = 0;
         let lengths = parts.iter().map(|part| to_u32(part.places.len()));
         let mut starts: Vec<u32> = lengths
@@ -93,34 +96,34 @@ impl Partitions {
                 end - length
             })
             .collect();
-        for stretch in &mut stretches {
-            stretch.starts.clone_from(&starts);
-            for (start, bounds) in starts.iter_mut().zip(stretch.bounds.windows(2)) {
+        for block in &mut blocks {
+            block.starts.clone_from(&starts);
+            for (start, bounds) in starts.iter_mut().zip(block.bounds.windows(2)) {
                 *start += bounds[1] - bounds[0];
             }
         }
-        Self { stretches, parts }
+        Self { blocks, parts }
     }
 
-    pub(crate) fn parts(&self) -> &[Part] {
+    pub(crate) fn parts(&self) -> &[Partition] {
         &self.parts
     }
 
     pub(crate) fn n_groups(&self) -> usize {
-        self.parts.iter().map(Part::n_groups).sum()
+        self.parts.iter().map(Partition::n_groups).sum()
     }
 
-    /// Sorts one value per row by partition inside every stretch.
+    /// Sorts one value per row by partition inside every block.
     pub(crate) fn sort(
         &self,
         given: &[f64],
         sorted: &mut [f64],
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        let work = self.stretches.par_iter().zip(self.of_stretches(sorted));
-        work.map(|(stretch, sorted)| {
-            let given = given[stretch.rows.clone()].iter().copied();
-            stretch.sort(given, sorted, cancel)
+        let work = self.blocks.par_iter().zip(self.of_blocks(sorted));
+        work.map(|(block, sorted)| {
+            let given = given[block.rows.clone()].iter().copied();
+            block.sort(given, sorted, cancel)
         })
         .collect()
     }
@@ -132,27 +135,27 @@ impl Partitions {
         given: &mut [f64],
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        let work = self.stretches.par_iter().zip(self.of_stretches(given));
-        work.map_init(Vec::new, |own, (stretch, given)| {
-            stretch.unsort(sorted, own, given, cancel)
+        let work = self.blocks.par_iter().zip(self.of_blocks(given));
+        work.map_init(Vec::new, |own, (block, given)| {
+            block.unsort(sorted, own, given, cancel)
         })
         .collect()
     }
 
-    fn of_stretches<'a, T>(&self, mut values: &'a mut [T]) -> Vec<&'a mut [T]> {
-        let lengths = self.stretches.iter().map(|stretch| stretch.rows.len());
+    fn of_blocks<'a, T>(&self, mut values: &'a mut [T]) -> Vec<&'a mut [T]> {
+        let lengths = self.blocks.iter().map(|block| block.rows.len());
         let cut = |length| values.split_off_mut(..length).expect("one value per row");
         lengths.map(cut).collect()
     }
 
-    /// What the sorted values of partition `p` are, stretch after stretch.
+    /// What the sorted values of partition `p` are, block after block.
     pub(crate) fn pieces<'a, T>(
         &'a self,
         sorted: &'a [T],
         p: usize,
     ) -> impl Iterator<Item = &'a [T]> {
-        let stretches = self.stretches.iter();
-        stretches.map(move |stretch| &sorted[stretch.rows.clone()][stretch.part(p)])
+        let blocks = self.blocks.iter();
+        blocks.map(move |block| &sorted[block.rows.clone()][block.part(p)])
     }
 
     /// The rows of every partition, to be written by one thread each.
@@ -186,7 +189,7 @@ impl Partitions {
             let (word, bit) = (row as usize / 64, row % 64);
             before[word] + (is_first[word] & ((1 << bit) - 1)).count_ones()
         };
-        let of_part = |part: &Part| {
+        let of_part = |part: &Partition| {
             cancel.check()?;
             Ok(part.firsts.iter().map(number).collect())
         };
@@ -211,7 +214,7 @@ impl Partitions {
             }
         }
         let mut end = 0;
-        for offsets in offsets.chunks_mut(STRETCH) {
+        for offsets in offsets.chunks_mut(CHECK_EVERY) {
             cancel.check()?;
             for offset in offsets {
                 end += *offset;
@@ -228,24 +231,24 @@ impl Partitions {
         offsets: &[i64],
         cancel: &Cancel,
     ) -> Result<Vec<u32>, Error> {
-        let of_stretch = |stretch: &Stretch| stretch.order(cancel);
-        let by_partition = self.stretches.par_iter().map(of_stretch);
+        let of_block = |block: &Block| block.order(cancel);
+        let by_partition = self.blocks.par_iter().map(of_block);
         let by_partition: Vec<Vec<u32>> = by_partition.collect::<Result<_, Error>>()?;
         let n_kept = offsets.last().map_or(0, |&end| position(end));
         // Atomics only so that threads may write to interleaved groups.
         let mut order = Vec::<AtomicU32>::with_capacity(n_kept);
         while order.len() < n_kept {
             cancel.check()?;
-            order.resize_with(n_kept.min(order.len() + STRETCH), AtomicU32::default);
+            order.resize_with(n_kept.min(order.len() + CHECK_EVERY), AtomicU32::default);
         }
         let parts = self.parts.par_iter().zip(numbers).enumerate();
         let work = parts.map_init(Vec::new, |by_group, (p, (part, numbers))| {
-            let stretches = self.stretches.iter().zip(&by_partition);
-            let pieces = stretches.map(|(stretch, rows)| &rows[stretch.part(p)]);
+            let blocks = self.blocks.iter().zip(&by_partition);
+            let pieces = blocks.map(|(block, rows)| &rows[block.part(p)]);
             part.sort(pieces, by_group, cancel)?;
             for (g, &number) in numbers.iter().enumerate() {
-                let rows = by_group[part.range(g)].chunks(STRETCH);
-                let places = order[position(offsets[number as usize])..].chunks(STRETCH);
+                let rows = by_group[part.range(g)].chunks(CHECK_EVERY);
+                let places = order[position(offsets[number as usize])..].chunks(CHECK_EVERY);
                 for (places, rows) in places.zip(rows) {
                     cancel.check()?;
                     for (place, &row) in places.iter().zip(rows) {

@@ -1,22 +1,22 @@
-//! Stretches of neighbouring rows that share an id, found before anything is hashed.
+//! Blocks of neighbouring rows that share an id, found before anything is hashed.
 
 use rayon::prelude::*;
 
 use super::ids::Ids;
 use super::index::to_u32;
 use crate::error::Error;
-use crate::pool::{Cancel, STRETCH};
+use crate::pool::{CHECK_EVERY, Cancel};
 
 /// Rows per task.
 const TASK: usize = 1 << 18;
 
-/// Stretches of rows that are known to share an id.
+/// Blocks of rows that are known to share an id.
 #[derive(Debug)]
-pub(crate) enum Items {
+pub(crate) enum Runs {
     /// Row by row.
     Rows(usize),
     /// Runs, by their first rows; rows up to the next start belong to the run.
-    Runs {
+    Equal {
         starts: Vec<u32>,
         n_rows: usize,
         rising: bool,
@@ -25,16 +25,18 @@ pub(crate) enum Items {
     Kept(Vec<u32>),
 }
 
-impl Items {
+impl Runs {
     /// The rows whose id is not null.
     ///
     /// # Errors
     /// [`Error::Interrupted`].
     pub(crate) fn kept(null: &[bool], cancel: &Cancel) -> Result<Self, Error> {
         let mut kept = Vec::new();
-        for (stretch, null) in null.chunks(STRETCH).enumerate() {
+        for (block, null) in null.chunks(CHECK_EVERY).enumerate() {
             cancel.check()?;
-            let rows = (stretch * STRETCH..).zip(null).filter(|&(_, &null)| !null);
+            let rows = (block * CHECK_EVERY..)
+                .zip(null)
+                .filter(|&(_, &null)| !null);
             kept.extend(rows.map(|(row, _)| to_u32(row)));
         }
         Ok(Self::Kept(kept))
@@ -43,7 +45,7 @@ impl Items {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Rows(n) => *n,
-            Self::Runs { starts, .. } => starts.len(),
+            Self::Equal { starts, .. } => starts.len(),
             Self::Kept(rows) => rows.len(),
         }
     }
@@ -52,7 +54,7 @@ impl Items {
     pub(crate) fn rows(&self, item: usize) -> std::ops::Range<u32> {
         match self {
             Self::Rows(_) => to_u32(item)..to_u32(item) + 1,
-            Self::Runs { starts, n_rows, .. } => {
+            Self::Equal { starts, n_rows, .. } => {
                 starts[item]..starts.get(item + 1).map_or(to_u32(*n_rows), |&next| next)
             }
             Self::Kept(rows) => rows[item]..rows[item] + 1,
@@ -63,13 +65,13 @@ impl Items {
     pub(crate) fn first(&self, item: usize) -> usize {
         match self {
             Self::Rows(_) => item,
-            Self::Runs { starts: rows, .. } | Self::Kept(rows) => rows[item] as usize,
+            Self::Equal { starts: rows, .. } | Self::Kept(rows) => rows[item] as usize,
         }
     }
 
     /// Whether the ids of all items are known to differ, because they rise.
     pub(crate) fn all_differ(&self) -> bool {
-        matches!(self, Self::Runs { rising: true, .. })
+        matches!(self, Self::Equal { rising: true, .. })
     }
 
     /// The offsets of the groups if every item is a group.
@@ -78,18 +80,18 @@ impl Items {
     /// [`Error::Interrupted`].
     pub(crate) fn offsets(&self, cancel: &Cancel) -> Result<Vec<i64>, Error> {
         let mut offsets = Vec::with_capacity(self.len() + 1);
-        for from in (0..self.len()).step_by(STRETCH) {
+        for from in (0..self.len()).step_by(CHECK_EVERY) {
             cancel.check()?;
-            let own = from..self.len().min(from + STRETCH);
+            let own = from..self.len().min(from + CHECK_EVERY);
             match self {
-                Self::Runs { starts, .. } => {
+                Self::Equal { starts, .. } => {
                     offsets.extend(starts[own].iter().map(|&start| i64::from(start)));
                 }
                 _ => offsets.extend(own.map(|item| i64::from(to_u32(item)))),
             }
         }
         let end = match self {
-            Self::Runs { n_rows, .. } => *n_rows,
+            Self::Equal { n_rows, .. } => *n_rows,
             _ => self.len(),
         };
         offsets.push(i64::from(to_u32(end)));
@@ -98,10 +100,10 @@ impl Items {
 }
 
 /// Finds runs of equal neighbours, unless a sample shows that there are hardly any.
-pub(crate) fn find<I: Ids>(ids: &I, cancel: &Cancel) -> Result<Items, Error> {
+pub(crate) fn find<I: Ids>(ids: &I, cancel: &Cancel) -> Result<Runs, Error> {
     let n_rows = ids.len();
     if !runs_are_likely(ids) {
-        return Ok(Items::Rows(n_rows));
+        return Ok(Runs::Rows(n_rows));
     }
     let blocks = (0..n_rows).into_par_iter().step_by(TASK).map(|from| {
         cancel.check()?;
@@ -122,14 +124,14 @@ pub(crate) fn find<I: Ids>(ids: &I, cancel: &Cancel) -> Result<Items, Error> {
         cancel.check()?;
         starts.extend_from_slice(&block);
     }
-    Ok(Items::Runs {
+    Ok(Runs::Equal {
         starts,
         n_rows,
         rising,
     })
 }
 
-/// Looks at 64 stretches of 64 rows: is every second neighbour, or more, the same?
+/// Looks at 64 blocks of 64 rows: is every second neighbour, or more, the same?
 fn runs_are_likely<I: Ids>(ids: &I) -> bool {
     let n_rows = ids.len();
     let stride = (n_rows / 64).max(64);

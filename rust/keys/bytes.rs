@@ -8,7 +8,7 @@ use foldhash::quality::FixedState;
 
 use crate::error::Error;
 use crate::groups::{self, Ids};
-use crate::pool::{Cancel, STRETCH};
+use crate::pool::{CHECK_EVERY, Cancel};
 
 /// Rows of bytes.
 pub trait Bytes: Sync {
@@ -59,7 +59,7 @@ impl Gathered {
                 view
             }
         };
-        for views in array.views().chunks(STRETCH) {
+        for views in array.views().chunks(CHECK_EVERY) {
             cancel.check()?;
             self.views.extend(views.iter().map(moved));
         }

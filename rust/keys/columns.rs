@@ -13,7 +13,7 @@ use super::bytes::{ByteIds, Gathered, Views};
 use super::types::{Kind, kind};
 use crate::error::Error;
 use crate::groups::{Groups, IntIds};
-use crate::pool::{Cancel, STRETCH};
+use crate::pool::{CHECK_EVERY, Cancel};
 
 /// One key column, ready to be grouped.
 pub(super) enum Key {
@@ -70,9 +70,9 @@ fn bytes(column: &[ArrayRef], cancel: &Cancel) -> Result<Key, Error> {
             }
         }
         _ => {
-            for stretch in stretches(column) {
-                let stretch = converted(&stretch, &DataType::BinaryView)?;
-                views.push(stretch.as_binary_view(), cancel)?;
+            for block in blocks(column) {
+                let block = converted(&block, &DataType::BinaryView)?;
+                views.push(block.as_binary_view(), cancel)?;
             }
         }
     }
@@ -90,13 +90,13 @@ fn words(column: &[ArrayRef], cancel: &Cancel) -> Result<Key, Error> {
         return Ok(Key::Ints(keys.as_primitive::<Int64Type>().clone()));
     }
     let mut keys: Vec<i64> = Vec::with_capacity(n_rows(column));
-    for stretch in stretches(column) {
+    for block in blocks(column) {
         cancel.check()?;
         if signed {
-            let words = converted(&stretch, &DataType::Int64)?;
+            let words = converted(&block, &DataType::Int64)?;
             keys.extend_from_slice(words.as_primitive::<Int64Type>().values());
         } else {
-            let words = stretch.as_primitive::<UInt64Type>().values().iter();
+            let words = block.as_primitive::<UInt64Type>().values().iter();
             keys.extend(words.map(|word| word.cast_signed()));
         }
     }
@@ -121,10 +121,10 @@ fn n_rows(column: &[ArrayRef]) -> usize {
 }
 
 /// The column in pieces that take little time each.
-fn stretches(column: &[ArrayRef]) -> impl Iterator<Item = ArrayRef> {
+fn blocks(column: &[ArrayRef]) -> impl Iterator<Item = ArrayRef> {
     column.iter().flat_map(|chunk| {
-        let starts = (0..chunk.len()).step_by(STRETCH);
-        starts.map(|from| chunk.slice(from, STRETCH.min(chunk.len() - from)))
+        let starts = (0..chunk.len()).step_by(CHECK_EVERY);
+        starts.map(|from| chunk.slice(from, CHECK_EVERY.min(chunk.len() - from)))
     })
 }
 
@@ -155,9 +155,11 @@ fn dictionary_codes(column: &[ArrayRef], cancel: &Cancel) -> Result<Vec<i64>, Er
     for chunk in dictionaries {
         let words = codes.slice(from, chunk.values().len());
         from += words.len();
-        for start in (0..chunk.len()).step_by(STRETCH) {
+        for start in (0..chunk.len()).step_by(CHECK_EVERY) {
             cancel.check()?;
-            let keys = chunk.keys().slice(start, STRETCH.min(chunk.len() - start));
+            let keys = chunk
+                .keys()
+                .slice(start, CHECK_EVERY.min(chunk.len() - start));
             let taken = take(&words, &keys, None);
             let taken = taken.map_err(|error| unsupported(&column[0], &error))?;
             rows.extend_from_slice(taken.as_primitive::<Int64Type>().values());

@@ -15,7 +15,7 @@ use arrow_schema::DataType;
 use self::columns::{Key, dense, key};
 use crate::error::Error;
 use crate::groups::{Groups, IntIds};
-use crate::pool::{Cancel, STRETCH};
+use crate::pool::{CHECK_EVERY, Cancel};
 
 /// Groups the rows of one Arrow column; a struct column is grouped by all its fields together.
 ///
@@ -64,7 +64,10 @@ fn field(chunks: &[ArrayRef], k: usize) -> Vec<ArrayRef> {
 fn combine(codes: Vec<i64>, next: &Groups, cancel: &Cancel) -> Result<Vec<i64>, Error> {
     let n = i64::try_from(next.n_groups()).unwrap_or(i64::MAX);
     let (mut pairs, seconds) = (codes, next.codes(cancel)?);
-    for (pairs, seconds) in pairs.chunks_mut(STRETCH).zip(seconds.chunks(STRETCH)) {
+    for (pairs, seconds) in pairs
+        .chunks_mut(CHECK_EVERY)
+        .zip(seconds.chunks(CHECK_EVERY))
+    {
         cancel.check()?;
         for (pair, second) in pairs.iter_mut().zip(seconds) {
             *pair = *pair * n + second;
@@ -88,7 +91,7 @@ fn null_rows(
             if let Some(valid) = chunk.logical_nulls().filter(|valid| valid.null_count() > 0) {
                 let null = null.get_or_insert_with(|| vec![false; rows(column)]);
                 let mut valid = valid.iter();
-                for flags in null[from..from + chunk.len()].chunks_mut(STRETCH) {
+                for flags in null[from..from + chunk.len()].chunks_mut(CHECK_EVERY) {
                     cancel.check()?;
                     for (flag, valid) in flags.iter_mut().zip(valid.by_ref()) {
                         *flag |= !valid;
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn decimals_are_told_apart_beyond_64_bits() {
+    fn decimals_are_kept_apart_beyond_64_bits() {
         let large = i128::from(i64::MAX) * 4;
         let column = Decimal128Array::from(vec![large, large + 1, 1, large, 1]);
         let sliced: ArrayRef = Arc::new(column.slice(1, 4));

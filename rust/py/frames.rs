@@ -22,9 +22,9 @@ impl Raised {
     }
 
     fn keep(&self, error: PyErr) -> ArrowError {
-        let told = ArrowError::CDataInterface(error.to_string());
+        let reported = ArrowError::CDataInterface(error.to_string());
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        told
+        reported
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn check_parquet(
     columns: Vec<String>,
 ) -> PyResult<(usize, i64)> {
     py.detach(|| pages::check(&path, &columns))
-        .map_err(|error| PyOSError::new_err(told(&error)))
+        .map_err(|error| PyOSError::new_err(message(&error)))
 }
 
 /// Returns the number of the row group whose `columns`, or all columns, take the most bytes in a
@@ -47,11 +47,11 @@ pub(super) fn packed_bytes(
     columns: Option<Vec<String>>,
 ) -> PyResult<(usize, u64)> {
     py.detach(|| pages::packed(&path, columns.as_deref()))
-        .map_err(|error| PyOSError::new_err(told(&error)))
+        .map_err(|error| PyOSError::new_err(message(&error)))
 }
 
 /// What is wrong with a Parquet file, without the words that only say by whom it was found.
-pub(super) fn told(error: &ParquetError) -> String {
+pub(super) fn message(error: &ParquetError) -> String {
     match error {
         ParquetError::General(message) => message.clone(),
         ParquetError::External(error) => error.to_string(),

@@ -18,7 +18,7 @@ use crate::keys::{
     self,
     bytes::{ByteIds, Fixed},
 };
-use crate::pool::{Cancel, STRETCH};
+use crate::pool::{CHECK_EVERY, Cancel};
 
 /// A cut of rollouts into groups.
 #[pyclass(frozen, name = "Groups", module = "gspo_rs._core")]
@@ -114,9 +114,9 @@ fn rows_in_order(groups: &Groups, cancel: &Cancel) -> Result<Vec<i64>, Error> {
     let order = groups.order(cancel)?;
     let n = groups.offsets().last().map_or(0, |&end| position(end));
     let mut rows = Vec::with_capacity(n);
-    for from in (0..n).step_by(STRETCH) {
+    for from in (0..n).step_by(CHECK_EVERY) {
         cancel.check()?;
-        let own = from..n.min(from + STRETCH);
+        let own = from..n.min(from + CHECK_EVERY);
         match order {
             None => rows.extend(own.map(|row| i64::try_from(row).unwrap_or(i64::MAX))),
             Some(order) => rows.extend(order[own].iter().map(|&row| i64::from(row))),
@@ -220,7 +220,7 @@ fn each(
 
 /// The GIL is held: only this thread can answer Ctrl-C, and does so every few milliseconds.
 fn answer_signals(py: Python<'_>, row: usize) -> PyResult<()> {
-    if row.is_multiple_of(STRETCH) {
+    if row.is_multiple_of(CHECK_EVERY) {
         py.check_signals()?;
     }
     Ok(())

@@ -11,10 +11,10 @@ use pyo3::types::PyDict;
 use pyo3_arrow::PyRecordBatchReader;
 
 use super::call::run;
-use super::fs::{hex, told};
+use super::fs::{hex, message};
 use crate::error::StreamError;
 use crate::pool;
-use crate::scoring::parquet::{self as written, Feed, Written};
+use crate::scoring::parquet::{self as written, Feed, WriteSummary};
 use crate::scoring::{KnownKeys, Results, Scores, Settings};
 
 type Array<'py, T> = Bound<'py, PyArray1<T>>;
@@ -227,7 +227,7 @@ impl PyScores {
 }
 
 /// Binds [`KnownKeys`].
-#[pyclass(frozen, name = "Seen", module = "gspo_rs._core")]
+#[pyclass(frozen, name = "KnownKeys", module = "gspo_rs._core")]
 pub(super) struct PyKnownKeys(Mutex<KnownKeys>);
 
 #[pymethods]
@@ -273,7 +273,7 @@ fn write(
     py: Python<'_>,
     scores: &mut Scores,
     start: u64,
-    work: impl FnOnce(&mut Feed<'_>) -> Result<Written, ParquetError> + Send,
+    work: impl FnOnce(&mut Feed<'_>) -> Result<WriteSummary, ParquetError> + Send,
 ) -> PyResult<File> {
     let found = run(py, usize::MAX, |cancel| {
         Ok(work(&mut Feed {
@@ -282,6 +282,6 @@ fn write(
             cancel,
         }))
     })?;
-    let found = found.map_err(|error| PyOSError::new_err(told(&error)))?;
+    let found = found.map_err(|error| PyOSError::new_err(message(&error)))?;
     Ok((found.rows, found.bytes, hex(found.digest)))
 }

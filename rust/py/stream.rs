@@ -12,7 +12,7 @@ use pyo3_arrow::{PyRecordBatch, PyRecordBatchReader};
 
 use super::frames::{Frames, Raised};
 use crate::error::StreamError;
-use crate::stream::{Cut, Step, WholeGroups};
+use crate::stream::{GroupBatch, Step, WholeGroups};
 
 impl From<StreamError> for PyErr {
     fn from(error: StreamError) -> Self {
@@ -75,7 +75,7 @@ impl PyWholeGroups {
             // Detached, because the producer may run Python code in threads of its own.
             let step = py.detach(|| groups.step());
             match step.map_err(|error| self.raised.take().unwrap_or_else(|| error.into()))? {
-                Step::Cut(cut) => return item(py, cut).map(Some),
+                Step::GroupBatch(cut) => return item(py, cut).map(Some),
                 Step::End => return Ok(None),
                 Step::Read => py.check_signals()?,
             }
@@ -83,7 +83,7 @@ impl PyWholeGroups {
     }
 }
 
-fn item(py: Python<'_>, cut: Cut) -> PyResult<Item<'_>> {
+fn item(py: Python<'_>, cut: GroupBatch) -> PyResult<Item<'_>> {
     let offsets: Result<Vec<i64>, _> = cut.offsets.into_iter().map(i64::try_from).collect();
     Ok((
         PyRecordBatch::new(cut.batch),

@@ -26,11 +26,11 @@ impl PyTextFiles {
         let mut survey = Survey::new(delimiter.map_or(Format::Json, Format::Csv));
         let pool = pool::current();
         for path in paths {
-            let told = |error| told(&path, &error);
-            let mut look = survey.begin(&path).map_err(told)?;
+            let located = |error| located(&path, &error);
+            let mut look = survey.begin(&path).map_err(located)?;
             while py
                 .detach(|| pool.install(|| survey.step(&mut look)))
-                .map_err(told)?
+                .map_err(located)?
             {
                 py.check_signals()?;
             }
@@ -78,7 +78,7 @@ impl PyTextFiles {
         let survey = Arc::clone(&self.0);
         let reader = Reader::new(survey, file, &columns, |name| of(&asked, name));
         let path = self.0.path(file).to_owned();
-        let reader = reader.map_err(|error| told(&path, &error))?;
+        let reader = reader.map_err(|error| located(&path, &error))?;
         Ok(PyTextRows(Mutex::new(reader), path))
     }
 }
@@ -100,14 +100,14 @@ impl PyTextRows {
         })?;
         let (pool, reader): (_, &mut Reader) = (pool::current(), &mut guard);
         let batches = py.detach(|| pool.install(|| reader.step()));
-        let batches = batches.map_err(|error| told(&self.1, &error))?;
+        let batches = batches.map_err(|error| located(&self.1, &error))?;
         py.check_signals()?;
         let found: Vec<_> = batches.into_iter().map(PyRecordBatch::new).collect();
         Ok(if found.is_empty() { None } else { Some(found) })
     }
 }
 
-fn told(path: &Path, error: &TextError) -> PyErr {
+fn located(path: &Path, error: &TextError) -> PyErr {
     PyOSError::new_err(format!("cannot read {}: {error}", path.display()))
 }
 

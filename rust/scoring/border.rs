@@ -3,7 +3,7 @@
 
 use arrow_array::RecordBatch;
 
-use super::input::Rows;
+use super::input::InputBatch;
 use super::scores::{Scores, State};
 use crate::error::StreamError;
 
@@ -56,7 +56,7 @@ impl Scores {
     /// # Errors
     /// As [`Scores::push`].
     pub fn leading(&self, batch: &RecordBatch, key: &[u8]) -> Result<Vec<f64>, StreamError> {
-        let rows = Rows::of(batch, &self.settings, 0)?;
+        let rows = InputBatch::of(batch, &self.settings, 0)?;
         let mut scratch = Vec::new();
         let other = (0..batch.num_rows()).find(|&row| rows.keys.bytes(row, &mut scratch) != key);
         let end = other.unwrap_or(batch.num_rows());

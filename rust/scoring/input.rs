@@ -15,12 +15,12 @@ use crate::error::StreamError;
 use crate::keys::rows::{Keys, key_columns};
 
 /// Keys, none of them null, and rewards, finite or NaN.
-pub(super) struct Rows {
+pub(super) struct InputBatch {
     pub(super) keys: Keys,
     pub(super) rewards: Float64Array,
 }
 
-impl Rows {
+impl InputBatch {
     /// One word per row that tells its key and its reward.
     pub(super) fn digests(&self) -> Vec<u64> {
         let mut scratch = Vec::new();

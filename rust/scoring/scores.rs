@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::input::Rows;
+use super::input::InputBatch;
 use super::part::{Part, Results};
 use super::scored::Scored;
 use super::settings::Settings;
@@ -83,7 +83,7 @@ impl Scores {
     /// A null key, an infinite, negative or rounded reward, a type that cannot be a key or a
     /// reward, or a full disk.
     pub fn push(&mut self, batch: &RecordBatch, first_row: usize) -> Result<(), StreamError> {
-        let rows = Rows::of(batch, &self.settings, first_row)?;
+        let rows = InputBatch::of(batch, &self.settings, first_row)?;
         let digest = &mut self.digest;
         let mut digested = || {
             let digests = rows.digests();
@@ -203,7 +203,7 @@ impl Scores {
         start: u64,
         first_row: usize,
     ) -> Result<Option<usize>, StreamError> {
-        let rows = Rows::of(batch, &self.settings, first_row)?;
+        let rows = InputBatch::of(batch, &self.settings, first_row)?;
         let known = self.scored(start, start + batch.num_rows() as u64)?;
         let digests = rows.digests();
         let mut pairs = known.iter().zip(digests);

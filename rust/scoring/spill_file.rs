@@ -10,7 +10,7 @@ const HELD: usize = 16 << 20;
 
 /// Buckets of bytes, written a piece at a time; the file is gone when this process is.
 #[derive(Debug)]
-pub(super) struct Pieces {
+pub(super) struct Buckets {
     file: File,
     end: u64,
     held: Vec<Vec<u8>>,
@@ -19,7 +19,7 @@ pub(super) struct Pieces {
     patience: usize,
 }
 
-impl Pieces {
+impl Buckets {
     /// Makes the temporary file inside `directory`.
     pub(super) fn new(directory: &Path, buckets: usize) -> io::Result<Self> {
         let path = directory.join(format!(".gspo_rs-spill-{}", std::process::id()));

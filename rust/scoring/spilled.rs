@@ -4,7 +4,7 @@
 use super::part::Part;
 use super::scored::Scored;
 use super::settings::Settings;
-use super::spill_file::Pieces;
+use super::spill_file::Buckets;
 use crate::error::StreamError;
 
 /// Partitions of the keys.
@@ -16,8 +16,8 @@ const HEAD: usize = 4 + 8 + 8 + 4;
 
 #[derive(Debug)]
 pub(super) struct Spilled {
-    keys: Pieces,
-    windows: Option<Pieces>,
+    keys: Buckets,
+    windows: Option<Buckets>,
     settings: Settings,
     /// The partition in memory, the rows that its rows are, and the number of the next one.
     part: Part,
@@ -34,7 +34,7 @@ impl Spilled {
     /// Moves what is in memory to the disk.
     pub(super) fn new(part: &Part, settings: &Settings) -> Result<Self, StreamError> {
         let mut spilled = Self {
-            keys: Pieces::new(&settings.directory, PARTITIONS)?,
+            keys: Buckets::new(&settings.directory, PARTITIONS)?,
             windows: None,
             settings: settings.clone(),
             part: Part::default(),
@@ -81,7 +81,7 @@ impl Spilled {
         // Not more windows than can be written in long pieces.
         self.width = held.max(n_rows.div_ceil(1024));
         let windows = usize::try_from(n_rows.div_ceil(self.width)).unwrap_or(1);
-        self.windows = Some(Pieces::new(&self.settings.directory, windows)?);
+        self.windows = Some(Buckets::new(&self.settings.directory, windows)?);
         self.n_rows = n_rows;
         Ok(())
     }

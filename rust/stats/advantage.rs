@@ -9,7 +9,7 @@ use super::normal::{self, Scores, Tables};
 use super::quantile::quantile;
 use super::rank::{self, Ties};
 use super::sorted::Sorted;
-use crate::pool::STRETCH;
+use crate::pool::CHECK_EVERY;
 
 /// An estimator with its options; formulas in `docs/reference/estimators.md`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -151,11 +151,11 @@ fn soft_wins(group: &Sorted, tau: f64, out: &mut [f64]) {
     for (below, tied) in group.ties() {
         let mine = values[below];
         let mut wins = 0.0;
-        for stretch in classes.chunks(STRETCH) {
+        for block in classes.chunks(CHECK_EVERY) {
             if group.stopped() {
                 return;
             }
-            for &(other, count) in stretch {
+            for &(other, count) in block {
                 wins += count * soft_sign(mine, other, tau);
             }
         }
@@ -182,7 +182,7 @@ fn best_minus_second(group: &Sorted, out: &mut [f64]) {
 }
 
 fn adjust(group: &Sorted, out: &mut [f64], change: impl Fn(f64) -> f64) {
-    for (places, _) in group.stretches() {
+    for (places, _) in group.blocks() {
         for &place in places {
             out[place as usize] = change(out[place as usize]);
         }

@@ -44,7 +44,7 @@ pub fn pass_at_k_advantages(group: &Sorted, k: usize, threshold: f64, out: &mut 
     let all_wrong = log_all_wrong(n, correct, k);
     let right = (0.5 * all_wrong).exp() / (-all_wrong.exp_m1()).sqrt();
     let wrong = -right * (correct as f64 / (n - correct) as f64);
-    for (places, values) in group.stretches() {
+    for (places, values) in group.blocks() {
         for (&place, &value) in places.iter().zip(values) {
             out[place as usize] = if value >= threshold { right } else { wrong };
         }

@@ -1,7 +1,7 @@
 //! Normal scores: what a rank would be worth if rewards were normal.
 
 use super::sorted::Sorted;
-use crate::pool::STRETCH;
+use crate::pool::CHECK_EVERY;
 
 /// Groups up to this size share one table of scores per size.
 const KEPT: usize = 256;
@@ -46,9 +46,12 @@ impl Tables {
         if n > KEPT {
             self.large.clear();
             self.large.resize(n / 2, 0.0);
-            let stretches = self.large.chunks_mut(STRETCH).take_while(|_| !stopped());
-            for (part, stretch) in stretches.enumerate() {
-                for (k, score) in (part * STRETCH + 1..).zip(stretch) {
+            let blocks = self
+                .large
+                .chunks_mut(CHECK_EVERY)
+                .take_while(|_| !stopped());
+            for (part, block) in blocks.enumerate() {
+                for (k, score) in (part * CHECK_EVERY + 1..).zip(block) {
                     *score = scores.score(k, n);
                 }
             }

@@ -4,7 +4,7 @@ use super::sorted::Sorted;
 use super::summary::per_group;
 use crate::error::Error;
 use crate::groups::Groups;
-use crate::pool::{Cancel, STRETCH};
+use crate::pool::{CHECK_EVERY, Cancel};
 
 /// Computes `reward - sum(length * reward) / sum(length)` for every row; dropped rows get NaN.
 ///
@@ -27,7 +27,7 @@ pub fn advantages(
     for (g, baseline) in baselines.into_iter().enumerate() {
         cancel.check()?;
         for at in groups.range(g) {
-            if at.is_multiple_of(STRETCH) {
+            if at.is_multiple_of(CHECK_EVERY) {
                 cancel.check()?;
             }
             let row = groups.row(at);

@@ -1,7 +1,7 @@
 //! Sorting many rewards in linear time, as words of the same order.
 
 use crate::error::Error;
-use crate::pool::{Cancel, STRETCH};
+use crate::pool::{CHECK_EVERY, Cancel};
 
 /// A reward as a word that orders like it, and its place in the group.
 pub(crate) type Key = (u64, u32);
@@ -9,9 +9,9 @@ pub(crate) type Key = (u64, u32);
 /// All values but NaN, ascending.
 pub(crate) fn values(values: &[f64], cancel: &Cancel) -> Result<Vec<f64>, Error> {
     let mut words = Vec::with_capacity(values.len());
-    for stretch in values.chunks(STRETCH) {
+    for block in values.chunks(CHECK_EVERY) {
         cancel.check()?;
-        let scored = stretch.iter().filter(|value| !value.is_nan());
+        let scored = block.iter().filter(|value| !value.is_nan());
         words.extend(scored.map(|&value| ascending(value + 0.0)));
     }
     radix_sort(&mut words, &mut Vec::new(), |&word| word, Some(cancel))?;
@@ -45,7 +45,7 @@ pub(crate) fn radix_sort<K: Copy + Default>(
     while spare.len() < keys.len() {
         // New pages take their time.
         check()?;
-        spare.resize(keys.len().min(spare.len() + STRETCH), K::default());
+        spare.resize(keys.len().min(spare.len() + CHECK_EVERY), K::default());
     }
     for (byte, count) in counts.iter().enumerate() {
         if count.contains(&keys.len()) {
@@ -56,9 +56,9 @@ pub(crate) fn radix_sort<K: Copy + Default>(
             next += n;
             next - n
         });
-        for stretch in keys.chunks(STRETCH) {
+        for block in keys.chunks(CHECK_EVERY) {
             check()?;
-            for key in stretch {
+            for key in block {
                 let at = &mut cursor[word(key).to_le_bytes()[byte] as usize];
                 spare[*at] = *key;
                 *at += 1;
@@ -76,9 +76,9 @@ fn count_bytes<K>(
     cancel: Option<&Cancel>,
 ) -> Result<[[usize; 256]; 8], Error> {
     let mut counts = [[0; 256]; 8];
-    for stretch in keys.chunks(STRETCH) {
+    for block in keys.chunks(CHECK_EVERY) {
         cancel.map_or(Ok(()), Cancel::check)?;
-        for key in stretch {
+        for key in block {
             for (count, byte) in counts.iter_mut().zip(word(key).to_le_bytes()) {
                 count[byte as usize] += 1;
             }

@@ -34,7 +34,7 @@ pub fn ranks(group: &Sorted, ties: Ties, out: &mut [f64]) {
             }
         }
         Ties::Ordinal => {
-            let places = group.stretches().flat_map(|(places, _)| places);
+            let places = group.blocks().flat_map(|(places, _)| places);
             for (i, &place) in places.enumerate() {
                 out[place as usize] = (i + 1) as f64;
             }

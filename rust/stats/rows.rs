@@ -8,7 +8,7 @@ use super::checks::{check_count, first_infinite};
 use super::column::Column;
 use super::scratch::{PartScratch, Scratch};
 use crate::error::Error;
-use crate::groups::{Groups, Part, Partitions};
+use crate::groups::{Groups, Partition, Partitions};
 use crate::pool::Cancel;
 
 /// Rows per task: small enough to balance and to answer Ctrl-C, large enough to be worth it.
@@ -65,7 +65,7 @@ pub struct Input<'a> {
     pub groups: &'a Groups,
 }
 
-/// The columns of clustered rows; every task writes its own stretch of them.
+/// The columns of clustered rows; every task writes its own block of them.
 fn group_by_group(
     input: Input<'_>,
     columns: &[Column],
@@ -75,8 +75,8 @@ fn group_by_group(
     let Input { rewards, groups } = input;
     assert_eq!(columns.len(), outputs.len());
     let tasks = groups.tasks(TASK);
-    let stretches = split(outputs, tasks.iter().map(|task| span(groups, task).len()));
-    let work = tasks.into_par_iter().zip(stretches);
+    let blocks = split(outputs, tasks.iter().map(|task| span(groups, task).len()));
+    let work = tasks.into_par_iter().zip(blocks);
     work.map_init(
         || Scratch::until(cancel),
         |scratch, (task, mut outs)| {
@@ -93,7 +93,7 @@ fn group_by_group(
     .collect()
 }
 
-/// The columns of scattered rows, of which `rewards` are sorted in every stretch.
+/// The columns of scattered rows, of which `rewards` are sorted in every block.
 fn part_by_part(
     partitions: &Partitions,
     rewards: &[f64],
@@ -111,7 +111,7 @@ fn part_by_part(
     let work = partitions.parts().iter().zip(outs).enumerate();
     let (large, small): (Vec<_>, Vec<_>) = work.partition(|(_, (part, _))| part.len() > ALONE);
     let scratch = || PartScratch::until(cancel);
-    let fill = |scratch: &mut PartScratch, (p, (part, outs)): (usize, (&Part, Vec<_>))| {
+    let fill = |scratch: &mut PartScratch, (p, (part, outs)): (usize, (&Partition, Vec<_>))| {
         cancel.check()?;
         let filled = scratch.fill(part, partitions.pieces(rewards, p), columns)?;
         for (column, out) in filled.iter().zip(outs) {
@@ -126,25 +126,25 @@ fn part_by_part(
     small.collect()
 }
 
-/// Cuts every column into stretches of the given lengths; first all columns of stretch 0.
+/// Cuts every column into blocks of the given lengths; first all columns of block 0.
 fn split<'a>(
     columns: &'a mut [&mut [f64]],
     lengths: impl Iterator<Item = usize>,
 ) -> Vec<Vec<&'a mut [f64]>> {
     let mut rest: Vec<&mut [f64]> = columns.iter_mut().map(|column| &mut **column).collect();
-    let mut stretches = Vec::new();
+    let mut blocks = Vec::new();
     for length in lengths {
-        let mut stretch = Vec::with_capacity(rest.len());
+        let mut block = Vec::with_capacity(rest.len());
         for column in &mut rest {
-            stretch.push(
+            block.push(
                 column
                     .split_off_mut(..length)
                     .expect("buffers hold all rows"),
             );
         }
-        stretches.push(stretch);
+        blocks.push(block);
     }
-    stretches
+    blocks
 }
 
 /// What is wrong, with the row that has it: always the same one, whichever task met it first.

@@ -6,7 +6,7 @@ use super::column::Column;
 use super::normal::Tables;
 use super::sorted::Sorted;
 use crate::error::Error;
-use crate::groups::Part;
+use crate::groups::Partition;
 use crate::pool::Cancel;
 
 /// What a worker keeps from group to group.
@@ -65,7 +65,7 @@ impl<'a> PartScratch<'a> {
     /// Computes the columns of one partition, whose rewards lie in `pieces`: group after group.
     pub(crate) fn fill<'b>(
         &mut self,
-        part: &Part,
+        part: &Partition,
         pieces: impl Iterator<Item = &'b [f64]>,
         columns: &[Column],
     ) -> Result<&[Vec<f64>], Error> {

@@ -6,7 +6,7 @@ use super::moments::Moments;
 use super::radix::{Key, ascending, from_ascending, radix_sort};
 use crate::error::Error;
 use crate::groups::to_u32;
-use crate::pool::{Cancel, STRETCH};
+use crate::pool::{CHECK_EVERY, Cancel};
 
 /// Up to this many, counting the smaller ones for each beats every sort; most groups are so small.
 const COUNTED: usize = 32;
@@ -98,10 +98,13 @@ impl<'a> Sorted<'a> {
         self.places[k] as usize
     }
 
-    /// Stretches of the places of the members, ascending by reward, with the rewards.
-    pub(crate) fn stretches(&self) -> impl Iterator<Item = (&[u32], &[f64])> {
-        let stretches = self.places.chunks(STRETCH).zip(self.values.chunks(STRETCH));
-        stretches.take_while(|_| !self.stopped())
+    /// Blocks of the places of the members, ascending by reward, with the rewards.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = (&[u32], &[f64])> {
+        let blocks = self
+            .places
+            .chunks(CHECK_EVERY)
+            .zip(self.values.chunks(CHECK_EVERY));
+        blocks.take_while(|_| !self.stopped())
     }
 
     /// Whether the group says anything: two scorable members that differ.
@@ -117,7 +120,7 @@ impl<'a> Sorted<'a> {
             let tied = *self.tied.get(below)? as usize;
             let before = below;
             below += tied;
-            let looks = (before ^ below) >= STRETCH;
+            let looks = (before ^ below) >= CHECK_EVERY;
             (!looks || !self.stopped()).then(|| (before, &self.places[before..below]))
         })
     }
@@ -129,15 +132,17 @@ impl<'a> Sorted<'a> {
             let last = *self.places[..end].last()?;
             let class = self.below[last as usize] as usize..end;
             end = class.start;
-            let looks = (class.start ^ class.end) >= STRETCH;
+            let looks = (class.start ^ class.end) >= CHECK_EVERY;
             (!looks || !self.stopped()).then(|| &self.places[class])
         })
     }
 
     /// Writes what `of` makes of each scorable reward.
     pub fn by_value(&self, out: &mut [f64], of: impl Fn(f64) -> f64) {
-        let stretches = out.chunks_mut(STRETCH).zip(self.members.chunks(STRETCH));
-        for (out, members) in stretches.take_while(|_| !self.stopped()) {
+        let blocks = out
+            .chunks_mut(CHECK_EVERY)
+            .zip(self.members.chunks(CHECK_EVERY));
+        for (out, members) in blocks.take_while(|_| !self.stopped()) {
             for (out, &value) in out.iter_mut().zip(members) {
                 if !value.is_nan() {
                     *out = of(value);
@@ -149,9 +154,12 @@ impl<'a> Sorted<'a> {
     /// Writes what `of` makes of each scorable reward's standing: how many are below, and how many
     /// are equal, itself included.
     pub fn by_standing(&self, out: &mut [f64], of: impl Fn(u32, u32) -> f64) {
-        let members = self.members.chunks(STRETCH).zip(self.below.chunks(STRETCH));
-        let stretches = out.chunks_mut(STRETCH).zip(members);
-        for (out, (members, below)) in stretches.take_while(|_| !self.stopped()) {
+        let members = self
+            .members
+            .chunks(CHECK_EVERY)
+            .zip(self.below.chunks(CHECK_EVERY));
+        let blocks = out.chunks_mut(CHECK_EVERY).zip(members);
+        for (out, (members, below)) in blocks.take_while(|_| !self.stopped()) {
             for ((out, &value), &below) in out.iter_mut().zip(members).zip(below) {
                 if !value.is_nan() {
                     *out = of(below, self.tied[below as usize]);
@@ -220,9 +228,9 @@ impl Sorted<'_> {
     fn sort(&mut self, rewards: &[f64]) -> Result<(), Error> {
         self.keys.clear();
         self.keys.reserve(rewards.len());
-        for (part, rewards) in rewards.chunks(STRETCH).enumerate() {
+        for (part, rewards) in rewards.chunks(CHECK_EVERY).enumerate() {
             self.check()?;
-            let members = (part * STRETCH..).zip(rewards);
+            let members = (part * CHECK_EVERY..).zip(rewards);
             let scored = members.filter(|(_, reward)| !reward.is_nan());
             self.keys
                 .extend(scored.map(|(place, reward)| (ascending(reward + 0.0), to_u32(place))));
@@ -237,11 +245,11 @@ impl Sorted<'_> {
         self.values.reserve(self.keys.len());
         self.places.clear();
         self.places.reserve(self.keys.len());
-        for stretch in self.keys.chunks(STRETCH) {
+        for block in self.keys.chunks(CHECK_EVERY) {
             self.check()?;
             self.values
-                .extend(stretch.iter().map(|&(word, _)| from_ascending(word)));
-            self.places.extend(stretch.iter().map(|&(_, place)| place));
+                .extend(block.iter().map(|&(word, _)| from_ascending(word)));
+            self.places.extend(block.iter().map(|&(_, place)| place));
         }
         give_back(&mut self.keys);
         self.resize(rewards, self.values.len());
@@ -254,7 +262,7 @@ impl Sorted<'_> {
         let mut start = 0;
         for class in self.values.chunk_by(|a, b| a == b) {
             let end = start + class.len();
-            if (start ^ end) >= STRETCH {
+            if (start ^ end) >= CHECK_EVERY {
                 self.check()?;
             }
             self.tied[start] = to_u32(class.len());

@@ -4,4 +4,4 @@ mod started;
 mod tests;
 mod whole_groups;
 
-pub use whole_groups::{Cut, Step, WholeGroups};
+pub use whole_groups::{GroupBatch, Step, WholeGroups};

@@ -35,13 +35,17 @@ fn stream(keys: &[ArrayRef], borders: &[usize]) -> impl RecordBatchReader + use<
     RecordBatchIterator::new(parts.collect::<Vec<_>>(), whole.schema())
 }
 
-fn cut(keys: &[ArrayRef], borders: &[usize], batch_groups: usize) -> Result<Vec<Cut>, StreamError> {
+fn cut(
+    keys: &[ArrayRef],
+    borders: &[usize],
+    batch_groups: usize,
+) -> Result<Vec<GroupBatch>, StreamError> {
     let by = (0..keys.len()).map(|i| format!("key{i}")).collect();
     WholeGroups::new(stream(keys, borders), by, batch_groups, 0)?.collect()
 }
 
 /// The rows of every group, from the column `row` and the offsets of each cut.
-fn groups(cuts: &[Cut]) -> Vec<Vec<i64>> {
+fn groups(cuts: &[GroupBatch]) -> Vec<Vec<i64>> {
     let mut groups = Vec::new();
     for cut in cuts {
         let rows = cut

@@ -10,11 +10,11 @@ use arrow_select::concat::concat_batches;
 use super::started::StartedKeys;
 use crate::error::StreamError;
 use crate::keys::rows::{Keys, key_columns};
-use crate::pool::STRETCH;
+use crate::pool::CHECK_EVERY;
 
 /// Some whole groups, one after the other.
 #[derive(Debug, Clone)]
-pub struct Cut {
+pub struct GroupBatch {
     /// Their rows, in the order in which they came.
     pub batch: RecordBatch,
     /// Group `g` owns the rows `offsets[g]..offsets[g + 1]` of `batch`.
@@ -27,7 +27,7 @@ pub struct Cut {
 #[derive(Debug, Clone)]
 pub enum Step {
     /// The next groups.
-    Cut(Cut),
+    GroupBatch(GroupBatch),
     /// A record batch was read, a stretch of it, or it was found to have been the last.
     Read,
     /// Every group has been given.
@@ -115,7 +115,7 @@ impl<R: RecordBatchReader> WholeGroups<R> {
         };
         let groups = closed.min(self.batch_groups);
         let step = if groups == self.batch_groups || (self.ended && groups > 0) {
-            self.cut(groups).map(Step::Cut)
+            self.cut(groups).map(Step::GroupBatch)
         } else if self.ended {
             return Ok(Step::End);
         } else {
@@ -134,7 +134,7 @@ impl<R: RecordBatchReader> WholeGroups<R> {
         let scan = if let Some(scan) = self.scan.take() {
             scan
         } else if let Some(batch) = self.reader.next() {
-            self.keep(batch.map_err(told_by_the_source)?)?
+            self.keep(batch.map_err(from_source)?)?
         } else {
             self.ended = true;
             return Ok(Step::Read);
@@ -144,7 +144,7 @@ impl<R: RecordBatchReader> WholeGroups<R> {
     }
 
     fn keep(&mut self, batch: RecordBatch) -> Result<Scan, StreamError> {
-        let keys = Keys::of(&batch, &self.key).map_err(told_by_the_source)?;
+        let keys = Keys::of(&batch, &self.key).map_err(from_source)?;
         let (next, rows) = (0, batch.num_rows());
         if rows > 0 {
             self.pending.push_back(batch);
@@ -156,7 +156,7 @@ impl<R: RecordBatchReader> WholeGroups<R> {
     fn scan(&mut self, scan: Scan) -> Result<(), StreamError> {
         let Scan { keys, next, rows } = scan;
         let sound = keys.first_null.map_or(rows, |(row, _)| row);
-        let end = sound.min(next + STRETCH);
+        let end = sound.min(next + CHECK_EVERY);
         let mut key = Vec::new();
         for row in next..end {
             if row > 0 && keys.same(row - 1, row) {
@@ -187,13 +187,13 @@ impl<R: RecordBatchReader> WholeGroups<R> {
     }
 
     /// Takes the first `groups` groups out of `pending`.
-    fn cut(&mut self, groups: usize) -> Result<Cut, StreamError> {
+    fn cut(&mut self, groups: usize) -> Result<GroupBatch, StreamError> {
         let mut starts: Vec<usize> = self.starts.drain(..groups).collect();
         starts.push(self.starts.front().copied().unwrap_or(self.row));
         let first_row = starts[0];
         let offsets: Vec<usize> = starts.iter().map(|start| start - first_row).collect();
         let batch = self.take(offsets[groups])?;
-        Ok(Cut {
+        Ok(GroupBatch {
             batch,
             offsets,
             first_row,
@@ -220,18 +220,18 @@ impl<R: RecordBatchReader> WholeGroups<R> {
         if parts.len() == 1 {
             return Ok(parts.remove(0));
         }
-        concat_batches(&self.reader.schema(), &parts).map_err(told_by_the_source)
+        concat_batches(&self.reader.schema(), &parts).map_err(from_source)
     }
 }
 
 impl<R: RecordBatchReader> Iterator for WholeGroups<R> {
-    type Item = Result<Cut, StreamError>;
+    type Item = Result<GroupBatch, StreamError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match self.step() {
                 Ok(Step::Read) => {}
-                Ok(Step::Cut(cut)) => return Some(Ok(cut)),
+                Ok(Step::GroupBatch(cut)) => return Some(Ok(cut)),
                 Ok(Step::End) => return None,
                 Err(error) => return Some(Err(error)),
             }
@@ -240,7 +240,7 @@ impl<R: RecordBatchReader> Iterator for WholeGroups<R> {
 }
 
 /// The producer's own words, without Arrow's names for the way they took.
-fn told_by_the_source(error: ArrowError) -> StreamError {
+fn from_source(error: ArrowError) -> StreamError {
     StreamError::Source(match error {
         ArrowError::CDataInterface(message) => message,
         other => other.to_string(),

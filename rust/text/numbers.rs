@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_float64_would_round_is_told_from_what_it_writes_itself() {
+    fn what_float64_would_round_is_not_what_it_writes_itself() {
         for text in [
             "0.1",
             "0.30000000000000004",

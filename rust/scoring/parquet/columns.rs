@@ -21,12 +21,12 @@ pub(super) enum Column {
 }
 
 /// What some rows are told: records that the disk has given, or rows in memory.
-pub(super) enum Told<'a> {
+pub(super) enum ScoreRows<'a> {
     Records(Vec<Scored>),
     Rows(&'a Part, Range<usize>),
 }
 
-impl<'a> Told<'a> {
+impl<'a> ScoreRows<'a> {
     /// The rows `start..stop` of `scores`.
     ///
     /// # Errors
@@ -229,10 +229,10 @@ mod tests {
             (part(&ragged, 9), [true, false, false, true, true, true]),
         ];
         for (part, small) in cases {
-            let told = Told::Rows(&part, 1..part.len());
-            let records = Told::Records((1..part.len()).map(|row| part.scored(row)).collect());
+            let found = ScoreRows::Rows(&part, 1..part.len());
+            let records = ScoreRows::Records((1..part.len()).map(|row| part.scored(row)).collect());
             for (column, small) in COLUMNS.into_iter().zip(small) {
-                let cells = told.cells(column);
+                let cells = found.cells(column);
                 assert_eq!(matches!(cells, Cells::Coded { .. }), small, "{column:?}");
                 assert!(rows(cells) == rows(records.cells(column)), "{column:?}");
             }

@@ -26,7 +26,7 @@ use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use rayon::prelude::*;
 
 use self::column_chunk::Chunk;
-use self::columns::{Column, Told};
+use self::columns::{Column, ScoreRows};
 use self::io::Hashed;
 use super::scores::Scores;
 use crate::pool::Cancel;
@@ -46,7 +46,7 @@ const COLUMNS: [(&str, Physical, Column); 6] = [
 
 /// What was written: rows, bytes and the XXH3 digest of the bytes.
 #[derive(Debug, Clone, Copy)]
-pub struct Written {
+pub struct WriteSummary {
     /// Rows of the file.
     pub rows: u64,
     /// Its size.
@@ -70,10 +70,10 @@ pub struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    fn told(&mut self, from: u64, to: u64) -> Result<Told<'_>> {
+    fn rows(&mut self, from: u64, to: u64) -> Result<ScoreRows<'_>> {
         self.cancel.check().map_err(external)?;
-        let told = Told::of(self.scores, self.start + from, self.start + to);
-        told.map_err(external)
+        let found = ScoreRows::of(self.scores, self.start + from, self.start + to);
+        found.map_err(external)
     }
 }
 
@@ -85,11 +85,16 @@ fn external(error: impl std::error::Error + Send + Sync + 'static) -> ParquetErr
 ///
 /// # Errors
 /// If `source` is no Parquet file or not of as many rows as `rows`, or a disk fails.
-pub fn append(source: &Path, target: &Path, rows: u64, feed: &mut Feed<'_>) -> Result<Written> {
+pub fn append(
+    source: &Path,
+    target: &Path,
+    rows: u64,
+    feed: &mut Feed<'_>,
+) -> Result<WriteSummary> {
     let (source, footer) = footer::open(source, |_| true)?;
     if footer.rows.cast_unsigned() != rows {
         let found = footer.rows;
-        return Err(told(format!(
+        return Err(refusal(format!(
             "it has {found} rows where it had {rows} before"
         )));
     }
@@ -107,7 +112,7 @@ pub fn append(source: &Path, target: &Path, rows: u64, feed: &mut Feed<'_>) -> R
     for (number, group) in metadata.row_groups().iter().enumerate() {
         let mut out = writer.next_row_group()?;
         let stop = start + u64::try_from(group.num_rows()).unwrap_or(0);
-        let told = feed.told(start, stop)?;
+        let found = feed.rows(start, stop)?;
         let copied = || {
             let columns = group.columns().iter().zip(&footer.groups[number].columns);
             columns.into_iter().try_for_each(|(column, place)| {
@@ -115,7 +120,7 @@ pub fn append(source: &Path, target: &Path, rows: u64, feed: &mut Feed<'_>) -> R
                 splice(&mut out, &source, whole(column, place)?, group.num_rows())
             })
         };
-        let (copied, added) = rayon::join(copied, || encode(&told));
+        let (copied, added) = rayon::join(copied, || encode(&found));
         copied?;
         add(&mut out, added?)?;
         out.close()?;
@@ -128,18 +133,18 @@ pub fn append(source: &Path, target: &Path, rows: u64, feed: &mut Feed<'_>) -> R
 ///
 /// # Errors
 /// If a disk fails.
-pub fn alone(target: &Path, rows: u64, feed: &mut Feed<'_>) -> Result<Written> {
+pub fn alone(target: &Path, rows: u64, feed: &mut Feed<'_>) -> Result<WriteSummary> {
     let mut writer = create(target, "schema", fields()?, Vec::new())?;
     let mut ready: Option<Vec<Chunk>> = None;
     for start in (0..rows).step_by(usize::try_from(ROW_GROUP).unwrap_or(1)) {
-        let told = feed.told(start, rows.min(start + ROW_GROUP))?;
+        let found = feed.rows(start, rows.min(start + ROW_GROUP))?;
         // One row group goes to the file while the next is encoded.
         let written = || {
             ready
                 .take()
                 .map_or(Ok(()), |columns| group(&mut writer, columns))
         };
-        let (written, encoded) = rayon::join(written, || encode(&told));
+        let (written, encoded) = rayon::join(written, || encode(&found));
         written?;
         ready = Some(encoded?);
     }
@@ -208,10 +213,10 @@ fn create(
     SerializedFileWriter::new(hashed, Arc::new(schema), properties(key_values))
 }
 
-fn finish(mut writer: Output, rows: u64) -> Result<Written> {
+fn finish(mut writer: Output, rows: u64) -> Result<WriteSummary> {
     writer.finish()?;
     let (bytes, digest) = writer.inner_mut().finish()?;
-    Ok(Written {
+    Ok(WriteSummary {
         rows,
         bytes,
         digest,
@@ -223,7 +228,7 @@ fn whole(column: &ColumnChunkMetaData, place: &footer::Column) -> Result<ColumnC
     let name = column.column_path().string();
     if !place.is_here() {
         let problem = format!("its column {name:?} is encrypted or in another file");
-        return Err(told(problem));
+        return Err(refusal(problem));
     }
     // Some writers say 0 of a dictionary that is not there.
     if column
@@ -272,16 +277,16 @@ fn group(writer: &mut Output, columns: Vec<Chunk>) -> Result<()> {
 }
 
 /// The columns of some rows, encoded side by side.
-fn encode(told: &Told<'_>) -> Result<Vec<Chunk>> {
+fn encode(rows: &ScoreRows<'_>) -> Result<Vec<Chunk>> {
     let columns = COLUMNS.par_iter().zip(fields()?);
     let encoded = columns.map(|(&(_, _, column), field)| {
         let schema = Type::group_type_builder("schema").with_fields(vec![field]);
         let described = SchemaDescriptor::new(Arc::new(schema.build()?)).column(0);
-        column_chunk::encode(told.cells(column), &described)
+        column_chunk::encode(rows.cells(column), &described)
     });
     encoded.collect()
 }
 
-fn told(message: String) -> ParquetError {
+fn refusal(message: String) -> ParquetError {
     ParquetError::General(message)
 }

@@ -68,7 +68,7 @@ pub(super) fn check_column(source: &Chunks, column: &Column, group: usize) -> Re
             .ok_or_else(|| broken("a page that is longer than its column"))?;
         input = reader.into_inner();
         let found = sum(&mut input, page.size)?;
-        if page.crc.is_some_and(|told| told != found) {
+        if page.crc.is_some_and(|written| written != found) {
             let place = column.start().cast_unsigned() + column.size.cast_unsigned() - rest;
             return Err(broken(&format!(
                 "a page that is damaged, in row group {group} before byte {place}: its checksum \

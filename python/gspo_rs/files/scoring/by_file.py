@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from gspo_rs._core import Scores, Seen
+from gspo_rs._core import KnownKeys, Scores
 from gspo_rs.files.scoring.first_pass import (
     Read,
     Tally,
@@ -60,7 +60,7 @@ def score_by_file(
     place.go(BY_FILE)
     skipped = len(place.done)
     progress.begin("scoring", total)
-    run = _Run(place, asked, progress, Seen() if len(inputs) > 1 else None)
+    run = _Run(place, asked, progress, KnownKeys() if len(inputs) > 1 else None)
     found: list[Read] = []
     tally, spilled, border = Tally(), False, None
     for given, following in zip(inputs, [*inputs[1:], None], strict=True):
@@ -105,7 +105,7 @@ class _Run:
     place: Staging
     asked: Options
     progress: Progress
-    keys: Seen | None
+    keys: KnownKeys | None
 
     def score(self, given: Input, before: _Border | None, following: Input | None) -> _Done:
         """Score one file and write it, unless a run before has."""
@@ -189,7 +189,7 @@ def _frames(given: Input, asked: Options, *, whole: bool) -> Iterator[pl.DataFra
 
 def _may_succeed(place: Staging, asked: Options, inputs: list[Input]) -> bool:
     """Tell whether the first rows of the first two files share no key but at their border."""
-    keys, last = Seen(), None
+    keys, last = KnownKeys(), None
     for given in inputs[:2]:
         scores = scores_of(asked, place.folder, checked=False)
         if last is not None:
