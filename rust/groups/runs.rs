@@ -1,4 +1,4 @@
-//! Blocks of neighbouring rows that share an id, found before anything is hashed.
+//! Runs of neighbouring rows that share an id, found before anything is hashed.
 
 use rayon::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::pool::{CHECK_EVERY, Cancel};
 /// Rows per task.
 const TASK: usize = 1 << 18;
 
-/// Blocks of rows that are known to share an id.
+/// Runs of rows that are known to share an id.
 #[derive(Debug)]
 pub(crate) enum Runs {
     /// Row by row.
@@ -131,7 +131,7 @@ pub(crate) fn find<I: Ids>(ids: &I, cancel: &Cancel) -> Result<Runs, Error> {
     })
 }
 
-/// Looks at 64 blocks of 64 rows: is every second neighbour, or more, the same?
+/// Looks at 64 samples of 64 rows: is every second neighbour, or more, the same?
 fn runs_are_likely<I: Ids>(ids: &I) -> bool {
     let n_rows = ids.len();
     let stride = (n_rows / 64).max(64);
