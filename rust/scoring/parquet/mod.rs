@@ -93,21 +93,15 @@ pub fn append(
 ) -> Result<WriteSummary> {
     let (source, footer) = footer::open(source, |_| true)?;
     if footer.rows.cast_unsigned() != rows {
-        let found = footer.rows;
-        return Err(refusal(format!(
-            "it has {found} rows where it had {rows} before"
-        )));
+        let problem = format!("it has {} rows where it had {rows} before", footer.rows);
+        return Err(refusal(problem));
     }
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&source.0)?;
     let file = metadata.file_metadata();
     let root = file.schema_descr().root_schema();
     let fields = root.get_fields().iter().cloned().chain(fields()?);
-    let mut writer = create(
-        target,
-        root.name(),
-        fields.collect(),
-        key_values(&metadata)?,
-    )?;
+    let said = key_values(&metadata)?;
+    let mut writer = create(target, root.name(), fields.collect(), said)?;
     let mut start = 0;
     for (number, group) in metadata.row_groups().iter().enumerate() {
         let mut out = writer.next_row_group()?;
