@@ -6,6 +6,7 @@ from importlib import import_module
 import polars as pl
 import pytest
 
+from fixtures.commands import call
 from gspo_rs.cli import COMMANDS, app
 from gspo_rs.files.best import best
 from gspo_rs.files.nested import to_lists
@@ -13,10 +14,6 @@ from gspo_rs.files.pairs import pairs
 from gspo_rs.files.selection import apply, read_selection
 from gspo_rs.files.summary import summarize
 from gspo_rs.files.verl import verl
-
-
-def run(*arguments):
-    return app([str(argument) for argument in arguments], result_action="return_value")
 
 
 @pytest.mark.parametrize("name", ["best", "lists", "pairs", "rows", "select", "stats", "verl"])
@@ -38,7 +35,7 @@ def test_the_commands_write_what_the_functions_write(shared, tmp_path, capsys):
         ("best", best, ["--n", "2"], {"n": 2}),
         ("verl", verl, truth, named),
     ]:
-        assert run(command, source, tmp_path / "a.parquet", *options, *more, "--overwrite") == 0
+        assert call(command, source, tmp_path / "a.parquet", *options, *more, "--overwrite") == 0
         written = function(
             source, tmp_path / "b.parquet", by=by, keep=keep, overwrite=True, **given
         )
@@ -56,23 +53,23 @@ def test_the_commands_write_what_the_functions_write(shared, tmp_path, capsys):
 def test_lists_rows_and_select_write_what_the_functions_write(shared, tmp_path):
     source = shared / "data/tot_game24_200.parquet"
     lists, rows = tmp_path / "l.parquet", tmp_path / "r.parquet"
-    assert run("lists", source, lists, "--by", "prompt_id", "--once", "prompt") == 0
+    assert call("lists", source, lists, "--by", "prompt_id", "--once", "prompt") == 0
     to_lists(source, tmp_path / "m.parquet", by="prompt_id", once=["prompt"])
     assert pl.read_parquet(lists).equals(pl.read_parquet(tmp_path / "m.parquet"))
-    assert run("rows", lists, rows) == 0
+    assert call("rows", lists, rows) == 0
     assert pl.read_parquet(rows).height == pl.read_parquet(source).height
-    assert run("select", source, rows, "--by", "prompt_id", "--keep", "best:3", "--overwrite") == 0
+    assert call("select", source, rows, "--by", "prompt_id", "--keep", "best:3", "--overwrite") == 0
     assert apply(read_selection(rows)).collect().height == 300
 
 
 def test_stats_writes_json_and_a_table_of_the_same_numbers(shared, capsys, monkeypatch):
     source = shared / "data/rg_policy3.parquet"
-    assert run("stats", source, "--by", "prompt_id", "--per", "source", "--json") == 0
+    assert call("stats", source, "--by", "prompt_id", "--per", "source", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     expected = summarize(source, by="prompt_id", per="source")
     assert found == json.loads(json.dumps([summary.to_dict() for summary in expected]))
     monkeypatch.setenv("COLUMNS", "160")
-    assert run("stats", source, "--by", "prompt_id", "--per", "source") == 0
+    assert call("stats", source, "--by", "prompt_id", "--per", "source") == 0
     table = capsys.readouterr().out
     for text in ("26,100", "5,053", f"{expected[0].pass_at_k[1]:.3f}", found[3]["part"]):
         assert text in table
@@ -99,7 +96,7 @@ def test_a_mistake_is_one_line_and_code_two_and_writes_nothing(
     shared, tmp_path, capsys, arguments, message
 ):
     places = {"rg": shared / "data/rg_policy3.parquet", "out": tmp_path / "out.parquet"}
-    assert run(*(argument.format(**places) for argument in arguments)) == 2
+    assert call(*(argument.format(**places) for argument in arguments)) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
@@ -145,5 +142,5 @@ def test_a_ground_truth_of_parts_is_not_written_as_another_text(tmp_path, suffix
 def test_a_file_of_0_bytes_has_no_rows_rather_than_no_prompt(tmp_path, capsys, name, command):
     (tmp_path / name).touch()
     named = ["--ground-truth", "a", "--data-source", "b"] if command == "verl" else []
-    assert run(command, tmp_path / name, tmp_path / "y.parquet", "--by", "id", *named) == 2
+    assert call(command, tmp_path / name, tmp_path / "y.parquet", "--by", "id", *named) == 2
     assert capsys.readouterr().err == f"error: {tmp_path / name} has no rows\n"

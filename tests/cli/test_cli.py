@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+from fixtures.commands import command
 from fixtures.places import ROOT
 from gspo_rs.cli import COMMANDS, parameters
 from gspo_rs.cli.train import train
@@ -13,11 +14,6 @@ from gspo_rs.files.scoring.options import Layout
 from gspo_rs.groups.pairs import Strategy
 
 CARGO = ROOT / "Cargo.toml"
-PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
-
-
-def run(*arguments):
-    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, check=False)
 
 
 def loaded_by(*arguments):
@@ -53,7 +49,7 @@ def test_the_version_is_printed_alone_and_loads_nothing_that_a_command_needs():
     version = tomllib.loads(CARGO.read_text())["package"]["version"]
     assert written == f"gspo-rs {version}\n"
     assert not HEAVY & set(loaded)
-    assert run("--version").returncode == 0
+    assert command("--version").returncode == 0
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -86,12 +82,12 @@ def test_bad_input_gets_one_line_and_code_two(tmp_path, capsys, text, message):
 def test_verbose_shows_where_the_error_comes_from(tmp_path):
     path = tmp_path / "run.toml"
     path.write_text("modle = 'm'")
-    found = run("train", str(path), "-v")
+    found = command("train", str(path), "-v")
     assert found.returncode == 1
     assert "Traceback" in found.stderr
 
 
 def test_an_unknown_command_is_refused_with_the_nearest_one():
-    found = run("tran")
+    found = command("tran")
     assert found.returncode != 0
     assert "train" in found.stderr + found.stdout

@@ -1,14 +1,13 @@
 """Reward functions that end the program, or cannot be imported: told in one line, code not 0."""
 
-import subprocess
 import sys
 
 import pytest
 
+from fixtures.commands import command
 from gspo_rs.rewards import load, score
 from gspo_rs.rewards.functions import RewardError
 
-PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
 ANSWER = "return [0.0] * len(prompts)"
 
 
@@ -22,13 +21,7 @@ def trained(tmp_path, model, reward, *more):
         f'output_dir = "{tmp_path}/out"\nmax_completion_length = 4\nprompts_per_step = 2\n'
         "num_generations = 2\nmax_steps = 1\neval_size = 0\n"
     )
-    return subprocess.run(
-        [*PROGRAM, "train", str(tmp_path / "run.toml"), *more],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path / "elsewhere",
-    )
+    return command("train", tmp_path / "run.toml", *more, cwd=tmp_path / "elsewhere")
 
 
 LEAVING = {
@@ -139,7 +132,6 @@ def test_a_module_in_the_working_directory_is_found(tmp_path, monkeypatch):
 
 def test_the_doctor_finds_no_function_healthy_that_ends_the_program(tmp_path):
     (tmp_path / "mine.py").write_text("import sys\ndef f(rewards, groups): sys.exit(0)\n")
-    command = [*PROGRAM, "doctor", str(tmp_path / "mine.py") + ":f"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = command("doctor", f"{tmp_path}/mine.py:f")
     assert run.returncode != 0
     assert "exit" in run.stderr

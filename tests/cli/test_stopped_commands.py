@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 import gspo_rs as gs
+from fixtures.commands import PROGRAM
 
-PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
 BY = ["--by", "id"]
 # Stops a command in the middle of its work: where it reads the rows that it writes.
 SLOW = """

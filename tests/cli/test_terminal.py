@@ -8,20 +8,15 @@ import sys
 import polars as pl
 import pytest
 
+from fixtures.commands import PROGRAM, command
 from gspo_rs.cli import errors
 from gspo_rs.cli.stats import stats
 from gspo_rs.cli.terminal import one_line, printable
 from gspo_rs.files.lock import LockedError
 
-PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 # Markup of Rich, an emoji's name, ESC with a colour, bell, carriage return, a text turned around.
 TEXTS = ["[/x]", "[bold]x", ":smile:", "\x1b[31mred", "\a\b", "a\rb", "\u202etxt", "\x9b1m", "a\nb"]
-
-
-def run(*arguments, **more):
-    command = [*PROGRAM, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **more)
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -39,12 +34,14 @@ def test_a_name_of_a_file_or_column_is_shown_and_never_obeyed(text, tmp_path):
     folder = tmp_path / text.replace("/", "")
     folder.mkdir()
     pl.DataFrame({text: ["a", "a"], "reward": [0.0, 1.0]}).write_parquet(folder / "in.parquet")
-    found = run("stats", folder / "in.parquet", "--by", "absent")
+    found = command("stats", folder / "in.parquet", "--by", "absent")
     assert found.returncode == 2
     assert printable(text) in found.stderr
     assert len(found.stderr.splitlines()) == 1
     assert not OBEYED.search(found.stderr)
-    written = run("select", folder / "in.parquet", folder / "o.parquet", "--by", text, "--keep=all")
+    written = command(
+        "select", folder / "in.parquet", folder / "o.parquet", "--by", text, "--keep=all"
+    )
     assert printable(str(folder)) in written.stdout
     assert not OBEYED.search(written.stdout)
 

@@ -1,12 +1,11 @@
 """Columns called like patterns, and fields by dotted names, in every command."""
 
-from pathlib import Path
-
 import polars as pl
 import polars.selectors as cs
 import pytest
 
 import gspo_rs as gs
+from fixtures.formats import WRITERS, write
 from gspo_rs import data
 from gspo_rs.data.column_names import column
 from gspo_rs.data.group_index import index_groups
@@ -20,18 +19,6 @@ KEYS = ["p", "q", "p", "q"]
 REWARDS = [0.0, 1.0, 1.0, 0.5]
 TEXTS = ["a", "b", "c", "d"]
 ODD = ["*", "^re.*$", "^.*$", "a b", "%", "", "x.y", "$A", "-n", "{}", "^(.*)$"]
-SUFFIXES = [".parquet", ".jsonl", ".csv", ".arrow"]
-
-
-def write(frame, path):
-    writers = {
-        ".parquet": frame.write_parquet,
-        ".jsonl": frame.write_ndjson,
-        ".csv": frame.write_csv,
-        ".arrow": frame.write_ipc,
-    }
-    writers[Path(path).suffix](path)
-    return path
 
 
 def commands(source, folder, names):
@@ -65,7 +52,7 @@ def commands(source, folder, names):
     yield read.texts == KEYS and list(map(float, read.columns[reward])) == REWARDS
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITERS)
 @pytest.mark.parametrize("part", range(4))
 @pytest.mark.parametrize("odd", ["*", "^re.*$", "x.y", "a b"])
 def test_a_name_is_no_pattern(tmp_path, suffix, part, odd):

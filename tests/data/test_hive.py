@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 import gspo_rs as gs
+from fixtures.formats import WRITERS, write
 from gspo_rs import data
 from gspo_rs.data.group_index import index_groups
 from gspo_rs.data.hive import partitions
@@ -13,19 +14,6 @@ from gspo_rs.data.source import locate
 from gspo_rs.files import best, nested, selection, summary
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.scoring.read_back import verify
-
-SUFFIXES = [".parquet", ".jsonl", ".csv", ".arrow"]
-
-
-def write(frame, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writers = {
-        ".parquet": frame.write_parquet,
-        ".jsonl": frame.write_ndjson,
-        ".csv": frame.write_csv,
-        ".arrow": frame.write_ipc,
-    }
-    writers[path.suffix](path)
 
 
 def folders(root, values, suffix=".parquet", key="id"):
@@ -64,7 +52,7 @@ def test_folders_without_a_key_are_no_columns():
     assert partitions(["a/b.parquet", "=x/b.parquet", "c=d.parquet"]) is None
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITERS)
 def test_hive_ids_that_look_alike_are_different_groups(tmp_path, suffix):
     source = folders(tmp_path / "in", ["01", "1", "1.0"], suffix)
     assert index_groups(source, by="id").n_groups == 3
@@ -81,7 +69,7 @@ def test_hive_ids_that_look_alike_are_different_groups(tmp_path, suffix):
             assert verify(out).kept == len(found)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITERS)
 @pytest.mark.parametrize("given", ["folder", "glob", "files"])
 def test_folders_name_columns_in_every_command(tmp_path, suffix, given):
     root = folders(tmp_path / "in", ["2", "10"], suffix)
@@ -107,7 +95,7 @@ def test_folders_name_columns_in_every_command(tmp_path, suffix, given):
     assert sorted(gs.scan(tmp_path / "scored").collect()["id"]) == [2, 2, 10, 10]
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITERS)
 def test_a_folder_hides_no_column(tmp_path, suffix):
     rows = pl.DataFrame({"id": [1, 2], "reward": [0.0, 1.0]})
     write(rows, tmp_path / "in" / "id=7" / f"x{suffix}")

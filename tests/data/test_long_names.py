@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 import gspo_rs as gs
+from fixtures.formats import WRITERS, write
 from gspo_rs.files.best import best
 from gspo_rs.files.nested import to_lists
 from gspo_rs.files.pairs import pairs
@@ -19,12 +20,6 @@ FRAME = pl.DataFrame(
         "reward": [i % 7 / 7 for i in range(40)],
     }
 )
-WRITERS = {
-    ".parquet": FRAME.write_parquet,
-    ".jsonl": FRAME.write_ndjson,
-    ".csv": FRAME.write_csv,
-    ".arrow": FRAME.write_ipc,
-}
 
 
 def long(letter, suffix=""):
@@ -35,7 +30,7 @@ def long(letter, suffix=""):
 def test_legal_names_of_250_bytes_work_in_every_command(tmp_path, suffix):
     source, out = tmp_path / long("n", suffix), tmp_path / "out"
     out.mkdir()
-    WRITERS[suffix](source)
+    write(FRAME, source)
     for layout, letter in (("wide", "w"), ("narrow", "v")):
         target = out / long(letter)
         gs.score(source, target, by="prompt", layout=layout)

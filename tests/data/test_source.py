@@ -3,15 +3,11 @@
 import polars as pl
 import pytest
 
+from fixtures import formats
 from gspo_rs import data
 
+WRITERS = formats.WRITERS | {".ndjson": pl.DataFrame.write_ndjson}
 FRAME = pl.DataFrame({"prompt": ["a", "b"], "reward": [0.0, 1.0]})
-WRITERS = {
-    ".parquet": pl.DataFrame.write_parquet,
-    ".jsonl": pl.DataFrame.write_ndjson,
-    ".ndjson": pl.DataFrame.write_ndjson,
-    ".csv": pl.DataFrame.write_csv,
-}
 
 
 @pytest.mark.parametrize("suffix", WRITERS)

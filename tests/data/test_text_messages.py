@@ -5,6 +5,7 @@ import json
 import polars as pl
 import pytest
 
+from fixtures.formats import json_lines
 from fixtures.text_commands import put
 from gspo_rs import data
 from gspo_rs.files.best import best
@@ -43,21 +44,19 @@ def source(tmp_path, request):
     return put(tmp_path / "in", "rows.jsonl", text)
 
 
-def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 @pytest.mark.parametrize("chat", [False, True])
 def test_chosen_messages_have_the_keys_that_they_had(tmp_path, source, chat):
     best(source, tmp_path / "b.jsonl", by="id", n=4, chat=chat)
     wanted = sorted(ROWS, key=lambda row: (row["id"], -row["reward"]))
     names = ("prompt", "completion", "reward")
-    assert lines(tmp_path / "b.jsonl") == [{name: row[name] for name in names} for row in wanted]
+    assert json_lines(tmp_path / "b.jsonl") == [
+        {name: row[name] for name in names} for row in wanted
+    ]
 
 
 def test_pairs_of_messages_have_the_keys_that_they_had(tmp_path, source):
     pairs(source, tmp_path / "p.jsonl", by="id")
-    for pair, first in zip(lines(tmp_path / "p.jsonl"), (0, 4), strict=True):
+    for pair, first in zip(json_lines(tmp_path / "p.jsonl"), (0, 4), strict=True):
         assert pair["prompt"] == PROMPTS[first // 4]
         assert (pair["chosen"], pair["rejected"]) == ([], COMPLETIONS[0])
         assert (pair["margin"], pair["chosen_reward"], pair["rejected_reward"]) == (1.5, 1.5, 0)
@@ -67,7 +66,7 @@ def test_texts_beside_messages_become_messages_and_these_stay_as_they_are(tmp_pa
     rows = [{**row, "prompt": f"p{row['id']}"} for row in ROWS]
     path = put(tmp_path / "in", "rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     best(path, tmp_path / "b.ndjson", by="id", n=4, chat=True, keep="reward:0..0")
-    assert lines(tmp_path / "b.ndjson") == [
+    assert json_lines(tmp_path / "b.ndjson") == [
         {
             "prompt": [{"role": "user", "content": f"p{number}"}],
             "completion": COMPLETIONS[0],
@@ -79,17 +78,17 @@ def test_texts_beside_messages_become_messages_and_these_stay_as_they_are(tmp_pa
 
 def test_lists_and_rows_give_back_every_row_as_it_was(tmp_path, source):
     to_lists(source, tmp_path / "l.jsonl", by="id", once=["prompt"])
-    found = lines(tmp_path / "l.jsonl")
+    found = json_lines(tmp_path / "l.jsonl")
     assert [row["completion"] for row in found] == [COMPLETIONS, COMPLETIONS]
     assert [row["prompt"] for row in found] == PROMPTS
     to_rows(tmp_path / "l.jsonl", tmp_path / "r.jsonl", once=["prompt"])
-    assert lines(tmp_path / "r.jsonl") == ROWS
+    assert json_lines(tmp_path / "r.jsonl") == ROWS
 
 
 def test_prompts_for_verl_have_the_keys_that_they_had(tmp_path, source):
     options = {"by": "id", "ground_truth": "id", "data_source": "sums"}
     verl(source, tmp_path / "v.jsonl", **options)
-    assert [row["prompt"] for row in lines(tmp_path / "v.jsonl")] == PROMPTS
+    assert [row["prompt"] for row in json_lines(tmp_path / "v.jsonl")] == PROMPTS
 
 
 def test_a_reward_function_gets_the_objects_of_the_file(tmp_path):
@@ -133,9 +132,9 @@ def test_prompts_that_say_the_same_are_the_same_however_they_are_written(tmp_pat
     rows += [json.dumps(swapped[0]), json.dumps(swapped[1], ensure_ascii=False, sort_keys=True)]
     path = put(tmp_path, "a.jsonl", "\n".join(rows))
     pairs(path, tmp_path / "p.jsonl", by="id")
-    assert [pair["prompt"] for pair in lines(tmp_path / "p.jsonl")] == PROMPTS
+    assert [pair["prompt"] for pair in json_lines(tmp_path / "p.jsonl")] == PROMPTS
     to_lists(path, tmp_path / "l.jsonl", by="id", once=["prompt"])
-    assert [row["prompt"] for row in lines(tmp_path / "l.jsonl")] == PROMPTS
+    assert [row["prompt"] for row in json_lines(tmp_path / "l.jsonl")] == PROMPTS
     path.write_text("\n".join(rows).replace("be short", "be long", 1))
     for write, options in ((pairs, {}), (to_lists, {"once": ["prompt"]})):
         with pytest.raises(ValueError, match="are of one group but"):

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 import gspo_rs as gs
+from fixtures import formats
 from gspo_rs.data.group_index import index_groups
 from gspo_rs.data.paths import files_of
 from gspo_rs.data.source import locate
@@ -32,11 +33,7 @@ NAMES = [
 
 
 def write(path, value=0.0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frame = pl.DataFrame({"id": ["a", "a"], "reward": [value, 1.0]})
-    writers = {".parquet": frame.write_parquet, ".csv": frame.write_csv, ".arrow": frame.write_ipc}
-    writers.get(path.suffix, frame.write_ndjson)(path)
-    return path
+    return formats.write(pl.DataFrame({"id": ["a", "a"], "reward": [value, 1.0]}), path)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The best of each group: good enough, the better first, and told where they are the worst."""
 
-import json
 from fractions import Fraction
 
 import numpy as np
@@ -9,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gspo_rs.cli import app
+from fixtures.commands import call
+from fixtures.formats import json_lines
 from gspo_rs.files.best import best
 from gspo_rs.files.filters import filter_rows, parse
 from gspo_rs.files.pairs import pairs
@@ -33,18 +33,10 @@ def file(tmp_path):
     return path
 
 
-def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def run(*words):
-    return app([*map(str, words)], result_action="return_value")
-
-
 def test_no_wrong_answer_is_written_where_a_rule_asks_for_the_rows_own_reward(file, tmp_path):
     target = tmp_path / "sft.jsonl"
     written = best(file, target, by="id", n=2, keep="reward:1..")
-    assert [row["reward"] for row in lines(target)] == [1.0, 1.0, 1.0]
+    assert [row["reward"] for row in json_lines(target)] == [1.0, 1.0, 1.0]
     assert (written.lowest, written.alike) == (2, 2)
     assert written.dropped == {"reward:1..": 6, "best:2": 0}
 
@@ -52,7 +44,7 @@ def test_no_wrong_answer_is_written_where_a_rule_asks_for_the_rows_own_reward(fi
 def test_the_better_one_comes_first_in_each_group(file, tmp_path):
     target = tmp_path / "sft.jsonl"
     written = best(file, target, by="id", n=3)
-    found = [(row["prompt"], row["completion"], row["reward"]) for row in lines(target)]
+    found = [(row["prompt"], row["completion"], row["reward"]) for row in json_lines(target)]
     assert found == [
         ("pa", "text 5", 1.0),
         ("pa", "text 2", 0.5),
@@ -68,12 +60,12 @@ def test_the_better_one_comes_first_in_each_group(file, tmp_path):
 
 
 def test_how_many_of_the_chosen_are_the_worst_of_their_group_is_told(file, tmp_path, capsys):
-    assert run("best", file, tmp_path / "a.jsonl", "--by", "id", "--n", "1") == 0
+    assert call("best", file, tmp_path / "a.jsonl", "--by", "id", "--n", "1") == 0
     out, told = capsys.readouterr()
     assert "4 rows of 4 groups" in out
     assert "3 of 4 rows have the lowest reward of their group, 3 of these in groups" in told
     assert "--keep reward:1.." in told
-    assert run("best", file, tmp_path / "b.jsonl", "--by", "id", "--keep", "informative") == 0
+    assert call("best", file, tmp_path / "b.jsonl", "--by", "id", "--keep", "informative") == 0
     assert "lowest" not in capsys.readouterr().err
 
 
@@ -126,10 +118,10 @@ def test_what_is_right_for_a_pass_rate_is_an_option_of_every_command(tmp_path, f
     truth = {"ground_truth": "prompt", "data_source": "d"}
     assert verl(file, tmp_path / "v.parquet", **truth, **options).groups == len(fit)
     words = [file, tmp_path / "c.jsonl", "--by", "id", "--keep", keep, "--threshold", threshold]
-    assert run("best", *words) == 0
-    assert len(lines(tmp_path / "c.jsonl")) == len(fit)
+    assert call("best", *words) == 0
+    assert len(json_lines(tmp_path / "c.jsonl")) == len(fit)
     words[1] = tmp_path / "scored"
-    assert run("score", *words) == 0
+    assert call("score", *words) == 0
     assert pl.read_parquet(tmp_path / "scored/*.parquet").height == mask.sum()
 
 
@@ -144,7 +136,7 @@ def test_the_threshold_of_an_estimator_is_an_option_as_before(file, tmp_path):
     words = ["--by", "id", "--estimator", "pass_at_k", "--option", "k=1"]
     found = []
     for name, how in (("a", ["--option", "threshold=0.75"]), ("b", ["--threshold", 0.75])):
-        assert run("score", file, tmp_path / name, *words, *how) == 0
+        assert call("score", file, tmp_path / name, *words, *how) == 0
         found.append(pl.read_parquet(tmp_path / name / "*.parquet"))
     assert found[0].equals(found[1])
     assert found[0]["advantage"].abs().max() > 0

@@ -10,6 +10,7 @@ from polars.testing import assert_frame_equal
 
 import gspo_rs as gs
 import gspo_rs.polars
+from fixtures.formats import WRITERS, write
 from gspo_rs import data
 from gspo_rs.files.best import best
 from gspo_rs.files.nested import to_lists, to_rows
@@ -50,11 +51,6 @@ FRAME = pl.DataFrame(
         "my truth": [f"number {i // 4}" for i in range(N)],
     }
 )
-WRITERS = {
-    ".parquet": pl.DataFrame.write_parquet,
-    ".jsonl": pl.DataFrame.write_ndjson,
-    ".csv": pl.DataFrame.write_csv,
-}
 
 
 def test_the_names_are_found():
@@ -72,7 +68,7 @@ def extras(frame):
 
 def written(tmp_path, suffix, frame):
     path = tmp_path / f"rows{suffix}"
-    WRITERS[suffix](frame, path)
+    write(frame, path)
     return path
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gspo_rs as gs
-from gspo_rs.cli import app
+from fixtures.commands import call
 from gspo_rs.data.source import locate
 from gspo_rs.files.summary import QUANTILES, summarize
 from gspo_rs.groups.overview import right_from, spread_of, ties_of
@@ -128,7 +128,7 @@ def test_nothing_is_right_or_wrong_of_scores_without_a_threshold(rewards, thresh
 
 
 def run(capsys, *words):
-    assert app([str(word) for word in words], result_action="return_value") == 0
+    assert call(*words) == 0
     return capsys.readouterr().out
 
 

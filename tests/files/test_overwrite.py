@@ -1,14 +1,13 @@
 """No file is replaced that nobody asked to replace, and never one that is read."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 import gspo_rs as gs
+from fixtures.commands import command
 from gspo_rs.files import best as best_module
 from gspo_rs.files.best import best
 from gspo_rs.files.filters import filter_rows
@@ -28,7 +27,6 @@ FRAME = pl.DataFrame(
     }
 )
 LISTS = FRAME.group_by("id", maintain_order=True).agg(pl.all())
-PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
 TRUTH = {"ground_truth": "answer", "data_source": "sums"}
 FUNCTIONS = {
     "best": lambda source, target, **o: best(source, target, by="id", **o),
@@ -50,12 +48,6 @@ COMMANDS = {
     "rows": [],
     "verl": ["--by", "id", "--ground-truth", "answer", "--data-source", "sums"],
 }
-
-
-def command(*arguments, **options):
-    return subprocess.run(
-        [*PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False, **options
-    )
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from fixtures.formats import WRITERS, write
 from gspo_rs.files.selection import apply, read_selection, select, write_selection
 
 FRAME = pl.DataFrame(
@@ -18,12 +19,11 @@ def two(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
+@pytest.mark.parametrize("suffix", WRITERS)
 def test_rows_are_counted_over_the_files_and_come_back_in_order(tmp_path, suffix):
-    write = {"parquet": "write_parquet", "jsonl": "write_ndjson", "csv": "write_csv"}[suffix]
     for name, part in (("x", FRAME[:3]), ("y", FRAME[3:])):
-        getattr(part, write)(tmp_path / f"{name}.{suffix}")
-    write_selection(tmp_path / "sel.parquet", f"{tmp_path}/[xy].{suffix}", [0, 2, 3], n_rows=4)
+        write(part, tmp_path / f"{name}{suffix}")
+    write_selection(tmp_path / "sel.parquet", f"{tmp_path}/[xy]{suffix}", [0, 2, 3], n_rows=4)
     found = apply(read_selection(tmp_path / "sel.parquet"))
     assert found.collect().equals(FRAME[[0, 2, 3]])
     assert found.select("t").collect(engine="streaming")["t"].to_list() == ["w", "y", "z"]

@@ -1,7 +1,5 @@
 """Types that a format does not have, and whatever else Polars raises while it writes."""
 
-import subprocess
-import sys
 import uuid
 
 import polars as pl
@@ -9,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fixtures.commands import command
 from gspo_rs.files import nested, verl
 from gspo_rs.files.writer import writing
 
-PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
 COLUMNS = {
     "uuid": pa.array([uuid.UUID(int=i).bytes for i in range(4)], pa.uuid()),
     "json": pa.array(['{"a":1}', "[]", "1", "null"], pa.json_(pa.string())),
@@ -50,10 +48,9 @@ def test_a_column_is_written_as_it_is_or_refused_by_its_name(typed, suffix, tmp_
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
-@pytest.mark.parametrize("command", ["best", "pairs", "lists"])
-def test_a_column_that_cannot_be_written_is_told_in_one_line(typed, command, suffix, tmp_path):
-    arguments = [command, str(typed), str(tmp_path / f"out.{suffix}"), "--by", "id"]
-    run = subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("name", ["best", "pairs", "lists"])
+def test_a_column_that_cannot_be_written_is_told_in_one_line(typed, name, suffix, tmp_path):
+    run = command(name, typed, tmp_path / f"out.{suffix}", "--by", "id")
     assert run.returncode in (0, 2)
     assert len(run.stderr.splitlines()) == (run.returncode != 0)
     assert "panicked" not in run.stderr

@@ -10,15 +10,12 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
+from fixtures.one_group import one_group
 from gspo_rs.groups.estimators import ESTIMATORS
 from oracles import golden
 
 levels = st.lists(st.integers(0, 4).map(float), min_size=2, max_size=20)
 real = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20)
-
-
-def one_group(rewards, estimator, **options):
-    return gs.advantage(rewards, np.zeros(len(rewards), dtype=int), estimator, **options)
 
 
 GOLDEN = {

@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
 import gspo_rs.polars
+from fixtures.one_group import levels, one_group
 from fixtures.places import ROOT
 from gspo_rs.conformance.advantages import estimator_name
 from gspo_rs.groups import batch_estimators
@@ -24,12 +25,7 @@ from oracles import golden
 
 DOCS = ROOT / "docs"
 
-levels = st.lists(st.integers(0, 4).map(float), min_size=2, max_size=16)
 binary = st.lists(st.booleans().map(float), min_size=2, max_size=9)
-
-
-def one_group(rewards, estimator, **options):
-    return gs.advantage(rewards, np.zeros(len(rewards), dtype=int), estimator, **options)
 
 
 def mean_gradient(probabilities, n, advantages):

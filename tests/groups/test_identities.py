@@ -11,12 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
-
-levels = st.lists(st.integers(0, 4).map(float), min_size=2, max_size=16)
-
-
-def one_group(rewards, estimator, **options):
-    return gs.advantage(rewards, np.zeros(len(rewards), dtype=int), estimator, **options)
+from fixtures.one_group import levels, one_group
 
 
 @given(levels)

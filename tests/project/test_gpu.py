@@ -5,9 +5,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from fixtures.runs import configured
 from gspo_rs.losses import gspo_loss, linear_gspo_loss
 from gspo_rs.rollouts import Ragged
-from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.step.training_batch import TrainingBatch
 from gspo_rs.train.step.update import backward
@@ -52,7 +52,7 @@ def make_lesson():
 @pytest.mark.parametrize("algorithm", ["gspo", "grpo"])
 def test_the_backward_passes_of_a_step_never_wait_for_the_gpu(algorithm):
     policy, training_batch = make_policy(), make_lesson()
-    config = resolve(Config(model="m", rollouts="r", algorithm=algorithm, micro_batch_tokens=100))
+    config = configured(algorithm=algorithm, micro_batch_tokens=100)
     backward(
         policy, training_batch, config
     )  # the first call compares the model's logits, and waits

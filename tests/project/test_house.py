@@ -249,6 +249,20 @@ def test_nothing_is_pickled_and_no_foreign_code_is_trusted():
     assert not [relative(path) for path in MODULES if wrong.search(path.read_text())]
 
 
+TESTS = [path for path in PYTHON if path.is_relative_to(ROOT / "tests")]
+
+
+def test_tests_patch_modules_not_names_in_dots():
+    # A name in a string is not found by who moves the module.
+    assert not [relative(path) for path in TESTS if re.search(r'setattr\(\s*"', path.read_text())]
+
+
+def test_tests_find_the_repository_in_one_place():
+    wrong = re.compile(r"Path\(__file__\)\.parents")
+    found = [path.stem for path in TESTS if wrong.search(path.read_text())]
+    assert found == ["places"]
+
+
 def loaded_by(statement: str) -> set[str]:
     script = f"import sys; {statement}; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
+from fixtures.places import ROOT
 from project.test_house import BANNED, BELOW
 
-ROOT = Path(__file__).parents[2]
 FOLDERS = (".github", "benches", "docs", "examples", "python", "rust", "tests")
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]

@@ -1,13 +1,12 @@
 """The report as a command and as a function of files: what it says, refuses and leaves alone."""
 
 import re
-import subprocess
-import sys
 
 import numpy as np
 import polars as pl
 import pytest
 
+from fixtures.commands import command as run
 from gspo_rs.cli.report import report as command
 from gspo_rs.data.source import locate
 from gspo_rs.report import examples, load, report
@@ -57,11 +56,7 @@ def test_the_command_takes_several_files_and_columns(tmp_path, capsys):
 
 def test_the_program_writes_the_page_and_says_where(tmp_path):
     pl.DataFrame({"id": [1, 1], "reward": [0.0, 1.0]}).write_parquet(tmp_path / "a.parquet")
-    program = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
-    arguments = ["report", "a.parquet", "--by", "id", "-o", "page.html"]
-    found = subprocess.run(
-        [*program, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    found = run("report", "a.parquet", "--by", "id", "-o", "page.html", cwd=tmp_path)
     size = (tmp_path / "page.html").stat().st_size
     assert (found.returncode, found.stderr) == (0, "")
     assert found.stdout == f"page.html, {size / 1000:,.0f} kB\n"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from fixtures.runs import share_of_a
 from fixtures.tiny_models import KINDS, has, saved, tiny
 from gspo_rs.samplers.transformers import generate
 from gspo_rs.train import metrics, train
@@ -80,10 +81,6 @@ def configured(letters, tmp_path):
         return Config(model=str(model), prompts=str(prompts), output_dir=output, **(given | fields))
 
     return make
-
-
-def share_of_a(completions, **_):
-    return [text.count("a") / max(len(text), 1) for text in completions]
 
 
 # Roberta counts its positions from the tokens, and a token read from the cache has others.

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from fixtures.runs import configured
 from gspo_rs.samplers.transformers import generate
-from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.model.layers import compile_layers
 from gspo_rs.train.model.policy import load
 
@@ -19,10 +19,7 @@ def gradients(model, shape):
 @pytest.mark.soak
 def test_compiled_layers_give_the_same_gradients_and_are_not_used_to_sample(stories):
     shapes = [(4, 30), (3, 50), (1, 64)]
-    plain, compiled = (
-        load(resolve(Config(model=str(stories), rollouts="r", torch_compile=on)))
-        for on in (False, True)
-    )
+    plain, compiled = (load(configured(stories, torch_compile=on)) for on in (False, True))
     for policy in (plain, compiled):
         policy.model.double()  # Llama takes its norms in float32 all the same
     for shape in shapes:

@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fixtures.places import ROOT
+from fixtures.runs import share_of_a
 from gspo_rs.rewards.functions import RewardError
 from gspo_rs.train import metrics, train
 from gspo_rs.train.config.config import Config, ConfigError
@@ -25,10 +26,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 PAGE = ROOT / "docs" / "reference" / "metrics.md"
 PROMPTS = ["ab", "bc", "cd", "de", "ef", "fg"]
-
-
-def share_of_a(completions, **_):
-    return [text.count("a") / max(len(text), 1) for text in completions]
 
 
 @pytest.fixture

@@ -1,28 +1,18 @@
 """Loading a policy: what cannot be trained is named before anything is sampled."""
 
 import json
-import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BertConfig, BertModel, MambaConfig, MambaForCausalLM
 
-from gspo_rs.train.config.config import Config, resolve
+from fixtures.runs import configured
 from gspo_rs.train.model.policy import PolicyError, freeze, load
 
 
-def config(model, **fields):
-    return resolve(Config(model=str(model), rollouts="r", **fields))
-
-
-@pytest.fixture
-def copied(letters, tmp_path):
-    return shutil.copytree(letters, tmp_path / "model")
-
-
 def test_a_model_is_loaded_in_float32_without_dropout_and_trained_whole(letters):
-    policy = load(config(letters))
+    policy = load(configured(letters))
     assert not policy.model.training
     assert {p.dtype for p in policy.trainable().values()} == {torch.float32}
     assert len(policy.trainable()) == len(list(policy.model.parameters()))
@@ -31,7 +21,7 @@ def test_a_model_is_loaded_in_float32_without_dropout_and_trained_whole(letters)
 
 def test_a_folder_that_is_not_a_model_is_named(tmp_path):
     with pytest.raises(PolicyError, match="nowhere"):
-        load(config(tmp_path / "nowhere"))
+        load(configured(tmp_path / "nowhere"))
 
 
 def test_a_model_without_a_causal_head_is_named(letters, tmp_path):
@@ -40,7 +30,7 @@ def test_a_model_without_a_causal_head_is_named(letters, tmp_path):
     BertModel(BertConfig(vocab_size=16, intermediate_size=8, **shape)).save_pretrained(folder)
     AutoTokenizer.from_pretrained(letters).save_pretrained(folder)
     with pytest.raises(PolicyError, match=r"has no weights for .*is it a causal LM"):
-        load(config(folder))
+        load(configured(folder))
 
 
 def test_a_model_whose_head_has_no_weights_is_named(copied):
@@ -48,7 +38,7 @@ def test_a_model_whose_head_has_no_weights_is_named(copied):
     del weights["lm_head.weight"]
     save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(PolicyError, match=r"no weights for lm_head\.weight"):
-        load(config(copied))
+        load(configured(copied))
 
 
 def test_a_model_that_needs_code_of_its_own_is_named(copied):
@@ -61,7 +51,7 @@ def test_a_model_that_needs_code_of_its_own_is_named(copied):
     (copied / "config.json").write_text(json.dumps(settings))
     (copied / "own.py").write_text("raise SystemExit('this code must not run')")
     with pytest.raises(PolicyError, match="needs code from its repository"):
-        load(config(copied))
+        load(configured(copied))
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_named(copied):
@@ -69,7 +59,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_named(copied):
     tokenizer.add_tokens(["<new>"])
     tokenizer.save_pretrained(copied)
     with pytest.raises(PolicyError, match="knows 11 tokens, its tokenizer 12"):
-        load(config(copied))
+        load(configured(copied))
 
 
 def test_a_model_that_sees_later_tokens_is_refused(letters, tmp_path):
@@ -81,7 +71,7 @@ def test_a_model_that_sees_later_tokens_is_refused(letters, tmp_path):
     BertLMHeadModel(settings).save_pretrained(folder)
     AutoTokenizer.from_pretrained(letters).save_pretrained(folder)
     with pytest.raises(PolicyError, match="is not causal"):
-        load(config(folder))
+        load(configured(folder))
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
@@ -89,7 +79,7 @@ def test_a_device_that_is_not_there_is_named(letters, device):
     if device.startswith("cuda") and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(PolicyError, match=device):
-        load(config(letters, device=device))
+        load(configured(letters, device=device))
 
 
 def test_packing_is_refused_where_sequences_would_see_one_another(letters, tmp_path):
@@ -100,18 +90,18 @@ def test_packing_is_refused_where_sequences_would_see_one_another(letters, tmp_p
     MambaForCausalLM(settings).save_pretrained(folder)
     AutoTokenizer.from_pretrained(letters).save_pretrained(folder)
     with pytest.raises(PolicyError, match="lets packed sequences see one another"):
-        load(config(folder, layout="packed"))
-    assert load(config(folder)).shape == "padded"
-    assert load(config(letters, layout="packed")).shape == "packed"
+        load(configured(folder, layout="packed"))
+    assert load(configured(folder)).shape == "padded"
+    assert load(configured(letters, layout="packed")).shape == "packed"
 
 
 def test_a_frozen_copy_takes_no_gradient_and_adapters_need_none(letters):
-    frozen = freeze(config(letters))
+    frozen = freeze(configured(letters))
     assert frozen.trainable() == {}
-    assert freeze(config(letters, lora_r=2)) is None
+    assert freeze(configured(letters, lora_r=2)) is None
 
 
 def test_lora_trains_only_its_adapters(letters):
-    policy = load(config(letters, lora_r=2, lora_target_modules=("q_proj",)))
+    policy = load(configured(letters, lora_r=2, lora_target_modules=("q_proj",)))
     assert policy.trainable()
     assert all("q_proj.lora_" in name for name in policy.trainable())

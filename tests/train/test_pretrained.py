@@ -10,19 +10,10 @@ from huggingface_hub import HfApi, constants
 from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gspo_rs.train.config.config import Config, resolve
+from fixtures.runs import configured
 from gspo_rs.train.model import pretrained
 from gspo_rs.train.model.policy import PolicyError, freeze, load, starting
 from gspo_rs.train.model.pretrained import load_pretrained, refuse_absent
-
-
-def config(model, **fields):
-    return resolve(Config(model=str(model), rollouts="r", **fields))
-
-
-@pytest.fixture
-def copied(letters, tmp_path):
-    return shutil.copytree(letters, tmp_path / "model")
 
 
 @pytest.fixture
@@ -53,7 +44,7 @@ def expected(letters, adapter):
 
 
 def test_an_adapter_that_was_trained_is_trained_further_and_not_dropped(letters, adapter, tmp_path):
-    policy = load(config(adapter, lora_r=2, lora_alpha=6))
+    policy = load(configured(adapter, lora_r=2, lora_alpha=6))
     torch.testing.assert_close(logits(policy.model), expected(letters, adapter))
     assert policy.trainable()
     assert all("lora_" in name for name in policy.trainable())
@@ -68,7 +59,7 @@ def test_an_adapter_that_was_trained_is_trained_further_and_not_dropped(letters,
 def test_an_adapter_without_lora_r_is_merged_and_all_weights_are_trained(
     letters, adapter, tmp_path
 ):
-    policy = load(config(adapter))
+    policy = load(configured(adapter))
     torch.testing.assert_close(logits(policy.model), expected(letters, adapter))
     assert len(policy.trainable()) == len(list(policy.model.parameters()))
     assert not [name for name in policy.trainable() if "lora" in name]
@@ -79,7 +70,7 @@ def test_an_adapter_without_lora_r_is_merged_and_all_weights_are_trained(
 
 @pytest.mark.parametrize("fields", [{}, {"lora_r": 2, "lora_alpha": 6}])
 def test_the_starting_policy_of_an_adapter_is_what_the_adapter_was(letters, adapter, fields):
-    settings = config(adapter, **fields)
+    settings = configured(adapter, **fields)
     policy, frozen = load(settings), freeze(settings)
     with torch.no_grad():
         for parameter in policy.trainable().values():
@@ -90,7 +81,7 @@ def test_the_starting_policy_of_an_adapter_is_what_the_adapter_was(letters, adap
 
 
 def test_a_resumed_adapter_is_that_of_the_checkpoint(letters, adapter, tmp_path):
-    settings = config(adapter, lora_r=2, lora_alpha=6)
+    settings = configured(adapter, lora_r=2, lora_alpha=6)
     policy = load(settings)
     with torch.no_grad():
         for parameter in policy.trainable().values():
@@ -104,7 +95,7 @@ def test_a_resumed_adapter_is_that_of_the_checkpoint(letters, adapter, tmp_path)
 @pytest.mark.parametrize("fields", [{"lora_r": 4}, {"lora_r": 2}, {"lora_r": 4, "lora_alpha": 6}])
 def test_an_adapter_of_another_rank_or_scale_is_refused_with_its_own(adapter, fields):
     with pytest.raises(PolicyError, match="lora_r = 2 and lora_alpha = 6, the run has lora_r"):
-        load(config(adapter, **fields))
+        load(configured(adapter, **fields))
 
 
 def test_an_adapter_whose_base_is_gone_or_that_is_no_lora_is_named(letters, adapter, tmp_path):
@@ -115,11 +106,11 @@ def test_an_adapter_whose_base_is_gone_or_that_is_no_lora_is_named(letters, adap
     )
     model.save_pretrained(tmp_path / "prompts")
     with pytest.raises(PolicyError, match="PROMPT_TUNING, not LoRA"):
-        load(config(tmp_path / "prompts"))
+        load(configured(tmp_path / "prompts"))
     text = (adapter / "adapter_config.json").read_text()
     (adapter / "adapter_config.json").write_text(text.replace(str(letters), str(tmp_path / "no")))
     with pytest.raises(PolicyError, match=r"the base model of .*/no': there is no such folder"):
-        load(config(adapter))
+        load(configured(adapter))
 
 
 @pytest.mark.parametrize(

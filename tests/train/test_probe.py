@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from fixtures.runs import configured
 from fixtures.tiny_models import has, saved, tiny
-from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.model.policy import Policy, PolicyError, load
 from gspo_rs.train.model.probe import mixes_packed, sees_ahead
 
@@ -20,10 +20,6 @@ WORDS = SimpleNamespace(all_special_ids=[0])
 
 def subject(model, context):
     return Policy(model, WORDS, torch.device("cpu"), None, "padded", context, 1.0)
-
-
-def configured(folder, **fields):
-    return resolve(Config(model=str(folder), rollouts="r", **fields))
 
 
 @pytest.mark.parametrize("kind", EXPERTS)

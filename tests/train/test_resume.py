@@ -9,9 +9,8 @@ import time
 import numpy as np
 import polars as pl
 import pytest
-from safetensors.torch import load_file
 
-from fixtures.runs import contents, wait_for
+from fixtures.runs import contents, wait_for, weights
 from fixtures.runs import process as start
 from gspo_rs.train import checkpoint, metrics, train
 from gspo_rs.train.config.config import ConfigError
@@ -73,11 +72,6 @@ def wait_for_checkpoint(child, folder):
     wait_for(lambda: checkpoint.steps(folder), child)
 
 
-def weights(folder):
-    (file,) = (folder / "final").glob("*.safetensors")
-    return {name: tensor.numpy().tobytes() for name, tensor in load_file(file).items()}
-
-
 def without_times(record):
     return {k: v for k, v in record.items() if not k.startswith(("time/", "speed/"))}
 
@@ -94,7 +88,7 @@ def test_a_killed_run_resumes_to_the_bits_of_one_that_was_not(run_file, tmp_path
     run_file("killed", kind)  # the same reward function without its pause
     result = train(load(killed), resume=True)
     assert result.steps == 14
-    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    assert weights(tmp_path / "killed" / "final") == weights(tmp_path / "whole" / "final")
     records = [
         [without_times(r) for r in metrics.read(tmp_path / name / "metrics.jsonl")]
         for name in ("killed", "whole")
@@ -136,7 +130,7 @@ def test_a_finished_run_resumed_with_more_steps_is_the_longer_run(run_file, tmp_
     path = run_file("short")
     train(load(path, ["max_steps=8"]))
     train(load(path), resume=True)
-    assert weights(tmp_path / "short") == weights(tmp_path / "long")
+    assert weights(tmp_path / "short" / "final") == weights(tmp_path / "long" / "final")
 
 
 def test_a_changed_key_that_matters_is_named_and_one_that_does_not_is_taken(run_file):

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from safetensors.torch import load_file
 
 import gspo_rs as gs
+from fixtures.runs import weights
 from gspo_rs.rewards.functions import RewardError
 from gspo_rs.train import metrics, train
 from gspo_rs.train.config.config import Config, ConfigError
@@ -106,11 +106,6 @@ def differ(matrix, ids):
     return found
 
 
-def weights(config):
-    file = load_file(f"{config.output_dir}/final/model.safetensors")
-    return {name: tensor.numpy().tobytes() for name, tensor in file.items()}
-
-
 def steps(config):
     records = metrics.read(f"{config.output_dir}/metrics.jsonl")
     return [{k: v for k, v in r.items() if not k.startswith(("time/", "speed/"))} for r in records]
@@ -182,7 +177,7 @@ def test_one_reward_in_a_list_is_that_reward_alone_to_the_bit(make, source, algo
         config = make(source, **fields)
         online = source == "online"
         train(config, reward=([many_a] if several else many_a) if online else None)
-        found.append((weights(config), steps(config)))
+        found.append((weights(f"{config.output_dir}/final"), steps(config)))
     assert found[0] == found[1]
     assert not any(key.startswith("reward/many_a") for key in found[0][1][-1])
 
@@ -230,7 +225,7 @@ def test_a_reward_without_a_weight_is_measured_and_teaches_nothing(make):
         config = make(algorithm="gdpo", output_dir=f"{make().output_dir}/{name}")
         config = replace(config, reward_weights=shares)
         train(config, reward=functions)
-        found.append(weights(config))
+        found.append(weights(f"{config.output_dir}/final"))
         assert ("reward/length/mean" in steps(config)[0]) == (name == "watched")
     assert found[0] == found[1]
 
@@ -245,7 +240,7 @@ def test_a_stopped_run_of_several_rewards_goes_on_to_the_same_bits(make, source)
     train(stopped, reward=functions)
     again = replace(stopped, max_steps=4, reward_weights=list(WEIGHTS))
     train(again, reward=functions, resume=True)
-    assert weights(again) == weights(whole)
+    assert weights(f"{again.output_dir}/final") == weights(f"{whole.output_dir}/final")
     assert steps(again) == steps(whole)
     with pytest.raises(ConfigError, match=r"reward_weights = \(2.0, 1.0\), but .* trained with"):
         train(replace(again, reward_weights=(2.0, 1.0)), reward=functions, resume=True)

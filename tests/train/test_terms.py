@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from fixtures import runs
 from gspo_rs import advantage, top_fraction
 from gspo_rs.rollouts import Ragged, Rollouts
-from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.config.presets import GROUP_LOSSES, OPTIONS
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.rollout.collect import RolloutBatch
@@ -37,7 +37,7 @@ def policy():
 
 def configured(**fields):
     given = {"prompts_per_step": 6, "max_completion_length": BUDGET, "micro_batch_tokens": 20}
-    return resolve(Config(model="m", rollouts="r", **given, **fields))
+    return runs.configured(**given, **fields)
 
 
 def drawn(rewards=TIED):

@@ -10,10 +10,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from fixtures.runs import configured
 from gspo_rs.logprobs import chunk
 from gspo_rs.losses.metrics import entropy_metrics
 from gspo_rs.rollouts import Ragged
-from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.config.presets import Algorithm
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.step.group_metrics import order_metrics
@@ -46,10 +46,6 @@ def make_policy(shape="padded", dtype=torch.float64, seed=0):
         context=64,
         temperature=0.7,
     )
-
-
-def make_config(**fields):
-    return resolve(Config(model="m", rollouts="r", **fields))
 
 
 def make_lesson(n=9, seed=0, *, old=True, ref=True):
@@ -99,13 +95,13 @@ def test_loss_and_gradient_are_the_same_however_the_step_is_cut(algorithm, shape
     fields = {"algorithm": algorithm, "beta": 0.1}
     training_batch = make_lesson()
     expected = loss_and_gradient(
-        make_policy("padded"), training_batch, make_config(**fields, micro_batch_tokens=10_000)
+        make_policy("padded"), training_batch, configured(**fields, micro_batch_tokens=10_000)
     )
     order = np.random.default_rng(budget).permutation(len(training_batch.prompts))
     found = loss_and_gradient(
         make_policy(shape),
         permuted(training_batch, order),
-        make_config(**fields, micro_batch_tokens=budget),
+        configured(**fields, micro_batch_tokens=budget),
     )
     assert expected[1].abs().max() > 1e-3
     torch.testing.assert_close(found[1], expected[1], rtol=0, atol=1e-12)
@@ -123,7 +119,7 @@ def test_all_that_a_step_tells_is_the_same_however_it_is_cut(algorithm, shape, b
         (permuted(make_lesson(), order), shape, budget),
     ):
         policy = make_policy(layout)
-        config = make_config(algorithm=algorithm, micro_batch_tokens=tokens)
+        config = configured(algorithm=algorithm, micro_batch_tokens=tokens)
         optimizer = make_optimizer(policy, config)
         found.append(take(policy, optimizer, given, config, rate=0.0))
     assert {"entropy", "entropy/p20"} < found[0].keys()
@@ -134,7 +130,7 @@ def test_all_that_a_step_tells_is_the_same_however_it_is_cut(algorithm, shape, b
 @pytest.mark.parametrize("algorithm", ["gspo", "grpo", "listwise"])
 def test_entropy_and_order_are_those_of_the_models_own_logits(algorithm):
     policy, given = make_policy(), make_lesson()
-    config = make_config(algorithm=algorithm, micro_batch_tokens=30)
+    config = configured(algorithm=algorithm, micro_batch_tokens=30)
     entropies, logprobs, moved = [], [], []
     for row in range(len(given.prompts)):
         prompt, completion = given.prompts.row(row), given.completions.row(row)
@@ -166,7 +162,7 @@ def test_a_loss_of_groups_is_exact_however_the_step_is_cut(loss):
         loss_and_gradient(
             make_policy(),
             make_lesson(),
-            make_config(algorithm="listwise", loss=loss, micro_batch_tokens=tokens),
+            configured(algorithm="listwise", loss=loss, micro_batch_tokens=tokens),
         )[1]
         for tokens in (1, 10_000)
     ]
@@ -195,7 +191,7 @@ def test_the_gradient_taken_in_one_pass_is_that_of_the_log_probabilities(
     training_batch = make_lesson(old=given == "old", ref=False)
     if given == "sampler":
         training_batch = replace(training_batch, sampler_logprobs=make_lesson().old_logprobs)
-    config = make_config(loss=loss, opsm=5.0 if given == "sampler" else None, micro_batch_tokens=30)
+    config = configured(loss=loss, opsm=5.0 if given == "sampler" else None, micro_batch_tokens=30)
     policy = make_policy()
     if head == "adapted":
         adapter = LoraConfig(r=2, target_modules=["lm_head"], init_lora_weights=False)
@@ -214,7 +210,7 @@ def test_the_gradient_taken_in_one_pass_is_that_of_the_log_probabilities(
 @pytest.mark.parametrize("shape", ["packed", "padded"])
 def test_logprobs_are_those_of_the_models_own_logits_one_sequence_at_a_time(shape):
     policy, training_batch = make_policy(shape), make_lesson()
-    found = recompute(policy, training_batch, make_config(micro_batch_tokens=40))
+    found = recompute(policy, training_batch, configured(micro_batch_tokens=40))
     for row in range(len(training_batch.prompts)):
         prompt, completion = training_batch.prompts.row(row), training_batch.completions.row(row)
         ids = torch.from_numpy(np.concatenate([prompt, completion]))[None]
@@ -225,14 +221,14 @@ def test_logprobs_are_those_of_the_models_own_logits_one_sequence_at_a_time(shap
 
 
 def test_without_old_logprobs_every_ratio_is_exactly_one():
-    metrics, _ = backward(make_policy(), make_lesson(old=False, ref=False), make_config())
+    metrics, _ = backward(make_policy(), make_lesson(old=False, ref=False), configured())
     assert metrics["ratio/min"] == metrics["ratio/max"] == metrics["seq_ratio/mean"] == 1
     assert metrics["clip/token"] == 0
 
 
 def test_a_step_moves_the_weights_against_the_gradient_by_the_rate():
     policy, training_batch = make_policy(), make_lesson(ref=False)
-    config = make_config(max_grad_norm=0.0, adam_epsilon=1e-12)
+    config = configured(max_grad_norm=0.0, adam_epsilon=1e-12)
     _, gradient = loss_and_gradient(policy, training_batch, config)
     before = torch.cat([p.detach().flatten() for p in policy.trainable().values()])
     metrics = take(policy, make_optimizer(policy, config), training_batch, config, rate=0.01)
@@ -247,7 +243,7 @@ def test_a_step_moves_the_weights_against_the_gradient_by_the_rate():
 
 @pytest.mark.parametrize("broken", ["old_logprobs", "advantages", "weights_of_the_model"])
 def test_a_step_that_is_not_finite_leaves_the_weights_and_is_counted(broken):
-    policy, training_batch, config = make_policy(), make_lesson(ref=False), make_config()
+    policy, training_batch, config = make_policy(), make_lesson(ref=False), configured()
     if broken == "old_logprobs":
         training_batch.old_logprobs.values[3] = np.nan
     elif broken == "advantages":
@@ -268,7 +264,7 @@ def test_a_step_that_is_not_finite_leaves_the_weights_and_is_counted(broken):
 
 def test_the_gradient_is_clipped_to_the_norm_asked_for():
     policy, training_batch = make_policy(), make_lesson(ref=False)
-    config = make_config(max_grad_norm=1e-3)
+    config = configured(max_grad_norm=1e-3)
     seen = []
     optimizer = make_optimizer(policy, config)
     optimizer.register_step_pre_hook(
@@ -282,7 +278,7 @@ def test_the_gradient_is_clipped_to_the_norm_asked_for():
 
 
 def test_the_padded_layout_puts_sequences_of_like_length_together():
-    training_batch, config = make_lesson(40), make_config(micro_batch_tokens=60)
+    training_batch, config = make_lesson(40), configured(micro_batch_tokens=60)
     inputs = (training_batch.prompts.lengths + training_batch.completions.lengths - 1).sum()
     laid_out = list(batches(make_policy(), training_batch, config))
     assert sum(batch.input_ids.numel() for batch in laid_out) < 1.3 * inputs
@@ -297,5 +293,5 @@ def test_the_padded_layout_puts_sequences_of_like_length_together():
     ],
 )
 def test_the_learning_rate_warms_up_and_follows_its_course(course, expected):
-    config = make_config(learning_rate=1.0, warmup_steps=2, lr_scheduler_type=course)
+    config = configured(learning_rate=1.0, warmup_steps=2, lr_scheduler_type=course)
     assert [learning_rate(config, s, 6) for s in range(1, 7)] == pytest.approx(expected)

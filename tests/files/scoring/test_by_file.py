@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gspo_rs as gs
+from fixtures.interruption import stop
 from gspo_rs.files import scoring
 from gspo_rs.files.scoring import by_file, options
 
@@ -191,26 +192,6 @@ def test_keys_that_do_not_fit_the_memory_go_through_the_disk(folder, tmp_path, m
     report = gs.score(folder, tmp_path / "out", **asked)
     assert (report.by_file, report.spilled) == (False, True)
     assert content(tmp_path / "out") == content(tmp_path / "whole")
-
-
-def interrupt(monkeypatch, module, name, after):
-    """Raise KeyboardInterrupt, as Ctrl-C does, at call number `after` of a function."""
-    function, calls = getattr(module, name), []
-
-    def interrupted(*arguments, **named):
-        if len(calls) == after:
-            raise KeyboardInterrupt
-        calls.append(1)
-        return function(*arguments, **named)
-
-    monkeypatch.setattr(module, name, interrupted)
-
-
-def stop(monkeypatch, source, target, *where):
-    with monkeypatch.context() as patch:
-        interrupt(patch, *where)
-        with pytest.raises(KeyboardInterrupt):
-            gs.score(source, target, by="prompt_id")
 
 
 def test_a_run_goes_on_file_by_file_with_those_that_are_whole(folder, tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -16,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import gspo_rs as gs
+from fixtures.commands import PROGRAM
+from fixtures.interruption import stop
 from gspo_rs.cli.score import score as score_command
 from gspo_rs.cli.score import verify as verify_command
 from gspo_rs.files import scoring
 from gspo_rs.files.scoring import writers
-
-PROGRAM = [sys.executable, "-c", "from gspo_rs.cli import main; main()"]
 
 
 @pytest.fixture(scope="module")
@@ -95,27 +94,11 @@ def test_sixty_killed_runs_leave_the_old_output_or_the_new_one(folder, tmp_path)
     assert 0 < killed_over_an_old_output(folder, tmp_path, rounds=60) < 60
 
 
-def interrupt_after(monkeypatch, n_files):
-    """Raise KeyboardInterrupt as Ctrl-C does, once `n_files` files have been written."""
-    write, done = scoring.write_wide, []
-
-    def write_wide(*arguments, **named):
-        if len(done) == n_files:
-            raise KeyboardInterrupt
-        done.append(1)
-        return write(*arguments, **named)
-
-    monkeypatch.setattr(scoring, "write_wide", write_wide)
-
-
 def test_a_run_goes_on_after_an_interrupt_with_the_files_that_are_done(
     folder, tmp_path, monkeypatch
 ):
     gs.score(folder, tmp_path / "whole", by="prompt_id")
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 4)
-        with pytest.raises(KeyboardInterrupt):
-            gs.score(folder, tmp_path / "out", by="prompt_id")
+    stop(monkeypatch, folder, tmp_path / "out", scoring, "write_wide", 4)
     assert not (tmp_path / "out").exists()
     # One of the four is damaged meanwhile, and is made again.
     damaged = next((tmp_path / ".out.gspo-rs").rglob("2.parquet"))
@@ -144,10 +127,7 @@ def unfinished(folder, tmp_path, monkeypatch):
     """Leave a run that was interrupted after two files; return a copy of its input."""
     copy = tmp_path / "in"
     shutil.copytree(folder, copy)
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 2)
-        with pytest.raises(KeyboardInterrupt):
-            gs.score(copy, tmp_path / "out", by="prompt_id")
+    stop(monkeypatch, copy, tmp_path / "out", scoring, "write_wide", 2)
     return copy
 
 
