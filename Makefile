@@ -10,7 +10,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 
-.PHONY: help setup demo test test-rust test-python soak bench bench-compare lint lint-rust lint-python house fmt msrv wheel clean
+.PHONY: help setup demo test test-rust test-python test-fast soak bench bench-compare lint lint-rust lint-python house fmt msrv wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 15
@@ -33,6 +33,9 @@ demo: .venv/.core ## teach a small model to rank high in its own groups, and sho
 	$(BIN)/python examples/demo.py
 
 test: test-rust test-python ## Rust and Python tests
+
+test-fast: .venv/.core ## Python tests without the slow ones: three minutes on two cores
+	$(BIN)/python -m pytest -n 2 -m "not soak and not slow"
 
 test-rust:
 	cargo test --quiet
