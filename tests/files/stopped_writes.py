@@ -9,10 +9,10 @@ import signal
 import sys
 from pathlib import Path
 
-from gspo_rs.files import aside, atomic, replaced
+from gspo_rs.files import atomic, replacement, temporary
 
 OLD, NEW = "old" * 500, "new" * 700
-OURS = {module.__file__ for module in (aside, atomic, replaced)}
+OURS = {module.__file__ for module in (temporary, atomic, replacement)}
 # An exception between two lines of `shutil` becomes another one there; a kill does not.
 WATCHED = {"raise": OURS, "kill": OURS | {shutil.__file__}}
 

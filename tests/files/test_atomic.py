@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gspo_rs.files import aside, atomic, replaced
+from gspo_rs.files import atomic, replacement, temporary
 
 WRITERS = {"file": atomic.file, "directory": atomic.directory}
 
@@ -67,7 +67,7 @@ def test_what_is_half_written_has_another_name_each_time_and_is_open_to_nobody(t
 
 
 def test_only_what_nobody_holds_is_swept(tmp_path):
-    with aside.aside(tmp_path) as held:
+    with temporary.aside(tmp_path) as held:
         (held / "a").write_text("being written")
         left = tmp_path / ".partial-abcdefgh.gspo-rs"
         left.mkdir()
@@ -81,7 +81,7 @@ def test_only_what_nobody_holds_is_swept(tmp_path):
 
 
 def test_a_sweeper_that_comes_before_the_lock_makes_the_writer_begin_again(tmp_path, monkeypatch):
-    locked, swept = aside.try_lock, []
+    locked, swept = temporary.try_lock, []
 
     def late(folder, flags, *, needed=True):
         if not needed and not swept:
@@ -89,7 +89,7 @@ def test_a_sweeper_that_comes_before_the_lock_makes_the_writer_begin_again(tmp_p
             atomic.sweep(tmp_path)
         return locked(folder, flags, needed=needed)
 
-    monkeypatch.setattr(aside, "try_lock", late)
+    monkeypatch.setattr(temporary, "try_lock", late)
     put("file", tmp_path / "out", "new")
     assert len(swept) == 1
     assert text_of("file", tmp_path / "out") == "new"
@@ -186,7 +186,7 @@ def test_bits_of_a_group_that_cannot_be_kept_are_given_to_no_other(
 
     monkeypatch.setattr(os, "fchown", refused)
     with (tmp_path / "new").open() as file:
-        replaced._take_mode(file.fileno(), old)
+        replacement._take_mode(file.fileno(), old)
     assert mode(tmp_path / "new") == after
 
 
@@ -229,7 +229,7 @@ def test_a_mount_point_is_refused_before_the_work(tmp_path, monkeypatch, kind):
     lines = tmp_path / "mountinfo"
     place = str(target).replace(" ", r"\040")
     lines.write_text(f"36 35 98:0 /x {place} rw,noatime master:1 - ext3 /dev/root rw\n")
-    monkeypatch.setattr(replaced, "_MOUNTS", lines)
+    monkeypatch.setattr(replacement, "_MOUNTS", lines)
     entered = []
 
     def late():
@@ -252,7 +252,7 @@ def test_a_file_system_that_cannot_exchange_is_refused_before_the_work(
     def unknown(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(replaced, "exchange", unknown)
+    monkeypatch.setattr(replacement, "exchange", unknown)
     monkeypatch.setattr(atomic, "exchange", unknown)
     put("directory", target, "new")  # replaces nothing, so needs no exchange
     with pytest.raises(OSError, match="can't exchange a folder for another at once; remove it"):

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from fixtures import alphabets
 from gspo_rs.rollouts import Ragged, Rollouts
-from gspo_rs.samplers.frame import Ends
+from gspo_rs.samplers.special_tokens import Ends
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.rollout.tokenize import LengthError, tokenise
 

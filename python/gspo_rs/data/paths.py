@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gspo_rs.data.formats import SUFFIXES, suffix_of
-from gspo_rs.data.saved import saved_files
-from gspo_rs.data.walks import matching, place, tree
+from gspo_rs.data.save_to_disk import saved_files
+from gspo_rs.data.walk import matching, place, tree
 
 __all__ = ["files_of", "names_of", "remote", "spelled"]
 

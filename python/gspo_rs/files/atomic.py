@@ -15,8 +15,8 @@ from pathlib import Path
 
 from gspo_rs._core import exchange
 from gspo_rs.data.full_disk import naming
-from gspo_rs.files.aside import aside, sweep
-from gspo_rs.files.replaced import refuse_unreplaceable, resolved, sync, sync_tree
+from gspo_rs.files.replacement import refuse_unreplaceable, resolved, sync, sync_tree
+from gspo_rs.files.temporary import aside, sweep
 
 __all__ = [
     "directory",

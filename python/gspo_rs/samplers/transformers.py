@@ -13,10 +13,10 @@ import torch
 from transformers import GenerationConfig
 
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts
-from gspo_rs.samplers.decoding import Drawn, complete, generating
-from gspo_rs.samplers.draw import Sampler
-from gspo_rs.samplers.frame import before, end_tokens, framed, text_rows
-from gspo_rs.samplers.wording import completion_texts
+from gspo_rs.samplers.detokenize import completion_texts
+from gspo_rs.samplers.generation import Drawn, complete, generating
+from gspo_rs.samplers.special_tokens import before, end_tokens, framed, text_rows
+from gspo_rs.samplers.token_sampler import Sampler
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def generate(
     -------
     Rollouts
         Group after group in the order of `prompts`, with the texts (see
-        `gspo_rs.samplers.wording`),
+        `gspo_rs.samplers.detokenize`),
         `prompt_tokens`, `completion_tokens` (up to a sampled end token, and with it),
         `sampler_logprobs` (at `temperature`, before `top_p`
         and `top_k` cut), `truncated`, and rewards of NaN. `group_ids` are rows of `prompts`.
@@ -84,7 +84,7 @@ def generate(
 
     See Also
     --------
-    gspo_rs.samplers.draw.Sampler : draws the tokens.
+    gspo_rs.samplers.token_sampler.Sampler : draws the tokens.
     """
     _check(num_generations, max_completion_length, temperature=temperature, top_p=top_p)
     limit = _prompt_limit(model, max_prompt_length, max_completion_length)

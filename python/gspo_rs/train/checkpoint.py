@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gspo_rs.files import atomic
-from gspo_rs.files.sealed import seal, unseal
+from gspo_rs.files.digested_json import seal, unseal
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.config.toml import from_dict
 from gspo_rs.train.dataset import Fingerprint
-from gspo_rs.train.generators import Generators
+from gspo_rs.train.random_state import Generators
 
 _FORMAT = 2
 

@@ -15,8 +15,8 @@ from gspo_rs.train.config.config import Config, ConfigError, resolve
 from gspo_rs.train.config.toml import placed
 from gspo_rs.train.console import Display
 from gspo_rs.train.dataset import Dataset
-from gspo_rs.train.generators import seed_generators
 from gspo_rs.train.interruptions import Interruptions
+from gspo_rs.train.random_state import seed_generators
 from gspo_rs.train.run import Run
 
 __all__ = ["Config", "Result", "train"]

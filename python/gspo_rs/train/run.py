@@ -16,12 +16,12 @@ from gspo_rs.train import checkpoint, evaluate, halfway
 from gspo_rs.train.config.config import Config, ConfigError, unweighable
 from gspo_rs.train.console import Display
 from gspo_rs.train.dataset import Dataset
-from gspo_rs.train.generators import Generators
 from gspo_rs.train.halfway import Halfway
 from gspo_rs.train.interruptions import Interruptions
 from gspo_rs.train.metrics import MetricsFile, describe
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.random_state import Generators
 from gspo_rs.train.rollout import prepare
 from gspo_rs.train.rollout.collect import RolloutBatch, offline, online
 from gspo_rs.train.step import update as step

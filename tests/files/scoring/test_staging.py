@@ -11,7 +11,7 @@ import pytest
 
 import gspo_rs as gs
 from gspo_rs._core import file_digest
-from gspo_rs.files import replaced, scoring
+from gspo_rs.files import replacement, scoring
 from gspo_rs.files.scoring import by_file
 from gspo_rs.files.scoring.staging import Staging
 
@@ -188,14 +188,14 @@ def test_what_could_not_be_replaced_is_refused_before_the_work(
     before = gs.verify(out)
     if trouble == "mount point":
         (tmp_path / "mounts").write_text(f"36 35 98:0 / {out} rw - ext4 /dev/x rw\n")
-        monkeypatch.setattr(replaced, "_MOUNTS", tmp_path / "mounts")
+        monkeypatch.setattr(replacement, "_MOUNTS", tmp_path / "mounts")
         words = "is a mount point, which can't be replaced; name a folder in it"
     else:
 
         def unknown(*_):
             raise OSError(errno.EINVAL, "Invalid argument")
 
-        monkeypatch.setattr(replaced, "exchange", unknown)
+        monkeypatch.setattr(replacement, "exchange", unknown)
         words = "can't exchange a folder for another at once; remove it first"
     monkeypatch.setattr(scoring, "check_columns", lambda *_: pytest.fail("work was done"))
     with pytest.raises(OSError, match=words):

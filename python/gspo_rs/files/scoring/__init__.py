@@ -33,7 +33,7 @@ from gspo_rs.files.scoring.manifest import (
 )
 from gspo_rs.files.scoring.options import Layout, Options, options_of
 from gspo_rs.files.scoring.progress import Progress
-from gspo_rs.files.scoring.staging import AT_ONCE, Staging, is_done, staging
+from gspo_rs.files.scoring.staging import AT_ONCE, Staging, is_done, staged
 from gspo_rs.files.scoring.writers import write_narrow, write_wide
 
 __all__ = ["Report", "score"]
@@ -139,7 +139,7 @@ def score(
     )
     folder = Path(target).absolute()
     inputs = inputs_of(source, folder)
-    with naming(folder), staging(resolved(folder)) as place:
+    with naming(folder), staged(resolved(folder)) as place:
         if resume and (manifest := _finished(place, asked, inputs)):
             place.remove()
             return report_of(folder, manifest, None)

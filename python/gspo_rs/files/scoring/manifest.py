@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from gspo_rs._core import __version__, file_digest
+from gspo_rs.files.digested_json import seal, unseal
 from gspo_rs.files.scoring.first_pass import Read, Tally
 from gspo_rs.files.scoring.inputs import Input
 from gspo_rs.files.scoring.options import Options
-from gspo_rs.files.sealed import seal, unseal
 
 __all__ = [
     "NAME",

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from gspo_rs.files import atomic
+from gspo_rs.files.digested_json import seal, unseal
 from gspo_rs.files.lock import locked
 from gspo_rs.files.scoring.manifest import NAME, Manifest, OutputEntry, load
-from gspo_rs.files.sealed import seal, unseal
 
-__all__ = ["AT_ONCE", "BY_FILE", "Staging", "staging"]
+__all__ = ["AT_ONCE", "BY_FILE", "Staging", "staged"]
 
 # The ways to score: all ids and rewards before the first file is written, or file by file.
 AT_ONCE: Final = "at once"
@@ -193,7 +193,7 @@ def _difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
 
 
 @contextmanager
-def staging(target: Path) -> Iterator[Staging]:
+def staged(target: Path) -> Iterator[Staging]:
     """Make the staging folder of `target` and lock it.
 
     Yields

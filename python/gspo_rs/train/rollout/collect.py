@@ -13,7 +13,7 @@ from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.rewards.functions import RewardFunction, score
 from gspo_rs.rollouts.rollouts import Rollouts, summed
 from gspo_rs.samplers import transformers
-from gspo_rs.samplers.frame import Ends, end_tokens
+from gspo_rs.samplers.special_tokens import Ends, end_tokens
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.rollout.agreement import check_sampler

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts
-from gspo_rs.samplers.frame import Ends, before, framed, text_rows
+from gspo_rs.samplers.special_tokens import Ends, before, framed, text_rows
 from gspo_rs.train.config.config import Config
-from gspo_rs.train.rollout.border import completion_rows
-from gspo_rs.train.rollout.logged import Logged
+from gspo_rs.train.rollout.boundary import completion_rows
+from gspo_rs.train.rollout.logged_tokens import Logged
 
 
 class LengthError(ValueError):
@@ -44,7 +44,7 @@ def tokenise(
     Returns
     -------
     tokens : Rollouts
-        With `prompt_tokens`, as a policy reads them (see `gspo_rs.samplers.frame`), and
+        With `prompt_tokens`, as a policy reads them (see `gspo_rs.samplers.special_tokens`), and
         `completion_tokens`: those of prompt and completion as one text, behind the border. One that
         was complete ends with the end token. Whether it was, its own text tells if it has its
         end; else the number of its old log-probabilities, else `truncated`; where nothing does,

@@ -5,7 +5,7 @@ import torch
 from transformers import ByT5Tokenizer, LlamaConfig, LlamaForCausalLM
 
 from fixtures.alphabets import CHATML, KINDS, WHOLE, byte_level, letters, metaspace, prepending
-from gspo_rs.samplers.frame import Ends, before, end_tokens, framed, text_rows, turn_end
+from gspo_rs.samplers.special_tokens import Ends, before, end_tokens, framed, text_rows, turn_end
 from gspo_rs.samplers.transformers import generate
 
 TURNS = [{"role": "user", "content": "the cat"}]

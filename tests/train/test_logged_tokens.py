@@ -11,11 +11,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from fixtures.alphabets import byte_level, letters, metaspace, prepending
 from gspo_rs.rollouts import Ragged, Rollouts
-from gspo_rs.samplers.frame import Ends, text_rows
+from gspo_rs.samplers.special_tokens import Ends, text_rows
 from gspo_rs.samplers.transformers import generate
 from gspo_rs.train.config.config import Config
-from gspo_rs.train.rollout.border import completion_rows
-from gspo_rs.train.rollout.logged import Logged
+from gspo_rs.train.rollout.boundary import completion_rows
+from gspo_rs.train.rollout.logged_tokens import Logged
 from gspo_rs.train.rollout.spelling import spellings
 from gspo_rs.train.rollout.tokenize import LengthError, tokenise
 

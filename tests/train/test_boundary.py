@@ -10,8 +10,8 @@ from tokenizers import AddedToken
 from transformers import AutoTokenizer, ByT5Tokenizer
 
 from fixtures.alphabets import KINDS, WHOLE, byte_level, letters, metaspace, prepending
-from gspo_rs.samplers.frame import text_rows
-from gspo_rs.train.rollout.border import completion_rows
+from gspo_rs.samplers.special_tokens import text_rows
+from gspo_rs.train.rollout.boundary import completion_rows
 
 made = {name: functools.cache(build) for name, build in KINDS.items()}
 words = st.lists(

@@ -3,7 +3,7 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from gspo_rs.samplers.draw import Sampler
+from gspo_rs.samplers.token_sampler import Sampler
 
 ROWS = 20_000
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from gspo_rs.samplers.draw import Sampler
+from gspo_rs.samplers.token_sampler import Sampler
 
 
 class Drawn(NamedTuple):

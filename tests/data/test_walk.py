@@ -12,7 +12,7 @@ from fixtures import formats
 from gspo_rs.data.group_index import index_groups
 from gspo_rs.data.paths import files_of
 from gspo_rs.data.source import locate
-from gspo_rs.data.walks import matching
+from gspo_rs.data.walk import matching
 from gspo_rs.files import selection
 
 NAMES = [

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from gspo_rs._core import exchange
-from gspo_rs.files.aside import aside
+from gspo_rs.files.temporary import aside
 
 __all__ = ["refuse_unreplaceable", "resolved", "sync", "sync_tree"]
 

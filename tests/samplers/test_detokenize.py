@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, ByT5Tokenizer
 
 from fixtures.alphabets import KINDS, WHOLE
-from gspo_rs.samplers.frame import text_rows
+from gspo_rs.samplers.detokenize import completion_texts
+from gspo_rs.samplers.special_tokens import text_rows
 from gspo_rs.samplers.transformers import generate
-from gspo_rs.samplers.wording import completion_texts
 
 made = {name: functools.cache(build) for name, build in KINDS.items()}
 PROMPTS = ["2+2=", "", "the cat", "the ", "what is\n", "😀", "the cat <think>", "🙂 a"]

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from gspo_rs.samplers.frame import Ends
+from gspo_rs.samplers.special_tokens import Ends
 from gspo_rs.train.rollout.spelling import spellings
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
