@@ -37,12 +37,22 @@ def rust_modules(root: Path) -> Modules:
         module: {alias: path for alias, path, _ in found if alias} for module, found in uses.items()
     }
     for name, text in texts.items():
-        tree.lines[name] = sum(1 for line in text.splitlines() if line.strip())
+        tree.lines[name] = written_lines(text)
         for _, path, line in uses[name]:
             target = resolve_rust(path, names)
             if target != name:
                 tree.imports.append(Import(name, target, LOADING, line))
     return tree
+
+
+def rust_lines(source: str) -> int:
+    """Count lines of code: no blanks, comments, nothing that is compiled only for tests."""
+    return written_lines(without_tests(without_text(source))[0])
+
+
+def written_lines(text: str) -> int:
+    """Count the lines that are not blank."""
+    return sum(1 for line in text.splitlines() if line.strip())
 
 
 def without_text(source: str) -> str:

@@ -4,7 +4,6 @@ One test a rule; each lists everything that breaks it.
 """
 
 import ast
-import io
 import re
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fixtures.places import ROOT
+from python_modules import python_lines
+from rust_modules import rust_lines
 
 PACKAGE = ROOT / "python" / "gspo_rs"
 FOLDERS = ("python", "tests", "benches", "examples", ".ci")
@@ -81,34 +82,6 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
             yield node
 
 
-NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
-
-
-def code_lines(text: str) -> int:
-    """Count the lines that hold a token, other than those of comments and docstrings."""
-    texts = {
-        line
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
-        for line in range(node.lineno, node.end_lineno + 1)
-    }
-    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    held = {
-        line
-        for token in tokens
-        if token.type not in NO_CODE and token.string
-        for line in range(token.start[0], token.end[0] + 1)
-    }
-    return len(held - texts)
-
-
-def rust_code_lines(text: str) -> int:
-    """Count the lines of Rust that hold code, other than those of modules of tests."""
-    code = re.sub(r"(?ms)^#\[cfg\(test\)\]\nmod \w+ \{\n.*?^\}$", "", text)
-    lines = (line.strip() for line in code.splitlines())
-    return sum(1 for line in lines if line and not line.startswith("//"))
-
-
 def test_the_package_has_only_its_rooms():
     files = {"__init__.py", "_core.pyi", "py.typed"}
     entries = {p.name for p in PACKAGE.iterdir() if p.suffix != ".so" and p.name != "__pycache__"}
@@ -154,17 +127,17 @@ def test_losses_and_log_probabilities_neither_log_nor_draw_nor_wait():
 
 def test_code_is_counted_without_comments_docstrings_and_blank_lines():
     text = '"""A module.\n\nOf two."""\n\n# Why.\nX = 1  # one\n"""What X is."""\nY = """\n\n"""\n'
-    assert code_lines(text) == 4
+    assert python_lines(text) == 4
 
 
 def test_rust_code_is_counted_without_comments_blank_lines_and_modules_of_tests():
     test = "#[cfg(test)]\nmod tests {\n    fn f() {}\n}\n"
-    assert rust_code_lines("//! One.\n\n/// Two.\nfn g() {}\n// Three.\n" + test) == 1
+    assert rust_lines("//! One.\n\n/// Two.\nfn g() {}\n// Three.\n" + test) == 1
 
 
 def test_files_have_at_most_300_lines_of_code():
-    assert not [relative(path) for path in PYTHON if code_lines(path.read_text()) > 300]
-    assert not [relative(path) for path in RUST if rust_code_lines(path.read_text()) > 300]
+    assert not [relative(path) for path in PYTHON if python_lines(path.read_text()) > 300]
+    assert not [relative(path) for path in RUST if rust_lines(path.read_text()) > 300]
 
 
 def test_lines_are_at_most_100_columns():
