@@ -11,17 +11,17 @@ from typing import Any
 
 import polars as pl
 
+from gspo_rs.groups.checks import DIGITS, EXACT
+
 __all__ = ["MixedRows", "paths_of", "table_of"]
 
 # What can be numbers of one column.
 NUMBERS = {"integer", "float", "bool", "decimal"}
 # What no column can hold beside something else.
 LOST = {"fields", "date", "datetime", "timedelta", "time"}
-# What begins the kind of numbers that float64 would round: from the first integer that it may not
-# hold on, and of more digits than it has for sure.
+# What begins the kind of numbers that float64 would round: integers from `EXACT` on, and decimals
+# of more than `DIGITS` digits.
 LARGE = "large "
-EXACT = 1 << 53
-DIGITS = 15
 
 WANTED = (
     "a source is a path, a list of paths, a DataFrame or LazyFrame of Polars, a DataFrame of "

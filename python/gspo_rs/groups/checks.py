@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 
 # Two different decimals of so many digits are two different float64.
 DIGITS = 15
+# Whole numbers from here on are not all float64.
+EXACT = 1 << 53
 
 
 def as_rewards(rewards: ArrayLike) -> Floats:
@@ -123,7 +125,7 @@ def _exact(rewards: Any, rows: NDArray[np.int64] | None) -> Floats:
         _refuse_rounding(given, exact, rows)
     elif given.dtype.kind == "f" and isinstance(rewards, list | tuple):
         # NumPy has made floats of the integers among them.
-        for row in np.flatnonzero(np.abs(exact) >= 2.0**53).tolist():
+        for row in np.flatnonzero(np.abs(exact) >= EXACT).tolist():
             _number(rewards[row], row)
     return exact
 
@@ -142,7 +144,7 @@ def _number(reward: Any, row: int) -> float:
         if reward.is_finite() and (len(digits) > DIGITS or vanishes):
             raise TypeError(_rounded(reward, row))
     elif isinstance(reward, int | np.integer):
-        if abs(int(reward)) >= 2**53:
+        if abs(int(reward)) >= EXACT:
             raise TypeError(_rounded(reward, row))
     elif not isinstance(reward, float | np.floating):
         raise TypeError(f"the reward at row {row} is {reward!r}; use a number, None or NaN")
@@ -154,7 +156,7 @@ def _rounded(reward: Any, row: int) -> str:
 
 
 def _refuse_rounding(found: NDArray[Any], exact: Floats, rows: NDArray[np.int64] | None) -> None:
-    large = np.abs(exact) >= 2.0**53
+    large = np.abs(exact) >= EXACT
     if large.any():
         place = int(np.argmax(large))
         raise TypeError(_rounded(found[place], place if rows is None else int(rows[place])))

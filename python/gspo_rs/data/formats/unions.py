@@ -10,16 +10,15 @@ import polars as pl
 
 from gspo_rs.data.column_names import column, free_name
 from gspo_rs.data.frames import reading
+from gspo_rs.groups.checks import EXACT
 
 __all__ = ["UnionFiles", "is_wide", "refuse_mixed_keys", "refuse_partial", "union"]
 
 TEXTS = (pl.String, pl.Categorical, pl.Enum)
 SIGNED: tuple[pl.DataType, ...] = (pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.Int128())
 UNSIGNED: tuple[pl.DataType, ...] = (pl.UInt8(), pl.UInt16(), pl.UInt32(), pl.UInt64())
-# Whole numbers from here on are not all float64.
-EXACT = 1 << 53
-# Of the widest decimal that Polars makes; Arrow has wider ones.
-DIGITS = 38
+# Digits of the widest decimal that Polars makes; Arrow has wider ones.
+WIDEST = 38
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class UnionFiles:
 
 def is_wide(kind: pl.DataType) -> bool:
     """Tell whether a type is a decimal of more digits than Polars has, which Arrow can have."""
-    return isinstance(kind, pl.Decimal) and kind.precision > DIGITS
+    return isinstance(kind, pl.Decimal) and kind.precision > WIDEST
 
 
 def refuse_partial(rows: object) -> None:
