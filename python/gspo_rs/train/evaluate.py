@@ -1,7 +1,7 @@
 """Evaluate: where the policy stands against the starting one on the same prompts."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from gspo_rs.rewards.functions import RewardFunction
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.rollout.collect import derived_seed, sample
+from gspo_rs.train.step.group_metrics import mean_of_known
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,9 @@ def compare(rewards: NDArray[np.float64], pool: NDArray[np.float64]) -> dict[str
     pairs = zip(rewards, pool, strict=True)
     shares = [share for row, rivals in pairs for share in _beaten(row, rivals)]
     return {
-        "eval/reward": _mean(rewards[~np.isnan(rewards)]),
-        "eval/start_reward": _mean(pool[~np.isnan(pool)]),
-        "eval/percentile": _mean(shares),
+        "eval/reward": mean_of_known(rewards),
+        "eval/start_reward": mean_of_known(pool),
+        "eval/percentile": mean_of_known(np.array(shares)),
     }
 
 
@@ -108,10 +109,6 @@ def _beaten(row: NDArray[np.float64], rivals: NDArray[np.float64]) -> NDArray[np
         return np.empty(0)
     below, not_above = (np.searchsorted(rivals, row, side) for side in ("left", "right"))
     return (below + not_above) / 2 / len(rivals)
-
-
-def _mean(values: Sequence[float] | NDArray[np.float64]) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
 
 
 @contextmanager

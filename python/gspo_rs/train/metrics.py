@@ -5,13 +5,12 @@ import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gspo_rs.files import atomic
-from gspo_rs.train.step.group_metrics import draw_metrics, tie_metrics
+from gspo_rs.train.step.group_metrics import draw_metrics, mean_of_known, tie_metrics
 from gspo_rs.train.step.minibatch import Minibatch
 
 
@@ -39,14 +38,14 @@ def describe(minibatch: Minibatch) -> dict[str, float]:
     return {
         **_rewards(minibatch),
         **_advantages(minibatch.advantages[scored]),
-        "group/zero_variance_frac": _mean(~minibatch.informative),
+        "group/zero_variance_frac": mean_of_known(~minibatch.informative),
         "group/size_min": float(groups.sizes.min(initial=np.iinfo(np.int64).max)),
         "group/size_max": float(groups.sizes.max(initial=0)),
         **tie_metrics(rewards, groups),
         **draw_metrics(rewards, groups),
-        "length/mean": _mean(minibatch.lengths),
+        "length/mean": mean_of_known(minibatch.lengths),
         "length/max": float(minibatch.lengths.max(initial=0)),
-        "length/clipped_frac": math.nan if truncated is None else _mean(truncated),
+        "length/clipped_frac": math.nan if truncated is None else mean_of_known(truncated),
         "length/corr_adv": _correlation(
             minibatch.lengths[scored].astype(np.float64), minibatch.advantages[scored]
         ),
@@ -78,7 +77,7 @@ def _rewards(minibatch: Minibatch) -> dict[str, float]:
         "reward/within_std": float(np.sqrt(np.square(within).mean())),
         "reward/between_std": float(means.std()),
         **{
-            f"reward/{name}/mean": _mean(column[~np.isnan(column)])
+            f"reward/{name}/mean": mean_of_known(column)
             for name, column in (minibatch.rollouts.rewards or {}).items()
         },
     }
@@ -93,13 +92,9 @@ def _advantages(advantages: NDArray[np.float64]) -> dict[str, float]:
         "adv/abs_mean": float(np.abs(advantages).mean()),
         "adv/min": float(advantages.min()),
         "adv/max": float(advantages.max()),
-        "adv/pos_frac": _mean(advantages > 0),
-        "adv/zero_frac": _mean(advantages == 0),
+        "adv/pos_frac": mean_of_known(advantages > 0),
+        "adv/zero_frac": mean_of_known(advantages == 0),
     }
-
-
-def _mean(values: NDArray[Any]) -> float:
-    return float(values.mean()) if len(values) else math.nan
 
 
 def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -1,5 +1,7 @@
 """What the groups of a step say: ties, pass rates, and whether the policy ranks as rewards do."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -81,9 +83,9 @@ def draw_metrics(rewards: Floats, groups: Groups) -> dict[str, float]:
     threshold = right_from(rewards, None)
     found, k = {}, 1
     while k <= groups.sizes.max(initial=0):
-        found[f"bestofn/{k}"] = _mean_of_known(best_of_n(rewards, groups, k))
+        found[f"bestofn/{k}"] = mean_of_known(best_of_n(rewards, groups, k))
         if threshold is not None:
-            found[f"passk/{k}"] = _mean_of_known(pass_at_k(rewards, groups, k, threshold))
+            found[f"passk/{k}"] = mean_of_known(pass_at_k(rewards, groups, k, threshold))
         k *= 2
     return found
 
@@ -132,7 +134,7 @@ def order_metrics(
     products = _sums(by_reward * by_logprob, groups)
     top = top_fraction(rewards, groups, q)
     return {
-        "rank/spearman_logp": _mean_of_known(
+        "rank/spearman_logp": mean_of_known(
             np.divide(products, np.sqrt(spread), out=np.full_like(spread, np.nan), where=spread > 0)
         ),
         "percentile/top_q_prob_shift": _weighted(log_ratios, top) - _weighted(log_ratios, 1 - top),
@@ -152,6 +154,7 @@ def _weighted(values: Floats, weights: Floats) -> float:
     return float((values * weights).sum() / total) if total > 0 else np.nan
 
 
-def _mean_of_known(values: Floats) -> float:
+def mean_of_known(values: NDArray[Any]) -> float:
+    """Average the values that are not NaN; NaN where there is none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else np.nan
