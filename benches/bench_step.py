@@ -67,7 +67,7 @@ def make_policy(options: argparse.Namespace) -> Policy:
     )
 
 
-def make_lesson(sequences: int, vocabulary: int) -> TrainingBatch:
+def make_training_batch(sequences: int, vocabulary: int) -> TrainingBatch:
     rng = np.random.default_rng(0)
     tokens = lambda low, high: [  # noqa: E731
         rng.integers(0, vocabulary, rng.integers(low, high)) for _ in range(sequences)
@@ -137,7 +137,7 @@ CONTENDERS = {"gspo_rs": ours, "plain PyTorch": plain}
 
 def run(name: str, options: argparse.Namespace) -> dict[str, float]:
     policy = make_policy(options)
-    training_batch = make_lesson(options.sequences, options.vocabulary)
+    training_batch = make_training_batch(options.sequences, options.vocabulary)
     on_gpu = policy.device.type == "cuda"
     before = torch.cuda.max_memory_allocated() if on_gpu else 0
 

@@ -32,7 +32,7 @@ def make_policy():
     )
 
 
-def make_lesson():
+def make_training_batch():
     draw = np.random.default_rng(0)
     lengths = draw.integers(1, 50, 12)
     rows = [draw.integers(0, 500, k) for k in lengths]
@@ -51,7 +51,7 @@ def make_lesson():
 
 @pytest.mark.parametrize("algorithm", ["gspo", "grpo"])
 def test_the_backward_passes_of_a_step_never_wait_for_the_gpu(algorithm):
-    policy, training_batch = make_policy(), make_lesson()
+    policy, training_batch = make_policy(), make_training_batch()
     config = configured(algorithm=algorithm, micro_batch_tokens=100)
     backward(
         policy, training_batch, config

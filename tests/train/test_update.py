@@ -48,7 +48,7 @@ def make_policy(shape="padded", dtype=torch.float64, seed=0):
     )
 
 
-def make_lesson(n=9, seed=0, *, old=True, ref=True):
+def make_training_batch(n=9, seed=0, *, old=True, ref=True):
     draw = np.random.default_rng(seed)
     lengths = draw.integers(1, 12, n)
     tokens = Ragged.from_rows([draw.integers(0, VOCABULARY, k) for k in lengths], np.int64)
@@ -93,7 +93,7 @@ def loss_and_gradient(policy, training_batch, config):
 @pytest.mark.parametrize(("shape", "budget"), [("packed", 1), ("padded", 30), ("packed", 30)])
 def test_loss_and_gradient_are_the_same_however_the_step_is_cut(algorithm, shape, budget):
     fields = {"algorithm": algorithm, "beta": 0.1}
-    training_batch = make_lesson()
+    training_batch = make_training_batch()
     expected = loss_and_gradient(
         make_policy("padded"), training_batch, configured(**fields, micro_batch_tokens=10_000)
     )
@@ -115,8 +115,8 @@ def test_all_that_a_step_tells_is_the_same_however_it_is_cut(algorithm, shape, b
     found = []
     order = np.random.default_rng(budget).permutation(9)
     for given, layout, tokens in (
-        (make_lesson(), "padded", 10_000),
-        (permuted(make_lesson(), order), shape, budget),
+        (make_training_batch(), "padded", 10_000),
+        (permuted(make_training_batch(), order), shape, budget),
     ):
         policy = make_policy(layout)
         config = configured(algorithm=algorithm, micro_batch_tokens=tokens)
@@ -129,7 +129,7 @@ def test_all_that_a_step_tells_is_the_same_however_it_is_cut(algorithm, shape, b
 
 @pytest.mark.parametrize("algorithm", ["gspo", "grpo", "listwise"])
 def test_entropy_and_order_are_those_of_the_models_own_logits(algorithm):
-    policy, given = make_policy(), make_lesson()
+    policy, given = make_policy(), make_training_batch()
     config = configured(algorithm=algorithm, micro_batch_tokens=30)
     entropies, logprobs, moved = [], [], []
     for row in range(len(given.prompts)):
@@ -161,7 +161,7 @@ def test_a_loss_of_groups_is_exact_however_the_step_is_cut(loss):
     found = [
         loss_and_gradient(
             make_policy(),
-            make_lesson(),
+            make_training_batch(),
             configured(algorithm="listwise", loss=loss, micro_batch_tokens=tokens),
         )[1]
         for tokens in (1, 10_000)
@@ -188,9 +188,11 @@ def test_the_gradient_taken_in_one_pass_is_that_of_the_log_probabilities(
 ):
     monkeypatch.setattr(chunk, "CHUNK_ROWS", rows)
     monkeypatch.setattr(chunk, "CHUNK_ELEMENTS", rows * VOCABULARY)
-    training_batch = make_lesson(old=given == "old", ref=False)
+    training_batch = make_training_batch(old=given == "old", ref=False)
     if given == "sampler":
-        training_batch = replace(training_batch, sampler_logprobs=make_lesson().old_logprobs)
+        training_batch = replace(
+            training_batch, sampler_logprobs=make_training_batch().old_logprobs
+        )
     config = configured(loss=loss, opsm=5.0 if given == "sampler" else None, micro_batch_tokens=30)
     policy = make_policy()
     if head == "adapted":
@@ -209,7 +211,7 @@ def test_the_gradient_taken_in_one_pass_is_that_of_the_log_probabilities(
 
 @pytest.mark.parametrize("shape", ["packed", "padded"])
 def test_logprobs_are_those_of_the_models_own_logits_one_sequence_at_a_time(shape):
-    policy, training_batch = make_policy(shape), make_lesson()
+    policy, training_batch = make_policy(shape), make_training_batch()
     found = recompute(policy, training_batch, configured(micro_batch_tokens=40))
     for row in range(len(training_batch.prompts)):
         prompt, completion = training_batch.prompts.row(row), training_batch.completions.row(row)
@@ -221,13 +223,13 @@ def test_logprobs_are_those_of_the_models_own_logits_one_sequence_at_a_time(shap
 
 
 def test_without_old_logprobs_every_ratio_is_exactly_one():
-    metrics, _ = backward(make_policy(), make_lesson(old=False, ref=False), configured())
+    metrics, _ = backward(make_policy(), make_training_batch(old=False, ref=False), configured())
     assert metrics["ratio/min"] == metrics["ratio/max"] == metrics["seq_ratio/mean"] == 1
     assert metrics["clip/token"] == 0
 
 
 def test_a_step_moves_the_weights_against_the_gradient_by_the_rate():
-    policy, training_batch = make_policy(), make_lesson(ref=False)
+    policy, training_batch = make_policy(), make_training_batch(ref=False)
     config = configured(max_grad_norm=0.0, adam_epsilon=1e-12)
     _, gradient = loss_and_gradient(policy, training_batch, config)
     before = torch.cat([p.detach().flatten() for p in policy.trainable().values()])
@@ -243,7 +245,7 @@ def test_a_step_moves_the_weights_against_the_gradient_by_the_rate():
 
 @pytest.mark.parametrize("broken", ["old_logprobs", "advantages", "weights_of_the_model"])
 def test_a_step_that_is_not_finite_leaves_the_weights_and_is_counted(broken):
-    policy, training_batch, config = make_policy(), make_lesson(ref=False), configured()
+    policy, training_batch, config = make_policy(), make_training_batch(ref=False), configured()
     if broken == "old_logprobs":
         training_batch.old_logprobs.values[3] = np.nan
     elif broken == "advantages":
@@ -263,7 +265,7 @@ def test_a_step_that_is_not_finite_leaves_the_weights_and_is_counted(broken):
 
 
 def test_the_gradient_is_clipped_to_the_norm_asked_for():
-    policy, training_batch = make_policy(), make_lesson(ref=False)
+    policy, training_batch = make_policy(), make_training_batch(ref=False)
     config = configured(max_grad_norm=1e-3)
     seen = []
     optimizer = make_optimizer(policy, config)
@@ -278,7 +280,7 @@ def test_the_gradient_is_clipped_to_the_norm_asked_for():
 
 
 def test_the_padded_layout_puts_sequences_of_like_length_together():
-    training_batch, config = make_lesson(40), configured(micro_batch_tokens=60)
+    training_batch, config = make_training_batch(40), configured(micro_batch_tokens=60)
     inputs = (training_batch.prompts.lengths + training_batch.completions.lengths - 1).sum()
     laid_out = list(batches(make_policy(), training_batch, config))
     assert sum(batch.input_ids.numel() for batch in laid_out) < 1.3 * inputs

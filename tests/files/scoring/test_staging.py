@@ -119,7 +119,7 @@ def test_no_flipped_bit_of_the_journal_is_believed(source, tmp_path, monkeypatch
         assert len(lines) <= whole[:at].count(b"\n")
 
 
-def test_a_planted_workplace_is_not_written_in(source, tmp_path):
+def test_a_planted_staging_folder_is_not_written_in(source, tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("mine")
     (tmp_path / ".out.gspo-rs").symlink_to("precious")
@@ -134,7 +134,7 @@ def test_a_planted_workplace_is_not_written_in(source, tmp_path):
     assert (tmp_path / "precious" / "thesis.txt").read_text() == "mine"
 
 
-def test_a_workplace_of_another_user_is_not_taken_up(source, tmp_path, monkeypatch):
+def test_a_staging_folder_of_another_user_is_not_taken_up(source, tmp_path, monkeypatch):
     (tmp_path / ".out.gspo-rs").mkdir()
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     with pytest.raises(OSError, match="is a link or another user's"):
