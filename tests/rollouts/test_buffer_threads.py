@@ -154,7 +154,7 @@ def test_a_get_may_wait_longer_than_a_clock_counts_but_not_for_no_number():
         asyncio.run(buffer.aget(timeout=float("nan")))
 
 
-def test_ctrl_c_ends_a_get_that_waits_for_ever():
+def test_ctrl_c_ends_a_get_that_waits_for_ever(ctrl_c):
     script = (
         "import gspo_rs\n"
         "buffer = gspo_rs.GroupBuffer(group_size=1)\n"
