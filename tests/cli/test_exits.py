@@ -51,6 +51,7 @@ LEAVING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEAVING)
 def test_a_reward_function_that_ends_the_program_is_told_and_is_no_success(name, letters, tmp_path):
     reward, words = LEAVING[name]
@@ -79,6 +80,7 @@ def test_a_reward_file_that_cannot_be_imported_is_told_with_its_line(text, tmp_p
         load(f"{tmp_path}/reward.py:f")
 
 
+@pytest.mark.slow
 def test_a_broken_reward_file_is_one_line_of_the_command(letters, tmp_path):
     run = trained(tmp_path, letters, "def f(:\n")
     assert run.returncode == 2
@@ -111,12 +113,14 @@ def f(prompts, completions, **_):
 """
 
 
+@pytest.mark.slow
 def test_a_reward_file_imports_what_lies_beside_it(letters, tmp_path):
     (tmp_path / "neighbour_of_reward.py").write_text("def worth(text): return float(len(text))\n")
     run = trained(tmp_path, letters, NEIGHBOUR)
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_a_reward_function_uses_processes_of_its_own(start, letters, tmp_path):
     run = trained(tmp_path, letters, POOL.replace("{start}", start))

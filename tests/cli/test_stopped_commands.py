@@ -68,6 +68,7 @@ def run(folder, words, number):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("name", WORKS)
 def test_sigterm_cleans_up_as_ctrl_c_does(folder, name, number, code):
@@ -110,6 +111,7 @@ def test_the_cursor_of_a_terminal_comes_back(folder, number, code):
     assert 0 <= hidden < shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in WORKS if name != "score"])
 def test_two_commands_at_once_leave_what_one_of_them_writes(folder, name):
     words = WORKS[name]

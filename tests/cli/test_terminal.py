@@ -29,6 +29,7 @@ def test_a_value_of_the_data_is_shown_and_never_obeyed(text, tmp_path, capsys):
     assert shown.count(printable(text)) >= 2  # the column's name, and its value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_name_of_a_file_or_column_is_shown_and_never_obeyed(text, tmp_path):
     folder = tmp_path / text.replace("/", "")

@@ -52,6 +52,7 @@ def commands(source, folder, names):
     yield read.texts == KEYS and list(map(float, read.columns[reward])) == REWARDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", WRITERS)
 @pytest.mark.parametrize("part", range(4))
 @pytest.mark.parametrize("odd", ["*", "^re.*$", "x.y", "a b"])
@@ -82,6 +83,7 @@ def test_lists_and_rows_take_any_names(tmp_path, suffix, odd):
     assert pl.read_parquet(tmp_path / "again.parquet").rows() == frame.sort("key").rows()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".arrow"])
 @pytest.mark.parametrize("field", ["id", "*", "^i.*$", "a.b"])
 def test_a_field_is_reached_by_a_dotted_name(tmp_path, suffix, field):

@@ -61,6 +61,7 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORKS)
 def test_a_full_disk_is_told_as_the_outputs_and_not_as_the_sources(folder, name):
     before = {path: path.read_bytes() for path in folder.iterdir()}

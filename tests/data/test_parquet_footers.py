@@ -67,6 +67,7 @@ def outcome(path, target, layout, right):
     return "right"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", ["polars", "pyarrow"])
 @pytest.mark.parametrize("layout", ["wide", "narrow"])
 def test_a_damaged_footer_gives_the_right_scores_or_names_the_file(tmp_path, layout, writer):
@@ -122,6 +123,7 @@ def test_a_row_group_that_counts_other_rows_than_its_columns_is_refused(tmp_path
         gs.score(path, tmp_path / "out", by="prompt", layout=layout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["wide", "narrow"])
 def test_a_file_of_more_than_32767_row_groups_is_scored(tmp_path, layout):
     n, path = 32_800, tmp_path / "rows.parquet"

@@ -118,6 +118,7 @@ def test_a_link_of_a_hub_cache_is_read_in_the_format_of_its_name(tmp_path, suffi
         selection.select(source, tmp_path / f"chosen{number}.parquet", by="id", keep="all")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv", ".arrow"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_of_a_file_is_no_pattern(tmp_path, monkeypatch, suffix, name):

@@ -26,6 +26,7 @@ def text_of(kind, target):
     return (target if kind == "file" else target / "a").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["raise", "kill"])
 def test_ctrl_c_and_kill_at_any_step_leave_old_or_new_whole(tmp_path, how):
     program = Path(__file__).with_name("stopped_writes.py")

@@ -183,6 +183,7 @@ def test_columns_called_like_ours_change_nothing_in_any_command(tmp_path, door):
     assert_frame_equal(DOORS[door](path, tmp_path, names_of(FRAME)), plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 def test_the_columns_that_are_named_may_be_called_like_ours(tmp_path, door):
     """Each of the five in turn has the name of a helper, and all five at once have others."""

@@ -62,6 +62,7 @@ def test_lists_and_back_give_every_value_and_type_group_after_group(tmp_path_fac
     assert_frame_equal(pl.read_parquet(folder / "rows.parquet"), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["rg_policy3", "tot_game24_200", "wmt21_ted_zhen_mqm"])
 def test_real_files_come_back_from_lists_over_the_disk(shared, tmp_path, monkeypatch, file):
     monkeypatch.setattr(

@@ -108,6 +108,7 @@ def test_a_file_that_is_read_is_not_replaced_even_with_overwrite(source, name, s
     assert target.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_unquoted_glob_replaces_no_input(source, name):
     FRAME.write_parquet(source / "c.parquet")
@@ -123,6 +124,7 @@ def test_an_unquoted_glob_replaces_no_input(source, name):
     assert {path: path.read_bytes() for path in source.iterdir()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_replaces_a_file_only_with_overwrite(source, name):
     given, target = source_of(name, source), source / "out.parquet"
@@ -135,6 +137,7 @@ def test_a_command_replaces_a_file_only_with_overwrite(source, name):
     assert pl.read_parquet(target).height
 
 
+@pytest.mark.slow
 def test_a_report_turns_no_file_into_a_page(source):
     before = (source / "b.parquet").read_bytes()
     more = ["--by", "id", "-o", "b.parquet"]

@@ -47,6 +47,7 @@ def test_a_column_is_written_as_it_is_or_refused_by_its_name(typed, suffix, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 @pytest.mark.parametrize("name", ["best", "pairs", "lists"])
 def test_a_column_that_cannot_be_written_is_told_in_one_line(typed, name, suffix, tmp_path):

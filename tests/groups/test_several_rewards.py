@@ -36,6 +36,7 @@ def batches(draw):
     return np.array(rows), rewards, rng.integers(1, 500, len(rows)), rng.permutation(len(rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @given(case=batches())
 def test_the_bits_do_not_depend_on_the_order_of_rows_or_groups(estimator, case):

@@ -41,6 +41,7 @@ def test_rows_that_were_shuffled_filtered_or_selected_come_as_they_are_now():
         assert from_dataset(changed)["row"].to_list() == changed["row"][:]
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.sampled_from("abc"), st.none() | st.integers(-3, 3)), min_size=1, max_size=20

@@ -81,6 +81,7 @@ def test_any_number_of_partitions_gives_the_bits_of_one_machine(cluster, frame, 
     assert rows["advantage"].n_unique() > 3
 
 
+@pytest.mark.slow
 def test_a_killed_worker_changes_no_bit(cluster, frame, tmp_path):
     stages = {"batch_size": None, "batch_format": "pyarrow"}
     read = blocks(frame).map_batches(die_once(str(tmp_path / "reading")), **stages)
@@ -105,6 +106,7 @@ def test_a_group_larger_than_a_block_is_not_split(cluster):
     assert digest(scored) == digest(local(frame, "id", "rloo"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "missing", [pytest.param(False, marks=pytest.mark.soak), True], ids=["whole", "split"]
 )
@@ -118,6 +120,7 @@ def test_a_group_that_was_split_is_found(cluster, missing):
         check(blocks(scored), by="id", partitions=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "options", "words"),
     [

@@ -87,6 +87,7 @@ cases = given(
 )
 
 
+@pytest.mark.slow
 @cases
 def test_every_group_comes_once_an_epoch_though_the_loop_stops_and_goes_on(
     frame, world_size, workers, options, stops
@@ -105,6 +106,7 @@ def test_every_group_comes_once_an_epoch_though_the_loop_stops_and_goes_on(
     assert sorted(groups_of(found)) == sorted(oracle(frame))
 
 
+@pytest.mark.slow
 @cases
 def test_every_group_comes_once_an_epoch_though_each_worker_goes_on_from_its_own_state(
     frame, world_size, workers, options, stops
@@ -156,6 +158,7 @@ def test_a_loaded_state_holds_for_one_pass_and_not_for_another_epoch():
     assert groups_of(dataset) == oracle(frame)
 
 
+@pytest.mark.slow
 def test_a_loader_with_two_worker_processes_goes_on_where_its_loop_stopped(tmp_path):
     frame = pl.DataFrame({"id": [row // 3 for row in range(60)], "row": range(60), "reward": 0.5})
     frame.write_parquet(tmp_path / "scored.parquet", row_group_size=7)
@@ -187,6 +190,7 @@ def test_a_loader_that_forks_is_refused_before_it_hangs():
         next(iter(loader))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["wide", "narrow"])
 def test_the_output_of_a_scoring_run_comes_with_its_scores_and_texts(tmp_path, layout):
     frame = pl.DataFrame(
@@ -272,6 +276,7 @@ def test_a_state_of_another_number_of_workers_is_refused_by_the_pass():
         dataset.state_dict(3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_stateful_loader_keeps_the_state_of_each_worker(workers):
     stateful = pytest.importorskip("torchdata.stateful_dataloader")

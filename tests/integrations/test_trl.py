@@ -97,6 +97,7 @@ def test_zscore_with_trls_eps_gives_trls_own_advantages_on_untied_groups(letters
         torch.testing.assert_close(output["advantages"], theirs, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["gspo", "gspo_token"])
 @pytest.mark.parametrize("beta", [0.0, 0.1])
 def test_the_papers_loss_teaches_what_trls_sequence_loss_teaches(letters, tmp_path, loss, beta):
@@ -229,6 +230,7 @@ def train_stories(stories, folder, **changes):
     return [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
 
 
+@pytest.mark.slow
 def test_a_story_model_earns_more_by_percentile(stories, tmp_path):
     rewards = train_stories(stories, tmp_path, max_steps=8)
     assert np.mean(rewards[-2:]) > np.mean(rewards[:2]) + 0.05

@@ -130,6 +130,7 @@ def test_an_estimator_without_ids_is_refused():
         ours.estimator_of("mean")(token_rewards, mask)
 
 
+@pytest.mark.slow
 def test_one_line_of_environment_registers_all_in_a_fresh_process():
     script = (
         "import verl; from verl.trainer.ppo.core_algos import *; "

@@ -11,6 +11,7 @@ import pytest
 CASES = Path(__file__).with_name("triton_cases.py")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="Triton is not installed")
 def test_the_kernel_passes_its_cases_in_the_interpreter():
     # In a process of its own: Triton reads the variable when it is imported.
@@ -40,6 +41,7 @@ for logits, residual in (("fp32", "bf16"), ("fp64", "fp64")):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="Triton is not installed")
 def test_the_kernel_compiles_for_a_gpu_without_one(tmp_path):
     script = tmp_path / "compile_kernel.py"

@@ -175,6 +175,7 @@ def test_losses_never_ask_a_tensor_for_its_value():
             objective(tokens, torch.empty(4, 6), torch.empty(4), mask)[0].backward()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_loss_compiles_into_one_graph(objective, flat):

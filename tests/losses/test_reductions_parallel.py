@@ -82,6 +82,7 @@ def gradient(network, loss):
     return torch.cat([p.grad.flatten() for p in network.parameters()])
 
 
+@pytest.mark.slow
 def test_three_and_five_sequences_on_two_ranks_give_the_gradient_of_one_process(tmp_path):
     out, store = tmp_path / "gradients", tmp_path / "store"
     rest = [str(path) for path in (store, out, Path(__file__).parent)]

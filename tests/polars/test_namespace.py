@@ -97,6 +97,7 @@ def test_ranks_and_moments_are_those_of_polars_over_groups(table):
         )
 
 
+@pytest.mark.slow
 @given(tables, st.integers(1, 7))
 def test_engines_and_chunks_change_no_bit(table, chunk):
     frame = frame_of(table)

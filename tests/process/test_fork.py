@@ -63,6 +63,7 @@ for _ in range(2):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
     [CHILDREN, GRANDCHILD, LOADER],

@@ -61,6 +61,7 @@ def check(**case):
     assert peak <= 3 * n_input + n_output, sizes
 
 
+@pytest.mark.slow
 @ON_LINUX
 @pytest.mark.parametrize("text", [False, True], ids=["int64", "string"])
 @pytest.mark.parametrize("shuffled", [False, True], ids=["clustered", "shuffled"])
@@ -143,6 +144,7 @@ for name, (inputs, call) in calls.items():
 """
 
 
+@pytest.mark.slow
 @ON_LINUX
 @pytest.mark.parametrize(
     ("size", "shuffled"),

@@ -165,6 +165,7 @@ needs_stat = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_stat
 @pytest.mark.parametrize("name", CALLS)
 def test_ctrl_c_does_not_wait_for_the_end_of_a_call(name):

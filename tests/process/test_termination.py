@@ -48,6 +48,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143)])
 @pytest.mark.parametrize("call", CALLS)
 def test_whatever_runs_stops_once_for_sigterm_as_for_ctrl_c(call, number, code):

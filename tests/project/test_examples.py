@@ -81,6 +81,7 @@ def test_an_example_configuration_names_what_is_there(name):
         assert all(thing in text for thing, text in zip(things, words, strict=True))
 
 
+@pytest.mark.slow
 def test_stories_rise_within_a_few_steps(stories, tmp_path):
     settings = [f"model={stories}", f"output_dir={tmp_path / 'run'}", "device=cpu"]
     settings += ["max_steps=6", "max_completion_length=32", "eval_size=0", "save_steps=0"]
@@ -90,6 +91,7 @@ def test_stories_rise_within_a_few_steps(stories, tmp_path):
     assert np.mean(rewards[-2:]) > np.mean(rewards[:2]) + 0.1
 
 
+@pytest.mark.slow
 def test_a_demo_that_does_not_rise_ends_with_an_error(tmp_path):
     command = [sys.executable, EXAMPLES / "demo.py", "--output", tmp_path / "demo"]
     command += ["--lessons", "5", "--steps", "2"]

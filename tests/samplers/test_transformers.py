@@ -58,6 +58,7 @@ def assert_logprobs_are_those_of_a_fresh_forward(model, rollouts, temperature=1.
         assert_allclose(rollouts.sampler_logprobs.row(row), expected, rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -128,6 +128,7 @@ for step in range(1, 100_000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait", [0.05, 0.13, 0.21])
 def test_a_kill_at_any_moment_leaves_only_whole_checkpoints(tmp_path, wait):
     process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)])

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 OFFLINE = {"rollouts": "scored.parquet"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [{}, OFFLINE])
 @pytest.mark.parametrize(("generation", "iterations"), [(1, 1), (3, 1), (1, 3), (2, 2)])
 def test_a_longer_run_goes_on_bit_equal_where_a_batch_was_half_used(
@@ -79,6 +80,7 @@ def spoil(frame):
     return frame.with_columns(pl.Series(column, texts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [reverse, shorten, spoil])
 @pytest.mark.parametrize("key", ["prompts", "rollouts", "eval_prompts"])
 def test_data_that_changed_are_refused_by_name(letters, tmp_path, key, change):
@@ -166,6 +168,7 @@ def noisy(completions, **_):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resume", [[], ["--resume"]])
 def test_a_folder_takes_one_run_at_a_time(letters, tmp_path, resume):
     path = make(tmp_path, letters, reward=HOLDS, eval_size=0)

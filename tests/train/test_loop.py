@@ -134,6 +134,7 @@ def test_packed_and_padded_micro_batches_train_the_same_model(online, tmp_path):
     torch.testing.assert_close(trained[0], trained[1], rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", get_args(Algorithm))
 def test_every_preset_trains(online, letters, algorithm):
     config = online(algorithm=algorithm, max_steps=4, num_iterations=2)

@@ -113,6 +113,7 @@ def test_an_adapter_whose_base_is_gone_or_that_is_no_lora_is_named(letters, adap
         load(configured(adapter))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -76,6 +76,7 @@ def without_times(record):
     return {k: v for k, v in record.items() if not k.startswith(("time/", "speed/"))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["online", "lora", "several", "offline"])
 def test_a_killed_run_resumes_to_the_bits_of_one_that_was_not(run_file, tmp_path, kind):
     train(load(run_file("whole", kind)))
@@ -151,6 +152,7 @@ def test_a_broken_checkpoint_is_named_and_not_passed_over(run_file, tmp_path):
         train(load(path), resume=True)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_one_line_and_a_run_that_can_be_resumed(run_file, tmp_path):
     path = run_file("stopped", pause=0.2)
     process = start("train", path)

@@ -62,6 +62,7 @@ SOURCES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_stopped_run_goes_on_from_that_very_step(letters, tmp_path, number, kind):
@@ -83,6 +84,7 @@ def test_a_stopped_run_goes_on_from_that_very_step(letters, tmp_path, number, ki
     assert records(tmp_path / "stopped/run") == records(tmp_path / "whole/run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [1, 2, 4])
 def test_a_run_stopped_while_it_scores_goes_on_as_if_it_had_not_begun_to(letters, tmp_path, call):
     # The first call scores the starting policy, the fourth compares with it after a step.
@@ -110,6 +112,7 @@ checkpoint.write = slow
 """
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_stops_at_once_without_a_checkpoint_and_promises_none(letters, tmp_path):
     path = make(tmp_path, letters, reward=WAITS.format(call=2), save_steps=0)
     child = process("train", path, code=SLOW + MAIN)
@@ -131,6 +134,7 @@ def test_a_second_ctrl_c_stops_at_once_without_a_checkpoint_and_promises_none(le
     assert "without a checkpoint" in errors.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_the_command_that_is_printed_is_the_one_that_was_typed_and_resume(letters, tmp_path):
     folder = tmp_path / "a folder's"
     make(folder, letters, reward=WAITS.format(call=2))
@@ -147,6 +151,7 @@ def test_the_command_that_is_printed_is_the_one_that_was_typed_and_resume(letter
     assert (folder / "it's here/final").is_dir()
 
 
+@pytest.mark.slow
 def test_the_readme_s_own_example_resumes(letters, tmp_path):
     told = re.findall(r"^gspo-rs train (examples/stories.*?)(?:  +#.*)?$", README(), re.MULTILINE)
     first, again = map(shlex.split, told)
@@ -186,6 +191,7 @@ Policy.save = slow
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("old", [False, True])
 def test_a_run_stopped_while_it_writes_its_model_has_the_old_or_the_new(

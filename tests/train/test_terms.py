@@ -130,6 +130,7 @@ def gradient_of_loss(policy, loss):
     return torch.cat([p.grad.flatten() for p in policy.trainable().values()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("estimator", ["k3_is", "k3", "k2"])
 @pytest.mark.parametrize(
@@ -157,6 +158,7 @@ def test_the_gradient_is_that_of_trl_where_four_of_six_groups_tie(
     assert len(training_batch.prompts) == (18 if beta else 6)  # no more than the penalty needs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", sorted(set(OPTIONS) - GROUP_LOSSES))
 @pytest.mark.parametrize("correction", ["none", "sequence_truncate"])
 def test_each_loss_with_a_penalty_is_that_of_all_rows(policy, loss, correction):

@@ -89,6 +89,7 @@ def loss_and_gradient(policy, training_batch, config):
     return metrics, gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", get_args(Algorithm))
 @pytest.mark.parametrize(("shape", "budget"), [("packed", 1), ("padded", 30), ("packed", 30)])
 def test_loss_and_gradient_are_the_same_however_the_step_is_cut(algorithm, shape, budget):

@@ -34,6 +34,7 @@ print(report.rows, (kibibytes("VmHWM") - before) << 10)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not STATUS.exists(), reason="the kernel tells the highest use on Linux only")
 @pytest.mark.parametrize("text", [False, True], ids=["int64", "36 bytes"])
 def test_one_row_group_of_many_rows_holds_nothing_beside_memory_limit(tmp_path, text):
@@ -104,6 +105,7 @@ def test_rows_in_small_row_groups_need_no_higher_limit(tmp_path):
     assert report.rows == n
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not STATUS.exists(), reason="the kernel tells the highest use on Linux only")
 def test_the_limit_that_a_large_row_group_is_said_to_need_is_kept(tmp_path):
     path, n = tmp_path / "rows.parquet", 12 << 20

@@ -85,6 +85,7 @@ def killed_over_an_old_output(folder, tmp_path, rounds):
     return stayed
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_the_old_output_or_the_new_one_and_can_be_repeated(folder, tmp_path):
     killed_over_an_old_output(folder, tmp_path, rounds=5)
 

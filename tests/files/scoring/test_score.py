@@ -61,6 +61,7 @@ def shuffled(n, seed=0):
     return pl.DataFrame({"prompt_id": ids, "completion": text, "reward": reward})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["wide", "narrow"])
 @pytest.mark.parametrize("by", ["prompt_id", ["source", "prompt_id"]], ids=["one key", "two keys"])
 @pytest.mark.parametrize("name", FILES)

@@ -43,6 +43,7 @@ def stop(source, target, monkeypatch, after=4):
     return target.with_name(f".{target.name}.gspo-rs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_journal_cut_anywhere_does_not_wedge_the_output(source, tmp_path, monkeypatch, resume):
     place = stop(source, tmp_path / "out", monkeypatch)

@@ -164,6 +164,7 @@ def check_sizes(variant, largest):
                 check_advantage(draw_case(rng, n, kind, n_groups), name, options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", range(len(VARIANTS)))
 def test_groups_of_up_to_a_thousand_have_the_advantages_of_the_formulas(variant):
     check_sizes(variant, largest=False)
