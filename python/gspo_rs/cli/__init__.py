@@ -1,6 +1,6 @@
-"""The command line: `gspo-rs`. A command is loaded when it is called.
+"""The command line, `gspo-rs`; a command is imported when it is called.
 
-A command loads its library when it runs: its help, and an option that is wrong, need none of it.
+A command imports its library only when it runs, so `--help` and a wrong option are fast.
 """
 
 import sys
@@ -15,14 +15,14 @@ from gspo_rs.files.termination import answer_signals
 
 
 def _unread(error: CycloptsError) -> Any:
-    """Say what to do about words that no parameter takes: often the files of a glob."""
+    """Explain arguments that no parameter takes, which are often the files of a glob."""
     files = [word for word in error.unused_tokens or [] if not word.startswith("-")]
     if not isinstance(error, UnusedCliTokensError) or not files:
         return CycloptsPanel(error)
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return Text(
-        f"error: {printable(files[0])}{more} stands after the last file that the command takes; "
-        "nothing was written. Put a glob in quotes, or the shell writes out the files it matches"
+        f"error: {printable(files[0])}{more} comes after the last file that the command takes; "
+        "nothing was written. Quote a glob, or the shell expands it into the files it matches"
     )
 
 
@@ -44,22 +44,22 @@ app = App(
 # Name → the module of `gspo_rs.cli` where the command is, and its line of `--help`.
 COMMANDS = {
     "best": ("choose", "Write the best completions of each group: prompt, completion, reward."),
-    "doctor": ("doctor", "Say what is wrong with a loss or an advantage function of your own."),
+    "doctor": ("doctor", "Check your own loss or advantage function and list what is wrong."),
     "lists": ("choose", "Write one row per group, its columns as lists."),
     "pairs": ("choose", "Write preference pairs for DPO: prompt, chosen, rejected, margin."),
     "report": ("report", "Write one HTML page about scored completions."),
-    "rows": ("choose", "Write one row per completion out of groups as lists."),
+    "rows": ("choose", "Write one row per completion from one row per group with lists."),
     "score": (
         "score",
         "Score completions in files: rank, percentile and advantage in their group.",
     ),
-    "select": ("choose", "Choose rows by rules and write which they are."),
+    "select": ("choose", "Select rows by rules and write their row numbers."),
     "stats": ("stats", "Describe scored groups in a table."),
-    "train": ("train", "Train a causal language model as a TOML file says."),
+    "train": ("train", "Train a causal language model as configured in a TOML file."),
     "verify": ("score", "Check an output of `score` against its manifest."),
     "verl": ("choose", "Write one prompt per group in the schema of verl."),
 }
-# Commands that run other people's code, whose words are shown at once.
+# Commands that run other people's code, whose output is shown at once.
 FOREIGN = (["doctor"], ["train"])
 for name, (module, line) in COMMANDS.items():
     app.command(f"gspo_rs.cli.{module}:{name}", name=name, help=line)
@@ -80,12 +80,12 @@ def _run() -> Any:
     try:
         return app()
     except KeyboardInterrupt:
-        # Before or after the work of a command, which says itself how to go on.
+        # Before or after a command's work; the command itself says how to continue.
         from gspo_rs.cli.errors import interrupted
 
         return interrupted("stopped")
     except BaseException as error:
-        # Of every library in Rust one of its own, and no `Exception`.
+        # Each Rust library has its own class, which is not an `Exception`.
         if type(error).__name__ != "PanicException" or {"-v", "--verbose"} & set(sys.argv):
             raise
         from gspo_rs.cli.errors import panicked

@@ -1,6 +1,6 @@
-"""The commands that choose and write one file: `gspo-rs best`, `lists`, `pairs`, `rows`, ….
+"""Commands that select rows and write one file: `gspo-rs best`, `lists`, `pairs`, `rows`, ….
 
-Each is the function of `gspo_rs.files` that it names; the parameters are those of `--help`.
+Each calls a function of `gspo_rs.files`; its parameters appear in `--help`.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ __all__ = ["best", "lists", "pairs", "rows", "select", "verl"]
 
 
 def _calls(module: str, name: str) -> Callable[[Callable[..., None]], Callable[..., int]]:
-    """Make a command of a signature: a function of `gspo_rs.files` gets its arguments."""
+    """Turn a signature into a command that calls a function of `gspo_rs.files`."""
 
     def decorate(asked: Callable[..., None]) -> Callable[..., int]:
         @command("stopped; {target} is as it was")
@@ -37,7 +37,7 @@ def _calls(module: str, name: str) -> Callable[[Callable[..., None]], Callable[.
         def write(*given: object, **options: object) -> str:
             bound = signature(asked).bind(*given, **options)
             bound.apply_defaults()
-            # None stands for what the function does by default.
+            # None means the function's default.
             chosen = {key: value for key, value in bound.arguments.items() if value is not None}
             function = getattr(import_module(f"gspo_rs.files.{module}"), name)
             return report_write(function(**chosen), chosen["target"])
@@ -67,7 +67,7 @@ def best(
     Parameters
     ----------
     n
-        How many of each group; of tied ones, the first.
+        Completions per group; ties go to the first row.
     """
 
 
@@ -112,11 +112,11 @@ def pairs(
     Parameters
     ----------
     strategy
-        The best against the worst, every pair, or the best against a random worse one.
+        Best against worst, every pair, or best against a random worse completion.
     margin
-        What the chosen reward exceeds the rejected one by, and more; ties never make a pair.
+        The chosen reward must exceed the rejected one by more than this; ties never pair.
     seed
-        For best_random.
+        Random seed of best_random.
     """
 
 
@@ -128,12 +128,12 @@ def rows(
     once: Once = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write one row per completion out of groups as lists.
+    """Write one row per completion from one row per group with lists.
 
     Parameters
     ----------
     once
-        Columns that are lists of the group as a whole.
+        List columns that belong to the group as a whole and are not split.
     """
 
 
@@ -148,7 +148,7 @@ def select(
     threshold: Threshold = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Choose rows by rules and write which they are: row numbers and digests of the files."""
+    """Select rows by rules and write their row numbers and the digests of the files."""
 
 
 @_calls("verl", "verl")
@@ -172,11 +172,11 @@ def verl(
     Parameters
     ----------
     ground_truth
-        Column of what an answer is compared with; the column `reward_model` by default.
+        Column with the reference answers; the column `reward_model` by default.
     data_source
-        By which verl finds the reward function; the column `data_source` by default.
+        Name by which verl finds the reward function; the column `data_source` by default.
     ability
-        What the prompts train.
+        The ability that the prompts train.
     split
-        The part of the data.
+        The split of the data, such as train or test.
     """

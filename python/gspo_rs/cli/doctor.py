@@ -1,4 +1,4 @@
-"""`gspo-rs doctor`."""
+"""`gspo-rs doctor`: checks of your own loss or advantage function."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from gspo_rs.cli.exits import refuse_exits
 
 @command("`gspo-rs doctor {function}` starts again")
 def doctor(function: str, *, kind: Literal["loss", "advantage"] | None = None) -> tuple[str, int]:
-    """Say what is wrong with a loss or an advantage function of your own.
+    """Check your own loss or advantage function and list what is wrong.
 
     Parameters
     ----------
@@ -16,7 +16,7 @@ def doctor(function: str, *, kind: Literal["loss", "advantage"] | None = None) -
         As module:function or file.py:function. A loss takes (logprobs, old_logprobs, advantages,
         mask), padded tensors, and returns a scalar; an advantage takes (rewards, groups), arrays.
     kind
-        What it is, where the number of its arguments does not tell.
+        Kind of the function; needed only if its number of arguments leaves it open.
     """
     refuse_exits()
     # Seconds of imports that `--help` should not wait for.

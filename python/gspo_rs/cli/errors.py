@@ -1,4 +1,4 @@
-"""How a command ends: what it says of its work, or one line on standard error, and a code."""
+"""How a command ends: its output, or one line on standard error, and an exit code."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ from gspo_rs.files.termination import exit_code
 if TYPE_CHECKING:
     from gspo_rs.files.writer import WriteSummary
 
-# What a command reports in one line; anything else is a fault of ours and keeps its traceback.
+# Errors reported in one line; anything else is a bug of ours and keeps its traceback.
 USER_ERRORS = (ValueError, TypeError, OSError, ArithmeticError, RuntimeError, MemoryError)
-# Bad input was given, the work failed though it was asked for rightly.
+# The input was bad; the input was fine but the work failed.
 BAD_INPUT, FAILED = 2, 1
 
 
 def command(stopped: str) -> Callable[[Callable[..., str | tuple[str, int]]], Callable[..., int]]:
-    """Make a command, with ``--verbose``, of a function that returns a text and maybe a code.
+    """Turn a function that returns a text, or a text and an exit code, into a command.
+
+    The command gets the option ``--verbose``.
 
     Parameters
     ----------
     stopped : str
-        How to go on after Ctrl-C or SIGTERM, with arguments of the function in braces; ``{again}``
-        is the whole command.
+        How to continue after Ctrl-C or SIGTERM, with arguments of the function in braces;
+        ``{again}`` is the whole command.
     """
 
     def decorate(work: Callable[..., str | tuple[str, int]]) -> Callable[..., int]:
@@ -63,16 +65,16 @@ def command(stopped: str) -> Callable[[Callable[..., str | tuple[str, int]]], Ca
 
 
 def report_error(error: Exception, *, verbose: bool) -> int:
-    """Write `error` in one line and return the exit code; with `verbose`, raise it instead."""
+    """Print `error` in one line and return the exit code; with `verbose`, raise it instead."""
     if verbose:
         raise error
     sys.stderr.write(f"error: {_line(error)}\n")
-    # A run that diverged was asked for rightly; the rest is bad input.
+    # A run that diverged had good input; the rest is bad input.
     return FAILED if isinstance(error, RuntimeError | ArithmeticError | MemoryError) else BAD_INPUT
 
 
 def report_write(written: WriteSummary, target: Path) -> str:
-    """Say what was written and dropped, with a word on standard error if it is of the worst."""
+    """Summarise what was written and dropped; warn if rows have their group's lowest reward."""
     if written.lowest:
         sys.stderr.write(_worst(written))
     place = printable(str(target))
@@ -82,32 +84,32 @@ def report_write(written: WriteSummary, target: Path) -> str:
 
 
 def panicked(error: BaseException) -> int:
-    """Write that native code panicked, which is a fault of its own, and return the exit code."""
-    remedy = "a fault of a library, not of yours; -v shows where. Is a file damaged?"
+    """Report a panic of native code, which is a bug in that code, and return the exit code."""
+    remedy = "a bug in a library, not in your input; -v shows where. Is a file damaged?"
     sys.stderr.write(f"{one_line(f'error: native code panicked: {error}')}; {remedy}\n")
     return FAILED
 
 
 def exited(end: SystemExit) -> int:
-    """Write that other code ended the program before its work was done; return the exit code."""
+    """Report that other code called `exit` before the work was done; return the exit code."""
     sys.stderr.write(f"error: other code called exit({printable(repr(end.code))}) in this run\n")
     return FAILED
 
 
 def interrupted(remedy: str) -> int:
-    """Say how to go on after Ctrl-C or SIGTERM, which is being handled; return the exit code."""
+    """Print how to continue after the Ctrl-C or SIGTERM being handled; return the exit code."""
     sys.stderr.write(f"{printable(remedy)}\n")
     return exit_code(sys.exception())
 
 
 @contextmanager
 def quiet_panics() -> Iterator[None]:
-    """Hold back what native code writes to standard error, and drop it if the command fails.
+    """Buffer what native code writes to standard error, and drop it if the command fails.
 
     A panic inside Polars prints its own message before it becomes an exception, which the
-    command then tells in one line. What Python writes passes. When the command ends well, or in a
-    traceback, everything that was held back is written. An abort, which nothing survives, still
-    says that it was one.
+    command then reports in one line. What Python writes is not buffered. If the command succeeds,
+    or ends in a traceback, the buffer is written. An abort, which nothing survives, is still
+    reported as one.
     """
     sys.stderr.flush()
     real = os.dup(2)
@@ -139,7 +141,7 @@ def quiet_panics() -> Iterator[None]:
 def _line(error: Exception) -> str:
     """Return the message of an error in one line."""
     text = str(error) or f"{type(error).__name__} without a message"
-    # Of our own errors the message says it all; of a library's the class is a part of it.
+    # Our own messages are complete; a library's message needs the class of the error.
     ours = type(error).__module__.partition(".")[0] == "gspo_rs"
     named = ours or isinstance(error, ValueError | TypeError | OSError)
     return one_line(text if named else f"{type(error).__name__}: {text}")
@@ -151,5 +153,5 @@ def _worst(written: WriteSummary) -> str:
         f"{written.alike:,} of these in groups whose rewards are all equal"
     )
     if not any(rule.startswith("reward:") for rule in written.dropped):
-        found += "; a rule such as --keep reward:1.. leaves out those that are not good enough"
+        found += "; a rule such as --keep reward:1.. drops rows whose reward is too low"
     return found + "\n"

@@ -1,4 +1,4 @@
-"""Code of others that ends the program: told, and never with the code of success."""
+"""Other people's code that ends the process: reported, and never with exit code 0."""
 
 import os
 import posix
@@ -9,11 +9,11 @@ from typing import NoReturn
 
 
 def refuse_exits() -> None:
-    """Let `os._exit` and `os.exec…` end this process no more as if its work were done.
+    """Stop `os._exit` and `os.exec…` from ending this process as if its work were done.
 
-    In the main thread it raises `SystemExit`, which whoever called the code tells as its mistake; a
-    thread of its own ends the process with a word, and a code that is not 0. Processes that are
-    forked from this one, as those of `multiprocessing`, end as they did.
+    In the main thread they raise `SystemExit`, which the caller of that code reports as its
+    mistake. In another thread they end the process with an error message and a code that is not 0.
+    Processes forked from this one, such as those of `multiprocessing`, exit as before.
     """
     leave, owner = os._exit, os.getpid()
 

@@ -1,4 +1,4 @@
-"""What a command logs, in printable lines on standard error."""
+"""Log records of a command, as printable lines on standard error."""
 
 import logging
 
@@ -6,7 +6,7 @@ from gspo_rs.cli.terminal import one_line
 
 
 class Formatter(logging.Formatter):
-    """Formats each record in one printable line; a traceback follows as it is."""
+    """Formats each record as one printable line; a traceback follows unchanged."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 # logging's name
         """Return the line of a record."""
@@ -14,7 +14,7 @@ class Formatter(logging.Formatter):
 
 
 def show(layout: str) -> None:
-    """Write what `gspo_rs` notes, and what anybody warns of, as `layout` says."""
+    """Print log records of `gspo_rs`, and warnings of any library, in the format `layout`."""
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter(layout))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)

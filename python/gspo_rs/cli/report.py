@@ -1,4 +1,4 @@
-"""`gspo-rs report`."""
+"""`gspo-rs report`: an HTML page about scored completions."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,22 +25,23 @@ def report(
     threshold: float | None = None,
     overwrite: Overwrite = False,
 ) -> str:
-    """Write one HTML page about scored completions, which opens without a network.
+    """Write one HTML page about scored completions that opens without a network.
 
     Parameters
     ----------
     src
         Files or globs of one format: .parquet, .jsonl, .ndjson or .csv.
     output
-        The page.
+        The HTML file to write.
     prompt
-        Column of the prompts; `prompt` if there is one.
+        Column of the prompts; by default `prompt`, if it exists.
     completion
-        Column of the completions; `completion` or `response` if just one is there.
+        Column of the completions; by default `completion` or `response`, if only one exists.
     source
-        Column of what wrote the completion; `source` or `model` if just one is there.
+        Column of the model that wrote the completion; by default `source` or `model`, if only one
+        exists.
     threshold
-        Reward from which on a completion is right, for pass at k; 0 and 1 need none.
+        Lowest reward of a right completion, for pass@k; not needed if all rewards are 0 or 1.
     """
     from gspo_rs import report as library
 

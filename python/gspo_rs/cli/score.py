@@ -1,4 +1,4 @@
-"""`gspo-rs score` and `gspo-rs verify`."""
+"""`gspo-rs score` and `gspo-rs verify`: scored files written and checked."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def score(
     Parameters
     ----------
     source
-        Files, globs, folders or addresses: Parquet, NDJSON, CSV or Arrow IPC by suffix.
+        Files, globs, folders or URLs: Parquet, NDJSON, CSV or Arrow IPC, by suffix.
     target
-        The folder of the output; one that is replaced stays until the new one is whole.
+        The output folder; an old one is kept until the new one is complete.
     estimator
-        The advantage, such as percentile, zscore or rloo.
+        The advantage estimator, such as percentile, zscore or rloo.
     option
-        key=value of the estimator, such as scale=none; repeat it for several.
+        key=value of the estimator, such as scale=none; repeat the option for several.
     layout
-        All columns of the input with the scores, or the scores alone.
+        wide: all input columns and the scores; narrow: the scores alone.
     keep
         Which rows to write, such as informative,top:0.25.
     memory_limit
-        What ids and scores may take; beyond it they go through the disk.
+        Memory for ids and scores; beyond it they are sorted on disk.
     resume
-        Go on where a run was killed.
+        Continue where a killed run stopped.
     """
     from gspo_rs.files.scoring import score as score_files
 
@@ -79,7 +79,7 @@ def verify(target: Path, /) -> str:
     Parameters
     ----------
     target
-        The folder that `gspo-rs score` has written.
+        The folder that `gspo-rs score` wrote.
     """
     from gspo_rs.files.scoring.read_back import verify as verify_output
 

@@ -1,4 +1,4 @@
-"""`gspo-rs stats`."""
+"""`gspo-rs stats`: a table about scored groups."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def stats(
     Parameters
     ----------
     per
-        A column whose values are described one by one, such as the model.
+        Column to split by, such as the model; each value gets its own row.
     threshold
-        For pass@k: a completion is right when its reward is at least this; 0.5 by default, if all
-        rewards are 0 or 1.
+        For pass@k: the lowest reward of a right completion; 0.5 by default, if all rewards are 0
+        or 1.
     json_
-        Write a list of objects, for machines.
+        Print a JSON list of objects.
     """
     from gspo_rs.files.summary import summarize
 
     found = summarize(source, by=by, reward=reward, per=per, threshold=threshold)
     if json_:
         return json.dumps([part.to_dict() for part in found], indent=2) + "\n"
-    # The texts of other people are neither markup nor :emoji: nor numbers to be coloured.
+    # Texts of the data are not markup, not :emoji: and not numbers to colour.
     console = Console(markup=False, emoji=False, highlight=False)
     with console.capture() as shown:
         console.print(printable(f"{source} by {', '.join(by)}"), soft_wrap=True)
@@ -58,7 +58,7 @@ def stats(
 
 
 def whole(summary: Summary) -> Table:
-    """Return a table with a line for each number."""
+    """Return a table with one row per statistic."""
     shown = Table(show_header=False)
     shown.add_column("")
     shown.add_column("", justify="right")
@@ -70,7 +70,7 @@ def whole(summary: Summary) -> Table:
 
 
 def parts(found: list[Summary], *, per: str) -> Table:
-    """Return a table with a line for each part."""
+    """Return a table with one row per part."""
     import polars as pl
 
     from gspo_rs.data.labels import labelled

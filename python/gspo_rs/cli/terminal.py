@@ -1,4 +1,4 @@
-"""Text of other people on a terminal: shown as it is, never obeyed."""
+"""Untrusted text on a terminal: shown as it is, never interpreted."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import re
 
 __all__ = ["one_line", "printable"]
 
-# Characters of a line that says what is wrong: a dozen lines of a terminal.
+# Longest error message in characters: a dozen lines of a terminal.
 MOST = 1000
 
-# Control characters, those that turn the direction of what follows, line ends of Unicode's own, and
-# halves of surrogate pairs, which no encoding can write.
+# Control characters, characters that change the writing direction, Unicode's line separators, and
+# lone surrogates, which no encoding can write.
 _OBEYED = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
 
 def printable(text: str) -> str:
-    r"""Write what a terminal would obey, such as ESC, the way Python writes it.
+    r"""Escape, as Python does, characters that a terminal would interpret, such as ESC.
 
     Parameters
     ----------
     text : str
-        From a file, a column, the name of a file, or an error about these.
+        Text from a file, a column name, a file name, or an error about these.
 
     Returns
     -------
     str
-        In one line, without any character that moves, colours or deletes.
+        One line without characters that move the cursor, colour or delete.
 
     Examples
     --------
@@ -38,14 +38,14 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str, most: int = MOST) -> str:
-    r"""Return a message in one printable line; one longer than `most` loses its middle.
+    r"""Return a message as one printable line; cut the middle if it is longer than `most`.
 
     Parameters
     ----------
     text : str
         The message; its lines are joined by spaces.
     most : int
-        Characters that are shown.
+        Maximum number of characters shown.
 
     Returns
     -------

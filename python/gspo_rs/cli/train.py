@@ -1,4 +1,4 @@
-"""`gspo-rs train`."""
+"""`gspo-rs train`: a training run from a TOML file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,16 +19,16 @@ def train(
     resume: bool = False,
     set_: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
 ) -> str | tuple[str, int]:
-    """Train a causal language model as a TOML file says.
+    """Train a causal language model as configured in a TOML file.
 
     Parameters
     ----------
     config
         The TOML file; its keys are the fields of `gspo_rs.train.Config`.
     resume
-        Go on from the newest checkpoint in the output folder.
+        Resume from the newest checkpoint in the output folder.
     set_
-        key=value pairs that replace keys of the file.
+        key=value pairs that override keys of the file.
     """
     from gspo_rs.train.config.toml import load
 
@@ -58,7 +58,7 @@ def _checkpoints(folder: Path) -> set[tuple[str, int]]:
 
 
 def _way_on(folder: Path, before: set[tuple[str, int]]) -> str:
-    """Say how to go on with a run that was stopped, where another had left what was `before`."""
+    """Return how to continue a stopped run; checkpoints in `before` are of an earlier run."""
     if before >= _checkpoints(folder) and before:
         return f"stopped before the first checkpoint; those in {folder} are of a run before"
     if any(folder.glob("checkpoint-*")):

@@ -1,4 +1,4 @@
-"""The command as it was typed, to be typed again."""
+"""The command line as the user typed it, for messages that say how to run it again."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["typed"]
 
 
 def typed(more: str | None = None) -> str:
-    """Return the command that runs, quoted for a shell.
+    """Return the running command, quoted for a shell.
 
     Parameters
     ----------
     more : str, optional
-        A flag such as ``--resume``, added if it is not there.
+        A flag such as ``--resume``, added if it is missing.
 
     Returns
     -------
     str
-        With the name alone of a program that is found by it.
+        A program on the PATH is given by its name alone.
     """
     program, *arguments = sys.argv
     start = [program]
