@@ -73,7 +73,7 @@ def test_what_nothing_tells_of_the_ends_is_told(chat, scored, caplog):
     with caplog.at_level(logging.INFO, "gspo_rs"):
         _, completions = read(chat, scored)
     assert completions == [[text, "<|im_end|>"] for text in "abcd"]
-    assert "no column tells which completions were cut off" in caplog.text
+    assert "no column marks truncated completions" in caplog.text
     assert "truncated_column" in caplog.text
     assert "not cut off ends with '<|im_end|>'" in caplog.text
     caplog.clear()

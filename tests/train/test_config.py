@@ -124,7 +124,7 @@ def test_losses_that_compare_groups_take_the_mean_over_groups_and_a_scale():
         ({"algorithm": "dpo", "reduction": "seq_mean"}, "reduction = 'seq_mean': .*over groups"),
         ({"algorithm": "dpo", "beta": 0.0}, "beta = 0.0: .* above 0"),
         ({"algorithm": "dpo", "opsm": 0.5}, "opsm = 0.5: .*leave it out"),
-        ({"algorithm": "pkpo", "num_generations": 4}, "draws of 4 tell nothing of a group of"),
+        ({"algorithm": "pkpo", "num_generations": 4}, "draws of 4 give no signal in a group of"),
         ({"algorithm": "gspo", "correction": "token_mask"}, "use a correction of sequences"),
         ({"correction": "seq_mask", "old_logprobs": "sampler"}, "a pass of the training engine"),
     ],
@@ -152,7 +152,7 @@ def test_an_advantage_or_option_that_is_not_known_is_named_before_anything_is_sa
     ("fields", "message"),
     [
         ({"reward_weights": (1.0, 2.0)}, "give 1, one for each of reward"),
-        ({"reward_column": ()}, "reward_column is empty; name one"),
+        ({"reward_column": ()}, "reward_column is empty; name at least one"),
         ({"reward_column": ("a", "b", "a")}, "reward_column has two named a; .*rename one"),
         ({"advantage_options": {"weights": [1.0]}}, "rewards have theirs in reward_weights"),
     ],

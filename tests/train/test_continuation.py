@@ -44,7 +44,7 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is_and_says_so(letters, tmp_
     before = contents(tmp_path / "run")
     with caplog.at_level("INFO"):
         again = train(load(path), resume=True)
-    assert "nothing is left to do: all 3 steps are taken" in caplog.text
+    assert "nothing left to do: all 3 steps are done" in caplog.text
     assert (again.steps, again.final, again.metrics) == (3, first.final, first.metrics)
     assert contents(tmp_path / "run") == before
 

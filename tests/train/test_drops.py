@@ -75,7 +75,7 @@ def test_groups_whose_advantages_are_all_zero_are_counted_and_told(
     scored(tmp_path, [4, 5, 6])
     train(load(path))
     assert total(tmp_path, "zero_advantage_groups") == flat
-    told = f"3 groups have a signal, but every advantage that {estimator} gives them is 0"
+    told = f"3 groups have a signal, but all their {estimator} advantages are 0"
     assert (told in caplog.text) == bool(flat)
 
 

@@ -121,7 +121,10 @@ def test_an_adapter_whose_base_is_gone_or_that_is_no_lora_is_named(letters, adap
         ("./model", "there is no such folder"),
         ("runs/a/final", "there is no such folder"),
         ("no model?", "there is no such folder"),
-        ("some/model-that-is-not-there", "no such folder in .* and the hub does not give it"),
+        (
+            "some/model-that-is-not-there",
+            "no such folder in .* and it could not be loaded",
+        ),
     ],
 )
 def test_a_model_that_is_not_there_is_told_at_once_in_one_line(name, words, tmp_path):

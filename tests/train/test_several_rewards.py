@@ -272,7 +272,7 @@ def three(completions, **_):
             r"reward_weights = \(1.0, 1.0, 1.0\): give 2, one for each of many_a, length",
         ),
         ([many_a, many_a], {}, ConfigError, "reward has two named many_a; .* rename one"),
-        ([], {}, ConfigError, "reward is empty; name one reward at least"),
+        ([], {}, ConfigError, "reward is empty; name at least one reward"),
         ([many_a, three], {}, RewardError, "reward function three answered 3 rewards for 48"),
     ],
 )

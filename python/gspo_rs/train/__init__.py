@@ -1,6 +1,6 @@
 """Training: the loop that teaches a policy to rank high in its own groups.
 
-The names load when they are asked for: a mistake in a run file is told before PyTorch is loaded.
+Names are imported on first use, so a mistake in a run file is reported before PyTorch is loaded.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on as if it had not stopped, and nothing pickled.
+"""Checkpoints: everything needed to resume a run as if it had not stopped, without pickle.
 
 ``checkpoint-<step>/`` holds the model as ``model/`` (loadable by itself), the optimizer's and the
 random generators' tensors in ``state.safetensors``, and ``state.json`` with the step, the position
@@ -32,7 +32,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read back from a checkpoint.
+    """The content of a checkpoint.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ def write(
     data: Mapping[str, Fingerprint] | None = None,
     unrecorded: Mapping[str, float] | None = None,
 ) -> Path:
-    """Write ``checkpoint-<step>`` into `folder`, all of it or nothing, and prune older ones.
+    """Write ``checkpoint-<step>`` into `folder` atomically and delete the oldest ones.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def steps(folder: Path) -> list[Path]:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read a checkpoint and check that it is whole.
+    """Read a checkpoint and check that it is complete.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dic
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, names: list[str], tensors: dict[str, Tensor]
 ) -> None:
-    """Put the state that `optimizer_tensors` flattened back.
+    """Load the state that `optimizer_tensors` flattened into an optimizer.
 
     Parameters
     ----------
@@ -257,7 +257,7 @@ def restore_optimizer(
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Return a digest of every file below a folder but ``state.json``, by its name there.
+    """Return the digest of every file below a folder except ``state.json``, by relative path.
 
     Parameters
     ----------

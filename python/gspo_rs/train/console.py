@@ -1,4 +1,4 @@
-"""Display: a run on the terminal, as a live table, or as plain lines where there is none."""
+"""Console output of a run: a live table on a terminal, plain lines elsewhere."""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -24,7 +24,7 @@ _ROWS = 12
 
 
 class Display:
-    """Shows the steps of a run while it lasts.
+    """Shows the steps of a run while it trains.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Display:
             self._live.stop()
 
     def show(self, record: Mapping[str, float]) -> None:
-        """Show the metrics of a step; the percentile stays until the next comparison."""
+        """Show the metrics of a step; the percentile is kept until the next comparison."""
         self._percentile = record.get("eval/percentile", self._percentile)
         step = int(record["step"])
         if step % self._every and step != self._total and "eval/percentile" not in record:

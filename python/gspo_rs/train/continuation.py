@@ -1,4 +1,4 @@
-"""Continuation: whether a run may go on from what its folder holds, and why not."""
+"""Resuming: whether a run can continue from its output folder, and why not."""
 
 import os
 from dataclasses import replace
@@ -31,24 +31,24 @@ _ANEW = "or start a new run in another output_dir"
 
 
 def find(folder: Path, *, resume: bool) -> checkpoint.Checkpoint | None:
-    """Read the newest checkpoint of a run to be resumed, or see that the folder holds no run.
+    """Read the newest checkpoint of a run to resume, or check that the folder holds no run.
 
     Parameters
     ----------
     folder : Path
         The output folder; may be absent.
     resume : bool
-        Whether the run is to go on.
+        Whether to resume the run.
 
     Returns
     -------
     Checkpoint or None
-        None for a run that begins.
+        None for a new run.
 
     Raises
     ------
     ConfigError
-        If there is nothing to go on from, or a run that would be written over.
+        If there is no checkpoint to resume from, or an existing run would be overwritten.
     CheckpointError
         If the newest checkpoint is broken.
     """
@@ -73,16 +73,16 @@ def find(folder: Path, *, resume: bool) -> checkpoint.Checkpoint | None:
 
 
 def check(found: checkpoint.Checkpoint, config: Config, data: Dataset) -> None:
-    """Refuse a configuration or data that would make another run of a checkpoint's.
+    """Raise ConfigError if the configuration or the data differ from those of the checkpoint.
 
     Parameters
     ----------
     found : Checkpoint
-        From which the run goes on.
+        The checkpoint to resume from.
     config : Config
-        Resolved, its places absolute.
+        Resolved, with absolute paths.
     data : Dataset
-        As it is today.
+        The data as they are now.
 
     Raises
     ------
@@ -112,14 +112,14 @@ def check(found: checkpoint.Checkpoint, config: Config, data: Dataset) -> None:
 
 
 def finished(folder: Path, found: checkpoint.Checkpoint, total: int) -> bool:
-    """Tell whether a checkpoint is of the last step and the final model is that of it.
+    """Return whether a checkpoint is of the last step and the final model matches it.
 
     Parameters
     ----------
     folder : Path
         The output folder.
     found : Checkpoint
-        The newest.
+        The newest checkpoint.
     total : int
         Steps of the run.
 
@@ -134,21 +134,21 @@ def finished(folder: Path, found: checkpoint.Checkpoint, total: int) -> bool:
 
 
 def _content(folder: Path) -> str:
-    """Say what a folder holds, and how far a run in it came."""
+    """Describe what a folder holds, and how far a run in it came."""
     if not folder.is_dir():
         return "is not there"
     names = sorted(p.name + "/" * p.is_dir() for p in folder.iterdir() if p.name[0] != ".")
     records = metrics.read(folder / "metrics.jsonl")
     steps = f" ({int(records[-1]['step'])} steps)" if records else ""
-    told = [name + steps if name == "metrics.jsonl" else name for name in names[:8]]
+    shown = [name + steps if name == "metrics.jsonl" else name for name in names[:8]]
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return f"holds {', '.join(told)}{more}" if told else "is empty"
+    return f"holds {', '.join(shown)}{more}" if shown else "is empty"
 
 
 def _replaced(before: Config, now: Config) -> Config:
-    """Spell what is the same place today as today's configuration spells it.
+    """Replace paths that still mean the same place by those of the new configuration.
 
-    Data go by their fingerprints; they are where they are today, or there are none today.
+    Data are compared by fingerprint, so their paths are simply those of the new configuration.
     """
     same = {
         key: getattr(now, key)
@@ -167,7 +167,7 @@ def _replaced(before: Config, now: Config) -> Config:
 
 
 def _moved(before: str, now: str) -> bool:
-    """Tell whether a reward's file is no more where it was, and one of its name is given."""
+    """Return whether a reward's file has moved: it is gone, and one of its name is given."""
     gone = not Path(before.rpartition(":")[0]).exists()
     return gone and Path(before).is_absolute() and Path(before).name == Path(now).name
 
@@ -177,7 +177,7 @@ def _several(reward: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def _stays(before: str, home: str, now: str, home_now: str) -> bool:
-    """Tell whether two paths are one, by themselves or as seen from their runs' folders."""
+    """Return whether two paths are the same, absolutely or relative to their runs' folders."""
     if before == now:
         return True
     if not (Path(before).is_absolute() and Path(now).is_absolute()):

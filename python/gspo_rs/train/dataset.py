@@ -1,4 +1,4 @@
-"""Dataset: what a run learns from, opened, counted, and told apart from what it was before."""
+"""Dataset: what a run learns from, opened, counted and fingerprinted to detect changes."""
 
 import hashlib
 import json
@@ -20,12 +20,12 @@ _log = logging.getLogger("gspo_rs")
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What tells data from other data under the same name.
+    """What distinguishes data from other data under the same name.
 
     Attributes
     ----------
     rows : int
-        How many.
+        Number of rows.
     digest : str
         Of the rows' content for prompts, of the files' bytes for rollouts.
     """
@@ -41,9 +41,9 @@ class Dataset:
     Attributes
     ----------
     source : Prompts or GroupIndex
-        Prompts online, what there is to learn from in scored completions offline.
+        Prompts online, the groups of scored completions offline.
     exam : Prompts or None
-        On which the policy is compared with the starting one.
+        Prompts on which the policy is compared with the starting policy.
     fingerprints : dict of str to Fingerprint
         ``prompts`` and ``eval_prompts``, or ``rollouts``, as they were when they were opened. Of
         rollouts at an address, too far to be read twice, the groups stand for the bytes.
@@ -84,11 +84,11 @@ class Dataset:
 
     @property
     def n_groups(self) -> int:
-        """Prompts, or groups of rollouts."""
+        """Number of prompts, or of groups of rollouts."""
         return len(self.source) if isinstance(self.source, Prompts) else self.source.n_groups
 
     def steps(self, config: Config) -> int:
-        """Return the optimizer steps that a configuration takes on it."""
+        """Return the total number of optimizer steps under a configuration."""
         if config.max_steps is not None:
             return config.max_steps
         full, rest = divmod(self.n_groups, config.prompts_per_step * config.steps_per_generation)
@@ -100,7 +100,7 @@ class Dataset:
         return steps * config.num_iterations
 
     def batches(self, config: Config) -> int:
-        """Return the batches of rollouts after which every group has come once."""
+        """Return the number of batches of rollouts per epoch."""
         return -(-self.n_groups // (config.prompts_per_step * config.steps_per_generation))
 
 

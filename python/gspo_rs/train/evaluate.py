@@ -1,4 +1,4 @@
-"""Evaluate: where the policy stands against the starting one on the same prompts."""
+"""Evaluation: the policy compared with the starting policy on the same prompts."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ from gspo_rs.train.step.group_metrics import mean_of_known
 
 @dataclass(frozen=True)
 class Baseline:
-    """Prompts that every comparison uses, and what the starting policy got on them.
+    """Prompts that every comparison uses, and the starting policy's rewards on them.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ def rewards_of(
     *,
     draw: int,
 ) -> NDArray[np.float64]:
-    """Sample completions of the prompts and score them, leaving every random generator as it was.
+    """Sample completions of the prompts and score them; random generators are left unchanged.
 
     Parameters
     ----------
@@ -53,14 +53,15 @@ def rewards_of(
     functions : mapping of str to callable
         With TRL's signature, by name.
     config : Config
-        Tells group size, lengths, sampling and the weights of the rewards.
+        Decides group size, lengths, sampling and the weights of the rewards.
     draw : int
-        Another one gives other completions of the same policy.
+        Part of the seed: another draw gives other completions of the same policy.
 
     Returns
     -------
     ndarray of float64, shape (n_prompts, num_generations)
-        Of several their weighted sum. NaN where unscorable, or the prompt was too long and dropped.
+        Weighted sum if there are several. NaN if unscorable, or if the prompt was dropped as too
+        long.
     """
     seed = derived_seed(config.seed, "evaluate", draw)
     with _undisturbed(seed):
@@ -73,7 +74,7 @@ def rewards_of(
 
 
 def compare(rewards: NDArray[np.float64], pool: NDArray[np.float64]) -> dict[str, float]:
-    """Tell where completions stand among those of the starting policy on the same prompts.
+    """Compare completions with those of the starting policy on the same prompts.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def _beaten(row: NDArray[np.float64], rivals: NDArray[np.float64]) -> NDArray[np
 
 @contextmanager
 def _undisturbed(seed: int) -> Iterator[None]:
-    """Seed the global generators, which a reward function may use, and put them back after."""
+    """Seed the global generators, which a reward function may use, and restore them after."""
     before: Any = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Halfway: a batch of rollouts with optimizer steps taken and to come, flattened and put back."""
+"""A partly trained batch of rollouts, flattened into tensors for a checkpoint and restored."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _LOGPROBS = ("old_logprobs", "ref_logprobs", "sampler_logprobs")
 
 @dataclass(frozen=True)
 class Halfway:
-    """A batch of rollouts on its way through the optimizer.
+    """A batch of rollouts some of whose optimizer steps are done.
 
     Attributes
     ----------
@@ -46,11 +46,11 @@ class Halfway:
     dropped: int = 0
 
     def steps(self, config: Config) -> int:
-        """Optimizer steps that the batch makes in all."""
+        """Return the total number of optimizer steps of the batch."""
         return len(self.training_batches) * config.num_iterations
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all that the steps to come need, ``batch/...``, without the names of groups."""
+        """Return what the remaining steps need as ``batch/...``, without the names of groups."""
         rollouts = self.rollout_batch.rollouts
         texts = json.dumps([rollouts.prompts, rollouts.completions]).encode()
         found: dict[str, NDArray[Any]] = {
@@ -73,7 +73,7 @@ class Halfway:
 
 
 def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
-    """Put back what `Halfway.tensors` flattened.
+    """Rebuild a batch from the tensors of `Halfway.tensors`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Interruptions: Ctrl-C, and SIGTERM as one, held back while the weights and their step move."""
+"""Interruptions: Ctrl-C and SIGTERM, deferred while weights and step counter change."""
 
 import os
 import signal
@@ -14,17 +14,16 @@ _ONE_REQUEST = 0.2
 
 
 class Interruptions:
-    """Answers SIGINT at once, or where it was held back, when it is let through.
+    """Handles SIGINT at once, or after `release` if it was deferred.
 
-    The answer is that of the handler which was there before; without a Python handler, or in a
-    thread that is not the main one, it is left alone. SIGTERM comes as a SIGINT where
-    `gspo_rs.files.termination` answers signals.
+    The previous handler is called; without a Python handler, or outside the main thread, nothing
+    changes. SIGTERM arrives as a SIGINT if `gspo_rs.files.termination` handles signals.
 
     Attributes
     ----------
     held : bool
-        Whether the state of the run is between two steps of its own: what would be saved now is
-        no state that a run ever has.
+        Whether the run is in the middle of a step: a checkpoint written now would hold a state
+        that no run ever has.
     """
 
     def __init__(self) -> None:
@@ -49,18 +48,18 @@ class Interruptions:
             signal.signal(signal.SIGINT, self._before)
 
     def hold(self, *_: object) -> None:
-        """Hold signals back; a second one is answered all the same."""
+        """Defer signals; a second one is handled at once."""
         self.held = True
 
     def release(self) -> None:
-        """Answer what was held back, and what foreign code answered with going on."""
+        """Handle a deferred signal, also one that other code has swallowed."""
         self.held = self._pending = False
         last, self._last = self._last, None
         if last is not None:
             self._before(signal.SIGINT, None)
 
     def save(self) -> None:
-        """Tell that the run is being saved: one more Ctrl-C ends that too, SIGTERM does not."""
+        """Note that the run is being saved: another Ctrl-C ends that too, SIGTERM does not."""
         self._saving = True
 
     def _answer(self, number: int, frame: FrameType | None) -> None:

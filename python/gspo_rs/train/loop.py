@@ -1,4 +1,4 @@
-"""Train: the loop that turns rollouts into a policy that ranks higher in its own groups."""
+"""The training loop: `train` and its `Result`."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ _log = logging.getLogger("gspo_rs")
 
 @dataclass(frozen=True)
 class Result:
-    """What a run left behind.
+    """What a run produced.
 
     Attributes
     ----------
@@ -144,13 +144,13 @@ def _carry_out(run: Run, folder: Path) -> None:
 
 
 def _leave(run: Run, folder: Path) -> None:
-    """Write a checkpoint of a run that was told to stop, unless it was told so twice."""
+    """Write a checkpoint of an interrupted run, unless it was interrupted twice."""
     if run.interruptions.held:
         _log.warning("stopped within step %d of %d, without a checkpoint", run.step, run.total)
         return
     run.interruptions.save()
     _log.warning(
-        "stopped after step %d of %d; writing a checkpoint, Ctrl-C again leaves without it",
+        "stopped after step %d of %d; writing a checkpoint, Ctrl-C again exits without it",
         run.step,
         run.total,
     )
@@ -159,8 +159,8 @@ def _leave(run: Run, folder: Path) -> None:
 
 
 def _over(folder: Path, found: checkpoint.Checkpoint) -> Result:
-    """Return what a finished run left, which stays as it is."""
-    _log.info("nothing is left to do: all %d steps are taken, the model is written", found.step)
+    """Return the result of a finished run, without changing it."""
+    _log.info("nothing left to do: all %d steps are done and the model is written", found.step)
     records = metrics.read(folder / "metrics.jsonl")
     last = records[-1] if records else {}
     return Result(folder / "final", folder / "metrics.jsonl", found.step, last)
@@ -168,7 +168,7 @@ def _over(folder: Path, found: checkpoint.Checkpoint) -> Result:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other runs out of the folder, and leave none behind that was made for the lock alone."""
+    """Lock the folder against other runs; remove it if it was created for the lock alone."""
     made = not folder.exists()
     lock = folder / ".lock"
     try:

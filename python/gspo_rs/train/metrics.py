@@ -1,4 +1,4 @@
-"""Metrics: what a step did, under fixed names, and the file that keeps one line per step."""
+"""Metrics of a step, under fixed names, and the file with one line per step."""
 
 import json
 import math
@@ -104,7 +104,7 @@ def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 
 class MetricsFile:
-    """Appends one JSON object per step to a file, each step once however often a run resumes.
+    """Appends one JSON object per step to a file, each step once even if the run resumes.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class MetricsFile:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Append the finite ones of `metrics` and return what was written."""
+        """Append the finite values of `metrics` and return what was written."""
         record: dict[str, float] = {"step": step}
         record |= {name: value for name, value in metrics.items() if math.isfinite(value)}
         self._file.write(json.dumps(record) + "\n")

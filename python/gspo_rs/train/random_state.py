@@ -1,4 +1,4 @@
-"""Generators: the states of the random generators of Python, NumPy and torch, kept and put back."""
+"""Random generators of Python, NumPy and torch: their states saved and restored."""
 
 import random
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Generators:
-    """Where the global random generators stood, which reward functions of others may draw from.
+    """States of the global random generators, which reward functions may draw from.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class Generators:
 
     @classmethod
     def now(cls) -> "Generators":
-        """Read where they stand."""
+        """Return the current states."""
         _, keys, position, has_gauss, cached = np.random.get_state()
         states = {
             "random/torch": torch.get_rng_state(),
@@ -39,7 +39,7 @@ class Generators:
         return cls(random.getstate(), states)
 
     def restore(self) -> None:
-        """Put them back to where they stood."""
+        """Restore the states."""
         version, internal, gauss = self.python
         random.setstate((version, tuple(internal), gauss))
         position, has_gauss = self.tensors["random/numpy_position"].tolist()
@@ -52,12 +52,12 @@ class Generators:
 
 
 def seed_generators(seed: int) -> None:
-    """Seed all of them.
+    """Seed the generators of Python, NumPy and torch.
 
     Parameters
     ----------
     seed : int
-        Of the run.
+        Seed of the run.
     """
     random.seed(seed)
     # A reward function may draw from the global generator; it should draw the same again.

@@ -1,4 +1,4 @@
-"""Run: the state of a training run, from its first batch of rollouts to its last step."""
+"""The state of a training run, from its first batch of rollouts to its last step."""
 
 import dataclasses
 import logging
@@ -35,7 +35,7 @@ _log = logging.getLogger("gspo_rs")
 
 @dataclass
 class Run:
-    """The state of a run: everything that changes while it lasts.
+    """The state of a run: everything that changes while it trains.
 
     At any moment at which interruptions are not held, `save` writes a state from which a run goes
     on to the same bits.
@@ -71,7 +71,7 @@ class Run:
         *,
         interruptions: Interruptions,
     ) -> "Run":
-        """Load everything, from a checkpoint if there is one."""
+        """Load model, optimizer and data, from a checkpoint if there is one."""
         rewards = _rewards(config, reward) if config.online else {}
         policy = policies.load(config, None if found is None else found.model)
         optimizer = make_optimizer(policy, config)
@@ -124,7 +124,7 @@ class Run:
         return online(self.policy, self.data.source, self.rewards, self.config, start=start)
 
     def _receive(self, source: Iterator[RolloutBatch]) -> None:
-        """Take a batch of rollouts; until it is whole, the run stands where it stood before."""
+        """Fetch a batch of rollouts; the state changes only once the batch is complete."""
         self.generators, dropped, skipped = Generators.now(), 0, 0
         while True:
             batch = next(source)
@@ -146,7 +146,7 @@ class Run:
         self.interruptions.release()
 
     def _learn(self) -> None:
-        """Take an optimizer step of the batch."""
+        """Take one optimizer step of the batch."""
         assert self.halfway is not None
         place = self.halfway.done % len(self.halfway.training_batches)
         self._step(self.halfway.cuts[place], self.halfway.training_batches[place])
@@ -164,7 +164,7 @@ class Run:
                 self.policy, self.optimizer, training_batch, self.config, rate=rate
             )
         else:
-            _log.warning("step %d: no group has a signal; the weights stay as they are", number)
+            _log.warning("step %d: no group has a signal; the weights are not updated", number)
         self.watch.advantages(metrics, number, self.config)
         inner = self.halfway.steps(self.config)
         metrics |= {
@@ -178,7 +178,7 @@ class Run:
         self._record_step()
 
     def _advance(self, metrics: dict[str, float]) -> None:
-        """Count a step; the weights have moved."""
+        """Count a step whose weights have been updated."""
         assert self.halfway is not None
         self.step, self.unrecorded = self.step + 1, metrics
         done = self.halfway.done + 1
@@ -197,7 +197,7 @@ class Run:
         self.watch.step(metrics, self.step, self.config)
 
     def compare_start(self) -> None:
-        """Sample the starting policy's pool, which the comparisons measure against."""
+        """Sample the starting policy's pool of rewards, the baseline of all comparisons."""
         prompts = self.data.exam
         if prompts is None or self.baseline is not None:
             return
@@ -222,7 +222,7 @@ class Run:
         self.display.show(self.latest)
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint of where the run stands."""
+        """Write a checkpoint of the current state."""
         tensors: dict[str, Tensor] = checkpoint.optimizer_tensors(
             self.optimizer, list(self.policy.trainable())
         )
@@ -247,7 +247,7 @@ class Run:
 def _rewards(
     config: Config, given: RewardFunction | Sequence[RewardFunction] | None
 ) -> dict[str, RewardFunction]:
-    """Return the functions that score completions, those `given` or those that are named."""
+    """Return the reward functions: those `given`, or those that the configuration names."""
     functions = config.reward if given is None else given
     if functions is None:
         raise ConfigError("reward is missing: name the function that scores completions")

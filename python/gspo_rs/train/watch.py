@@ -1,4 +1,4 @@
-"""Watch: what a run counts of its mishaps, told once, and where they end it."""
+"""Failures that a run counts, when it warns of them, and when they stop it."""
 
 import logging
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ _PATIENCE = 3
 
 @dataclass
 class Watch:
-    """What has happened so far.
+    """Counts of failures so far.
 
     Attributes
     ----------
     failures : int
-        Steps skipped in a row.
+        Consecutive skipped steps.
     long : int
-        Batches in a row all of whose rows were too long.
+        Consecutive batches whose rows were all too long.
     flat : bool
-        Whether groups with signal had advantages of 0, which is told once.
+        Whether groups with signal had advantages of 0, which is reported once.
     """
 
     failures: int = 0
@@ -31,7 +31,7 @@ class Watch:
     flat: bool = False
 
     def step(self, metrics: Mapping[str, float], step: int, config: Config) -> None:
-        """Count the steps skipped in a row, and stop at the third.
+        """Count consecutive skipped steps and stop at the third.
 
         Raises
         ------
@@ -66,12 +66,12 @@ class Watch:
             )
 
     def advantages(self, metrics: Mapping[str, float], step: int, config: Config) -> None:
-        """Say once what an estimator makes of groups that differ, such as pkpo of small ones."""
+        """Warn once if an estimator gives 0 to groups with signal, such as pkpo to small ones."""
         groups = metrics["zero_advantage_groups"]
         if groups and not self.flat:
             _log.warning(
-                "step %d: %d groups have a signal, but every advantage that %s gives them is 0, as"
-                " where groups are too small for its options; see zero_advantage_groups",
+                "step %d: %d groups have a signal, but all their %s advantages are 0; groups may"
+                " be too small for its options, see zero_advantage_groups",
                 step,
                 groups,
                 config.advantage,
@@ -80,7 +80,7 @@ class Watch:
 
 
 def refuse_long_prompts(skipped: int, n_groups: int, config: Config) -> None:
-    """Stop when every prompt has come once at least and none fits.
+    """Stop when every prompt has come at least once and none fits.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Configuration: the fields of a run, their presets and rules, and the TOML that has them."""
+"""Configuration of a run: its fields, presets, validation rules and TOML file."""

@@ -1,4 +1,4 @@
-"""Config: everything a training run is told, as one flat frozen dataclass."""
+"""Config: all settings of a training run, as one flat frozen dataclass."""
 
 import dataclasses
 import math
@@ -35,7 +35,7 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ),
     ("reward_weights", lambda v: all(map(math.isfinite, v)), "finite"),
 ]
-# Fields that name a place.
+# Fields that hold a path or a hub name.
 _NAMES = ("model", "prompts", "eval_prompts", "rollouts", "output_dir", "spill_directory")
 
 
@@ -55,130 +55,134 @@ class Config:
     model : str
         Directory or hub name of a causal language model with its tokenizer.
     output_dir : str
-        Receives `metrics.jsonl`, `checkpoint-<step>/` and `final/`.
+        Folder for `metrics.jsonl`, `checkpoint-<step>/` and `final/`.
     prompts : str, optional
-        Parquet, JSONL or CSV of prompts (a path or glob) to sample completions for.
+        Parquet, JSONL or CSV file (path or glob) with the prompts to sample completions for.
     reward : str or tuple of str, optional
-        Reward function with TRL's signature, `module:function` or `file.py:function`; or several.
+        One or several reward functions with TRL's signature, written `module:function` or
+        `file.py:function`.
     rollouts : str or tuple of str, optional
-        Parquet of scored completions: paths or globs.
+        Parquet files of scored completions: paths or globs.
     prompt, completion : str
-        Columns of the prompt's text and of the completion's.
+        Columns with the texts of prompt and completion.
     reward_column : str or tuple of str
-        Column of `rollouts` with the reward of a completion; or several.
+        One or several columns of `rollouts` with the rewards of a completion.
     reward_weights : tuple of float, optional
-        One for each reward, by default 1. The advantages `gdpo` and `borda` compare each reward by
-        itself, all else the weighted sum, which leaves out what is unscorable. Of one reward
-        `gdpo` is the z-score, standardised over the step.
+        Weight of each reward, 1 by default. The advantages `gdpo` and `borda` compare each reward
+        separately; all others use the weighted sum, which skips unscorable rewards. With one
+        reward, `gdpo` is the z-score, standardised over the step.
     by : str or tuple of str
-        Columns of `rollouts` that name the group of a row.
+        Columns of `rollouts` that identify a row's group.
     old_logprobs_column : str, optional
         Column of `rollouts` with the sampling policy's log-probability of every completion
-        token, a list per row; without it the starting policy is the old policy.
+        token, as one list per row; without it, the starting policy is the old policy.
     prompt_tokens_column, completion_tokens_column : str, optional
-        Columns of `rollouts` with token ids, lists, in place of tokenising the texts.
+        Columns of `rollouts` with lists of token ids; without them, the texts are tokenised.
     truncated_column : str, optional
-        Column of `rollouts` that tells which completions were cut off: bools or finish reasons.
+        Column of `rollouts` that marks truncated completions: bools or finish reasons.
     shuffle : bool
-        Visit the groups in a random order, another one every epoch.
+        Visit the groups in random order, reshuffled every epoch.
     spill_directory : str, optional
-        Where groups scattered over `rollouts` are sorted; a folder of the system by default.
+        Folder in which `rollouts` with scattered groups are sorted on disk; by default the system's
+        temporary folder.
     max_prompt_length : int, optional
-        Longest prompt in tokens; by default what the model's context leaves.
+        Maximum number of tokens per prompt; by default what the model's context leaves.
     max_completion_length : int
-        Longest completion in tokens; also the budget of the `constant` reduction.
+        Maximum number of tokens per completion; also the budget of the `constant` reduction.
     on_long : {"error", "drop"}
-        What a prompt or offline completion beyond these gets. A dropped one is counted, and left
-        out of its group's statistics.
+        What to do with a prompt or offline completion that is longer. Dropped ones are counted and
+        left out of their group's statistics.
     num_generations : int
-        Completions per prompt, the group size.
+        Completions per prompt (the group size).
     prompts_per_step : int
         Prompts (groups) per optimizer step.
     steps_per_generation : int
-        Optimizer steps that share one batch of rollouts, each on its own groups. Unlike TRL's
-        these are optimizer steps, not micro-batches.
+        Optimizer steps per batch of rollouts, each on its own groups. Unlike in TRL, these are
+        optimizer steps, not micro-batches.
     num_iterations : int
-        Times that each batch of rollouts is passed through.
+        Passes over each batch of rollouts.
     temperature, top_p, top_k : float, float, int
-        Sampling; log-probabilities are taken at the same temperature. 0 turns `top_k` off.
+        Sampling parameters; log-probabilities use the same temperature. 0 disables `top_k`.
     old_logprobs : {"auto", "recompute", "sampler"}
-        Source of the old log-probabilities online: a pass of the training engine or the sampler's
-        own. "auto" is the sampler's in float32 (the same to rounding), else a pass.
+        Source of the old log-probabilities online: recomputed by the training engine, or taken from
+        the sampler. "auto" takes the sampler's in float32 (equal up to rounding), else recomputes.
     algorithm : str
-        Preset of `advantage`, `loss`, `reduction` and the options of the loss; see
+        Preset for `advantage`, `loss`, `reduction` and the options of the loss; see
         docs/reference/losses.md.
     advantage, loss, reduction : str, optional
-        Each replaces what the preset says.
+        Override the preset.
     clip_low, clip_high, dual_clip, delta, tau_pos, tau_neg, w_min, w_max, clip : float, optional
-        Options of the loss, which has some of them; each replaces what the preset says.
+        Options of the loss, where it has them; they override the preset.
     k_pos, lam_pos, k_neg, lam_neg, delta_low, delta_high, q, label_smoothing : float, optional
-        The same, the last two where members of a group are compared; `divergence`: "tv" or "kl".
+        Likewise, the last two for losses that compare the members of a group; `divergence`: "tv"
+        or "kl".
     advantage_options : dict
-        Options of the advantage estimator; each replaces what the preset says.
+        Options of the advantage estimator; they override the preset.
     renormalise : bool
-        Leave groups without signal out of the step as if they had not been sampled: of the
-        reduction's denominator, and of a KL penalty. Off, they count as sequences with zero policy
-        loss and the step size does not depend on how many there are.
+        Leave groups without signal out of the step as if they had not been sampled: out of the
+        reduction's denominator and of a KL penalty. If false, they count as sequences with zero
+        policy loss, and the step size does not depend on how many there are.
     correction : str
-        How advantages make up for a sampler unlike the training engine: a mode of
-        `gspo_rs.losses.sampler_correction`, or "none".
+        Correction of the advantages for the mismatch between sampler and training engine: a mode
+        of `gspo_rs.losses.sampler_correction`, or "none".
     correction_low, correction_high : float, optional
-        Bounds of the ratio between the two; by default those of the mode.
+        Bounds of the importance ratio between the two; by default those of the mode.
     opsm : float, optional
-        Drop a bad completion whose tokens became this many nats less likely in the mean.
+        Off-policy sequence masking: drop a completion with negative advantage whose tokens became
+        on average this many nats less likely.
     beta : float, optional
-        Weight of the KL penalty towards the starting policy, by default 0, which needs no
-        reference; for a loss that compares the members of a group, the factor of the log-ratio to
-        the starting policy that is its score, by default 0.1.
+        Weight of the KL penalty towards the starting policy; the default 0 needs no reference
+        model. For a loss that compares the members of a group: the factor of the log-ratio to the
+        starting policy in the score, 0.1 by default.
     kl_estimator : {"k3_is", "k3", "k2"}
         Estimator of `gspo_rs.losses.kl_penalty`.
     learning_rate, weight_decay, adam_beta1, adam_beta2, adam_epsilon : float
-        AdamW.
+        Hyperparameters of AdamW.
     lr_scheduler_type : {"constant", "linear", "cosine"}
-        Course of the learning rate after the warm-up; the last two end at 0.
+        Learning rate schedule after the warm-up; the last two end at 0.
     warmup_steps : int
-        Steps in which the learning rate rises linearly from 0.
+        Number of steps over which the learning rate rises linearly from 0.
     max_grad_norm : float
-        The gradient's norm is clipped to this; 0 turns clipping off.
+        Maximum gradient norm; 0 disables clipping.
     max_steps : int, optional
-        Optimizer steps in all; by default `num_train_epochs` passes over the data.
+        Total number of optimizer steps; by default `num_train_epochs` passes over the data.
     num_train_epochs : int
-        Passes over the data when `max_steps` is not given.
+        Passes over the data if `max_steps` is not given.
     lora_r, lora_alpha : int
-        Rank of LoRA adapters, 0 trains every weight; they are scaled by `lora_alpha / lora_r`.
+        Rank of the LoRA adapters, 0 to train all weights; they are scaled by `lora_alpha / lora_r`.
     lora_target_modules : tuple of str
-        Modules that get an adapter.
+        Modules to which adapters are added.
     dtype : {"auto", "float32", "bfloat16"}
-        Precision of the computation; "auto" is bfloat16 on a GPU that has it. Weights and optimizer
-        state stay float32: an update of 1e-6 does not exist in bfloat16.
+        Precision of the computation; "auto" is bfloat16 on a GPU that supports it. Weights and
+        optimizer state stay float32, because bfloat16 would round an update of 1e-6 away.
     device : str
         "auto", "cpu", "cuda" or "cuda:<n>".
     attn_implementation : str, optional
-        Attention kernel by its transformers name; the model's own choice by default.
+        Name of the attention kernel in transformers; the model's default if not given.
     layout : {"auto", "packed", "padded"}
-        Micro-batches as one row without padding, or as right-padded rows of like length. "auto"
-        packs for attention kernels that skip what lies outside a sequence.
+        Micro-batches as one row without padding, or as right-padded rows of similar length. "auto"
+        packs for attention kernels that skip tokens of other sequences.
     gradient_checkpointing : bool
-        Compute the activations of each layer again in the backward pass: less memory, more time.
+        Recompute the activations of each layer in the backward pass: less memory, more time.
     torch_compile : bool
-        Compile the layers for the training passes; takes a compiler, and a minute at first.
+        Compile the layers for the training passes; needs a compiler and about a minute at first.
     micro_batch_tokens : int, optional
-        Token budget of a micro-batch, padding included; by default 2048 on CPU, 16384 on GPU. A
-        longer sequence makes a micro-batch by itself.
+        Token budget per micro-batch, padding included; by default 2048 on CPU, 16384 on GPU. A
+        longer sequence gets its own micro-batch.
     seed : int
-        Order of the data, sampling and new weights follow from it.
+        Seed for data order, sampling and the initialisation of new weights.
     save_steps : int
-        Steps between checkpoints, each written at the next end of a batch of rollouts; 0 for none.
+        Steps between checkpoints, each written at the end of a batch of rollouts; 0 for none.
     save_total_limit : int
-        Checkpoints kept.
+        Maximum number of checkpoints to keep.
     logging_steps : int
-        Steps between lines on the terminal; `metrics.jsonl` has every step.
+        Steps between lines on the terminal; `metrics.jsonl` records every step.
     eval_prompts : str, optional
-        Held-out prompts in the format of `prompts`; by default the first ones of `prompts`.
+        Held-out prompts in the format of `prompts`; by default the first `eval_size` of `prompts`.
     eval_size : int
-        Prompts on which the policy is compared with the starting one; 0 for no comparison.
+        Number of prompts on which the policy is compared with the starting policy; 0 for none.
     eval_steps : int
-        Steps between comparisons, besides those before and after; 0 for only these.
+        Steps between comparisons; 0 for comparisons only before and after the run.
 
     Examples
     --------
@@ -291,12 +295,12 @@ class Config:
 
 
 def resolve(config: Config) -> Config:
-    """Fill what the preset decides and check that the run is one thing: online or offline.
+    """Fill in the preset's values and check that the run is either online or offline.
 
     Parameters
     ----------
     config : Config
-        As a person wrote it.
+        As the user wrote it.
 
     Returns
     -------
@@ -353,7 +357,7 @@ def _broken(config: object) -> str | None:
 
 
 def _contradicted(config: Any) -> str | None:
-    """Return what of a configuration does not go together.
+    """Return the first contradiction between fields of a configuration.
 
     Parameters
     ----------
@@ -398,21 +402,21 @@ def _contradicted(config: Any) -> str | None:
 
 
 def _unnamed(config: Any) -> str | None:
-    """Return which field holds a thing where its name is asked for."""
+    """Return the first field that holds an object instead of a path or name."""
     for name in _NAMES:
         value = getattr(config, name)
         for item in value if isinstance(value, tuple | list) else [value]:
             if item is not None and not isinstance(item, str):
                 kind = f"{type(item).__module__}.{type(item).__qualname__}"
                 return (
-                    f"{name} is a {kind}; a run is taken up again by names alone: give the path of"
-                    " a file or folder as text, after saving what is in memory there"
+                    f"{name} is a {kind}; a run can only be resumed from paths: save the data and"
+                    " give the path of the file or folder as text"
                 )
     return None
 
 
 def unweighable(key: str, names: Sequence[str], weights: Sequence[float] | None) -> str | None:
-    """Return why rewards cannot be told apart or weighed.
+    """Return why rewards cannot be distinguished or weighted.
 
     Parameters
     ----------
@@ -434,10 +438,10 @@ def unweighable(key: str, names: Sequence[str], weights: Sequence[float] | None)
     'reward_weights = [1.0]: give 2, one for each of right, short'
     """
     if not names:
-        return f"{key} is empty; name one reward at least"
+        return f"{key} is empty; name at least one reward"
     if twice := [name for place, name in enumerate(names) if name in names[:place]]:
-        return f"{key} has two named {twice[0]}; rewards go by their names, so rename one"
+        return f"{key} has two named {twice[0]}; names must differ, so rename one"
     if weights is not None and len(weights) != len(names):
-        told = f"give {len(names)}, one for each of {', '.join(names)}"
-        return f"reward_weights = {weights!r}: {told}"
+        remedy = f"give {len(names)}, one for each of {', '.join(names)}"
+        return f"reward_weights = {weights!r}: {remedy}"
     return None

@@ -1,4 +1,4 @@
-"""What other trainers call the keys of a run file: ``lr`` is ``learning_rate``."""
+"""Names that other trainers use for keys of a run file: ``lr`` is ``learning_rate``."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ KEYS: Mapping[str, str] = {name: ours for ours, names in _THEIRS.items() for nam
 
 
 def near_key(name: str, known: Iterable[str]) -> str:
-    """Return a question after the key that a wrong one may stand for, or where all of them are.
+    """Return a "did you mean" hint for an unknown key, or where all keys are listed.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Presets: what the name of an algorithm stands for, and what each loss can be told."""
+"""Presets: the settings of each named algorithm, and the options of each loss."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -89,7 +89,7 @@ SEQUENCE_LOSSES = frozenset({"gspo", "luspo", "gmpo"})
 
 @dataclass(frozen=True)
 class Preset:
-    """The independent choices that an algorithm's name stands for.
+    """The settings that an algorithm's name stands for.
 
     Attributes
     ----------
@@ -143,7 +143,7 @@ PRESETS = {
 
 
 def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that the preset decides, those `given` as they are.
+    """Return the fields that the preset decides; values in `given` override it.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def _option(name: str, value: Any, loss: str, defaults: Mapping[str, Any]) -> An
 
 
 def _check(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
-    """Refuse what the loss cannot use."""
+    """Raise ValueError for fields that the loss cannot use."""
     loss, correction = fields["loss"], given.get("correction", "none")
     if loss in GROUP_LOSSES:
         for name, without in (("reduction", None), ("correction", "none"), ("opsm", None)):
@@ -235,20 +235,20 @@ def _check(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
 
 
 def _check_draws(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
-    """Refuse draws that a sampled group cannot give: every advantage would be 0."""
+    """Raise ValueError if `k` reaches the group size: every advantage would be 0."""
     k, size = fields["advantage_options"].get("k"), given.get("num_generations")
     found = ESTIMATORS.get(fields["advantage"])
     if given.get("prompts") is None or found is None or not found.draws:
         return
     if isinstance(k, int) and isinstance(size, int) and k >= size:
         raise ValueError(
-            f"advantage_options k = {k}: draws of {k} tell nothing of a group of num_generations "
+            f"advantage_options k = {k}: draws of {k} give no signal in a group of num_generations "
             f"= {size}; sample more, or draw fewer"
         )
 
 
 def _check_advantage(estimator: str, options: Mapping[str, Any]) -> None:
-    """Try the estimator, so that an unknown name or option is told before anything is sampled."""
+    """Try the estimator, so that an unknown name or option is reported before sampling."""
     try:
         pair = [[0.0], [1.0]] if estimator_named(estimator).several else [0.0, 1.0]
         advantage(pair, [0, 0], estimator, **options)

@@ -1,4 +1,4 @@
-"""Run files: the TOML that `gspo-rs train` reads, turned into a `Config`."""
+"""Run files: the TOML of `gspo-rs train`, parsed into a `Config`."""
 
 import dataclasses
 import tomllib
@@ -70,7 +70,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def from_dict(values: Mapping[str, Any], place: str) -> Config:
-    """Build a `Config` from plain values, such as JSON gives back.
+    """Build a `Config` from plain values, such as those parsed from JSON.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def _override(item: str) -> tuple[str, Any]:
 
 
 def _checked(key: str, value: object, place: str) -> Any:
-    """Return `value` in the type of the field `key`, or say what is wrong and where."""
+    """Return `value` converted to the type of the field `key`, or raise naming the place."""
     hints = get_type_hints(Config)
     if key not in hints:
         raise ConfigError(f"{place}: unknown key `{key}`; {near_key(key, hints)}")
@@ -131,7 +131,7 @@ def _choices(hint: object) -> tuple[Any, ...]:
 
 
 def _fitted(value: Any, hint: Any) -> Any:
-    """Return `value` as `hint` has it, or None where it does not fit (None never does)."""
+    """Return `value` converted to the type `hint`, or None if it does not fit (None never does)."""
     origin = get_origin(hint)
     if origin is Literal:
         return value if isinstance(value, str) and value in get_args(hint) else None
@@ -158,7 +158,7 @@ def _named(hint: Any) -> str:
 
 
 def _placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Take the relative paths among `values` from `folder`."""
+    """Resolve the relative paths among `values` against `folder`."""
 
     def place(path: str) -> str:
         return path if remote(path) else str(folder / path)
@@ -182,13 +182,13 @@ def _placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _function(spec: str, folder: Path) -> str:
-    """Take the file of a function from `folder`, if it names one."""
+    """Resolve the file of a function against `folder`, if it names a file."""
     source, _, function = spec.rpartition(":")
     return f"{folder / source}:{function}" if source.endswith(".py") else spec
 
 
 def placed(config: Config, folder: Path) -> Config:
-    """Take the relative paths of a configuration from a folder.
+    """Resolve the relative paths of a configuration against a folder.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def placed(config: Config, folder: Path) -> Config:
 
 
 def changed(config: Config, other: Config, free: frozenset[str]) -> list[str]:
-    """Name the fields in which two configurations differ, but for the `free` ones.
+    """Return the fields in which two configurations differ, except the `free` ones.
 
     Parameters
     ----------

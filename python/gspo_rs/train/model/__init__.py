@@ -1,1 +1,1 @@
-"""Model: loaded, probed, laid out in micro-batches and run."""
+"""The model: loading, probing, micro-batches and forward passes."""

@@ -1,4 +1,4 @@
-"""Layers of a model in training: compiled, and their activations kept or computed again."""
+"""Layers of a model in training: compilation and activation recomputation."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ __all__ = ["ActivationsError", "compile_layers", "recompute_activations"]
 
 
 class ActivationsError(ValueError):
-    """A model whose activations cannot be computed again; the message says why."""
+    """A model whose activations cannot be recomputed; the message says why."""
 
 
 def recompute_activations(model: Any) -> None:
-    """Have the layers of a model keep their inputs only, and run again in the backward pass.
+    """Make the layers of a model store only their inputs and run again in the backward pass.
 
     Costs one more forward pass and saves the memory of what happens inside the layers.
 
@@ -59,7 +59,7 @@ def recompute_activations(model: Any) -> None:
 
 
 def compile_layers(model: Any) -> None:
-    """Have `torch.compile` fuse what happens inside each layer of a model, for any shape.
+    """Compile each layer of a model with `torch.compile`, for any shape.
 
     Layer by layer, not the model as a whole: the layers are alike, so one compilation serves all
     of them, and what a model does around them stays as it is.

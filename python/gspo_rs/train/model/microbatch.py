@@ -1,4 +1,4 @@
-"""Batch: whole sequences laid out for one forward pass, with what the loss needs of each.
+"""Micro-batches: whole sequences laid out for one forward pass, with the loss inputs of each.
 
 Letters: ``B`` sequences, ``n_tokens`` their sampled tokens, ``R`` rows and ``S`` columns of the
 model's input. The last token of a sequence predicts nothing, so it is not an input.
@@ -51,7 +51,7 @@ class MicroBatch:
 def split(
     prompts: Ragged, completions: Ragged, *, shape: Shape, max_tokens: int
 ) -> list[NDArray[np.int64]]:
-    """Cut sequences into micro-batches of at most `max_tokens` input tokens, padding included.
+    """Split sequences into micro-batches of at most `max_tokens` input tokens, padding included.
 
     Parameters
     ----------

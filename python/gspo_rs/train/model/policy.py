@@ -1,4 +1,4 @@
-"""Policy: the model that is trained, its tokenizer, and the starting policy it is compared with."""
+"""The policy: the model in training, its tokenizer, and the starting policy as reference."""
 
 import contextlib
 import dataclasses
@@ -34,7 +34,7 @@ _log = logging.getLogger("gspo_rs")
 
 @dataclass(frozen=True)
 class Policy:
-    """A causal language model ready to be trained, and how it is run.
+    """A causal language model ready for training, and how to run it.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Policy:
     temperature: float
 
     def computing(self) -> AbstractContextManager[Any]:
-        """Run the model in this policy's precision."""
+        """Run the model in the policy's precision."""
         if self.autocast is None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.autocast)
@@ -98,7 +98,7 @@ class Policy:
         }
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
-        """Name the parameters that are trained: all, or those of the adapters."""
+        """Return the trained parameters by name: all, or those of the adapters."""
         named = self.model.named_parameters()
         return {name: parameter for name, parameter in named if parameter.requires_grad}
 
@@ -160,7 +160,7 @@ def load(config: Config, resumed: Path | None = None) -> Policy:
 
 @contextmanager
 def starting(policy: Policy, config: Config, frozen: Policy | None) -> Iterator[Policy]:
-    """Give the starting policy: the frozen copy, or the adapters turned off.
+    """Yield the starting policy: the frozen copy, or the model with its adapters disabled.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def starting(policy: Policy, config: Config, frozen: Policy | None) -> Iterator[
 
 
 def freeze(config: Config) -> Policy | None:
-    """Load a copy of the starting policy; None where adapters can be turned off instead.
+    """Load a copy of the starting policy; None if adapters can be disabled instead.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def _autocast(dtype: str, device: torch.device) -> torch.dtype | None:
 
 
 def _merged(found: Pretrained, config: Config) -> Any:
-    """Return the model whose weights are trained, or get adapters."""
+    """Return the model to train or to add adapters to."""
     if found.adapter is None or config.lora_r > 0:
         return found.model
     _log.info("the adapter %s is merged into its base; all weights are trained", config.model)
@@ -232,7 +232,7 @@ def _merged(found: Pretrained, config: Config) -> Any:
 
 
 def _adapted(found: Pretrained, config: Config, resumed: Path | None) -> Any:
-    """Return a model with the adapter that is trained: a checkpoint's, the model's own, or anew."""
+    """Return the model with the adapter to train: a checkpoint's, its own, or a new one."""
     model, own = found.model, found.adapter
     if own is not None and (own.r, own.lora_alpha) != (config.lora_r, config.lora_alpha):
         raise PolicyError(

@@ -1,4 +1,4 @@
-"""Pretrained: a model and its tokenizer from a folder or a hub, or the one line why not."""
+"""Pretrained models and tokenizers, loaded from a folder or the hub, or a one-line error."""
 
 import os
 import re
@@ -28,7 +28,7 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What a name stands for.
+    """What was loaded for a name.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Pretrained:
 
 
 def load_pretrained(name: str, attention: str | None = None) -> Pretrained:
-    """Load the model that a folder or a name of the hub stands for.
+    """Load the model from a folder or from the hub.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def load_pretrained(name: str, attention: str | None = None) -> Pretrained:
 
 
 def adapter_of(name: str) -> LoraConfig | None:
-    """Return the configuration of the adapter that `name` stands for, None for a whole model.
+    """Return the configuration of the adapter `name`, or None for a full model.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def adapter_of(name: str) -> LoraConfig | None:
 
 
 def with_adapter(model: Any, name: str) -> Any:
-    """Put a LoRA adapter on its base, to be trained further.
+    """Load a LoRA adapter onto its base model for further training.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def with_adapter(model: Any, name: str) -> Any:
 
 
 def refuse_absent(name: str, called: str = "") -> None:
-    """Raise a PolicyError at once for what can be no model, without asking the hub five times.
+    """Raise a PolicyError early if there can be no such model, before five hub requests.
 
     Parameters
     ----------
@@ -145,21 +145,21 @@ def refuse_absent(name: str, called: str = "") -> None:
             raise PolicyError(f"{called}model {name!r}: the folder has no config.json, but {found}")
         return
     if folder.is_file():
-        raise PolicyError(f"{called}model {name!r} is a file; give the folder that it lies in")
+        raise PolicyError(f"{called}model {name!r} is a file; give its folder")
     if re.match(r"[/~.\\]", name) or name.count("/") > 1 or not _may_be_on_hub(name):
         raise PolicyError(f"{called}model {name!r}: there is no such folder in {Path.cwd()}")
     cached = [try_to_load_from_cache(name, file) for file in ("config.json", "adapter_config.json")]
     is_cached = any(isinstance(path, str) for path in cached)
     try:
         HfApi().model_info(name, timeout=_SECONDS)
-    except Exception as error:  # whatever it is, it is told
+    except Exception as error:  # whatever it is, it is reported
         if is_cached:
             # What is in the cache is loaded without asking for each file of it, five times.
             constants.HF_HUB_OFFLINE = True
             return
         raise PolicyError(
-            f"{called}model {name!r}: there is no such folder in {Path.cwd()}, and the hub does not"
-            f" give it: {_reason(error)}"
+            f"{called}model {name!r}: there is no such folder in {Path.cwd()}, and it could not"
+            f" be loaded from the hub: {_reason(error)}"
         ) from error
 
 

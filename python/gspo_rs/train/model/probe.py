@@ -1,4 +1,4 @@
-"""Probe: whether a model's tokens see what they should not, told apart from rounding.
+"""Probe: whether a model's tokens attend to tokens they should not see, beyond rounding.
 
 Letters: ``R`` rows and ``S`` columns of the model's input, ``D`` hidden size.
 
@@ -34,7 +34,7 @@ ROUNDING_APART = 5e-5, 1e-1
 
 
 class Subject(Protocol):
-    """What is asked of a `gspo_rs.train.model.policy.Policy`."""
+    """The interface of `gspo_rs.train.model.policy.Policy` that the probe needs."""
 
     @property
     def model(self) -> Any: ...  # noqa: D102
@@ -51,7 +51,7 @@ class Subject(Protocol):
 
 @torch.no_grad()
 def sees_ahead(policy: Subject) -> bool:
-    """Tell whether a token's hidden state changes with the tokens that follow it.
+    """Return whether a token's hidden state changes with the tokens that follow it.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def sees_ahead(policy: Subject) -> bool:
 
 @torch.no_grad()
 def mixes_packed(policy: Subject) -> bool:
-    """Tell whether a sequence packed behind another differs from the same sequence alone.
+    """Return whether a sequence packed after another differs from the same sequence alone.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def mixes_packed(policy: Subject) -> bool:
 
 
 def _exact(policy: Subject) -> bool:
-    """Return whether the model is tried in float32, where weak sight shows.
+    """Return whether to probe in float32, where a weak influence shows.
 
     That of its weights, whatever it trains in; flash attention alone has no float32.
     """
@@ -125,7 +125,7 @@ def _exact(policy: Subject) -> bool:
 
 
 def _words(policy: Subject) -> NDArray[np.int64]:
-    """Return the tokens to draw from: none that is special, unless there is no other."""
+    """Return the tokens to draw from: no special ones, unless there are no others."""
     known = np.arange(policy.model.get_input_embeddings().num_embeddings)
     plain = np.setdiff1d(known, np.array(policy.tokenizer.all_special_ids, dtype=np.int64))
     return plain if len(plain) else known
@@ -143,7 +143,7 @@ def _hidden(
 
 
 def _branches(n_words: int, size: int, cuts: list[int]) -> NDArray[np.int64]:
-    """Draw a row, and for each cut one that leaves it there: at each place another word."""
+    """Draw a row, and for each cut a row that differs from there on in every token."""
     draw = np.random.default_rng(0)
     trunk, shift = draw.integers(0, n_words, size), draw.integers(0, n_words, size)
     rows = np.tile(trunk, (len(cuts) + 1, 1))

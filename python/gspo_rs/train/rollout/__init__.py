@@ -1,1 +1,1 @@
-"""Rollout: batches of completions collected, tokenized, checked and prepared for their steps."""
+"""Rollouts in training: batches collected, tokenized, checked and prepared for the steps."""

@@ -1,4 +1,4 @@
-"""Agreement: whether the sampler and the training pass are the same policy.
+"""Whether the sampler and the training pass agree on the policy's log-probabilities.
 
 Letters: ``o`` and ``u`` are the log-probabilities of a sampled token by the training pass and by
 the sampler.

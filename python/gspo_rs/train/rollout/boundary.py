@@ -1,4 +1,4 @@
-"""Border: a prompt and its completion made into tokens as the one text that they are, then cut."""
+"""The border between prompt and completion, tokenized as one text and then split."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ def completion_rows(
     completions: Sequence[str],
     starts: Sequence[list[int]],
 ) -> list[list[int] | None]:
-    """Return the tokens of completions where they stand: after their prompts.
+    """Return the tokens of completions in context, after their prompts.
 
     Apart they may be others: a tokenizer of the SentencePiece kind begins every text with a blank.
 
@@ -62,6 +62,6 @@ def _cut(
 
 
 def _is_border(offsets: Sequence[tuple[int, int]], cut: int, border: int) -> bool:
-    """Return whether tokens before `cut` end, and those after it begin, at the border or beyond."""
+    """Return whether tokens before `cut` end, and those after it begin, at the border or later."""
     before = all(end <= border for _, end in offsets[:cut])
     return before and all(start >= border for start, _ in offsets[cut:])

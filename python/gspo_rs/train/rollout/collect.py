@@ -1,4 +1,4 @@
-"""Rollout batch: batches of rollouts, sampled by the policy or read from scored completions."""
+"""Batches of rollouts, sampled by the policy or read from scored completions."""
 
 import logging
 import time
@@ -24,7 +24,7 @@ _log = logging.getLogger("gspo_rs")
 
 @dataclass(frozen=True)
 class RolloutBatch:
-    """One batch of rollouts, ready to be compared.
+    """One batch of scored rollouts.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ def sample(
     policy : Policy
         Samples.
     prompts : Prompts
-        One group each; the reward functions are told their other columns.
+        One group each; the reward functions get their other columns.
     rewards : mapping of str to callable
         With TRL's signature, by name.
     config : Config
@@ -89,9 +89,9 @@ def sample(
         )
     generated = time.perf_counter()
     assert rollouts.group_ids is not None
-    told = prompts.select(np.repeat(rollouts.group_ids, config.num_generations).tolist()).columns
+    columns = prompts.select(np.repeat(rollouts.group_ids, config.num_generations).tolist()).columns
     texts = rollouts.prompts, rollouts.completions
-    scores = {name: score(reward, *texts, told, name=name) for name, reward in rewards.items()}
+    scores = {name: score(reward, *texts, columns, name=name) for name, reward in rewards.items()}
     seconds = {
         "time/generate": generated - began,
         "time/score": time.perf_counter() - generated,
@@ -109,7 +109,7 @@ def online(
     *,
     start: int,
 ) -> Iterator[RolloutBatch]:
-    """Sample batch after batch without end, in a new order of the prompts every epoch.
+    """Sample batches endlessly, in a new order of the prompts every epoch.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def online(
 def offline(
     policy: Policy, config: Config, index: data.GroupIndex, *, start: int
 ) -> Iterator[RolloutBatch]:
-    """Read batch after batch of scored completions without end, epoch after epoch.
+    """Read batches of scored completions endlessly, epoch after epoch.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def offline(
     """
     assert config.rollouts is not None
     ends = Ends.of(policy.tokenizer, end_tokens(policy.model, policy.tokenizer))
-    _tell_ends(config, ends)
+    _log_ends(config, ends)
     size = config.prompts_per_step * config.steps_per_generation
     epoch, skipped = divmod(start, -(-index.n_groups // size))
     while True:
@@ -200,22 +200,22 @@ def offline(
         epoch, skipped = epoch + 1, 0
 
 
-def _tell_ends(config: Config, ends: Ends) -> None:
-    """Say what is taken for granted of how completions ended."""
+def _log_ends(config: Config, ends: Ends) -> None:
+    """Log what is assumed about how completions ended."""
     if config.completion_tokens_column is not None:
         return
-    told = config.old_logprobs_column or config.truncated_column
+    known = config.old_logprobs_column or config.truncated_column
     _log.info("a completion that was not cut off ends with %s", ends.named())
-    if ends.tokens and not told:
+    if ends.tokens and not known:
         _log.warning(
-            "no column tells which completions were cut off, so each of fewer than %d tokens is"
-            " taught to end; name truncated_column or completion_tokens_column if some were",
+            "no column marks truncated completions, so each of fewer than %d tokens is trained to"
+            " end; set truncated_column or completion_tokens_column if some were truncated",
             config.max_completion_length,
         )
 
 
 def derived_seed(seed: int, purpose: str, index: int) -> int:
-    """Derive a seed of its own for each purpose and place of a run.
+    """Derive a separate seed for each purpose and position of a run.
 
     Parameters
     ----------
@@ -241,9 +241,9 @@ def derived_seed(seed: int, purpose: str, index: int) -> int:
 
 
 def _visited(n: int, places: range, config: Config) -> list[int]:
-    """Return the prompts at `places` of an endless visit, each epoch in an order of its own."""
+    """Return the prompts at `places` of an endless pass, each epoch in its own order."""
     if n == 0:
-        raise ConfigError(f"prompts = {config.prompts!r}: no prompt in it")
+        raise ConfigError(f"prompts = {config.prompts!r}: contains no prompt")
     epochs = range(places.start // n, -(-places.stop // n))
     orders = {
         epoch: np.random.default_rng(derived_seed(config.seed, "shuffle", epoch)).permutation(n)

@@ -1,4 +1,4 @@
-"""Logged: which tokens a list of log-probabilities is of, where text and number leave no doubt."""
+"""Tokens of logged log-probabilities, where text and length leave no doubt about them."""
 
 import re
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 @dataclass
 class Logged:
-    """What a tokenizer can write, and how that can end."""
+    """The texts a tokenizer can write, and how they can end."""
 
     tokenizer: Any
     ends: Ends
@@ -28,7 +28,7 @@ class Logged:
         self.in_bytes = any(map(_BYTE.fullmatch, self.vocabulary))
 
     def tokens(self, text: str, row: list[int], apart: list[int], number: int) -> list[int] | str:
-        """Return the tokens that `number` log-probabilities are of, or why they are not certain.
+        """Return the tokens that `number` log-probabilities belong to, or why it is uncertain.
 
         Parameters
         ----------
@@ -55,14 +55,14 @@ class Logged:
         return row if number == len(row) else [*row, self.ends.tokens[0]]
 
     def _doubtful(self, row: list[int], apart: list[int]) -> bool:
-        """Return whether the text may have been written by what other texts are written by."""
+        """Return whether the text may have been written by tokens that other texts share."""
         # A text that lost its first blank, an unknown word, bytes in the place of characters.
         if row != apart or self.tokenizer.unk_token_id in row:
             return True
         return bool(row) and (self.in_bytes or self.marked)
 
     def _ways(self, row: list[int], number: int, closings: int) -> int:
-        """Count the lists of `number` tokens that write what `row` does and may then end."""
+        """Count the lists of `number` tokens that write the text of `row` and may then end."""
         pieces = "".join(self.tokenizer.convert_ids_to_tokens(row))
         ways = spellings(pieces, number, self.vocabulary)
         return ways[number] + closings * ways[number - 1]

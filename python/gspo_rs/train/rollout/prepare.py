@@ -1,4 +1,4 @@
-"""Prepare: one batch of rollouts turned into the training batches of its optimizer steps."""
+"""Turns one batch of rollouts into the training batches of its optimizer steps."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from gspo_rs.train.step.training_batch import TrainingBatch, recompute
 
 
 def minibatches(rollout_batch: RolloutBatch, config: Config) -> list[Minibatch]:
-    """Cut a batch of rollouts into the whole groups of each optimizer step.
+    """Split a batch of rollouts into the whole groups of each optimizer step.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def minibatches(rollout_batch: RolloutBatch, config: Config) -> list[Minibatch]:
 def prepare_batches(
     cuts: list[Minibatch], policy: Policy, config: Config, frozen: Policy | None
 ) -> list[TrainingBatch]:
-    """Give every minibatch the weights and log-probabilities that its loss needs.
+    """Add to every minibatch the weights and log-probabilities that its loss needs.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def prepare_batches(
 
 
 def plain_batches(cuts: list[Minibatch], config: Config) -> list[TrainingBatch]:
-    """Give every minibatch its weights, and no log-probabilities.
+    """Add to every minibatch its weights, without log-probabilities.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def plain_batches(cuts: list[Minibatch], config: Config) -> list[TrainingBatch]:
 
 
 def needs_start(config: Config) -> bool:
-    """Return whether the run compares with log-probabilities of the starting policy.
+    """Return whether the run needs log-probabilities of the starting policy.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def _starts_old(config: Config) -> bool:
 def _old(
     policy: Policy, config: Config, cut: Minibatch, training_batch: TrainingBatch, *, first: bool
 ) -> Ragged | None:
-    """Return the old log-probabilities of a minibatch; None where they are the current ones."""
+    """Return the old log-probabilities of a minibatch; None if they are the current ones."""
     rollouts = cut.rollouts
     if not config.online:
         assert rollouts.old_logprobs is not None
@@ -149,7 +149,7 @@ def _old(
 
 
 def _sampler(config: Config, cut: Minibatch) -> Ragged | None:
-    """Return the sampler's own log-probabilities where the loss is corrected for it."""
+    """Return the sampler's log-probabilities if the loss is corrected for the sampler."""
     if config.correction == "none" and (config.opsm is None or not config.online):
         return None
     assert cut.rollouts.sampler_logprobs is not None

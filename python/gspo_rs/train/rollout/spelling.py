@@ -1,4 +1,4 @@
-"""Spelling: in how many ways the tokens of a vocabulary write a text."""
+"""How many ways the tokens of a vocabulary can spell a text."""
 
 from collections.abc import Collection
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def spellings(text: str, most: int, vocabulary: Collection[str]) -> list[int]:
-    """Count the ways to write a text as pieces of a vocabulary.
+    """Count the ways to spell a text with pieces of a vocabulary.
 
     Parameters
     ----------

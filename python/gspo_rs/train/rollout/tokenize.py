@@ -1,4 +1,4 @@
-"""Tokens: scored texts turned into what the model reads, and which of them it cannot take."""
+"""Tokenization of scored texts, and which of them the model cannot take."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -63,10 +63,10 @@ def tokenise(
     """
     ends = Ends.of(tokenizer) if ends is None else ends
     _check_given(rollouts, len(tokenizer))
-    told = rollouts.completion_tokens is not None or rollouts.old_logprobs is not None
+    known = rollouts.completion_tokens is not None or rollouts.old_logprobs is not None
     if rollouts.prompt_tokens is None or rollouts.completion_tokens is None:
         rollouts = _with_tokens(rollouts, tokenizer, ends, config.max_completion_length)
-    rollouts = _with_truncated(rollouts, ends, told=told)
+    rollouts = _with_truncated(rollouts, ends, known=known)
     assert rollouts.prompt_tokens is not None
     assert rollouts.completion_tokens is not None
     prompts, completions = rollouts.prompt_tokens.lengths, rollouts.completion_tokens.lengths
@@ -90,7 +90,7 @@ def tokenise(
 
 
 def _check_given(rollouts: Rollouts, known: int) -> None:
-    """Refuse tokens of the file that are another tokenizer's, and prompts that have none."""
+    """Raise for tokens that another tokenizer made, and for prompts without tokens."""
     for name in ("prompt_tokens", "completion_tokens"):
         given: Ragged | None = getattr(rollouts, name)
         if given is None:
@@ -107,11 +107,13 @@ def _check_given(rollouts: Rollouts, known: int) -> None:
         empty = (rollouts.prompt_tokens.lengths == 0) & ~np.isnan(rollouts.reward)
         if empty.any():
             place = rollouts.place(int(empty.argmax()))
-            raise LengthError(f"{place}: prompt_tokens has none to predict the first one from")
+            raise LengthError(
+                f"{place}: prompt_tokens is empty, so nothing predicts the first token"
+            )
 
 
 def _with_tokens(rollouts: Rollouts, tokenizer: Any, ends: Ends, limit: int) -> Rollouts:
-    """Add what the file lacks, each prompt tokenised once."""
+    """Tokenise what the file has no tokens for, each prompt once."""
     texts = list(dict.fromkeys(rollouts.prompts))
     alone = dict(zip(texts, text_rows(tokenizer, texts), strict=True))
     if rollouts.prompt_tokens is None:
@@ -139,7 +141,7 @@ def _with_tokens(rollouts: Rollouts, tokenizer: Any, ends: Ends, limit: int) -> 
 def _completions(
     rollouts: Rollouts, tokenizer: Any, starts: Sequence[list[int]]
 ) -> list[list[int]]:
-    """Return the tokens of the texts; none for one that has neither certain ones nor a reward."""
+    """Return the tokens of the texts; none for an uncertain text without a reward."""
     rows = completion_rows(tokenizer, rollouts.prompts, rollouts.completions, starts)
     for place, row in enumerate(rows):
         if row is None and not np.isnan(rollouts.reward[place]):
@@ -157,7 +159,7 @@ def _was_cut(rollouts: Rollouts, place: int, full: bool) -> bool:
 
 
 def _as_logged(rollouts: Rollouts, logged: Logged, rows: list[list[int]]) -> Rollouts:
-    """Take the tokens that old log-probabilities leave no doubt about."""
+    """Return the tokens that the old log-probabilities identify without doubt."""
     assert rollouts.old_logprobs is not None
     given: list[Any] = []
     found: list[list[int]] = []
@@ -182,9 +184,9 @@ def _as_logged(rollouts: Rollouts, logged: Logged, rows: list[list[int]]) -> Rol
     )
 
 
-def _with_truncated(rollouts: Rollouts, ends: Ends, *, told: bool) -> Rollouts:
-    """Say which completions do not end, where their tokens tell and no column does."""
-    if rollouts.truncated is not None or not told:
+def _with_truncated(rollouts: Rollouts, ends: Ends, *, known: bool) -> Rollouts:
+    """Mark completions without an end token as truncated if no column says so."""
+    if rollouts.truncated is not None or not known:
         return rollouts
     assert rollouts.completion_tokens is not None
     rows = map(rollouts.completion_tokens.row, range(rollouts.n_rollouts))

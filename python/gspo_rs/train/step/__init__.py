@@ -1,1 +1,1 @@
-"""Step: the groups of one optimizer step, their objective and the update."""
+"""One optimizer step: its groups, their objective and the update."""

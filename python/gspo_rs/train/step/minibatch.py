@@ -1,4 +1,4 @@
-"""Minibatch: the groups of one optimizer step, their advantages, and what of them is trained on."""
+"""The groups of one optimizer step, their advantages, and the rows to train on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from gspo_rs.rollouts.rollouts import Ragged, Rollouts
 
 @dataclass(frozen=True)
 class Minibatch:
-    """Whole groups of tokenised rollouts with what they teach.
+    """Whole groups of tokenised rollouts with their advantages.
 
     Letters: ``n`` rollouts, ``m`` of them trained on.
 
@@ -54,20 +54,20 @@ class Minibatch:
 
     @property
     def flat(self) -> int:
-        """Groups with signal all of whose advantages are 0: their estimator sees none in them."""
+        """Number of groups with signal whose advantages are all 0 under the estimator."""
         codes, n_groups = self.groups.codes, self.groups.n_groups
         moved = np.bincount(codes, self.advantages != 0, minlength=n_groups) > 0
         return int((self.informative & ~moved).sum())
 
     @property
     def prompt_tokens(self) -> Ragged:
-        """Prompts of the rows trained on."""
+        """Prompt tokens of the rows trained on."""
         assert self.rollouts.prompt_tokens is not None
         return self.rollouts.prompt_tokens.rows(self.trained)
 
     @property
     def completion_tokens(self) -> Ragged:
-        """Completions of the rows trained on."""
+        """Completion tokens of the rows trained on."""
         assert self.rollouts.completion_tokens is not None
         return self.rollouts.completion_tokens.rows(self.trained)
 
@@ -82,7 +82,7 @@ def prepare(
     without_signal: bool = False,
     weights: Sequence[float] | None = None,
 ) -> Minibatch:
-    """Compare the rollouts within their groups and choose what to train on.
+    """Compute the advantages within groups and select the rows to train on.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Objective: what one step minimises, as the configuration says, on any part of its sequences.
+"""The objective that a step minimises, on any part of its sequences.
 
 Letters: ``m`` sequences of the step, ``B`` of them in a micro-batch, ``n_tokens`` their tokens.
 """
@@ -22,7 +22,7 @@ from gspo_rs.train.step.training_batch import TrainingBatch, batches
 
 @dataclass(frozen=True)
 class Part:
-    """Some sequences of a step, flat, with their log-probabilities under the current policy.
+    """Some sequences of a step as flat tensors, with their current log-probabilities.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Part:
         )
 
     def tokens(self, values: Ragged | None) -> Tensor:
-        """Return the log-probabilities of the same tokens elsewhere; None stands for the same."""
+        """Return the other log-probabilities of the same tokens; None means the current ones."""
         if values is None:
             return self.logprobs.detach()
         return to_device(torch.from_numpy(values.rows(self.rows).values), self.logprobs.device)
@@ -71,7 +71,7 @@ class Part:
 def policy_loss(
     part: Part, training_batch: TrainingBatch, config: Config
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss of a part of a step; those of all parts add up to that of the step.
+    """Return the loss of a part of a step; the parts add up to the loss of the step.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def compares_groups(config: Config) -> bool:
 
 
 def teaches_all(config: Config) -> bool:
-    """Return whether the objective has a term that is not 0 for a group without signal.
+    """Return whether a group without signal adds to the objective.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def teaches_all(config: Config) -> bool:
 
 
 def weighs_sequences(config: Config) -> bool:
-    """Return whether every token of a sequence has the same slope in the loss.
+    """Return whether all tokens of a sequence have the same gradient in the loss.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def weighs_sequences(config: Config) -> bool:
 def group_slopes(
     policy: Policy, training_batch: TrainingBatch, config: Config
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Take the gradient of a loss of whole groups in the scores of the sequences.
+    """Return the gradient of a loss of whole groups with respect to the sequence scores.
 
     The backward passes of ``sum_i c_i h_i`` over micro-batches then add up to the gradient of the
     loss, since the weights do not move between the two passes.
@@ -243,7 +243,7 @@ def _options(config: Config) -> dict[str, Any]:
 def _advantages(
     part: Part, old: Tensor, training_batch: TrainingBatch, config: Config
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the advantages of a part times the corrections asked for, and what they measured."""
+    """Return the corrected advantages of a part, and the metrics of the correction."""
     advantages = part.of(training_batch.advantages)
     metrics: dict[str, Tensor] = {}
     sampler = (

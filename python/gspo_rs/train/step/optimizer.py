@@ -1,4 +1,4 @@
-"""Optimizer: AdamW over the trained parameters, and the course of its learning rate."""
+"""AdamW over the trained parameters, and the learning rate schedule."""
 
 import math
 
@@ -42,7 +42,7 @@ def learning_rate(config: Config, step: int, total: int) -> float:
 
 
 def make_optimizer(policy: Policy, config: Config) -> torch.optim.AdamW:
-    """Make the AdamW of a run over the trained parameters, in one fused kernel.
+    """Create a fused AdamW over the trained parameters.
 
     Parameters
     ----------

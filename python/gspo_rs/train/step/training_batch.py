@@ -1,4 +1,4 @@
-"""Training batch: the sequences of one optimizer step, before they are split into micro-batches.
+"""The sequences of one optimizer step, before they are split into micro-batches.
 
 Letters: ``m`` sequences of the step.
 """
@@ -21,7 +21,7 @@ from gspo_rs.train.step.minibatch import Minibatch
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """What a step learns from: the sequences trained on, each with its advantage and weight.
+    """The sequences that a step trains on, each with its advantage and weight.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class TrainingBatch:
 
     @classmethod
     def of(cls, minibatch: Minibatch, reduction: Reduction | None, budget: int) -> "TrainingBatch":
-        """Weigh the sequences of a minibatch by `reduction` over all that it counts.
+        """Compute the weights of a minibatch's sequences by `reduction` over all that it counts.
 
         Parameters
         ----------
@@ -92,7 +92,7 @@ class TrainingBatch:
 
 
 def batches(policy: Policy, training_batch: TrainingBatch, config: Config) -> Iterator[MicroBatch]:
-    """Lay out the sequences of a step in micro-batches within the token budget.
+    """Yield the sequences of a step as micro-batches within the token budget.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def batches(policy: Policy, training_batch: TrainingBatch, config: Config) -> It
 
 @torch.no_grad()
 def recompute(policy: Policy, training_batch: TrainingBatch, config: Config) -> Ragged:
-    """Take the log-probabilities of every sequence under a policy as it is.
+    """Compute the log-probabilities of every sequence under the policy's present weights.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Step: one optimizer step over a minibatch of whole groups, however it is cut.
+"""One optimizer step over a minibatch of whole groups, however it is split.
 
 Letters: ``m`` sequences of the step, ``n_tokens`` their sampled tokens.
 """
@@ -32,7 +32,7 @@ TOP = 0.2
 
 
 class TrainingDivergedError(RuntimeError):
-    """Loss or gradient were not finite in three steps after one another."""
+    """Loss or gradient were not finite in three consecutive steps."""
 
 
 def take(
@@ -43,7 +43,7 @@ def take(
     *,
     rate: float,
 ) -> dict[str, float]:
-    """Take one optimizer step, or skip it where loss or gradient are not finite.
+    """Take one optimizer step, or skip it if loss or gradient are not finite.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def _order(
 def backward(
     policy: Policy, training_batch: TrainingBatch, config: Config
 ) -> tuple[dict[str, Tensor], Part]:
-    """Add the gradient of the step's loss to the weights, micro-batch after micro-batch.
+    """Accumulate the gradient of the step's loss over its micro-batches.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def _policy_backward(
 def _taken(
     policy: Policy, batch: MicroBatch, training_batch: TrainingBatch, config: Config
 ) -> tuple[Part, Tensor | float]:
-    """Return a micro-batch, and the gradient of its loss where its log-probabilities have none."""
+    """Return a micro-batch, and the gradient of its loss if its log-probabilities have none."""
     if not weighs_sequences(config):
         logprobs, entropy = policy.logprobs_and_entropy(batch)
         return Part(logprobs, batch.lengths, batch.rows, entropy), 0.0
