@@ -88,10 +88,10 @@ def _factors(found: Floats, expected: Floats) -> dict[int, float] | None:
 def _deviation_findings(found: Floats) -> Iterator[Finding]:
     factors = _factors(found, advantage(REWARDS, GROUPS, "zscore", eps=0.0)) or {}
     if all(abs(f - np.sqrt(n / (n - 1))) < 1e-3 for n, f in factors.items()):
-        told = ", ".join(f"{f:.3f} in a group of {n}" for n, f in sorted(factors.items()))
+        sizes = ", ".join(f"{f:.3f} in a group of {n}" for n, f in sorted(factors.items()))
         yield Finding(
             "biased std",
-            f"the deviation divides by N, not by N - 1: advantages are larger by {told} (use "
+            f"the deviation divides by N, not by N - 1: advantages are larger by {sizes} (use "
             "ddof=1)",
         )
 

@@ -36,7 +36,7 @@ def scan(source: SourceLike) -> pl.LazyFrame:
     Parameters
     ----------
     source : path, glob, sequence of these, LazyFrame or DataFrame
-        Files of one format, told by the suffix: ``.parquet``, ``.jsonl``, ``.ndjson``, ``.csv``
+        Files of one format, recognised by suffix: ``.parquet``, ``.jsonl``, ``.ndjson``, ``.csv``
         or ``.tsv`` (text also as ``.gz`` and ``.zst``), ``.arrow``, ``.ipc`` or ``.feather``.
         Every line of text is checked. Those of a glob come in the order of their names. Anything
         else that Polars can scan (other formats, object stores) is given as a LazyFrame; its rows

@@ -1,4 +1,4 @@
-"""Rows put in order on disk, for data larger than memory whose groups are scattered."""
+"""External sort on disk, for data larger than memory whose groups are scattered."""
 
 from __future__ import annotations
 

@@ -31,9 +31,9 @@ def reading(culprit: Callable[[], str]) -> Iterator[None]:
         raise OSError(f"cannot read {culprit()}: {error}") from error
     except ValueError as error:
         # Polars adds where a function of ours that it called stands in the query.
-        told, note, _ = str(error).partition("\n\nThis error occurred in")
+        message, note, _ = str(error).partition("\n\nThis error occurred in")
         if note:
-            raise ValueError(told) from error
+            raise ValueError(message) from error
         raise
 
 
@@ -48,7 +48,7 @@ def frames_of(query: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     Notes
     -----
     Polars' own `collect_batches` ends like a whole one when a thread of it panics, as some do on
-    files that lack a part: rows are missing, and nobody is told. `sink_batches` raises.
+    files that lack a part: rows are missing without an error. `sink_batches` raises.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A full disk, told as the output's: whichever library met it, and whatever it was reading."""
+"""Errors of a full disk, reported for the output whichever library raised them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the values of a column are called where rows are told apart by them."""
+"""Distinct labels for the values of a column."""
 
 from __future__ import annotations
 

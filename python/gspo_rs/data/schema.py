@@ -160,15 +160,15 @@ def _refuse(cut: GroupBatch, wrong: pl.Series, problem: str) -> None:
 
 def _cut_off(cut: GroupBatch, names: Mapping[str, str]) -> NDArray[np.bool_]:
     """Return which completions were cut off; one without a word, and so without a reward, was."""
-    told = cut.frame["truncated"]
-    if told.dtype != pl.Boolean:
-        reasons = told.cast(pl.String)
+    given = cut.frame["truncated"]
+    if given.dtype != pl.Boolean:
+        reasons = given.cast(pl.String)
         for reason in reasons.drop_nulls().unique(maintain_order=True):
             problem = f"{names['truncated']} is {reason!r}, none of {', '.join(CUT_OFF)},"
             if reason.lower() not in CUT_OFF:
                 _refuse(cut, (reasons == reason).fill_null(False), problem)
-        told = reasons.str.to_lowercase().replace_strict(CUT_OFF, return_dtype=pl.Boolean)
-    return told.fill_null(True).to_numpy().astype(np.bool_)
+        given = reasons.str.to_lowercase().replace_strict(CUT_OFF, return_dtype=pl.Boolean)
+    return given.fill_null(True).to_numpy().astype(np.bool_)
 
 
 def _ragged(cut: GroupBatch, part: str, name: str) -> Ragged:

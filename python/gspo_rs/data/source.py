@@ -270,7 +270,7 @@ def locate(source: SourceLike) -> Source:
     Parameters
     ----------
     source : path, glob, sequence of these, LazyFrame or DataFrame
-        Files of one format, told by the suffix: ``.parquet``, ``.jsonl``, ``.ndjson``, ``.csv``,
+        Files of one format, recognised by suffix: ``.parquet``, ``.jsonl``, ``.ndjson``, ``.csv``,
         ``.tsv`` (these also as ``.gz`` and ``.zst``), ``.arrow``, ``.arrows``, ``.ipc`` or
         ``.feather``; a folder stands for those below it, or for the data set that `datasets` has
         saved there. The files of a glob or folder are read in the order of their names, each once;

@@ -195,8 +195,8 @@ def _built(rows: Any, name: str) -> tuple[pl.LazyFrame, str]:
         return pl.DataFrame(rows, infer_schema_length=None).lazy(), name
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         # What Polars adds is of its own options.
-        told = str(error).partition("\n")[0]
-        raise TypeError(f"{name} is no table: {told}") from error
+        message = str(error).partition("\n")[0]
+        raise TypeError(f"{name} is no table: {message}") from error
 
 
 def _of(source: object, library: str) -> bool:

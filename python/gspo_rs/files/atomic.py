@@ -1,4 +1,4 @@
-"""Atomic folders and files: written aside, fsynced, put in place, so that a crash leaves one whole.
+"""Atomic writes of folders and files: a crash leaves the old one or the new one, never a mix.
 
 Everything that is written goes the same way: into a private folder beside the target, whose name
 nobody can predict and which is locked as long as its process lives; to the disk; then to the name
@@ -34,7 +34,7 @@ __all__ = [
 
 @contextmanager
 def directory(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
-    """Give a folder to write into, which takes the place of `target` when the block ends well.
+    """Yield a temporary folder that replaces `target` if the block succeeds.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def directory(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def file(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
-    """Give the name of a file to write, which takes the place of `target` when the block ends well.
+    """Yield a temporary file name that replaces `target` if the block succeeds.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def file(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str, *, overwrite: bool = True) -> None:
-    """Replace the text of a file at once.
+    """Replace the text of a file atomically.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def write_text(target: Path, text: str, *, overwrite: bool = True) -> None:
 
 
 def remove(target: Path) -> None:
-    """Remove a folder so that a crash on the way leaves nothing of its name behind.
+    """Remove a folder atomically: a crash leaves nothing under its name.
 
     Parameters
     ----------

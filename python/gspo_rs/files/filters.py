@@ -1,4 +1,4 @@
-"""Which rows rules keep: each looks at the rewards of whole groups, or at a row's own."""
+"""Filter rows by rules on the rewards of whole groups, or on a row's own reward."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Chosen:
 
 
 def filter_rows(rewards: ArrayLike, groups: Any, rules: Sequence[Rule]) -> Chosen:
-    """Tell which rows all of the rules keep.
+    """Return which rows pass all rules.
 
     Parameters
     ----------

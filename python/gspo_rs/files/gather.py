@@ -1,4 +1,4 @@
-"""The texts of some rows out of a source that streams by once."""
+"""Gather the texts of some rows in one pass over a source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock that the kernel lets go when the process ends, however it ends."""
+"""One writer at a time: a file lock that the kernel releases when the process ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row per group with lists, out of one row per completion, and back."""
+"""One row per group with lists, from one row per completion, and back."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def to_lists(
 def to_rows(
     source: SourceLike, target: str | Path, *, once: Sequence[str] = (), overwrite: bool = False
 ) -> WriteSummary:
-    """Write one row per completion out of lists; undoes `to_lists`.
+    """Write one row per completion from rows with lists; the inverse of `to_lists`.
 
     Parameters
     ----------
@@ -207,9 +207,9 @@ def _grouped(
 
 def _differing(frame: pl.DataFrame, values: pl.Series) -> pl.DataFrame:
     """Tell for each row whether it has something else than the first of its group."""
-    told = frame.select(POSITION, "number", values.alias("value"))
+    found = frame.select(POSITION, "number", values.alias("value"))
     first = pl.col("value").first().over(POSITION)
-    return told.select(pl.col("value").ne_missing(first).alias("differ"), POSITION, "number")
+    return found.select(pl.col("value").ne_missing(first).alias("differ"), POSITION, "number")
 
 
 def _numbers(names: Sequence[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Preference pairs in a file: the prompt, what is chosen and what is rejected."""
+"""Preference pairs written to a file: prompt, chosen and rejected completion."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def pairs(
     Raises
     ------
     ValueError
-        If a column is missing or can't be told, a text of a pair is null, the two of a pair have
+        If a column is missing or ambiguous, a text of a pair is null, the two of a pair have
         different prompts (names their rows), or as `gspo_rs.preference_pairs`.
     TypeError
         If a column has the wrong type.

@@ -126,7 +126,7 @@ def _is_mount(path: Path) -> bool:
         return True
     if not _MOUNTS.exists():
         return False
-    # A part of the same file system is told from a plain folder only here.
+    # Only here does a bind mount of the same file system differ from a plain folder.
     with _MOUNTS.open("rb") as lines:
         places = (line.split(b" ")[4] for line in lines)
         plain = (

@@ -28,7 +28,7 @@ def checked_target(
 ) -> Path:
     """Return the file to write, which is none that `source` reads, and may be replaced if there.
 
-    A file is told by its inode, so that links, hard links and other spellings of its path are
+    A file is identified by its inode, so that links, hard links and other spellings of its path are
     it, too.
 
     Raises

@@ -1,4 +1,4 @@
-"""Private folders beside a target, in which nobody but their process writes while it lives."""
+"""Private staging folders next to a target, locked while their process lives."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAME = re.compile(rf"{re.escape(_PREFIX)}\w+{re.escape(_SUFFIX)}")
 
 @contextmanager
 def aside(parent: Path) -> Iterator[Path]:
-    """Make a private folder, and leave nothing of it behind.
+    """Yield a private folder next to the target and remove it afterwards.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def aside(parent: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left half written in `folder`, and nobody writes any more.
+    """Remove unfinished folders that killed processes left in `folder`.
 
     Parameters
     ----------

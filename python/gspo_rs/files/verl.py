@@ -1,4 +1,4 @@
-"""One prompt per group out of scored completions, in the schema of verl's RL data sets.
+"""One prompt per group from scored completions, in the schema of verl's RL data sets.
 
 `verl` writes them into a file, `prompts` hands them on.
 """
@@ -303,8 +303,8 @@ def _frames(
             "group_size": found.size[groups[part]],
             "group_mean": found.mean[groups[part]],
         }
-        told = pl.DataFrame(about, schema=ABOUT_GROUP).fill_nan(None)
-        yield _in_schema(frame.hstack(told), recipe)
+        group_columns = pl.DataFrame(about, schema=ABOUT_GROUP).fill_nan(None)
+        yield _in_schema(frame.hstack(group_columns), recipe)
 
 
 def _in_schema(frame: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
@@ -325,8 +325,8 @@ def _in_schema(frame: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
         fields = frame["extra_info"].struct.fields
         extra |= {name: column_in(frame.schema, f"extra_info.{name}") for name in fields}
     extra |= {name: pl.col(name) for name in ("group_size", "group_mean")}
-    told = pl.struct([value.alias(name) for name, value in extra.items()])
-    return frame.select(**columns, extra_info=told)
+    info = pl.struct([value.alias(name) for name, value in extra.items()])
+    return frame.select(**columns, extra_info=info)
 
 
 def _refuse_differing(source: Source, narrow: KeyedRewards, column: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What each row is told about its group: several columns in one pass."""
+"""Per-row columns computed within each group: several in one pass."""
 
 from __future__ import annotations
 

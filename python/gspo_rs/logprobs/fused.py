@@ -1,4 +1,4 @@
-"""One walk of a batch over a linear head: log-probabilities, and the gradients of their loss.
+"""One pass over a linear head: log-probabilities and the gradients of their loss.
 
 Letters: ``n`` tokens, ``B`` sequences, ``D`` hidden size, ``V`` vocabulary, ``c`` tokens a chunk.
 """

@@ -182,7 +182,7 @@ def compare(
     mask: Tensor | None,
     lengths: Tensor | None,
 ) -> tuple[Layout, Tensor, Tensor]:
-    """Return what a loss of tokens begins with: the layout, and log-ratio and advantage of each."""
+    """Return the inputs common to token losses: layout, log-ratios and advantages."""
     layout = Layout.of(logprobs, mask, lengths)
     log_ratio = layout.log_ratio(logprobs, old_logprobs)
     return layout, log_ratio, layout.token_values(advantages, "advantages", log_ratio)

@@ -1,4 +1,4 @@
-"""Losses of whole groups: they teach the order of the members, ties included.
+"""Listwise losses of whole groups: they train the order of the members, ties included.
 
 Letters: ``B`` sequences, ``P`` groups of at least two scored members, ``N`` the largest of them;
 ``h`` is the score of a sequence under the policy, for instance from `sequence_scores`.

@@ -104,7 +104,7 @@ def about_models(standings: Sequence[Standing]) -> list[Figure]:
         f"its group, one of {cut(last.model)} {share(last.percentile, 1)}. The mean of each prompt "
         "counts once; the line spans two standard errors over prompts to both sides."
     )
-    act = "Two models whose lines overlap are not told apart by these prompts: add prompts first."
+    act = "Models whose lines overlap cannot be ranked by these prompts: add prompts first."
     rows = [
         (
             cut(one.model),

@@ -145,7 +145,7 @@ def read(source: Source, names: Names) -> ReportRows:
 
     Notes
     -----
-    Equal completions are told by a 128-bit BLAKE2b digest [1]_: two
+    Equal completions are detected by a 128-bit BLAKE2b digest [1]_: two
     different ones with the same digest can't be made on purpose, unlike those of a faster hash.
 
     References
@@ -181,14 +181,14 @@ def windows(
     ValueError
         If the source does not have `n_rows` rows any more.
     """
-    start = told = time.monotonic()
+    start = logged = time.monotonic()
     row = 0
     for frame in source.batches(columns, n_rows):
         yield frame
         row += frame.height
         now = time.monotonic()
-        if now - told > QUIET and row < n_rows:
-            told = now
+        if now - logged > QUIET and row < n_rows:
+            logged = now
             speed = row / (now - start)
             left = (n_rows - row) / speed
             logger.info(

@@ -31,7 +31,7 @@ def bars(found: Histogram, *, title: str, x: str, y: str) -> str:
     found : Histogram
         With at least one bin.
     title : str
-        What a reader without eyes is told.
+        Text for screen readers.
     x, y : str
         What the axes count.
 
@@ -87,8 +87,8 @@ def lines(curves: Sequence[Curve], *, title: str, y: str) -> str:
             points, curve.draws, curve.mean, curve.error, strict=True
         ):
             dot = _add(svg, "circle", f"dot c{colour}", cx=a, cy=b, r=3)
-            told = f"{cut(curve.name, 40)}, k = {k}: {number(mean)} ± {number(error)}"
-            _add(dot, "title").text = told
+            label = f"{cut(curve.name, 40)}, k = {k}: {number(mean)} ± {number(error)}"
+            _add(dot, "title").text = label
     # The last one only where it does not run into the power of two before it.
     steps = [*range(math.floor(math.log2(most / 1.3)) + 1), math.log2(most)]
     _x_axis(svg, across, [(step, f"{round(2**step):,}") for step in steps], "draws k")
@@ -140,16 +140,16 @@ def intervals(
 def shares(parts: Sequence[tuple[str, float]], *, title: str) -> str:
     """Draw one bar cut into the shares of `parts`, and a line of words for each."""
     total = sum(size for _, size in parts)
-    told = [f"{name}: {number(size)} ({share(size, total)})" for name, size in parts]
-    svg = _svg(title, "; ".join(told), 46 + LEGEND * len(parts), width=NARROW)
+    labels = [f"{name}: {number(size)} ({share(size, total)})" for name, size in parts]
+    svg = _svg(title, "; ".join(labels), 46 + LEGEND * len(parts), width=NARROW)
     x = 0.0
     for colour, (_, size) in enumerate(parts):
         wide = NARROW * size / total if total else 0.0
         if size:
             bar = _add(svg, "rect", f"part c{colour}", x=x, y=4, width=max(wide, 1), height=24)
-            _add(bar, "title").text = told[colour]
+            _add(bar, "title").text = labels[colour]
         x += wide
-    _legend(svg, told, 50)
+    _legend(svg, labels, 50)
     return _text(svg)
 
 

@@ -28,7 +28,7 @@ RewardFunction = Callable[..., Sequence[float | None]]
 
 
 class RewardError(ValueError):
-    """A reward function failed, or answered what is no list of rewards."""
+    """A reward function failed, or did not return a list of rewards."""
 
 
 def load(spec: str, *, what: str = "reward") -> RewardFunction:
@@ -106,14 +106,14 @@ def _from_file(path: Path) -> Any:
 
 
 def _look_in(folder: Path) -> None:
-    """Let modules of a folder be imported, after all that is installed."""
+    """Append a folder to the import path, after installed packages."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
 
 @contextmanager
 def _telling(subject: str) -> Iterator[None]:
-    """Turn what foreign code raises while it is imported into a RewardError of one line."""
+    """Turn an error raised while importing other code into a one-line RewardError."""
     try:
         yield
     except RewardError:
@@ -123,7 +123,7 @@ def _telling(subject: str) -> Iterator[None]:
 
 
 def _deed(error: BaseException) -> str:
-    """Say what foreign code did."""
+    """Describe what other code did."""
     if isinstance(error, SystemExit):
         return f"called exit({'' if error.code is None else repr(error.code)}); it has to answer"
     text = error.msg if isinstance(error, SyntaxError) else error
@@ -131,7 +131,7 @@ def _deed(error: BaseException) -> str:
 
 
 def _line_of(error: BaseException) -> str:
-    """Say where foreign code was, if that is known."""
+    """Return the line at which other code failed, if known."""
     if isinstance(error, SyntaxError):
         return f", in line {error.lineno} of {error.filename}"
     frames = [frame for frame in extract_tb(error.__traceback__) if _is_foreign(frame.filename)]
@@ -160,7 +160,7 @@ def score(
     *,
     name: str | None = None,
 ) -> NDArray[np.float64]:
-    """Call `reward_fn` once on all rollouts, and check what it answers.
+    """Call `reward_fn` once on all rollouts and check what it returns.
 
     Parameters
     ----------

@@ -129,7 +129,7 @@ class BufferStats:
 
 
 class GroupBuffer:
-    """Rollouts in, whole groups out: between asynchronous samplers and a trainer.
+    """Buffer that turns rollouts in any order into whole groups, between samplers and a trainer.
 
     Any number of threads may call any method. A group is given out once, in the order in which
     groups become ready: when it is complete, or as the options say earlier.
@@ -368,7 +368,7 @@ class GroupBuffer:
         return self._core.state(time.monotonic())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave, perhaps through JSON, in place of the present state.
+        """Replace the state by that of `state_dict`, which may have gone through JSON.
 
         Raises
         ------
@@ -409,7 +409,7 @@ class GroupBuffer:
 
 
 def _check_limits(limits: Mapping[str, float | None]) -> None:
-    """Refuse an option of `GroupBuffer` that is out of its range.
+    """Raise for an option of `GroupBuffer` that is out of range.
 
     Raises
     ------
@@ -429,7 +429,7 @@ def _check_limits(limits: Mapping[str, float | None]) -> None:
 
 
 def _check_whole(**numbers: int) -> None:
-    """Refuse a number that the core cannot hold.
+    """Raise for a number that the core cannot hold.
 
     Raises
     ------

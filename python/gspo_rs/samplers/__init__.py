@@ -1,1 +1,1 @@
-"""Samplers: who draws completions from the policy."""
+"""Samplers: they draw completions from the policy."""

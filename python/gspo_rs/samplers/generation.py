@@ -119,11 +119,11 @@ def _bears_padding(model: Any) -> bool:
     """Return whether padding to the left of a prompt leaves its completions as they are.
 
     A mask hides it from attention. It does not from a recurrent state or a convolution, nor from
-    blocks of compressed tokens; and a model that is not told the positions counts the padding.
+    blocks of compressed tokens; and a model that gets no positions counts the padding.
     """
     plain = {DynamicLayer, DynamicSlidingWindowLayer}
-    told = _takes(model, "attention_mask", "position_ids", "past_key_values")
-    return told and set(_layers(model)) <= plain
+    takes = _takes(model, "attention_mask", "position_ids", "past_key_values")
+    return takes and set(_layers(model)) <= plain
 
 
 def _has_cache(model: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The formats of files, told by their suffix, and how each is scanned."""
+"""File formats, recognised by suffix, and how each is scanned."""
 
 from __future__ import annotations
 

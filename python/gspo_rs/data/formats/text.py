@@ -194,8 +194,8 @@ class TextFiles:
         """Return what the folders say of a file."""
         if self._hive is None:
             return []
-        told = [one for one in self._hive if one.name in columns]
-        return [pl.lit(one[number], one.dtype).alias(one.name) for one in told]
+        asked = [one for one in self._hive if one.name in columns]
+        return [pl.lit(one[number], one.dtype).alias(one.name) for one in asked]
 
     def _survey_names(self) -> list[str]:
         return pl.DataFrame(self._survey.schema({})).columns

@@ -72,7 +72,7 @@ class UnionFiles:
         if key:
             refuse_mixed_keys(name, types)
         if types and name not in self.types:
-            raise TypeError(f"{_told(name, types)}; make them one type, or drop the column")
+            raise TypeError(f"{_listed(name, types)}; make them one type, or drop the column")
 
 
 def is_wide(kind: pl.DataType) -> bool:
@@ -91,8 +91,8 @@ def refuse_mixed_keys(name: str, types: dict[pl.DataType, str]) -> None:
     """Raise a TypeError if ids of several kinds would be compared, with a file of each."""
     kinds = {_kind(kind): (kind, file) for kind, file in types.items() if kind != pl.Null}
     if len(kinds) > 1:
-        told = _told(name, dict(kinds.values()))
-        raise TypeError(f"{told}; ids of several types are not compared, make them one type")
+        found = _listed(name, dict(kinds.values()))
+        raise TypeError(f"{found}; ids of several types are not compared, make them one type")
 
 
 def union(frames: Sequence[pl.LazyFrame], files: Sequence[str]) -> UnionFiles | None:
@@ -208,7 +208,7 @@ def _alike(own: pl.DataType, kind: pl.DataType) -> bool:
     return own != kind and _kind(own) == _kind(kind) != "float"
 
 
-def _told(name: str, types: dict[pl.DataType, str]) -> str:
+def _listed(name: str, types: dict[pl.DataType, str]) -> str:
     (one, here), *more = types.items()
     if not more:
         return f"column {name!r} is {one} in {here}, which is not read here"

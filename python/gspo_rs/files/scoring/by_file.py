@@ -134,7 +134,7 @@ class _Run:
         taken = self.keys.memory if self.keys else 0
         rows = given.count() if given.is_parquet else 0
         left = self.asked.budget - taken
-        # Keys on the disk can't be told from those of other files.
+        # Keys on the disk can't be distinguished from those of other files.
         if self.keys and (taken > left or ROW_BYTES * rows > left):
             raise _KeyReturnsError
         return scores_of(self.asked, self.place.folder, checked=checked, taken=taken)

@@ -36,12 +36,12 @@ __all__ = [
     "with_reading",
 ]
 
-# What is told of each row besides its advantage.
-TOLD: Final = (("rank", {"method": "average"}), "group_mean", "group_std")
+# Columns computed for each row besides its advantage.
+ROW_COLUMNS: Final = (("rank", {"method": "average"}), "group_mean", "group_std")
 # Rows of whole groups that are computed at a time.
 CHUNK = 1 << 16
 # Packed bytes of a row group and of the one before, which the buffers have room for.
-UNTOLD = 32 << 20
+UNREPORTED = 32 << 20
 # Rows of one row group that are decoded at a time: at first, and at most. They take so much less
 # than what is read ahead of whole rows.
 FIRST = 1 << 16
@@ -123,7 +123,7 @@ def with_reading(inputs: list[Input], options: Options) -> Options:
             number, size = packed(str(given.path), _asked(given, options))
         # All columns are decoded in larger pieces than ids and rewards are.
         held = 2 * size + (2 * READ_AHEAD if options.layout == "wide" else 0)
-        if 2 * size <= UNTOLD or held <= most:
+        if 2 * size <= UNREPORTED or held <= most:
             continue
         most = held
         if options.memory_limit < LEAST + most:
@@ -247,7 +247,7 @@ def compute(scores: Scores, options: Options, progress: Progress | None = None) 
         rewards, offsets = taken
         groups = Groups.from_offsets(offsets)
         rank, mean, std, gain = columns_and_advantage(
-            rewards, groups, TOLD, options.estimator, options.estimator_options
+            rewards, groups, ROW_COLUMNS, options.estimator, options.estimator_options
         )
         mask = None
         tally.kept += len(rewards)

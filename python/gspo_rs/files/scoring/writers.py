@@ -137,12 +137,12 @@ def _entry(given: Input, target: Path, rows: int) -> OutputEntry:
 def _chosen(seen: Read, scores: Scores) -> Iterator[pl.DataFrame]:
     for start in range(0, max(seen.rows, 1), ROW_GROUP):
         stop = min(start + ROW_GROUP, seen.rows)
-        frame = _told(scores, seen.start + start, seen.start + stop)
+        frame = _score_columns(scores, seen.start + start, seen.start + stop)
         row = pl.int_range(start, stop, dtype=pl.Int64).alias("row")
         yield frame.select(row, *COLUMNS, "keep").filter("keep").drop("keep")
 
 
-def _told(scores: Scores, start: int, stop: int) -> pl.DataFrame:
+def _score_columns(scores: Scores, start: int, stop: int) -> pl.DataFrame:
     return pl.DataFrame(scores.columns(start, stop), schema=TYPES.to_schema()).with_columns(
         pl.col(pl.Float64).fill_nan(None)
     )
@@ -181,7 +181,7 @@ def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: S
     names = [*given.source.frame.collect_schema(), *COLUMNS]
     number, scored = free_name(names, "row"), free_name(names, "scored")
 
-    def told(columns: Sequence[pl.Series]) -> pl.Series:
+    def types_of(columns: Sequence[pl.Series]) -> pl.Series:
         nonlocal kept, rows
         frame = pl.DataFrame(columns)
         if frame.is_empty():
@@ -190,7 +190,9 @@ def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: S
         with lock:
             try:
                 _compare(given, frame.drop(number), seen, first, scores=scores)
-                found = _told(scores, seen.start + first, seen.start + first + frame.height)
+                found = _score_columns(
+                    scores, seen.start + first, seen.start + first + frame.height
+                )
             except (ValueError, OSError) as error:
                 problems.append(error)
                 raise
@@ -200,7 +202,7 @@ def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: S
 
     refuse_unwritable(given.source.frame.collect_schema(), Path(given.name))
     needed = [pl.col(number), *narrow_columns(given, options)]
-    found = pl.map_batches(needed, told, return_dtype=TYPES, is_elementwise=True).alias(scored)
+    found = pl.map_batches(needed, types_of, return_dtype=TYPES, is_elementwise=True).alias(scored)
     frame = _with_scores(given.source.frame.with_row_index(number), found, options)
     try:
         with given.reading():
