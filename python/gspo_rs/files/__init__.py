@@ -1,1 +1,1 @@
-"""Scored completions in files: larger than memory, written whole or not at all."""
+"""Write scored completions to files, larger than memory, completely or not at all."""

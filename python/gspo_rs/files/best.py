@@ -1,4 +1,4 @@
-"""The best completions of each prompt in a file, for rejection sampling."""
+"""The best completions of each prompt, written to a file for rejection sampling."""
 
 from __future__ import annotations
 

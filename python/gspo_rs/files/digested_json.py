@@ -1,4 +1,4 @@
-"""JSON that ends with a digest of all its bytes, so that no change of it goes unseen."""
+"""JSON that ends with a digest of its own bytes, so that every change is detected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BLANK = "0" * 64
 
 
 def seal(values: Mapping[str, Any], *, indent: int | None = None) -> str:
-    """Return `values` as JSON with a last key ``digest``.
+    """Return `values` as JSON whose last key is ``digest``.
 
     Examples
     --------

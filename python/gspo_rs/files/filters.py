@@ -24,7 +24,7 @@ NO_GROUP = "no group"
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the rules keep.
+    """The rows that the rules keep.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ def filter_rows(rewards: ArrayLike, groups: Any, rules: Sequence[Rule]) -> Chose
 
 
 def _passes(rule: Rule, rewards: Floats, described: GroupStats) -> NDArray[np.bool_]:
-    """Tell for each row whether it passes one rule; anything for a row of no group."""
+    """Return for each row whether it passes one rule; arbitrary for a row without a group."""
     groups = described.groups
     match rule.word:
         case "scored":
@@ -113,7 +113,7 @@ def _passes(rule: Rule, rewards: Floats, described: GroupStats) -> NDArray[np.bo
 
 
 def _groups_pass(rule: Rule, rewards: Floats, described: GroupStats) -> NDArray[np.bool_]:
-    """Tell for each group whether its rows pass one rule."""
+    """Return for each group whether its rows pass one rule."""
     match rule.word:
         case "informative":
             return described.informative
@@ -135,7 +135,7 @@ def _whole(bound: Fraction | None, otherwise: int) -> int:
 
 
 def _count(rows: NDArray[np.bool_], groups: Groups) -> NDArray[np.int64]:
-    """Count in each group the rows that are true."""
+    """Count the true rows of each group."""
     return np.bincount(groups.codes[rows & (groups.codes >= 0)], minlength=groups.n_groups)
 
 

@@ -1,4 +1,4 @@
-"""Lines of JSON whose nested values are written as they were read."""
+"""JSON lines whose nested values are written exactly as they were read."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class LockedError(RuntimeError):
 
 @contextmanager
 def locked(path: Path, target: Path) -> Iterator[None]:
-    """Hold the lock file `path`, which the caller may remove.
+    """Hold the lock file `path`; the caller may remove it.
 
     Raises
     ------
@@ -61,12 +61,12 @@ def try_lock(path: Path, flags: int, *, needed: bool = True) -> int | None:
 
 
 def mine_alone(handle: int) -> None:
-    """Keep the handle of a lock from children that are forked."""
+    """Keep the handle of a lock out of forked children."""
     _handles.add(handle)
 
 
 def let_go(handle: int) -> None:
-    """Close the handle of a lock, once, in the process that locked."""
+    """Close the handle of a lock once, in the process that holds it."""
     if handle in _handles:
         _handles.discard(handle)
         os.close(handle)

@@ -1,4 +1,4 @@
-"""Which columns hold the prompt and the completion, as text or as messages."""
+"""Find the columns of prompt and completion, which are text or chat messages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def named(source: Source, given: str | None, usual: Sequence[str], option: str) 
 def texts(
     source: Source, prompt: str | None, completion: str | None, *, chat: bool
 ) -> list[pl.Expr]:
-    """Return what selects the prompt and the completion, under these names.
+    """Return the expressions that select prompt and completion, under these names.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What an output takes the place of: whether it can, and what is kept of the old one."""
+"""Replacing an old output: whether it is possible, and what is kept of the old one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNKNOWN = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 
 
 def resolved(target: Path) -> Path:
-    """Return what to write: the path itself, or what it points at if it is a link.
+    """Return the path to write: the path itself, or the target of a link.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def resolved(target: Path) -> Path:
 
 
 def refuse_unreplaceable(target: Path) -> None:
-    """Raise, before the work, if what is at `target` could not be replaced at once after it.
+    """Raise before the work starts if `target` could not be replaced atomically.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def refuse_unreplaceable(target: Path) -> None:
 
 
 def sync_tree(folder: Path, like: Path | None = None) -> None:
-    """Bring a folder and all that lies below it to the disk.
+    """Flush a folder and everything below it to disk (fsync).
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def sync_tree(folder: Path, like: Path | None = None) -> None:
 
 
 def sync(path: Path, like: Path | None = None) -> None:
-    """Bring one file or folder to the disk.
+    """Flush one file or folder to disk (fsync).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What stands behind a path: plain files, the output of a scoring run, or a selection."""
+"""What a path refers to: plain files, the output of a scoring run, or a selection."""
 
 from __future__ import annotations
 

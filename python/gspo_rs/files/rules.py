@@ -1,4 +1,4 @@
-"""Rules that say which rows to keep, as they are written: ``informative,pass-rate:0.1..0.9``."""
+"""The syntax of rules that select rows: ``informative,pass-rate:0.1..0.9``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chosen rows, as a small file that says which rows of which files they are."""
+"""Selections: small files that list selected rows of other files by row number."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def select(
     threshold: float | None = None,
     overwrite: bool = False,
 ) -> WriteSummary:
-    """Choose rows by rules and write which they are.
+    """Select rows by rules and write their row numbers.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def write_selection(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write which rows of some files are chosen.
+    """Write a selection of rows of some files.
 
     Parameters
     ----------

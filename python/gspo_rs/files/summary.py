@@ -1,4 +1,4 @@
-"""What a data set of scored groups looks like, in numbers."""
+"""Summary statistics of a data set of scored groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a file may be written where it is asked for: seen before any work is done."""
+"""Check, before any work is done, that a target file may be written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGTERM answered as Ctrl-C is: by an exception in the main thread, which cleans up on its way."""
+"""Handle SIGTERM like Ctrl-C: by an exception in the main thread, so that cleanup runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def terminations() -> int:
 
 
 def answer_signals() -> None:
-    """Let SIGTERM raise `Terminated` in the main thread, which calls this, once per process.
+    """Make SIGTERM raise `Terminated` in the main thread; call it there, once per process.
 
     Libraries in native code, Polars among them, stop for SIGINT alone while they hold the main
     thread. So a thread, which the signal wakes through a pipe, sends this process a SIGINT, and

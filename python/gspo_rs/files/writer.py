@@ -1,4 +1,4 @@
-"""One file written from frames that come one after the other, whole or not at all."""
+"""Write one file from a stream of frames, completely or not at all."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class WriteSummary:
 
 @contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Turn whatever Polars can raise while it writes `target` into an OSError that names it.
+    """Turn any Polars error while writing `target` into an OSError that names it.
 
     What is raised by whoever reads the rows passes. Polars panics where it can't write a type,
     and a panic is no `Exception`.
@@ -81,7 +81,7 @@ def refuse_unwritable(schema: pl.Schema, target: Path) -> None:
 
 
 def parts_of(kind: pl.DataType, depth: int = 0) -> Iterator[tuple[int, pl.DataType]]:
-    """Yield a type and all that it is made of, each with its depth."""
+    """Yield a type and its nested types, each with its depth."""
     yield depth, kind
     inner: list[Any] = []
     if isinstance(kind, pl.List | pl.Array):

@@ -1,4 +1,4 @@
-"""Scored completions larger than memory: every row gets its rank, percentile and advantage."""
+"""Score completions larger than memory: rank, percentile and advantage of every row."""
 
 from __future__ import annotations
 

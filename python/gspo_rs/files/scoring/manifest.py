@@ -1,4 +1,4 @@
-"""What a run of scoring has made, and what its output says of itself: from what, and digests."""
+"""The manifest of an output: its inputs, options, files and their digests."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def load(folder: Path) -> Manifest:
 
 @dataclass(frozen=True)
 class Report:
-    """What a run of scoring did.
+    """The result of a scoring run.
 
     Attributes
     ----------
@@ -151,7 +151,7 @@ class Outcome:
 
 
 def manifest_of(asked: Options, inputs: list[Input], outcome: Outcome) -> Manifest:
-    """Put down what was asked, and what came of it."""
+    """Build the manifest from the options and the outcome."""
     entries = [
         InputEntry(
             given.place,

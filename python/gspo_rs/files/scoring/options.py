@@ -1,4 +1,4 @@
-"""What a run of scoring is asked to do, checked before anything is read."""
+"""Options of a scoring run, checked before anything is read."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def options_of(
     threshold: float | None,
     memory_limit: str | int,
 ) -> Options:
-    """Check what was asked for.
+    """Check the options.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How far a long run is: bars on a terminal, nothing anywhere else."""
+"""Progress bars of a long run: shown on a terminal only."""
 
 from __future__ import annotations
 

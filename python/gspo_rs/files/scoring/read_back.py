@@ -1,4 +1,4 @@
-"""An output read back: its rows with their scores, and whether it is what was written."""
+"""Read an output back: its rows with their scores, and a check of their integrity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an output is made: beside its target, until it is whole and takes the target's place."""
+"""The staging folder of an output, next to its target until it replaces the target."""
 
 from __future__ import annotations
 
@@ -120,13 +120,13 @@ class Staging:
         self._note(done=asdict(entry), contents={entry.name: digest})
 
     def commit(self, manifest: Manifest) -> None:
-        """Let the new output take the place of the target, at once."""
+        """Replace the target by the new output atomically."""
         (self.new / NAME).write_text(manifest.text(), encoding="utf-8")
         atomic.put_directory(self.new, self.target, overwrite=self._overwrite)
         self.remove()
 
     def remove(self) -> None:
-        """Leave nothing behind; the lock goes last."""
+        """Remove the staging folder; the lock goes last."""
         shutil.rmtree(self.folder)
 
     def _note(self, **facts: Any) -> None:

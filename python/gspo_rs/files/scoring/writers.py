@@ -1,4 +1,4 @@
-"""Files written with their scores: beside all columns, whose rows are checked, or alone."""
+"""Write files with their scores: wide with all checked columns, or the scores alone."""
 
 from __future__ import annotations
 
