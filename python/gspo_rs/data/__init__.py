@@ -1,4 +1,4 @@
-"""Scored completions out of files: whole groups, whatever their order, in bounded memory."""
+"""Read scored completions from files as whole groups, in any row order and bounded memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Census, take_census = GroupIndex, index_groups
 
 
 def scan(source: SourceLike) -> pl.LazyFrame:
-    """Scan files; only those of text are read, to check them and to find the types of columns.
+    """Scan files lazily; text files are read once to check them and to infer column types.
 
     Parameters
     ----------

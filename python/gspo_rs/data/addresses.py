@@ -1,4 +1,4 @@
-"""Rows at addresses such as ``s3://``, which Polars reads."""
+"""Remote files at addresses such as ``s3://``, read by Polars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns by their names, whatever these are: a name is no pattern, and a dot reaches a field."""
+"""Columns by exact name, never as a pattern; a dot selects a struct field."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["column", "column_in", "free_name", "nearest", "path_to", "type_in"]
 
 
 def column(name: str) -> pl.Expr:
-    """Return the column that is called `name`; Polars takes ``*`` and ``^re.*$`` for patterns.
+    """Return the column named `name`; `pl.col` would read ``*`` and ``^re.*$`` as patterns.
 
     Examples
     --------
@@ -24,7 +24,7 @@ def column(name: str) -> pl.Expr:
 
 
 def column_in(schema: Mapping[str, pl.DataType], name: str) -> pl.Expr:
-    """Return the column that is called `name`, or the field of one: ``scores.correctness``.
+    """Return the column or struct field named `name`, such as ``scores.correctness``.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def column_in(schema: Mapping[str, pl.DataType], name: str) -> pl.Expr:
 
 
 def path_to(schema: Mapping[str, pl.DataType], name: str) -> tuple[str, ...] | None:
-    """Return the names on the way to a column or a field; None if there is neither.
+    """Return the path of names to a column or a field, or None if there is neither.
 
     A column that has the dots in its own name comes first.
     """
@@ -88,7 +88,7 @@ def _field(found: pl.Expr, kind: pl.Struct, field: str) -> pl.Expr:
 
 
 def nearest(name: str, schema: pl.Schema) -> str:
-    """Say which columns there are, and which of them may be meant by `name`.
+    """Describe the columns there are, and those that `name` may stand for.
 
     Examples
     --------

@@ -24,7 +24,7 @@ FANOUT = 64
 
 @dataclass
 class Part:
-    """The rows of some positions, as pieces of one temporary file."""
+    """The rows of a range of positions, as pieces of one temporary file."""
 
     start: int
     stop: int

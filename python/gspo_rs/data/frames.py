@@ -1,4 +1,4 @@
-"""The frames of a query, taken while it runs, and one error for whatever ends it."""
+"""Frames of a query, yielded while it runs, and one error type for every failure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATIENCE = 1.0
 
 @contextmanager
 def reading(culprit: Callable[[], str]) -> Iterator[None]:
-    """Turn whatever reading can raise into an OSError that names the `culprit`."""
+    """Turn any error of reading into an OSError that names the `culprit`."""
     try:
         yield
     except UNREADABLE as error:
@@ -38,7 +38,7 @@ def reading(culprit: Callable[[], str]) -> Iterator[None]:
 
 
 def frames_of(query: pl.LazyFrame) -> Iterator[pl.DataFrame]:
-    """Yield what a query gives, in order, while it runs on by one frame.
+    """Yield the frames of a query in order, while the next one is computed.
 
     Raises
     ------

@@ -18,7 +18,7 @@ _IN_TEXT = re.compile(rf"\(os error ({'|'.join(map(str, _FULL))})\)")
 
 
 def is_full(error: BaseException) -> bool:
-    """Tell whether something could not be written for want of room.
+    """Return whether an error means that the disk is full.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def is_full(error: BaseException) -> bool:
 
 @contextmanager
 def naming(target: str | Path) -> Iterator[None]:
-    """Name what was being written in an error that there is no room for it.
+    """Add the name of the output to an error about a full disk.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What there is to learn from in a data set: its groups, counted without reading a text."""
+"""An index of the groups of a data set, built without reading texts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class KeyedRewards:
 
 @dataclass(frozen=True)
 class GroupIndex:
-    """The groups of a data set and what their rewards tell.
+    """The groups of a data set and statistics of their rewards.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ def index_groups(
     reward_weights: Sequence[float] | None = None,
     apart: bool = False,
 ) -> GroupIndex:
-    """Read only the ids and the rewards of a data set, check them, and count.
+    """Read and check only the ids and rewards of a data set, and count its groups.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Whole groups cut out of a source: while it streams by, or put in order on disk first."""
+"""Whole groups of a source, streamed, or sorted on disk first."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _keys(columns: Sequence[pl.Expr]) -> list[str]:
 def _clustered(
     source: Source, columns: Sequence[pl.Expr], groups: Groups, wanted: range, batch_groups: int
 ) -> Iterator[GroupBatch]:
-    """Cut a source whose groups lie side by side while it streams by."""
+    """Stream the groups of a source whose rows are already clustered by group."""
     start, window = wanted.start, source.first_window
     while start < wanted.stop:
         reach = int(groups.offsets[start]) + window
@@ -134,7 +134,7 @@ def _placed(
     order: NDArray[np.int64],
     wanted: range,
 ) -> Iterator[pl.DataFrame]:
-    """Give every row of the wanted groups its number and the position of its group."""
+    """Add to every row of the wanted groups its number and the position of its group."""
     position = np.empty(len(order), dtype=np.int64)
     position[order] = np.arange(len(order))
     within = pl.col("position").is_between(wanted.start, wanted.stop, closed="left")

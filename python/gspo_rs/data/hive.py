@@ -1,4 +1,4 @@
-"""Folders called ``key=value``, whose names are columns of the files in them."""
+"""Hive partitions: folders named ``key=value``, which are columns of the files in them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def partitions(names: Sequence[str]) -> pl.DataFrame | None:
-    """Return what the folders of some files say, one row a file; None if none has a key.
+    """Return the partition columns of some files, one row per file; None if there are none.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def partitions(names: Sequence[str]) -> pl.DataFrame | None:
 
 
 def within(frame: pl.LazyFrame, file: str, values: pl.DataFrame) -> pl.LazyFrame:
-    """Add to the rows of a file what its folders say: the one row of `values`.
+    """Add the partition columns of a file to its rows: the one row of `values`.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def within(frame: pl.LazyFrame, file: str, values: pl.DataFrame) -> pl.LazyFrame
 
 
 def refuse_hidden(columns: Sequence[str], file: str, values: pl.DataFrame) -> None:
-    """Raise a ValueError if a folder has the name of a column of the file."""
+    """Raise a ValueError if a partition column is also a column of the file."""
     for name in values.columns:
         if name in columns:
             raise ValueError(
@@ -76,7 +76,7 @@ def refuse_hidden(columns: Sequence[str], file: str, values: pl.DataFrame) -> No
 
 
 def without(frame: pl.LazyFrame, values: pl.DataFrame | None) -> pl.LazyFrame:
-    """Leave out what the folders say."""
+    """Drop the partition columns."""
     if values is None:
         return frame
     names = frame.collect_schema().names()

@@ -10,7 +10,7 @@ NULL = "null"
 
 
 def labelled(value: pl.Expr) -> pl.Expr:
-    """Name each value in another way than every other one.
+    """Return a distinct label for each value.
 
     Parameters
     ----------

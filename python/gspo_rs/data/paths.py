@@ -1,4 +1,4 @@
-"""The files that paths, globs and folders stand for."""
+"""Expansion of paths, globs and folders into files."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _below(folder: Path) -> list[str]:
 
 
 def _is_file(path: Path) -> bool:
-    """Tell files from folders; a link to nothing would be rows that are missing."""
+    """Return whether a path is a file; raise for a broken link, whose rows would be missing."""
     if path.is_symlink() and not path.exists():
         raise FileNotFoundError(f"{path} is a link to {path.readlink()}, which is not there")
     return path.is_file()

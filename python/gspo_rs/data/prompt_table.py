@@ -1,4 +1,4 @@
-"""Prompts to sample completions for, with what the reward function needs to know of each."""
+"""Prompts to sample completions for, with the other columns that the reward function gets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders that `datasets` has saved with `save_to_disk`: which of their files are the rows."""
+"""Folders saved by `save_to_disk` of `datasets`, and which of their files hold the rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which column of a table plays which part in a rollout, and rollouts made of such columns."""
+"""Which column holds which field of a rollout, and rollouts built from such columns."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CUT_OFF: Mapping[str, bool] = {
 
 
 class GroupBatch(NamedTuple):
-    """Rows of whole groups, group after group, and where they stood in their source."""
+    """Rows of whole groups, group after group, with their positions in the source."""
 
     frame: pl.DataFrame
     offsets: NDArray[np.int64]
@@ -88,7 +88,7 @@ class RolloutSchema:
         ]
 
     def rollouts(self, cut: GroupBatch, source: str) -> Rollouts:
-        """Turn rows into rollouts.
+        """Convert rows into rollouts.
 
         Raises
         ------
@@ -153,7 +153,7 @@ def as_names(columns: str | Sequence[str], what: str) -> tuple[str, ...]:
 
 
 def _refuse(cut: GroupBatch, wrong: pl.Series, problem: str) -> None:
-    """Raise with the number of the first row that is wrong, if any is."""
+    """Raise with the number of the first wrong row, if there is one."""
     if wrong.any():
         raise ValueError(f"{problem} at row {cut.rows[wrong.arg_max()]}")
 

@@ -1,4 +1,4 @@
-"""Where rows come from: files by path or glob, or a LazyFrame, checked and read in batches."""
+"""Sources of rows: files by path or glob, or a LazyFrame, checked and read in batches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["READ_AHEAD", "Source", "SourceLike", "locate"]
 
 
 class _Exported(Protocol):
-    """What any library exports by Arrow's PyCapsule interface."""
+    """An object of any library that exports Arrow's PyCapsule interface."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 

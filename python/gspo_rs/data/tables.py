@@ -1,4 +1,4 @@
-"""Rows in memory: frames, tables and data sets of other libraries, each as a LazyFrame."""
+"""In-memory data of other libraries, such as frames and tables, as a LazyFrame."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def _built(rows: Any, name: str) -> tuple[pl.LazyFrame, str]:
 
 
 def _of(source: object, library: str) -> bool:
-    """Tell whether the class of an object is a library's, without importing it."""
+    """Return whether an object's class belongs to a library, without importing it."""
     return any(base.__module__.split(".")[0] == library for base in type(source).__mro__)
 
 

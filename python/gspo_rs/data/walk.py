@@ -1,4 +1,4 @@
-"""Files below folders, each folder once, whatever links point at it."""
+"""Walk folders for files, visiting each folder once, whatever links point at it."""
 
 from __future__ import annotations
 

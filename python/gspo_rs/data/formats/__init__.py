@@ -45,7 +45,7 @@ Rows: TypeAlias = "pl.LazyFrame | TextFiles | UnionFiles | MixedRows"
 
 
 def suffix_of(path: str | Path) -> str:
-    """Return the suffix that tells the format, with that of the packing, such as ``.csv.gz``.
+    """Return the suffix of the format, with that of the compression, such as ``.csv.gz``.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def scanned(rows: Rows) -> pl.LazyFrame:
 
 
 def is_text(path: str) -> bool:
-    """Tell whether a file has lines of text, by its suffix."""
+    """Return whether a file is a text format, by its suffix."""
     return _unpacked(suffix_of(path)) in DELIMITERS
 
 
@@ -104,7 +104,7 @@ def rows_of(files: Sequence[str], hive: pl.DataFrame | None = None) -> Rows:
 
 
 def _frames(files: Sequence[str], hive: pl.DataFrame | None) -> list[pl.LazyFrame]:
-    """Scan each file by itself, with what its folders say."""
+    """Scan each file separately, with its hive partition columns."""
     frames = [SCANNERS[suffix_of(file)]([file]) for file in files]
     if hive is None:
         return frames

@@ -22,7 +22,7 @@ END = b"\0\0\0\0"
 
 
 def scan_arrow(files: Sequence[str]) -> pl.LazyFrame:
-    """Scan Arrow files, each in the format that its first bytes tell.
+    """Scan Arrow files, each in the format detected from its first bytes.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ __all__ = ["check_pages", "largest_row_group", "packed", "row_groups"]
 
 
 def check_pages(files: Iterable[str], columns: Sequence[str]) -> None:
-    """Check the numbers of the footers, and all pages of `columns` that carry a checksum.
+    """Check the footers, and all pages of `columns` that carry a checksum.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Rows of JSON Lines and CSV: every line is checked, and no value becomes another one."""
+"""JSON Lines and CSV: every line is checked, and no value changes when it is read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROUNDED = ("wide", "unsigned", "huge", "rough")
 
 
 class TextFiles:
-    r"""Files of one text format, looked through once.
+    r"""Files of one text format, scanned once for types and errors.
 
     Parameters
     ----------

@@ -177,7 +177,7 @@ def _common(one: pl.DataType | None, other: pl.DataType | None) -> pl.DataType |
 
 
 def _integer(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    """Return the narrowest integer type that holds both; a bool is one of a bit."""
+    """Return the narrowest integer type that holds both; a bool counts as one bit."""
     given = [pl.UInt8() if kind == pl.Boolean else kind for kind in (one, other)]
     for types in (UNSIGNED, SIGNED):
         for kind in types:
@@ -204,7 +204,7 @@ def _kind(kind: pl.DataType) -> str:
 
 
 def _alike(own: pl.DataType, kind: pl.DataType) -> bool:
-    """Tell whether a file's own type is another one of the same kind."""
+    """Return whether a file's own type is another type of the same kind."""
     return own != kind and _kind(own) == _kind(kind) != "float"
 
 
