@@ -1,4 +1,4 @@
-"""How models compare: where their completions stand in their groups, what more draws bring."""
+"""Comparison of models: percentiles within groups, and curves over more draws."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODELS = 5
 
 @dataclass(frozen=True)
 class Standing:
-    """One model among the others.
+    """The result of one model among others.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Completions that occur more than once: copies in a group, and one answer to many prompts."""
+"""Duplicate completions: copies within a group, and one answer to many prompts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class Repeated:
-    """One completion that stands in many groups and ranks high there.
+    """One completion that occurs in many groups and ranks high there.
 
     Attributes
     ----------

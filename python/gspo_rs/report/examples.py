@@ -1,4 +1,4 @@
-"""The groups and rows whose texts the page shows, gathered by row number."""
+"""Example groups and rows whose texts the page shows, gathered by row number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rewards of all groups say: sizes, signal, spread, difficulty, ties, length."""
+"""Statistics over all groups: sizes, signal, spread, difficulty, ties, length."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class LengthEffect:
-    """Where long completions stand in their groups.
+    """Percentiles of long completions in their groups.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The page's plots with the sentences that say how to read them and what to do."""
+"""The page's plots, with how to read them and what to do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MODELS = 30
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers of a plot for who can't see it, or wants them exactly."""
+    """Numbers of a plot, for readers who cannot see it or want exact values."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]

@@ -1,4 +1,4 @@
-"""Numbers and texts as people read them on the page."""
+"""Formatting of numbers and texts on the page."""
 
 from __future__ import annotations
 

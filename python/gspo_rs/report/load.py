@@ -1,4 +1,4 @@
-"""What the report reads: which columns, and what of each row it keeps in memory.
+"""Loading of the report's columns, and which values of each row stay in memory.
 
 That is the group, the reward, the model, the length, and whose text it shares.
 """

@@ -1,4 +1,4 @@
-"""The report: numbers, plots and texts of scored completions, put into one HTML file."""
+"""The report: numbers, plots and texts of scored completions in one HTML file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["report"]
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with its plots, and sentences about what is not there."""
+    """A heading with its plots, and notes on what is missing."""
 
     name: str
     title: str
