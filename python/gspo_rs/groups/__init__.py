@@ -1,4 +1,4 @@
-"""Groups of rollouts: which rows belong together, and what their rewards say."""
+"""Groups of rollouts: which rows belong together, and statistics of their rewards."""
 
 from gspo_rs.groups.groups import Groups
 

@@ -1,4 +1,4 @@
-"""The advantage estimators: how far each completion stands above its group."""
+"""Advantage estimators: how much better each completion is than its group."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["advantage", "advantage_from_wins", "columns_and_advantage", "soft_ov
 def advantage(
     rewards: ArrayLike, groups: Any, estimator: str = "percentile", **options: Any
 ) -> Floats:
-    """Return how far each completion stands above its group.
+    """Return the advantage of each completion over its group.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def _check_count(rewards: Floats, groups: Groups) -> None:
 
 
 def advantage_from_wins(wins: Iterable[ArrayLike], groups: Any) -> Floats:
-    """Return how far each completion stands above its group, from pairwise comparisons.
+    """Return the advantage of each completion over its group, from pairwise comparisons.
 
     For judges and tournaments, which say who wins and give no reward.
 
@@ -200,7 +200,7 @@ def _net_wins(wins: Floats, group: int, size: int) -> Floats:
 
 
 def soft_overlong_penalty(lengths: ArrayLike, max_length: int = 20480, cache: int = 4096) -> Floats:
-    """Return what DAPO adds to the rewards of completions that grow too long.
+    """Return DAPO's reward penalty for overlong completions.
 
     Parameters
     ----------

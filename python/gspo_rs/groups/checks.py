@@ -1,4 +1,4 @@
-"""Arguments checked at the door: rewards, one or several a row, that float64 holds, and counts."""
+"""Argument checks: rewards that float64 represents exactly, one or several a row, and counts."""
 
 from __future__ import annotations
 

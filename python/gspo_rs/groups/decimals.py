@@ -1,4 +1,4 @@
-"""Numbers as a person wrote them in decimals: 0.1 is 1/10, whatever its nearest float64.
+"""Numbers as written in decimals: 0.1 is 1/10, not its nearest float64.
 
 What was written in place of a float64 is the shortest decimal that reads as it. So a group of
 rewards 0.1 and 0.3 has mean 0.2 and spread 0.2, and 2 right in 20 are a tenth.
@@ -18,7 +18,7 @@ __all__ = ["highest", "lowest", "share_within", "written"]
 
 
 def written(value: Any) -> Fraction:
-    """Return the number that was written.
+    """Return the exact number that a float64 was written as.
 
     Parameters
     ----------

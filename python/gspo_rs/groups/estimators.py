@@ -17,7 +17,7 @@ REQUIRED: Final = ...
 
 @dataclass(frozen=True)
 class Estimator:
-    """All that is known of an advantage estimator besides its kernel.
+    """The description of an advantage estimator, besides its kernel.
 
     Attributes
     ----------

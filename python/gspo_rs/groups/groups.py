@@ -1,4 +1,4 @@
-"""Which rollouts belong together: ids in, a cut into groups out."""
+"""Grouping of rollouts: from ids to groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gspo_rs.groups.checks import as_integers
 
 
 class Groups:
-    """Rollouts cut into groups by exact equality of their ids.
+    """Rollouts grouped by exact equality of their ids.
 
     Groups are numbered by first appearance, may have any sizes, and their rows may lie
     anywhere. Grouping costs O(n) time; rows that follow one another with the same id are
@@ -55,7 +55,7 @@ class Groups:
 
     @classmethod
     def from_offsets(cls, offsets: ArrayLike) -> Groups:
-        """Take groups that are already cut.
+        """Create groups from offsets of rows that are already grouped.
 
         Parameters
         ----------

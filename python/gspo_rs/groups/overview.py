@@ -1,4 +1,4 @@
-"""What the rewards of all groups say together: spread, ties, and what counts as right.
+"""Statistics over all groups: spread, ties, and which completions count as right.
 
 One definition each, for every tool that prints the number.
 """

@@ -1,4 +1,4 @@
-"""Preference pairs out of scored groups, for DPO and its relatives."""
+"""Preference pairs from scored groups, for DPO and its variants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a group's rewards say: ranks, percentiles, quantiles, moments, the best of draws.
+"""Group statistics: ranks, percentiles, quantiles, moments, pass@k and best-of-n.
 
 Everywhere here, a null or NaN reward is unscorable: it counts in the group's size and in
 nothing else. Equality is exact, with ``-0.0 == 0.0``. Sums run over sorted rewards in float64,
@@ -261,7 +261,7 @@ def _described(rewards: ArrayLike, groups: Groups) -> GroupStats:
 def informative(
     rewards: ArrayLike, groups: Any, low: float | None = None, high: float | None = None
 ) -> Bools:
-    """Tell which groups prefer one member to another: those with ``max > min``.
+    """Return which groups have unequal rewards: those with ``max > min``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What other tools and papers call our names, for the hint of an error: ``grpo`` is ``zscore``."""
+"""Names that other tools and papers use, for hints in errors: ``grpo`` is ``zscore``."""
 
 from __future__ import annotations
 
