@@ -1,4 +1,4 @@
-"""Policy losses that depend on the log-probabilities of sampled tokens only, and their gradients.
+"""Policy losses that use only the log-probabilities of sampled tokens, and their gradients.
 
 Every loss is minimised and is a sum over the tokens of weights times terms; with weights that
 `sequence_weights` computed from the whole optimizer step, the losses and gradients of its

@@ -41,7 +41,7 @@ def sampler_correction(
     high: float | None = None,
     lengths: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the factor of each advantage that makes up for a sampler unlike the old policy.
+    """Return the factors that correct advantages for a sampler that differs from the old policy.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def off_policy_mask(
     delta: float,
     lengths: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return 0 for each bad sequence that the policy has left behind, else 1, to multiply with.
+    """Return 0 for sequences with negative advantage that are far off policy, else 1.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def mismatch_metrics(
     *,
     lengths: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Measure how far the sampler stands from the policy it stands for.
+    """Measure how far the sampler is from the old policy.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Order: which members of which groups a listwise loss compares, and the scores it compares.
+"""Which members of each group a listwise loss compares, and their scores.
 
 Letters: ``B`` sequences, ``P`` groups of at least two scored members, ``N`` the largest of them.
 """
@@ -65,7 +65,7 @@ def sequence_scores(
 
 @dataclass(frozen=True)
 class Order:
-    """The members of each group by rising reward.
+    """The members of each group in ascending order of reward.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a batch says about how far the policy has moved: ratios, clip shares, divergences.
+"""Metrics of how far the policy has moved: ratios, clip fractions, divergences.
 
 Letters: ``B`` sequences, ``T`` columns of a padded batch, ``n_tokens`` tokens of a flat one.
 """
@@ -31,7 +31,7 @@ def policy_metrics(
     clip_high: float,
     level: Level = "sequence",
 ) -> dict[str, Tensor]:
-    """Measure how far the policy stands from the one that sampled, and how often the clip acts.
+    """Measure how far the policy is from the sampling policy, and how often ratios are clipped.
 
     The losses return these numbers for their own batch; for a whole optimizer step, call this
     with the log-probabilities of all its micro-batches together, since a maximum or a percentile
