@@ -37,7 +37,7 @@ def model_logprobs(
     position_ids: Tensor | None = None,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Return the log-probability a causal language model gives each target.
+    """Return the log-probability of each target under a causal language model.
 
     Parameters
     ----------

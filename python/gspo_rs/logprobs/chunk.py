@@ -25,7 +25,7 @@ DEAD_ROWS = 64
 
 
 def default_chunk_size(vocabulary: int) -> int:
-    """Return how many tokens are taken at once against a vocabulary of this size.
+    """Return the number of tokens per chunk for a vocabulary of this size.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def kernel_on(device: torch.device) -> Callable[..., Any] | None:
 
 @dataclass(frozen=True)
 class Head:
-    """A head and the memory in which chunks of its logits stand, one after the other.
+    """A head, and the buffers that hold the logits of one chunk at a time.
 
     Attributes
     ----------

@@ -35,7 +35,7 @@ def one_pass(
     scaling: Scaling,
     chunk_size: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Take log-probabilities under a linear head, and the gradients of their loss with them.
+    """Compute log-probabilities under a linear head and the gradients of their loss together.
 
     Parameters
     ----------
