@@ -1,4 +1,4 @@
-"""Wording: the text of what a policy sampled, as it stands after its prompt."""
+"""Detokenization of completions in the context of their prompts."""
 
 from collections.abc import Sequence
 from typing import Any

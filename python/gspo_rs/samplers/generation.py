@@ -1,4 +1,4 @@
-"""Decoding: transformers' own generation for a few prompts, laid out and cached as a model bears.
+"""Generation with transformers for a few prompts, padded and cached as the model allows.
 
 Letters: ``B`` rows of one call (prompts times generations), ``P`` longest prompt, ``T`` longest
 completion.

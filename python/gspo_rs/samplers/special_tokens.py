@@ -1,4 +1,4 @@
-"""Frame: the tokens that stand around a text: those before it, and the one that ends it."""
+"""Special tokens around a text: those before it, and the one that ends it."""
 
 import logging
 from collections.abc import Sequence

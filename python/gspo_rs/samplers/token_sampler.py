@@ -1,4 +1,4 @@
-"""Sampler: draws the next tokens inside transformers' generation, and keeps their log-probability.
+"""Draws the next tokens inside transformers' generation and stores their log-probabilities.
 
 Letters: ``B`` rows, ``V`` vocabulary, ``T`` tokens drawn so far.
 """

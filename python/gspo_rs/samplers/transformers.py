@@ -1,4 +1,4 @@
-"""Completions from the policy: transformers' own generation, with the sampler's log-probabilities.
+"""Sample completions with transformers' generation, with the sampler's log-probabilities.
 
 Letters: ``B`` rows of one call (prompts times generations), ``P`` longest prompt, ``T`` longest
 completion.
