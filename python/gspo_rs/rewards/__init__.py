@@ -1,4 +1,4 @@
-"""Rewards: what a completion is worth."""
+"""Rewards of completions."""
 
 from gspo_rs.rewards.functions import load, score
 

@@ -1,4 +1,4 @@
-"""What a completion is worth: a function the user names, called once per batch of rollouts.
+"""Reward functions of the user, called once per batch of rollouts.
 
 The signature is TRL's [1]_: ``f(prompts, completions, **columns) -> list[float | None]``, one
 reward per completion, None for a completion that could not be judged.
