@@ -1,4 +1,4 @@
-"""Groups out of rollouts that arrive in any order, from many threads or tasks."""
+"""Buffer that forms groups from rollouts arriving in any order, from many threads or tasks."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class GivenGroup:
 
 @dataclass(frozen=True)
 class EvictedGroup:
-    """A group that a `GroupBuffer` threw out, to be rolled out again.
+    """A group that a `GroupBuffer` evicted, to be sampled again.
 
     Attributes
     ----------

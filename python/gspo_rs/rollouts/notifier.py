@@ -1,4 +1,4 @@
-"""Threads and tasks that wait for something to be there, and the notifier that wakes them."""
+"""A notifier that wakes threads and tasks waiting for something to be available."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Notifier(Generic[T]):
-    """Wakes all who wait, who then look for themselves.
+    """Wakes all waiters, which then check for themselves.
 
     Parameters
     ----------

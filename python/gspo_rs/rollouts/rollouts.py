@@ -1,4 +1,4 @@
-"""Scored completions, whole groups only: what every trainer and sampler here hands on."""
+"""Scored completions in whole groups: the value that samplers, data and trainers exchange."""
 
 from __future__ import annotations
 
