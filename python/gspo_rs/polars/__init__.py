@@ -1,4 +1,4 @@
-"""The ``gspo`` namespace of Polars: expressions and frames that know their groups.
+"""The ``gspo`` namespace of Polars: group statistics on expressions and frames.
 
 ``import gspo_rs.polars`` registers it on ``Expr``, ``DataFrame`` and ``LazyFrame``. Every method
 computes what the array function of the same name computes, to the bit; a value that is NaN there
@@ -27,7 +27,7 @@ __all__ = ["FrameNamespace", "LazyFrameNamespace", "RewardNamespace"]
 
 @pl.api.register_expr_namespace("gspo")
 class RewardNamespace:
-    """What is known of each reward within its group: ``pl.col("reward").gspo``.
+    """Statistics of each reward within its group: ``pl.col("reward").gspo``.
 
     The expression holds one reward per row, and `by` names the columns that name the group. Left
     out, each row holds the rewards of one group in a list, and the results are lists alike.
@@ -109,7 +109,7 @@ class RewardNamespace:
         null_ids: NullIds = "error",
         **options: Any,
     ) -> pl.Expr:
-        """Return how far each reward stands above its group; see `gspo_rs.advantage`.
+        """Return the advantage of each reward over its group; see `gspo_rs.advantage`.
 
         An option may be an expression: ``advantage("opo", by="id", lengths=pl.col("length"))``.
 

@@ -1,4 +1,4 @@
-"""Polars columns into rewards and groups, and what is found back into columns.
+"""Conversion of Polars columns into rewards and groups, and of results back into columns.
 
 The keys are inputs of one function that sees the whole columns: ``.over()`` would call it once for
 each group, and a function declared elementwise would see groups in pieces.
