@@ -1,6 +1,6 @@
-"""Conformance: whether a loss or an advantage of somebody else's does what it is meant to do.
+"""Conformance checks of your own loss or advantage function.
 
-`check` runs it on reference cases and says in words what differs, and by what factor.
+`check` runs it on reference cases and reports what differs, and by what factor.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Finding", "Report", "check"]
 
 @dataclass(frozen=True)
 class Report:
-    """What was found.
+    """The findings of a check.
 
     Attributes
     ----------

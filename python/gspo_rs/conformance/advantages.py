@@ -1,4 +1,4 @@
-"""What an advantage function does with groups, ties and constants, against the estimators here.
+"""Checks of an advantage function on groups, ties and constants, against our estimators.
 
 An advantage has the signature ``f(rewards, groups)`` on arrays (n,) and returns an array (n,).
 """
@@ -54,7 +54,7 @@ def estimator_name(function: AdvantageFunction) -> str:
 
 
 def advantage_findings(function: AdvantageFunction) -> Iterator[Finding]:
-    """Yield what is wrong with an advantage function."""
+    """Yield the faults of an advantage function."""
     yield from _grouping_findings(function)
     yield from _tie_findings(function)
     yield from _edge_findings(function)

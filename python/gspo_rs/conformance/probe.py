@@ -1,4 +1,4 @@
-"""Probe: a loss of somebody else's, asked for its gradient on small batches.
+"""Probe a loss function: compute its gradient on small batches.
 
 Letters: ``B`` sequences, ``T`` columns. A loss has the padded signature
 ``loss(logprobs, old_logprobs, advantages, mask)`` and returns a scalar, or a tuple that begins with
@@ -22,7 +22,7 @@ LossFunction = Callable[[Tensor, Tensor, Tensor, Tensor], Any]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a function does unlike the definition.
+    """One way in which a function differs from the definition.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Which ratio a loss takes, and where it clips it: its gradient away from the old policy."""
+"""Which importance ratio a loss uses and where it clips it, from its off-policy gradient."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def clip_bound(loss_of: LossFunction, advantage: float, side: int) -> float | No
 
 
 def ratio_findings(loss_of: LossFunction) -> Iterator[Finding]:
-    """Yield what is wrong with the ratio and its clip."""
+    """Yield the faults of the ratio and its clipping."""
     level = ratio_level(loss_of)
     if level == "product":
         yield Finding(

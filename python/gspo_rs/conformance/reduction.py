@@ -1,4 +1,4 @@
-"""What a loss divides by, and what it takes for a token: its gradient where the ratio is 1.
+"""How a loss reduces and masks tokens, from its gradient at ratio 1.
 
 On policy every loss of the family has the gradient ``-w_i A_i`` at each token of sequence i, so
 that its weights can be read off.
@@ -26,7 +26,7 @@ from gspo_rs.losses.reductions import Reduction, sequence_weights
 
 
 def reduction_findings(loss_of: LossFunction) -> Iterator[Finding]:
-    """Yield what is wrong with mask, weights and cut of a loss."""
+    """Yield the faults of a loss in mask, weights and micro-batching."""
     case = reference_case()
     _, gradient = ask(loss_of, case)
     if not gradient.abs().max() > 0:
