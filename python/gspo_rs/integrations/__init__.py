@@ -1,4 +1,4 @@
-"""Right groups, rank advantages and the GSPO loss in other people's training loops.
+"""Correct groups, rank advantages and the GSPO loss in other training frameworks.
 
 Each module needs its framework, and is imported by its own name.
 """

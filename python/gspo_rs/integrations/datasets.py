@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face, in and out through Arrow without a copy."""
+"""Hugging Face data sets, converted through Arrow without a copy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["from_dataset", "score", "to_dataset"]
 
 
 def from_dataset(dataset: Dataset, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """Look at the rows of a data set as a Polars frame.
+    """View the rows of a data set as a Polars frame.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def from_dataset(dataset: Dataset, columns: Sequence[str] | None = None) -> pl.D
 
 
 def to_dataset(frame: pl.DataFrame) -> Dataset:
-    """Make a data set of a Polars frame.
+    """Create a data set from a Polars frame.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Scores of groups on Ray Data: the columns and the bits of one machine, on many."""
+"""Group scores on Ray Data: the same columns, to the bit, as on one machine."""
 
 from __future__ import annotations
 
