@@ -83,7 +83,7 @@ MODULE_OF = {
 
 
 class _Moved(ModuleType):
-    """A module under the name that it had before; it is loaded when it is asked for a name."""
+    """A module under its old name, imported on first use."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
