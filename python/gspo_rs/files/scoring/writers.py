@@ -137,12 +137,12 @@ def _entry(given: Input, target: Path, rows: int) -> OutputEntry:
 def _chosen(seen: Read, scores: Scores) -> Iterator[pl.DataFrame]:
     for start in range(0, max(seen.rows, 1), ROW_GROUP):
         stop = min(start + ROW_GROUP, seen.rows)
-        frame = _score_columns(scores, seen.start + start, seen.start + stop)
+        frame = _values(scores, seen.start + start, seen.start + stop)
         row = pl.int_range(start, stop, dtype=pl.Int64).alias("row")
         yield frame.select(row, *COLUMNS, "keep").filter("keep").drop("keep")
 
 
-def _score_columns(scores: Scores, start: int, stop: int) -> pl.DataFrame:
+def _values(scores: Scores, start: int, stop: int) -> pl.DataFrame:
     return pl.DataFrame(scores.columns(start, stop), schema=TYPES.to_schema()).with_columns(
         pl.col(pl.Float64).fill_nan(None)
     )
@@ -190,9 +190,7 @@ def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: S
         with lock:
             try:
                 _compare(given, frame.drop(number), seen, first, scores=scores)
-                found = _score_columns(
-                    scores, seen.start + first, seen.start + first + frame.height
-                )
+                found = _values(scores, seen.start + first, seen.start + first + frame.height)
             except (ValueError, OSError) as error:
                 problems.append(error)
                 raise
