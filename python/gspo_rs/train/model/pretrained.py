@@ -145,7 +145,7 @@ def refuse_absent(name: str, called: str = "") -> None:
             raise PolicyError(f"{called}model {name!r}: the folder has no config.json, but {found}")
         return
     if folder.is_file():
-        raise PolicyError(f"{called}model {name!r} is a file; give the folder of it")
+        raise PolicyError(f"{called}model {name!r} is a file; give the folder it is in")
     if re.match(r"[/~.\\]", name) or name.count("/") > 1 or not _may_be_on_hub(name):
         raise PolicyError(f"{called}model {name!r}: there is no such folder in {Path.cwd()}")
     cached = [try_to_load_from_cache(name, file) for file in ("config.json", "adapter_config.json")]
