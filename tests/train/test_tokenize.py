@@ -163,5 +163,5 @@ def test_a_token_of_another_tokenizer_is_named_with_its_row(tokenizer, part, tok
 def test_an_empty_prompt_of_the_file_is_named_with_its_row(tokenizer):
     given = Ragged.from_rows([[2], [], []], np.int64)
     rows = rollouts(["a", "b", "c"], reward=np.array([0.0, np.nan, 1.0]), prompt_tokens=given)
-    with pytest.raises(LengthError, match="row 2 of the batch, group 0: prompt_tokens has none"):
+    with pytest.raises(LengthError, match="row 2 of the batch, group 0: prompt_tokens is empty"):
         tokenise(rows, tokenizer, None, config())
