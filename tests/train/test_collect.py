@@ -78,7 +78,7 @@ def test_what_nothing_tells_of_the_ends_is_told(chat, scored, caplog):
     assert "not cut off ends with '<|im_end|>'" in caplog.text
     caplog.clear()
     read(chat, scored, truncated_column="finish_reason")
-    assert "no column tells" not in caplog.text
+    assert "no column marks" not in caplog.text
 
 
 def test_a_column_of_ends_belongs_to_offline_runs():
