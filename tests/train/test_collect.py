@@ -53,7 +53,7 @@ def scored(tmp_path):
 
 
 def read(folder, scored, **fields):
-    config = resolve(Config(model=str(folder), rollouts=scored, shuffle=False, **fields))
+    config = resolve(Config(model=str(folder), rollouts=scored, shuffle_dataset=False, **fields))
     policy = policies.load(config)
     (batch,) = [next(offline(policy, config, index_groups(scored, by="prompt_id"), start=0))]
     rows = batch.rollouts.prompt_tokens, batch.rollouts.completion_tokens

@@ -12,7 +12,12 @@ from gspo_rs.train.metrics import read
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ONE_BY_ONE = {"prompts_per_step": 1, "steps_per_generation": 1, "eval_size": 0, "shuffle": False}
+ONE_BY_ONE = {
+    "prompts_per_step": 1,
+    "steps_per_generation": 1,
+    "eval_size": 0,
+    "shuffle_dataset": False,
+}
 
 
 def total(folder, name):

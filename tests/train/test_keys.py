@@ -6,7 +6,7 @@ import pytest
 
 from gspo_rs.groups.synonyms import meant
 from gspo_rs.train.config.config import Config, ConfigError
-from gspo_rs.train.config.keys import KEYS, near_key
+from gspo_rs.train.config.keys import KEYS, RENAMED, near_key
 from gspo_rs.train.config.toml import load
 
 OURS = [field.name for field in dataclasses.fields(Config)]
@@ -42,6 +42,8 @@ OURS = [field.name for field in dataclasses.fields(Config)]
         ("bf16", "`dtype`"),
         ("grad_clip", "`max_grad_norm`"),
         ("save_freq", "`save_steps`"),
+        ("opsm", "`off_policy_mask_threshold`"),
+        ("shuffle", "`shuffle_dataset`"),
         ("lerning_rate", "`learning_rate`"),
     ],
 )
@@ -56,7 +58,7 @@ def test_the_key_of_another_trainer_is_told_ours_before_what_is_spelled_alike(
 def test_a_key_that_resembles_none_does_not_list_all_of_them(tmp_path):
     (tmp_path / "run.toml").write_text('model = "m"\nxyzzy = 1\n')
     with pytest.raises(
-        ConfigError, match=r"unknown key `xyzzy`; .*pydoc.* tells all keys$"
+        ConfigError, match=r"unknown key `xyzzy`; `gspo-rs train --help-all` lists all$"
     ) as caught:
         load(tmp_path / "run.toml")
     assert len(str(caught.value)) < 200 + len(str(tmp_path))
@@ -67,3 +69,14 @@ def test_every_synonym_leads_to_keys_that_there_are_and_is_none_itself():
         assert set(ours.split()) <= set(OURS), theirs
         assert meant(theirs, OURS, KEYS) == ours.split(), theirs
         assert near_key(theirs, OURS).startswith("did you mean")
+
+
+def test_a_field_that_was_renamed_is_named_by_its_new_name():
+    for before, now in RENAMED.items():
+        assert before not in OURS
+        assert near_key(before, OURS) == f"did you mean `{now}`?"
+
+
+def test_an_unknown_field_in_python_is_told_ours_too():
+    with pytest.raises(TypeError, match=r"Config has no field `lr`; did you mean `learning_rate`"):
+        Config(model="m", lr=1e-5)

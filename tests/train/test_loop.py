@@ -145,7 +145,9 @@ def test_every_preset_trains(online, letters, algorithm):
 @pytest.mark.parametrize("correction", ["token_truncate", "seq_mask"])
 def test_a_corrected_run_measures_the_mismatch_of_its_sampler(online, correction):
     loss = "grpo" if correction == "token_truncate" else "gspo"
-    config = online(algorithm=loss, correction=correction, opsm=0.5, num_iterations=2)
+    config = online(
+        algorithm=loss, correction=correction, off_policy_mask_threshold=0.5, num_iterations=2
+    )
     train(config, reward=share_of_a)
     for record in steps(config):
         assert 0 <= record["mismatch/max"] < 1e-3  # one engine, float32: the same to rounding
@@ -161,7 +163,12 @@ def test_the_metrics_page_names_all_that_runs_write_and_nothing_else(online, off
         return [float(len(text) % 2) for text in completions]
 
     written = set()
-    fields = {"output_dir": str(tmp_path / "1"), "max_steps": 2, "eval_size": 2, "opsm": 0.5}
+    fields = {
+        "output_dir": str(tmp_path / "1"),
+        "max_steps": 2,
+        "eval_size": 2,
+        "off_policy_mask_threshold": 0.5,
+    }
     fields |= {"beta": 0.1, "correction": "seq_mask", "max_completion_length": 6}
     for config, reward in (
         (online(**fields, reward_weights=(1.0, 0.0)), [right, shown]),

@@ -64,7 +64,7 @@ def make(letters, tmp_path):
             defaults["prompts"] = str(tmp_path / "prompts.jsonl")
         else:
             files = {"rollouts": str(tmp_path / "scored.parquet"), "reward_column": COLUMNS}
-            defaults |= {**files, "shuffle": False}
+            defaults |= {**files, "shuffle_dataset": False}
         return Config(**{**defaults, **fields})
 
     return config

@@ -168,7 +168,8 @@ def test_each_loss_with_a_penalty_is_that_of_all_rows(policy, loss, correction):
     without = configured(beta=0.0, **fields)
     config = configured(beta=0.4, **fields)
     if correction != "none":
-        without, config = (replace(c, correction=correction, opsm=0.1) for c in (without, config))
+        masked = {"correction": correction, "off_policy_mask_threshold": 0.1}
+        without, config = (replace(c, **masked) for c in (without, config))
     plain = taught(rollouts, without)[0]
     training_batch, _, ref = taught(rollouts, config)
     now, mask = logprobs_of_all(policy, rollouts)

@@ -194,7 +194,8 @@ def test_the_gradient_taken_in_one_pass_is_that_of_the_log_probabilities(
         training_batch = replace(
             training_batch, sampler_logprobs=make_training_batch().old_logprobs
         )
-    config = configured(loss=loss, opsm=5.0 if given == "sampler" else None, micro_batch_tokens=30)
+    masked = {"off_policy_mask_threshold": 5.0 if given == "sampler" else None}
+    config = configured(loss=loss, micro_batch_tokens=30, **masked)
     policy = make_policy()
     if head == "adapted":
         adapter = LoraConfig(r=2, target_modules=["lm_head"], init_lora_weights=False)

@@ -55,7 +55,7 @@ COMMANDS = {
     ),
     "select": ("choose", "Select rows by rules and write their row numbers."),
     "stats": ("stats", "Describe scored groups in a table."),
-    "train": ("train", "Train a causal language model as configured in a TOML file."),
+    "train": ("train", "Train a causal language model, online or from scored completions."),
     "verify": ("score", "Check an output of `score` against its manifest."),
     "verl": ("choose", "Write one prompt per group in the schema of verl."),
 }

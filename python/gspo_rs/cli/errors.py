@@ -58,6 +58,7 @@ def command(stopped: str) -> Callable[[Callable[..., str | tuple[str, int]]], Ca
 
         verbose = Parameter("verbose", Parameter.KEYWORD_ONLY, default=False, annotation=Verbose)
         parameters = [*own.parameters.values(), verbose]
+        parameters.sort(key=lambda parameter: parameter.kind)  # `**rest` is the last
         run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
         return run
 

@@ -1,7 +1,8 @@
-"""`gspo-rs train`: a training run from a TOML file."""
+"""`gspo-rs train`: a training run from options, a file, or both."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -9,47 +10,80 @@ from gspo_rs.cli import logs
 from gspo_rs.cli.errors import command, interrupted
 from gspo_rs.cli.exits import refuse_exits
 from gspo_rs.cli.terminal import printable
+from gspo_rs.cli.train_options import given, respelled, show_all, with_options
 from gspo_rs.cli.typed import typed
+
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 @command("stopped")
+@with_options
 def train(
-    config: Path,
+    file: Path | None = None,
+    /,
     *,
-    resume: bool = False,
-    set_: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
+    resume: Flag = False,
+    print_config: Flag = False,
+    help_all: Flag = False,
+    set_: Annotated[
+        list[str] | None, Parameter(name="--set", consume_multiple=True, show=False, negative="")
+    ] = None,
+    **fields: Any,
 ) -> str | tuple[str, int]:
-    """Train a causal language model as configured in a TOML file.
+    """Train a causal language model, online or from scored completions.
+
+    Example: gspo-rs train --model MODEL --prompts prompts.jsonl --reward reward.py:score
 
     Parameters
     ----------
-    config
-        The TOML file; its keys are the fields of `gspo_rs.train.Config`.
+    file
+        TOML or YAML file with the fields of `gspo_rs.train.Config`. Options win over it.
     resume
         Resume from the newest checkpoint in the output folder.
+    print_config
+        Print all settings, and where each is from, as a run file; train nothing.
+    help_all
+        Show the options of all fields.
     set_
-        key=value pairs that override keys of the file.
+        key=value pairs that override keys of the file, as options do.
     """
-    from gspo_rs.train.config.toml import load
+    from gspo_rs.train.config.toml import gather
 
+    if help_all:
+        return show_all(train)
     logs.show("%(levelname)s %(name)s: %(message)s")
+    settings = gather(file, set_ or [], given(fields))
+    if set_:
+        spelled = [respelled(name, getattr(settings.config, name)) for name in _keys(set_)]
+        sys.stderr.write(f"--set will be gone in the next release; write {' '.join(spelled)}\n")
+    if print_config:
+        from gspo_rs.train.config.printed import printed
+
+        return printed(settings)
+    return _train(settings.config, resume=resume)
+
+
+def _train(config: Any, *, resume: bool) -> str | tuple[str, int]:
+    """Run a training and say where the model is."""
     refuse_exits()
-    folder, before = Path.cwd(), set[tuple[str, int]]()
+    # At once, because a reward function may change the working directory.
+    folder = Path.cwd() / config.output_dir
+    before = set() if resume else _checkpoints(folder)
     try:
-        settings = load(config, set_ or [])
-        # At once, because a reward function may change the working directory.
-        folder /= settings.output_dir
-        before = set() if resume else _checkpoints(folder)
         # Seconds of imports that `--help` and a typing mistake should not wait for.
         from transformers.utils.logging import disable_progress_bar
 
         from gspo_rs.train import loop as training
 
         disable_progress_bar()  # type: ignore[no-untyped-call] # would cut through the table
-        result = training.train(settings, resume=resume)
+        result = training.train(config, resume=resume)
     except KeyboardInterrupt:
         return "", interrupted(_way_on(folder, before))
     return f"{result.steps} steps; model in {printable(str(result.final))}\n"
+
+
+def _keys(overrides: list[str]) -> list[str]:
+    return list(dict.fromkeys(item.partition("=")[0].strip() for item in overrides))
 
 
 def _checkpoints(folder: Path) -> set[tuple[str, int]]:

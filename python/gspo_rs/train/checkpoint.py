@@ -19,6 +19,7 @@ from torch import Tensor
 from gspo_rs.files import atomic
 from gspo_rs.files.digested_json import seal, unseal
 from gspo_rs.train.config.config import Config
+from gspo_rs.train.config.keys import RENAMED
 from gspo_rs.train.config.toml import from_dict
 from gspo_rs.train.dataset import Fingerprint
 from gspo_rs.train.random_state import Generators
@@ -185,7 +186,10 @@ def read(path: Path) -> Checkpoint:
         model=path / "model",
         step=state["step"],
         batches=state["batches"],
-        config=from_dict(state["config"], str(path / "state.json")),
+        config=from_dict(
+            {RENAMED.get(key, key): value for key, value in state["config"].items()},
+            str(path / "state.json"),
+        ),
         tensors=tensors,
         generators=Generators(
             state["python_random"],

@@ -4,9 +4,10 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from gspo_rs.groups.synonyms import ALGORITHMS, listed
+from gspo_rs.train.config.keys import near_key
 from gspo_rs.train.config.presets import PRESETS, Algorithm, Loss, Reduction, chosen
 
 _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
@@ -19,7 +20,7 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
         "at least 1",
     ),
     (
-        "temperature adam_epsilon tau_pos tau_neg w_max dual_clip delta opsm",
+        "temperature adam_epsilon tau_pos tau_neg w_max dual_clip delta off_policy_mask_threshold",
         lambda v: 0 < v < float("inf"),
         "above 0",
     ),
@@ -56,15 +57,17 @@ class Config:
         Directory or hub name of a causal language model with its tokenizer.
     output_dir : str
         Folder for `metrics.jsonl`, `checkpoint-<step>/` and `final/`.
-    prompts : str, optional
-        Parquet, JSONL or CSV file (path or glob) with the prompts to sample completions for.
+    prompts : str or tuple of str, optional
+        Prompts to sample completions for: files, folders, globs or addresses. Makes the run online.
     reward : str or tuple of str, optional
         One or several reward functions with TRL's signature, written `module:function` or
         `file.py:function`.
     rollouts : str or tuple of str, optional
-        Parquet files of scored completions: paths or globs.
-    prompt, completion : str
-        Columns with the texts of prompt and completion.
+        Scored completions to learn from: files, folders, globs or addresses. Makes the run offline.
+    prompt : str
+        Column with the text of the prompt.
+    completion : str
+        Column with the text of the completion.
     reward_column : str or tuple of str
         One or several columns of `rollouts` with the rewards of a completion.
     reward_weights : tuple of float, optional
@@ -76,11 +79,13 @@ class Config:
     old_logprobs_column : str, optional
         Column of `rollouts` with the sampling policy's log-probability of every completion
         token, as one list per row; without it, the starting policy is the old policy.
-    prompt_tokens_column, completion_tokens_column : str, optional
-        Columns of `rollouts` with lists of token ids; without them, the texts are tokenised.
+    prompt_tokens_column : str, optional
+        Column of `rollouts` with the prompt's token ids; without it, the text is tokenised.
+    completion_tokens_column : str, optional
+        Column of `rollouts` with the completion's token ids; without it, the text is tokenised.
     truncated_column : str, optional
         Column of `rollouts` that marks truncated completions: bools or finish reasons.
-    shuffle : bool
+    shuffle_dataset : bool
         Visit the groups in random order, reshuffled every epoch.
     spill_directory : str, optional
         Folder in which `rollouts` with scattered groups are sorted on disk; by default the system's
@@ -101,23 +106,63 @@ class Config:
         optimizer steps, not micro-batches.
     num_iterations : int
         Passes over each batch of rollouts.
-    temperature, top_p, top_k : float, float, int
-        Sampling parameters; log-probabilities use the same temperature. 0 disables `top_k`.
+    temperature : float
+        Sampling temperature; log-probabilities use the same.
+    top_p : float
+        Sample from the most likely tokens of this total probability; 1 disables it.
+    top_k : int
+        Sample from this many most likely tokens; 0 disables it.
     old_logprobs : {"auto", "recompute", "sampler"}
         Source of the old log-probabilities online: recomputed by the training engine, or taken from
         the sampler. "auto" takes the sampler's in float32 (equal up to rounding), else recomputes.
     algorithm : str
         Preset for `advantage`, `loss`, `reduction` and the options of the loss; see
         docs/reference/losses.md.
-    advantage, loss, reduction : str, optional
-        Override the preset.
-    clip_low, clip_high, dual_clip, delta, tau_pos, tau_neg, w_min, w_max, clip : float, optional
-        Options of the loss, where it has them; they override the preset.
-    k_pos, lam_pos, k_neg, lam_neg, delta_low, delta_high, q, label_smoothing : float, optional
-        Likewise, the last two for losses that compare the members of a group; `divergence`: "tv"
-        or "kl".
+    advantage : str, optional
+        Estimator of the advantage, in place of the preset's; see docs/reference/estimators.md.
     advantage_options : dict
         Options of the advantage estimator; they override the preset.
+    loss : str, optional
+        Loss, in place of the preset's; see docs/reference/losses.md.
+    reduction : str, optional
+        How the tokens of a step are averaged, in place of the preset's; see
+        docs/reference/losses.md.
+    clip_low : float, optional
+        The ratio may fall to `1 - clip_low`: 3e-4 suits the ratio of a sequence, 0.2 of a token.
+    clip_high : float, optional
+        The ratio may rise to `1 + clip_high`.
+    dual_clip : float, optional
+        Upper bound of the ratio where the advantage is negative, above `1 + clip_high`.
+    delta : float, optional
+        TRL's name for the bound `dual_clip`; give one of them.
+    tau_pos : float, optional
+        SAPO's steepness of the gate for tokens of positive advantage.
+    tau_neg : float, optional
+        SAPO's steepness of the gate for tokens of negative advantage.
+    w_min : float, optional
+        CISPO's lower bound of the importance weight.
+    w_max : float, optional
+        Upper bound of the importance weight of CISPO, DPPO and REINFORCE.
+    clip : float, optional
+        GMPO's bound of a token's log-ratio, in nats, on the side where it would help the loss.
+    k_pos : float, optional
+        VESPO's exponent of the weight at a positive advantage.
+    lam_pos : float, optional
+        VESPO's rate of decay of the weight at a positive advantage.
+    k_neg : float, optional
+        VESPO's exponent of the weight at a negative advantage.
+    lam_neg : float, optional
+        VESPO's rate of decay of the weight at a negative advantage.
+    delta_low : float, optional
+        DPPO's bound of how far the probability of a token may have fallen.
+    delta_high : float, optional
+        DPPO's bound of how far the probability of a token may have risen.
+    divergence : {"tv", "kl"}, optional
+        How DPPO measures that distance.
+    q : float, optional
+        Share of a group that the loss `top_fraction` lifts.
+    label_smoothing : float, optional
+        Chance that a preference is wrong, in the losses `dpo` and `pairwise`.
     renormalise : bool
         Leave groups without signal out of the step as if they had not been sampled: out of the
         reduction's denominator and of a KL penalty. If false, they count as sequences with zero
@@ -125,9 +170,11 @@ class Config:
     correction : str
         Correction of the advantages for the mismatch between sampler and training engine: a mode
         of `gspo_rs.losses.sampler_correction`, or "none".
-    correction_low, correction_high : float, optional
-        Bounds of the importance ratio between the two; by default those of the mode.
-    opsm : float, optional
+    correction_low : float, optional
+        Lower bound of the importance ratio between the two; by default that of the mode.
+    correction_high : float, optional
+        Upper bound of the importance ratio between the two; by default that of the mode.
+    off_policy_mask_threshold : float, optional
         Off-policy sequence masking: drop a completion with negative advantage whose tokens became
         on average this many nats less likely.
     beta : float, optional
@@ -136,8 +183,16 @@ class Config:
         starting policy in the score, 0.1 by default.
     kl_estimator : {"k3_is", "k3", "k2"}
         Estimator of `gspo_rs.losses.kl_penalty`.
-    learning_rate, weight_decay, adam_beta1, adam_beta2, adam_epsilon : float
-        Hyperparameters of AdamW.
+    learning_rate : float
+        Learning rate of AdamW, after the warm-up.
+    weight_decay : float
+        Weight decay of AdamW.
+    adam_beta1 : float
+        AdamW's decay of the mean of gradients.
+    adam_beta2 : float
+        AdamW's decay of the mean of squared gradients.
+    adam_epsilon : float
+        AdamW's addend in the denominator.
     lr_scheduler_type : {"constant", "linear", "cosine"}
         Learning rate schedule after the warm-up; the last two end at 0.
     warmup_steps : int
@@ -148,8 +203,10 @@ class Config:
         Total number of optimizer steps; by default `num_train_epochs` passes over the data.
     num_train_epochs : int
         Passes over the data if `max_steps` is not given.
-    lora_r, lora_alpha : int
-        Rank of the LoRA adapters, 0 to train all weights; they are scaled by `lora_alpha / lora_r`.
+    lora_r : int
+        Rank of the LoRA adapters; 0 trains all weights.
+    lora_alpha : int
+        Adapters are scaled by `lora_alpha / lora_r`.
     lora_target_modules : tuple of str
         Modules to which adapters are added.
     dtype : {"auto", "float32", "bfloat16"}
@@ -177,7 +234,7 @@ class Config:
         Maximum number of checkpoints to keep.
     logging_steps : int
         Steps between lines on the terminal; `metrics.jsonl` records every step.
-    eval_prompts : str, optional
+    eval_prompts : str or tuple of str, optional
         Held-out prompts in the format of `prompts`; by default the first `eval_size` of `prompts`.
     eval_size : int
         Number of prompts on which the policy is compared with the starting policy; 0 for none.
@@ -193,7 +250,7 @@ class Config:
 
     model: str
     output_dir: str = "runs/gspo"
-    prompts: str | None = None
+    prompts: str | tuple[str, ...] | None = None
     reward: str | tuple[str, ...] | None = None
     rollouts: str | tuple[str, ...] | None = None
     prompt: str = "prompt"
@@ -205,7 +262,7 @@ class Config:
     prompt_tokens_column: str | None = None
     completion_tokens_column: str | None = None
     truncated_column: str | None = None
-    shuffle: bool = True
+    shuffle_dataset: bool = True
     spill_directory: str | None = None
     max_prompt_length: int | None = None
     max_completion_length: int = 256
@@ -247,7 +304,7 @@ class Config:
     ] = "none"
     correction_low: float | None = None
     correction_high: float | None = None
-    opsm: float | None = None
+    off_policy_mask_threshold: float | None = None
     beta: float | None = None
     kl_estimator: Literal["k3_is", "k3", "k2"] = "k3_is"
     learning_rate: float = 1e-6
@@ -274,9 +331,16 @@ class Config:
     save_steps: int = 50
     save_total_limit: int = 2
     logging_steps: int = 1
-    eval_prompts: str | None = None
+    eval_prompts: str | tuple[str, ...] | None = None
     eval_size: int = 16
     eval_steps: int = 20
+
+    def __new__(cls, *_: object, **fields: object) -> Self:
+        """Name what an unknown field may have meant, which Python's own error does not."""
+        known = cls.__dataclass_fields__
+        if unknown := next((name for name in fields if name not in known), None):
+            raise TypeError(f"Config has no field `{unknown}`; {near_key(unknown, known)}")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for name, value in list(vars(self).items()):

@@ -6,7 +6,13 @@ from collections.abc import Iterable, Mapping
 
 from gspo_rs.groups.synonyms import meant
 
-__all__ = ["KEYS", "near_key"]
+__all__ = ["KEYS", "RENAMED", "near_key"]
+
+# Names that fields had before → those that they have; in a checkpoint they still count.
+RENAMED: Mapping[str, str] = {
+    "opsm": "off_policy_mask_threshold",
+    "shuffle": "shuffle_dataset",
+}
 
 # Ours, or several that stand for one of theirs → names of TRL, verl, slime, OpenRLHF and Hugging
 # Face, without case and signs as `gspo_rs.groups.synonyms` compares them.
@@ -93,7 +99,8 @@ _THEIRS: Mapping[str, str] = {
         "rolloutcorrection"
     ),
     "correction_high": "vllmimportancesamplingcap rolloutisthreshold tiscap",
-    "opsm": "offpolicymaskthreshold",
+    "off_policy_mask_threshold": "opsm opsmdelta",
+    "shuffle_dataset": "shuffle datashuffle shufflebuffer trainsamplingstrategy",
     "on_long": (
         "overlongfilter truncation maskcompletions masktruncatedcompletions filteroverlongprompts"
     ),
@@ -119,4 +126,4 @@ def near_key(name: str, known: Iterable[str]) -> str:
     found = meant(name, known, KEYS)
     if found:
         return f"did you mean {' and '.join(f'`{key}`' for key in found)}?"
-    return "`python -m pydoc gspo_rs.train.config.config.Config` tells all keys"
+    return "`gspo-rs train --help-all` lists all"

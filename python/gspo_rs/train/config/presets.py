@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from gspo_rs.groups.advantages import advantage
-from gspo_rs.groups.estimators import ESTIMATORS, estimator_named
 from gspo_rs.groups.synonyms import FIELDS, listed
 
 Loss = Literal[
@@ -79,7 +77,7 @@ OPTIONS: dict[str, dict[str, float | str | None]] = {
     "dpo": {"label_smoothing": 0.0},
     "ipo": {},
 }
-_NAMES = {name for options in OPTIONS.values() for name in options}
+ALL_OPTIONS = {name for options in OPTIONS.values() for name in options}
 
 # Losses that compare the members of a group: no advantage, no ratio, a mean over groups.
 GROUP_LOSSES = frozenset({"plackett_luce", "pairwise", "top_fraction", "dpo", "ipo"})
@@ -175,7 +173,7 @@ def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     defaults = dict(OPTIONS[loss])
     if loss == preset.loss:
         defaults |= preset.options
-    options = {name: _option(name, given.get(name), loss, defaults) for name in sorted(_NAMES)}
+    options = {name: _option(name, given.get(name), loss, defaults) for name in sorted(ALL_OPTIONS)}
     grouped = loss in GROUP_LOSSES
     advantage = given.get("advantage") or preset.advantage
     # An estimator that replaces the preset's has options of its own.
@@ -212,7 +210,11 @@ def _check(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
     """Raise ValueError for fields that the loss cannot use."""
     loss, correction = fields["loss"], given.get("correction", "none")
     if loss in GROUP_LOSSES:
-        for name, without in (("reduction", None), ("correction", "none"), ("opsm", None)):
+        for name, without in (
+            ("reduction", None),
+            ("correction", "none"),
+            ("off_policy_mask_threshold", None),
+        ):
             if given.get(name, without) != without:
                 raise ValueError(
                     f"{name} = {given[name]!r}: the loss {loss!r} compares the members of a group "
@@ -236,6 +238,9 @@ def _check(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
 
 def _check_draws(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
     """Raise ValueError if `k` reaches the group size: every advantage would be 0."""
+    # The estimators load NumPy, which help for the fields that they are of does not need.
+    from gspo_rs.groups.estimators import ESTIMATORS
+
     k, size = fields["advantage_options"].get("k"), given.get("num_generations")
     found = ESTIMATORS.get(fields["advantage"])
     if given.get("prompts") is None or found is None or not found.draws:
@@ -249,6 +254,9 @@ def _check_draws(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
 
 def _check_advantage(estimator: str, options: Mapping[str, Any]) -> None:
     """Try the estimator, so that an unknown name or option is reported before sampling."""
+    from gspo_rs.groups.advantages import advantage
+    from gspo_rs.groups.estimators import estimator_named
+
     try:
         pair = [[0.0], [1.0]] if estimator_named(estimator).several else [0.0, 1.0]
         advantage(pair, [0, 0], estimator, **options)

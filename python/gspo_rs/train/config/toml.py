@@ -1,30 +1,47 @@
-"""Run files: the TOML of `gspo-rs train`, parsed into a `Config`."""
+"""Run files: the TOML or YAML of `gspo-rs train`, and its options, as a `Config`."""
 
 import dataclasses
 import tomllib
-import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from gspo_rs.data.paths import remote
-from gspo_rs.groups.synonyms import CHOICES, FIELDS, did_you_mean
+from gspo_rs.train.config import yaml
 from gspo_rs.train.config.config import Config, ConfigError
-from gspo_rs.train.config.keys import near_key
+from gspo_rs.train.config.sections import option_of
+from gspo_rs.train.config.typed import checked, in_toml, parsed
 
 # Fields that hold a path or glob of their own.
 _PATHS = ("output_dir", "prompts", "rollouts", "spill_directory", "eval_prompts")
 
 
+@dataclass(frozen=True)
+class Settings:
+    """A configuration, and where each of its values is from.
+
+    Attributes
+    ----------
+    config : Config
+        Not yet resolved.
+    origins : dict of str to str
+        The option or the file of each field that was given.
+    """
+
+    config: Config
+    origins: dict[str, str]
+
+
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    r"""Read a configuration from a TOML file.
+    r"""Read a configuration from a file.
 
     Parameters
     ----------
     path : str or Path
-        A flat TOML file whose keys are the fields of `Config`. Relative paths in it, those of a
-        reward ``file.py:function`` and of a `model` directory that exists included, are taken from
-        the folder of the file.
+        A flat TOML or YAML file whose keys are the fields of `Config`. Relative paths in it, those
+        of a reward ``file.py:function`` and of a `model` directory that exists included, are taken
+        from the folder of the file.
     overrides : sequence of str
         ``key=value`` pairs that replace keys of the file. A value is TOML, or else a plain string;
         its relative paths are taken from the current folder.
@@ -37,8 +54,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises
     ------
     ConfigError
-        For a file that is not there or not TOML, an unknown key (with the nearest right one), a
-        value of another type or out of range, and an override without ``=``.
+        For a file that is not there or cannot be parsed, an unknown key (with the nearest right
+        one), a value of another type or out of range, and an override without ``=``.
 
     Examples
     --------
@@ -49,24 +66,86 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     ...     load(file, ["seed=7"]).seed
     7
     """
-    path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from error
-    values = {key: _checked(key, value, str(path)) for key, value in table.items()}
-    values = _placed(values, path.parent)
+    return gather(path, overrides).config
+
+
+def gather(
+    path: str | Path | None,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, Sequence[str] | bool] | None = None,
+) -> Settings:
+    """Read a configuration from a file, options, or both.
+
+    Parameters
+    ----------
+    path : str, Path or None
+        As for `load`; None where options give everything.
+    overrides : sequence of str
+        As for `load`.
+    options : mapping, optional
+        Field → the words of its option; replaces keys of the file and overrides.
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    ConfigError
+        As `load`; names the option.
+
+    Examples
+    --------
+    >>> found = gather(None, options={"model": ["gpt2"], "seed": ["7"]})
+    >>> found.config.seed, found.origins
+    (7, {'model': '--model', 'seed': '--seed'})
+    """
+    table = {} if path is None else _read(Path(path))
+    file = str(path)
+    values = {key: checked(key, value, file) for key, value in table.items()}
+    values = _placed(values, Path(file).parent)
+    origins = dict.fromkeys(values, file)
     replaced = dict(_override(item) for item in overrides)
+    origins |= dict.fromkeys(replaced, "--set")
+    for key, words in (options or {}).items():
+        origins[key] = option_of(key)
+        replaced[key] = parsed(key, words, origins[key])
     values |= _placed(replaced, Path())
     if "model" not in values:
-        raise ConfigError(f"{path}: the key `model` is missing")
+        raise ConfigError(
+            "no model is given; give --model with --prompts and --reward, or with --rollouts"
+            if path is None
+            else f"{path}: the key `model` is missing; add it, or give --model"
+        )
     try:
-        return Config(**values)
+        return Settings(Config(**values), origins)
     except ConfigError as error:
         key = str(error).split(" ", 1)[0]
-        raise ConfigError(f"{'--set' if key in replaced else path}: {error}") from error
+        raise ConfigError(f"{origins.get(key, path)}: {error}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read the keys and values of a run file."""
+    readers: dict[str, Callable[[Path], dict[str, Any]]] = {
+        ".toml": _read_toml,
+        ".yaml": yaml.read,
+        ".yml": yaml.read,
+    }
+    if path.suffix.lower() not in readers:
+        raise ConfigError(
+            f"{path}: a run file is .toml, .yaml or .yml; a model is given as --model"
+        )
+    try:
+        return readers[path.suffix.lower()](path)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
 
 
 def from_dict(values: Mapping[str, Any], place: str) -> Config:
@@ -94,67 +173,15 @@ def from_dict(values: Mapping[str, Any], place: str) -> Config:
     >>> from_dict({"model": "gpt2", "by": ["task", "item"]}, "state.json").by
     ('task', 'item')
     """
-    return Config(**{key: _checked(key, value, place) for key, value in values.items()})
+    return Config(**{key: checked(key, value, place) for key, value in values.items()})
 
 
 def _override(item: str) -> tuple[str, Any]:
     key, equals, text = item.partition("=")
     if not equals:
         raise ConfigError(f"--set {item}: write key=value")
-    key, text = key.strip(), text.strip()
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    return key, _checked(key, value, "--set")
-
-
-def _checked(key: str, value: object, place: str) -> Any:
-    """Return `value` converted to the type of the field `key`, or raise naming the place."""
-    hints = get_type_hints(Config)
-    if key not in hints:
-        raise ConfigError(f"{place}: unknown key `{key}`; {near_key(key, hints)}")
-    for hint in _choices(hints[key]):
-        fitted = _fitted(value, hint)
-        if fitted is not None:
-            return fitted
-    if value is None and type(None) in _choices(hints[key]):
-        return None
-    expected = " or ".join(_named(h) for h in _choices(hints[key]) if h is not type(None))
-    known = [word for h in _choices(hints[key]) if get_origin(h) is Literal for word in get_args(h)]
-    hint = did_you_mean(value, known, FIELDS.get(key, CHOICES))
-    raise ConfigError(f"{place}: {key} = {value!r}: expected {expected}{hint}")
-
-
-def _choices(hint: object) -> tuple[Any, ...]:
-    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-
-
-def _fitted(value: Any, hint: Any) -> Any:
-    """Return `value` converted to the type `hint`, or None if it does not fit (None never does)."""
-    origin = get_origin(hint)
-    if origin is Literal:
-        return value if isinstance(value, str) and value in get_args(hint) else None
-    if origin is tuple:
-        kind = get_args(hint)[0]
-        fitted = [_fitted(v, kind) for v in value] if isinstance(value, list | tuple) else [None]
-        return None if None in fitted else tuple(fitted)
-    if origin is dict:
-        return dict(value) if isinstance(value, Mapping) else None
-    if hint is float and type(value) is int:
-        return float(value)
-    return value if type(value) is hint else None
-
-
-def _named(hint: Any) -> str:
-    origin = get_origin(hint)
-    if origin is Literal:
-        return f"one of {', '.join(map(repr, get_args(hint)))}"
-    if origin is tuple:
-        return f"a list of {'strings' if get_args(hint)[0] is str else 'numbers'}"
-    if origin is dict:
-        return "a table"
-    return {str: "a string", int: "an integer", float: "a number", bool: "true or false"}[hint]
+    key = key.strip()
+    return key, checked(key, in_toml(text.strip()), "--set")
 
 
 def _placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -186,7 +186,7 @@ def offline(
             completion_tokens=config.completion_tokens_column,
             truncated=config.truncated_column,
             batch_groups=size,
-            shuffle=config.shuffle,
+            shuffle=config.shuffle_dataset,
             seed=derived_seed(config.seed, "shuffle", epoch),
             start=skipped * size,
             spill_directory=config.spill_directory,
@@ -247,7 +247,7 @@ def _visited(n: int, places: range, config: Config) -> list[int]:
     epochs = range(places.start // n, -(-places.stop // n))
     orders = {
         epoch: np.random.default_rng(derived_seed(config.seed, "shuffle", epoch)).permutation(n)
-        if config.shuffle
+        if config.shuffle_dataset
         else np.arange(n)
         for epoch in epochs
     }

@@ -150,7 +150,9 @@ def _old(
 
 def _sampler(config: Config, cut: Minibatch) -> Ragged | None:
     """Return the sampler's log-probabilities if the loss is corrected for the sampler."""
-    if config.correction == "none" and (config.opsm is None or not config.online):
+    if config.correction == "none" and (
+        config.off_policy_mask_threshold is None or not config.online
+    ):
         return None
     assert cut.rollouts.sampler_logprobs is not None
     return cut.rollouts.sampler_logprobs.rows(cut.trained)

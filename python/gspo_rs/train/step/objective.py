@@ -251,9 +251,14 @@ def _advantages(
         if training_batch.sampler_logprobs is None
         else part.tokens(training_batch.sampler_logprobs)
     )
-    if config.opsm is not None:
+    if config.off_policy_mask_threshold is not None:
         kept, metrics = losses.off_policy_mask(
-            part.logprobs, sampler, advantages, None, delta=config.opsm, lengths=part.lengths
+            part.logprobs,
+            sampler,
+            advantages,
+            None,
+            delta=config.off_policy_mask_threshold,
+            lengths=part.lengths,
         )
         advantages = advantages * kept
     if config.correction != "none":
