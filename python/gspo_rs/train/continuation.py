@@ -101,6 +101,11 @@ def check(found: checkpoint.Checkpoint, config: Config, data: Dataset) -> None:
         before, name = found.data.get(key), f"{key} = {getattr(config, key)!r}"
         if before is None or before == now:
             continue
+        if key == "model":
+            raise ConfigError(
+                f"{name} has not the weights that {path} was started from, which are needed as the"
+                f" reference or below adapters; load it anew, {_ANEW}"
+            )
         what = f"{before.rows} rows then, {now.rows} now"
         if before.rows == now.rows:
             what = f"{now.rows} rows as then, but not the same"

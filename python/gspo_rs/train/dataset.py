@@ -1,19 +1,26 @@
 """Dataset: what a run learns from, opened, counted and fingerprinted to detect changes."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
+
+import torch
 
 from gspo_rs import data
 from gspo_rs.data.group_index import GroupIndex
 from gspo_rs.data.prompt_table import Prompts
-from gspo_rs.data.source import locate
+from gspo_rs.data.schema import as_names
+from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.groups.estimators import ESTIMATORS
 from gspo_rs.rewards.functions import refuse_names
 from gspo_rs.train.config.config import Config
+from gspo_rs.train.inputs import MEMORY, NOTHING, Inputs
 
 _log = logging.getLogger("gspo_rs")
 
@@ -47,38 +54,42 @@ class Dataset:
     fingerprints : dict of str to Fingerprint
         ``prompts`` and ``eval_prompts``, or ``rollouts``, as they were when they were opened. Of
         rollouts at an address, too far to be read twice, the groups stand for the bytes.
+    rollouts : SourceLike or None
+        Offline, the rows behind the groups.
     """
 
     source: Prompts | GroupIndex
     exam: Prompts | None
     fingerprints: dict[str, Fingerprint]
+    rollouts: SourceLike | None = None
 
     @classmethod
-    def open(cls, config: Config) -> "Dataset":
+    def open(cls, config: Config, inputs: Inputs = NOTHING) -> Dataset:
         """Read prompts, or the ids and rewards of rollouts.
 
         Parameters
         ----------
         config : Config
             Resolved.
+        inputs : Inputs, optional
+            What is in memory.
 
         Returns
         -------
         Dataset
             Checked.
         """
-        if config.prompts is None:
-            index = _indexed(config)
-            return cls(index, None, {"rollouts": _of_rollouts(config, index)})
-        source = data.prompts(config.prompts, prompt=config.prompt)
-        refuse_names(source.columns, str(config.prompts))
+        if not config.online:
+            rows = inputs.source("rollouts", config)
+            index = _indexed(rows, config)
+            return cls(index, None, {"rollouts": _of_rollouts(rows, index, config)}, rows)
+        source = _prompts("prompts", config, inputs)
         found = {"prompts": _of_prompts(source)}
         if config.eval_size == 0:
             return cls(source, None, found)
         exam = source
         if config.eval_prompts is not None:
-            exam = data.prompts(config.eval_prompts, prompt=config.prompt)
-            refuse_names(exam.columns, str(config.eval_prompts))
+            exam = _prompts("eval_prompts", config, inputs)
             found["eval_prompts"] = _of_prompts(exam)
         return cls(source, exam.select(range(min(config.eval_size, len(exam)))), found)
 
@@ -104,11 +115,27 @@ class Dataset:
         return -(-self.n_groups // (config.prompts_per_step * config.steps_per_generation))
 
 
-def _indexed(config: Config) -> GroupIndex:
-    assert config.rollouts is not None
+def of_model(model: torch.nn.Module) -> Fingerprint:
+    """Return what distinguishes the weights of a model from others; rows are its numbers."""
+    found, count = hashlib.blake2b(digest_size=16), 0
+    for name, tensor in model.state_dict().items():
+        found.update(name.encode())
+        whole = tensor.detach().cpu().contiguous().flatten()
+        found.update(whole.view(torch.uint8).numpy().tobytes())
+        count += tensor.numel()
+    return Fingerprint(count, found.hexdigest())
+
+
+def _prompts(key: str, config: Config, inputs: Inputs) -> Prompts:
+    found = data.prompts(inputs.source(key, config), prompt=config.prompt)
+    refuse_names(found.columns, str(getattr(config, key)).removeprefix(MEMORY))
+    return found
+
+
+def _indexed(rows: SourceLike, config: Config) -> GroupIndex:
     assert config.advantage is not None
     index = data.index_groups(
-        config.rollouts,
+        rows,
         by=config.by,
         reward=config.reward_column,
         reward_weights=config.reward_weights,
@@ -124,11 +151,29 @@ def _indexed(config: Config) -> GroupIndex:
     return index
 
 
-def _of_rollouts(config: Config, index: GroupIndex) -> Fingerprint:
-    assert config.rollouts is not None
-    files = locate(config.rollouts).files
-    parts = _of_files(files) if files else iter([index.groups.codes.tobytes()])
+def _of_rollouts(rows: SourceLike, index: GroupIndex, config: Config) -> Fingerprint:
+    located = locate(rows)
+    if located.files:
+        parts = _of_files(located.files)
+    else:
+        in_memory = str(config.rollouts).startswith(MEMORY)
+        content = _of_rows(located, index.n_rollouts, config) if in_memory else iter(())
+        parts = chain([index.groups.codes.tobytes()], content)
     return Fingerprint(index.n_rollouts, _digest(parts))
+
+
+def _of_rows(located: Source, n_rows: int, config: Config) -> Iterator[bytes]:
+    """Yield what a run reads of rows in memory, in a spelling that no version of Polars changes."""
+    named = [config.prompt, config.completion, *as_names(config.reward_column, "reward_column")]
+    more = (
+        config.old_logprobs_column,
+        config.prompt_tokens_column,
+        config.completion_tokens_column,
+        config.truncated_column,
+    )
+    names = dict.fromkeys([*named, *(name for name in more if name is not None)])
+    for frame in located.batches([located.column(name).alias(name) for name in names], n_rows):
+        yield frame.write_ndjson().encode()
 
 
 def _of_prompts(prompts: Prompts) -> Fingerprint:

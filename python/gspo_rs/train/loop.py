@@ -1,12 +1,17 @@
 """The training loop: `train` and its `Result`."""
 
+from __future__ import annotations
+
+import dataclasses
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from gspo_rs.data.source import SourceLike
 from gspo_rs.files import atomic
 from gspo_rs.files.lock import locked
 from gspo_rs.rewards.functions import RewardFunction
@@ -14,9 +19,11 @@ from gspo_rs.train import checkpoint, continuation, metrics
 from gspo_rs.train.config.config import Config, ConfigError, resolve
 from gspo_rs.train.config.toml import placed
 from gspo_rs.train.console import Display
-from gspo_rs.train.dataset import Dataset
+from gspo_rs.train.dataset import Dataset, of_model
+from gspo_rs.train.inputs import Inputs, separate
 from gspo_rs.train.interruptions import Interruptions
 from gspo_rs.train.random_state import seed_generators
+from gspo_rs.train.rollout.prepare import needs_start
 from gspo_rs.train.run import Run
 
 __all__ = ["Config", "Result", "train"]
@@ -47,22 +54,42 @@ class Result:
 
 
 def train(
-    config: Config,
+    config: Config | None = None,
     *,
-    reward: RewardFunction | Sequence[RewardFunction] | None = None,
+    reward: RewardFunction | Sequence[RewardFunction] | str | Sequence[str] | None = None,
+    prompts: SourceLike | None = None,
+    rollouts: SourceLike | None = None,
+    eval_prompts: SourceLike | None = None,
+    model: Any = None,
+    tokenizer: Any = None,
     resume: bool = False,
+    **fields: Any,
 ) -> Result:
     """Train a causal language model with groups.
 
     Parameters
     ----------
-    config : Config
-        What to train, on what, and how. Online with `prompts`, offline with `rollouts`.
-    reward : callable or sequence of callable, optional
-        Reward functions, of different names, in place of those that ``config.reward`` names.
+    config : Config, optional
+        What to train, on what, and how; the arguments below can say it as well, and replace its
+        fields. Online with `prompts`, offline with `rollouts`.
+    reward : callable or str, or a sequence of these, optional
+        Reward functions with TRL's signature, of different names, or where they are.
+    prompts, rollouts, eval_prompts : source, optional
+        Data as for all of `gspo_rs`: paths, DataFrames and LazyFrames of Polars, DataFrames of
+        pandas, Arrow tables, `datasets`, a list of rows or a dict of columns.
+    model : str or transformers.PreTrainedModel, optional
+        A folder or hub name, or the model itself in float32, which is trained in place. Its
+        adapters, with `lora_r`, are added to it.
+    tokenizer : transformers.PreTrainedTokenizerBase, optional
+        In place of the model's own; needed where the model is in memory.
     resume : bool
         Go on from the newest checkpoint in ``config.output_dir``, to weights that are bit-equal
         on a CPU to those of a run that was not stopped. Of a run that is over nothing is touched.
+        What was given in memory is to be given again: data of the same content, and a model
+        with the weights that the run started from where they matter (`lora_r`, a reference
+        policy); otherwise it gets those of the checkpoint.
+    **fields
+        Further fields of `Config`, such as ``max_steps=10``.
 
     Returns
     -------
@@ -89,6 +116,29 @@ def train(
     the ratio matters. Checkpoints are written between batches of rollouts, after the last step,
     and when Ctrl-C or SIGTERM (where it raises a KeyboardInterrupt) ends the run.
     """
+    things: dict[str, Any] = {
+        "prompts": prompts,
+        "rollouts": rollouts,
+        "eval_prompts": eval_prompts,
+    }
+    things |= {"reward": reward, "model": model, "tokenizer": tokenizer}
+    config, inputs = separate(config, things, fields)
+    config = checked(config, inputs)
+    folder = Path(config.output_dir)
+    if resume and not folder.is_dir():
+        continuation.find(folder, resume=True)
+    with Interruptions() as interruptions, _alone(folder):
+        return _train(config, inputs, interruptions, resume=resume)
+
+
+def checked(config: Config, inputs: Inputs) -> Config:
+    """Return a configuration with its preset and absolute paths; raise if it cannot be run.
+
+    Raises
+    ------
+    ConfigError
+        With the remedy.
+    """
     if os.environ.get("WORLD_SIZE", "").strip() not in ("", "1"):
         raise ConfigError(
             f"WORLD_SIZE = {os.environ['WORLD_SIZE']}: a run is one process here; start it without"
@@ -96,30 +146,30 @@ def train(
         )
     # At once, because a reward function may change the working directory.
     config = placed(resolve(config), Path.cwd())
-    folder = Path(config.output_dir)
-    atomic.refuse_unreplaceable(folder / "final")
-    if resume and not folder.is_dir():
-        continuation.find(folder, resume=True)
-    with Interruptions() as interruptions, _alone(folder):
-        return _train(config, reward, interruptions, resume=resume)
+    inputs.refuse_missing(config)
+    atomic.refuse_unreplaceable(Path(config.output_dir) / "final")
+    return config
 
 
-def _train(
-    config: Config,
-    reward: RewardFunction | Sequence[RewardFunction] | None,
-    interruptions: Interruptions,
-    *,
-    resume: bool,
-) -> Result:
+def opened(config: Config, inputs: Inputs) -> Dataset:
+    """Open the data of a run, and fingerprint its model where it starts from one in memory."""
+    data = Dataset.open(config, inputs)
+    if inputs.model is None or not (config.lora_r or needs_start(config)):
+        return data
+    found = {"model": of_model(inputs.model)}
+    return dataclasses.replace(data, fingerprints={**data.fingerprints, **found})
+
+
+def _train(config: Config, inputs: Inputs, interruptions: Interruptions, *, resume: bool) -> Result:
     folder = Path(config.output_dir)
     found = continuation.find(folder, resume=resume)
-    data = Dataset.open(config)
+    data = opened(config, inputs)
     if found is not None:
         continuation.check(found, config, data)
         if continuation.finished(folder, found, data.steps(config)):
             return _over(folder, found)
     seed_generators(config.seed)
-    run = Run.begin(config, reward, data, found, interruptions=interruptions)
+    run = Run.begin(config, inputs, data, found, interruptions=interruptions)
     atomic.sweep(folder)
     after = -1 if found is None else found.step
     run.file = metrics.MetricsFile(folder / "metrics.jsonl", after)
@@ -127,6 +177,8 @@ def _train(
         _carry_out(run, folder)
     except KeyboardInterrupt:
         _leave(run, folder)
+        if inputs.given:
+            _log.warning("to go on, give again what is in memory: %s", ", ".join(inputs.given))
         raise
     finally:
         run.file.close()

@@ -1,5 +1,6 @@
 """The state of a training run, from its first batch of rollouts to its last step."""
 
+import copy
 import dataclasses
 import logging
 import time
@@ -17,6 +18,7 @@ from gspo_rs.train.config.config import Config, ConfigError, unweighable
 from gspo_rs.train.console import Display
 from gspo_rs.train.dataset import Dataset
 from gspo_rs.train.halfway import Halfway
+from gspo_rs.train.inputs import Inputs
 from gspo_rs.train.interruptions import Interruptions
 from gspo_rs.train.metrics import MetricsFile, describe
 from gspo_rs.train.model import policy as policies
@@ -65,15 +67,19 @@ class Run:
     def begin(
         cls,
         config: Config,
-        reward: RewardFunction | Sequence[RewardFunction] | None,
+        inputs: Inputs,
         data: Dataset,
         found: checkpoint.Checkpoint | None,
         *,
         interruptions: Interruptions,
     ) -> "Run":
         """Load model, optimizer and data, from a checkpoint if there is one."""
-        rewards = _rewards(config, reward) if config.online else {}
-        policy = policies.load(config, None if found is None else found.model)
+        rewards = _rewards(config, inputs.reward) if config.online else {}
+        start = inputs
+        if inputs.model is not None and prepare.needs_start(config) and not config.lora_r:
+            # Before it is trained, or gets the weights of a checkpoint.
+            start = dataclasses.replace(inputs, model=copy.deepcopy(inputs.model))
+        policy = policies.load(config, None if found is None else found.model, inputs)
         optimizer = make_optimizer(policy, config)
         optimizer.register_step_pre_hook(interruptions.hold)
         run = cls(
@@ -83,7 +89,7 @@ class Run:
             rewards=rewards,
             data=data,
             total=data.steps(config),
-            frozen=policies.freeze(config) if prepare.needs_start(config) else None,
+            frozen=policies.freeze(config, start) if prepare.needs_start(config) else None,
             interruptions=interruptions,
         )
         if found is not None:
@@ -120,7 +126,8 @@ class Run:
         # A batch that is half used has been drawn already.
         start = self.batches + (self.halfway is not None)
         if isinstance(self.data.source, GroupIndex):
-            return offline(self.policy, self.config, self.data.source, start=start)
+            rows = self.data.rollouts
+            return offline(self.policy, self.config, self.data.source, start=start, rollouts=rows)
         return online(self.policy, self.data.source, self.rewards, self.config, start=start)
 
     def _receive(self, source: Iterator[RolloutBatch]) -> None:

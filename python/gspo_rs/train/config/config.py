@@ -38,6 +38,8 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
 ]
 # Fields that hold a path or a hub name.
 _NAMES = ("model", "prompts", "eval_prompts", "rollouts", "output_dir", "spill_directory")
+# Those of them whose thing may be in memory instead.
+_THINGS = ("model", "prompts", "eval_prompts", "rollouts")
 
 
 class ConfigError(ValueError):
@@ -472,10 +474,8 @@ def _unnamed(config: Any) -> str | None:
         for item in value if isinstance(value, tuple | list) else [value]:
             if item is not None and not isinstance(item, str):
                 kind = f"{type(item).__module__}.{type(item).__qualname__}"
-                return (
-                    f"{name} is a {kind}; a run can only be resumed from paths: save the data and"
-                    " give the path of the file or folder as text"
-                )
+                remedy = f", or the thing itself as train(config, {name}=…)" * (name in _THINGS)
+                return f"{name} is a {kind}; here, give the path or name as text{remedy}"
     return None
 
 

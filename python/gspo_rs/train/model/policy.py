@@ -16,13 +16,16 @@ from torch import Tensor
 from gspo_rs.logprobs import model_logprobs, model_logprobs_and_entropy, model_one_pass
 from gspo_rs.logprobs.fused import Loss
 from gspo_rs.train.config.config import Config
+from gspo_rs.train.inputs import NOTHING, Inputs
 from gspo_rs.train.model.layers import compile_layers, recompute_activations
 from gspo_rs.train.model.microbatch import MicroBatch, Shape
 from gspo_rs.train.model.pretrained import (
     PolicyError,
     Pretrained,
     adapter_of,
+    held_in_memory,
     load_pretrained,
+    refuse_unknown_tokens,
     with_adapter,
 )
 from gspo_rs.train.model.probe import mixes_packed, sees_ahead
@@ -108,7 +111,7 @@ class Policy:
         self.tokenizer.save_pretrained(folder)
 
 
-def load(config: Config, resumed: Path | None = None) -> Policy:
+def load(config: Config, resumed: Path | None = None, inputs: Inputs = NOTHING) -> Policy:
     """Load the policy of a run.
 
     Parameters
@@ -117,6 +120,8 @@ def load(config: Config, resumed: Path | None = None) -> Policy:
         Names the model, adapters, precision, device and layout.
     resumed : Path, optional
         Folder of a checkpoint's model or adapter, in place of the starting weights.
+    inputs : Inputs, optional
+        May have the model and the tokenizer, or the tokenizer alone.
 
     Returns
     -------
@@ -131,8 +136,7 @@ def load(config: Config, resumed: Path | None = None) -> Policy:
         of its tokenizer; if `layout` is packed and it mixes packed sequences.
     """
     device = _device(config.device)
-    whole = config.lora_r == 0 and resumed is not None
-    found = load_pretrained(str(resumed) if whole else config.model, config.attn_implementation)
+    found = _found(config, resumed if config.lora_r == 0 else None, inputs)
     model = _merged(found, config)
     policy = Policy(
         model=model.to(device).eval(),
@@ -184,24 +188,39 @@ def starting(policy: Policy, config: Config, frozen: Policy | None) -> Iterator[
             yield policy
 
 
-def freeze(config: Config) -> Policy | None:
+def freeze(config: Config, inputs: Inputs = NOTHING) -> Policy | None:
     """Load a copy of the starting policy; None if adapters can be disabled instead.
 
     Parameters
     ----------
     config : Config
         Of the run.
+    inputs : Inputs, optional
+        May have the model, which becomes the starting policy: give a copy.
 
     Returns
     -------
     Policy or None
         Whose weights take no gradient.
     """
-    if config.lora_r > 0 and adapter_of(config.model) is None:
+    if config.lora_r > 0 and (inputs.model is not None or adapter_of(config.model) is None):
         return None
-    policy = load(config)
+    policy = load(config, inputs=inputs)
     policy.model.requires_grad_(False)
     return policy
+
+
+def _found(config: Config, resumed: Path | None, inputs: Inputs) -> Pretrained:
+    """Return the model and tokenizer to start from, or those of a checkpoint."""
+    if inputs.model is not None:
+        if config.attn_implementation is not None:
+            raise PolicyError("attn_implementation is that of the model given; leave it out")
+        return held_in_memory(inputs.model, inputs.tokenizer, resumed)
+    found = load_pretrained(str(resumed or config.model), config.attn_implementation)
+    if inputs.tokenizer is None:
+        return found
+    refuse_unknown_tokens(found.model, inputs.tokenizer, repr(config.model))
+    return dataclasses.replace(found, tokenizer=inputs.tokenizer)
 
 
 def _device(name: str) -> torch.device:

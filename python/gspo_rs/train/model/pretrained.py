@@ -13,7 +13,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils._validators import validate_repo_id
 from peft import LoraConfig, PeftConfig, PeftModel
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
 # What a file holds that Git LFS has not fetched yet.
@@ -88,10 +88,57 @@ def load_pretrained(name: str, attention: str | None = None) -> Pretrained:
     if found["missing_keys"]:
         missing = ", ".join(sorted(found["missing_keys"])[:3])
         raise PolicyError(f"model {base!r} has no weights for {missing}; is it a causal LM?")
+    refuse_unknown_tokens(model, tokenizer, repr(base))
+    return Pretrained(model, tokenizer, adapter)
+
+
+def held_in_memory(model: Any, tokenizer: Any, resumed: Path | None = None) -> Pretrained:
+    """Check a model in memory, which is trained in place.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        With float32 weights.
+    tokenizer : transformers.PreTrainedTokenizerBase or None
+        Its own; needed, because a model does not tell which.
+    resumed : Path, optional
+        Folder of a checkpoint's model, whose weights it gets.
+
+    Returns
+    -------
+    Pretrained
+
+    Raises
+    ------
+    PolicyError
+        If it cannot be trained here, with the remedy.
+    """
+    name = type(model).__qualname__
+    if isinstance(model, PeftModel) or any("lora_" in key for key, _ in model.named_parameters()):
+        raise PolicyError(
+            f"the {name} has adapters already; give the model without them, loaded anew, and lora_r"
+        )
+    if not isinstance(model, PreTrainedModel) or not model.can_generate():
+        raise PolicyError(f"the {name} is no causal language model of transformers")
+    if tokenizer is None:
+        raise PolicyError(f"the {name} needs its tokenizer: train(…, model=…, tokenizer=…)")
+    kinds = {str(value.dtype) for value in model.parameters() if value.is_floating_point()}
+    if kinds != {"torch.float32"}:
+        raise PolicyError(
+            f"the {name} has weights in {', '.join(sorted(kinds))}; they are trained in float32,"
+            " where an update of 1e-6 is not rounded away: give model.float()"
+        )
+    refuse_unknown_tokens(model, tokenizer, f"the {name}")
+    if resumed is not None:
+        model.load_state_dict(load_pretrained(str(resumed)).model.state_dict())
+    return Pretrained(model, tokenizer, None)
+
+
+def refuse_unknown_tokens(model: Any, tokenizer: Any, name: str) -> None:
+    """Raise a PolicyError if the tokenizer has tokens that the model has not."""
     known = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > known:
-        raise PolicyError(f"model {base!r} knows {known} tokens, its tokenizer {len(tokenizer)}")
-    return Pretrained(model, tokenizer, adapter)
+        raise PolicyError(f"model {name} knows {known} tokens, its tokenizer {len(tokenizer)}")
 
 
 def adapter_of(name: str) -> LoraConfig | None:

@@ -1,5 +1,7 @@
 """Batches of rollouts, sampled by the policy or read from scored completions."""
 
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from gspo_rs import data
 from gspo_rs.data.prompt_table import Prompts
+from gspo_rs.data.source import SourceLike
 from gspo_rs.rewards.functions import RewardFunction, score
 from gspo_rs.rollouts.rollouts import Rollouts, summed
 from gspo_rs.samplers import transformers
@@ -147,7 +150,12 @@ def online(
 
 
 def offline(
-    policy: Policy, config: Config, index: data.GroupIndex, *, start: int
+    policy: Policy,
+    config: Config,
+    index: data.GroupIndex,
+    *,
+    start: int,
+    rollouts: SourceLike | None = None,
 ) -> Iterator[RolloutBatch]:
     """Read batches of scored completions endlessly, epoch after epoch.
 
@@ -161,21 +169,24 @@ def offline(
         Of the data set.
     start : int
         Batches to leave out, those of before.
+    rollouts : SourceLike, optional
+        The data set, where it is in memory; by default what the configuration names.
 
     Yields
     ------
     RolloutBatch
         Of ``prompts_per_step * steps_per_generation`` groups; the last of an epoch has the rest.
     """
-    assert config.rollouts is not None
+    source = config.rollouts if rollouts is None else rollouts
+    assert source is not None
     ends = Ends.of(policy.tokenizer, end_tokens(policy.model, policy.tokenizer))
     _log_ends(config, ends)
     size = config.prompts_per_step * config.steps_per_generation
     epoch, skipped = divmod(start, -(-index.n_groups // size))
     while True:
         began = time.perf_counter()
-        for rollouts in data.rollouts(
-            config.rollouts,
+        for read in data.rollouts(
+            source,
             by=config.by,
             prompt=config.prompt,
             completion=config.completion,
@@ -192,9 +203,7 @@ def offline(
             spill_directory=config.spill_directory,
             census=index,
         ):
-            tokens, too_long = tokenise(
-                rollouts, policy.tokenizer, policy.context, config, ends=ends
-            )
+            tokens, too_long = tokenise(read, policy.tokenizer, policy.context, config, ends=ends)
             yield RolloutBatch(tokens, too_long, {"time/read": time.perf_counter() - began})
             began = time.perf_counter()
         epoch, skipped = epoch + 1, 0
