@@ -6,17 +6,18 @@ from importlib import import_module
 import polars as pl
 import pytest
 
+import gspo_rs as gs
 from fixtures.commands import call
 from gspo_rs.cli import COMMANDS, app
 from gspo_rs.files.best import best
-from gspo_rs.files.nested import to_lists
+from gspo_rs.files.nested import nest
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.selection import apply, read_selection
 from gspo_rs.files.summary import summarize
 from gspo_rs.files.verl import verl
 
 
-@pytest.mark.parametrize("name", ["best", "lists", "pairs", "rows", "select", "stats", "verl"])
+@pytest.mark.parametrize("name", sorted({*COMMANDS} - {"train"}))
 def test_the_line_of_help_is_the_first_of_the_command(name):
     module, line = COMMANDS[name]
     command = getattr(import_module(f"gspo_rs.cli.{module}"), name)
@@ -35,7 +36,9 @@ def test_the_commands_write_what_the_functions_write(shared, tmp_path, capsys):
         ("best", best, ["--n", "2"], {"n": 2}),
         ("verl", verl, truth, named),
     ]:
-        assert call(command, source, tmp_path / "a.parquet", *options, *more, "--overwrite") == 0
+        assert (
+            call(command, source, "-o", tmp_path / "a.parquet", *options, *more, "--overwrite") == 0
+        )
         written = function(
             source, tmp_path / "b.parquet", by=by, keep=keep, overwrite=True, **given
         )
@@ -45,21 +48,27 @@ def test_the_commands_write_what_the_functions_write(shared, tmp_path, capsys):
         assert (
             said[0] == f"{written.rows:,} rows of {written.groups:,} groups in {tmp_path}/a.parquet"
         )
-        assert said[1:] == [
+        assert said[1:-1] == [
             f"{rows:,} rows dropped by {rule}" for rule, rows in written.dropped.items()
         ]
+        assert said[-1].endswith(f" s; next: gspo-rs scan {tmp_path}/a.parquet")
 
 
-def test_lists_rows_and_select_write_what_the_functions_write(shared, tmp_path):
+def test_nest_explode_and_filter_write_what_the_functions_write(shared, tmp_path):
     source = shared / "data/tot_game24_200.parquet"
     lists, rows = tmp_path / "l.parquet", tmp_path / "r.parquet"
-    assert call("lists", source, lists, "--by", "prompt_id", "--once", "prompt") == 0
-    to_lists(source, tmp_path / "m.parquet", by="prompt_id", once=["prompt"])
+    assert call("nest", source, "-o", lists, "--by", "prompt_id", "--once", "prompt") == 0
+    nest(source, tmp_path / "m.parquet", by="prompt_id", once=["prompt"])
     assert pl.read_parquet(lists).equals(pl.read_parquet(tmp_path / "m.parquet"))
-    assert call("rows", lists, rows) == 0
+    assert call("explode", lists, "-o", rows) == 0
     assert pl.read_parquet(rows).height == pl.read_parquet(source).height
-    assert call("select", source, rows, "--by", "prompt_id", "--keep", "best:3", "--overwrite") == 0
-    assert apply(read_selection(rows)).collect().height == 300
+    chosen = ["filter", source, "-o", rows, "--by", "prompt_id", "--keep", "best:3", "--overwrite"]
+    assert call(*chosen) == 0
+    kept = gs.filter(source, by="prompt_id", keep="best:3")
+    assert kept.height == 300
+    assert pl.read_parquet(rows).equals(kept)
+    assert call(*chosen, "--layout", "narrow") == 0
+    assert apply(read_selection(rows)).collect().equals(kept)
 
 
 def test_stats_writes_json_and_a_table_of_the_same_numbers(shared, capsys, monkeypatch):
@@ -67,27 +76,43 @@ def test_stats_writes_json_and_a_table_of_the_same_numbers(shared, capsys, monke
     assert call("stats", source, "--by", "prompt_id", "--per", "source", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     expected = summarize(source, by="prompt_id", per="source")
-    assert found == json.loads(json.dumps([summary.to_dict() for summary in expected]))
+    numbers = json.loads(json.dumps([summary.to_dict() for summary in expected]))
+    assert [found["whole"], *found["parts"]] == numbers
     monkeypatch.setenv("COLUMNS", "160")
     assert call("stats", source, "--by", "prompt_id", "--per", "source") == 0
     table = capsys.readouterr().out
-    for text in ("26,100", "5,053", f"{expected[0].pass_at_k[1]:.3f}", found[3]["part"]):
+    for text in ("26,100", "5,053", f"{expected[0].pass_at_k[1]:.3f}", expected[3].part):
         assert text in table
+
+
+COPY = ("{rg}", "-o", "{out}")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pairs", "{rg}", "{out}", "--by", "prompt_id", "--keep", "best"], "write it as best:1"),
-        (["pairs", "{rg}", "{out}", "--by", "nothing"], "has no column 'nothing'"),
-        (["best", "{rg}", "{out}", "--by", "prompt_id", "--n", "0"], "n is 0"),
-        (["best", "none.parquet", "{out}", "--by", "prompt_id"], "no such file: none.parquet"),
-        (["lists", "{rg}", "{out}", "--by", "task", "--once", "prompt"], "but differ in 'prompt'"),
-        (["rows", "{rg}", "{out}"], "is a list; it has"),
-        (["select", "{rg}", "{out}", "--by", "prompt_id", "--keep", "worst:1"], "'worst'; use all"),
+        (
+            ["pairs", *COPY, "--by", "prompt_id", "--keep", "best"],
+            "write it as best:1",
+        ),
+        (["pairs", *COPY, "--by", "nothing"], "has no column 'nothing'"),
+        (["best", *COPY, "--by", "prompt_id", "--n", "0"], "n is 0"),
+        (
+            ["best", "none.parquet", *COPY[1:], "--by", "prompt_id"],
+            "no such file: none.parquet",
+        ),
+        (
+            ["nest", *COPY, "--by", "task", "--once", "prompt"],
+            "but differ in 'prompt'",
+        ),
+        (["explode", *COPY], "is a list; it has"),
+        (
+            ["filter", *COPY, "--by", "prompt_id", "--keep", "worst:1"],
+            "'worst'; use all",
+        ),
         (["stats", "{rg}", "--by", "prompt_id", "--threshold", "nan"], "threshold is nan"),
         (
-            ["verl", "{rg}", "{out}", "--by=task", "--ground-truth=x", "--data-source=y"],
+            ["verl", *COPY, "--by=task", "--ground-truth=x", "--data-source=y"],
             "no column 'x'",
         ),
     ],
@@ -114,7 +139,7 @@ def test_a_number_of_rows_that_is_not_whole_is_never_rounded(
     files = [tmp_path / "x.parquet", tmp_path / "y.parquet"]
     with pytest.raises(SystemExit) as stopped:
         app(
-            [command, *map(str, files), "--by", "id", option, given],
+            [command, str(files[0]), "-o", str(files[1]), "--by", "id", option, given],
             result_action="return_value",
         )
     assert stopped.value.code != 0
@@ -142,5 +167,5 @@ def test_a_ground_truth_of_parts_is_not_written_as_another_text(tmp_path, suffix
 def test_a_file_of_0_bytes_has_no_rows_rather_than_no_prompt(tmp_path, capsys, name, command):
     (tmp_path / name).touch()
     named = ["--ground-truth", "a", "--data-source", "b"] if command == "verl" else []
-    assert call(command, tmp_path / name, tmp_path / "y.parquet", "--by", "id", *named) == 2
+    assert call(command, tmp_path / name, "-o", tmp_path / "y.parquet", "--by", "id", *named) == 2
     assert capsys.readouterr().err == f"error: {tmp_path / name} has no rows\n"

@@ -34,12 +34,15 @@ from gspo_rs.cli import main
 main()
 """
 WORKS = {
-    "best": ["best", "a.parquet", "out.parquet", *BY],
-    "pairs": ["pairs", "a.parquet", "out.parquet", *BY],
-    "select": ["select", "a.parquet", "out.parquet", *BY, "--keep", "best:1"],
-    "lists": ["lists", "a.parquet", "out.parquet", *BY],
+    "best": ["best", "a.parquet", "-o", "out.parquet", *BY],
+    "pairs": ["pairs", "a.parquet", "-o", "out.parquet", *BY],
+    "filter": ["filter", "a.parquet", "-o", "out.parquet", *BY, "--keep", "best:1"],
+    "filter narrow": [
+        *["filter", "a.parquet", "-o", "out.parquet", *BY, "--keep", "best:1", "--layout", "narrow"]
+    ],
+    "nest": ["nest", "a.parquet", "-o", "out.parquet", *BY],
     "report": ["report", "a.parquet", "-o", "out.html", *BY],
-    "score": ["score", "a.parquet", "out", *BY],
+    "score": ["score", "a.parquet", "-o", "out", *BY],
 }
 
 

@@ -23,7 +23,7 @@ TEXTS = ["[/x]", "[bold]x", ":smile:", "\x1b[31mred", "\a\b", "a\rb", "\u202etxt
 def test_a_value_of_the_data_is_shown_and_never_obeyed(text, tmp_path, capsys):
     frame = pl.DataFrame({"id": ["a", "a"], "reward": [0.0, 1.0], text: [text, text]})
     frame.write_parquet(tmp_path / "in.parquet")
-    assert stats(str(tmp_path / "in.parquet"), by=["id"], per=text) == 0
+    assert stats([str(tmp_path / "in.parquet")], by=["id"], per=text) == 0
     shown = capsys.readouterr().out
     assert not OBEYED.search(shown)
     assert shown.count(printable(text)) >= 2  # the column's name, and its value
@@ -41,7 +41,7 @@ def test_a_name_of_a_file_or_column_is_shown_and_never_obeyed(text, tmp_path):
     assert len(found.stderr.splitlines()) == 1
     assert not OBEYED.search(found.stderr)
     written = command(
-        "select", folder / "in.parquet", folder / "o.parquet", "--by", text, "--keep=all"
+        "filter", folder / "in.parquet", "-o", folder / "o.parquet", "--by", text, "--keep=all"
     )
     assert printable(str(folder)) in written.stdout
     assert not OBEYED.search(written.stdout)

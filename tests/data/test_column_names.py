@@ -78,8 +78,8 @@ def test_a_column_is_found_by_its_whole_name(name):
 def test_lists_and_rows_take_any_names(tmp_path, suffix, odd):
     frame = pl.DataFrame({"real": [1, 2, 3, 4], odd: TEXTS, "key": KEYS, "reward": REWARDS})
     source = write(frame, tmp_path / f"rows{suffix}")
-    nested.to_lists(source, tmp_path / f"lists{suffix}", by="key")
-    nested.to_rows(tmp_path / f"lists{suffix}", tmp_path / "again.parquet")
+    nested.nest(source, tmp_path / f"lists{suffix}", by="key")
+    nested.explode(tmp_path / f"lists{suffix}", tmp_path / "again.parquet")
     assert pl.read_parquet(tmp_path / "again.parquet").rows() == frame.sort("key").rows()
 
 
@@ -110,9 +110,9 @@ def test_a_list_points_to_rows(tmp_path):
     frame = pl.DataFrame({"id": ["a"], "reward": [[0.0, 1.0]], "prompt": ["p"]})
     for suffix in (".parquet", ".jsonl"):
         source = write(frame, tmp_path / f"lists{suffix}")
-        with pytest.raises(TypeError, match=r"'reward'.*list.*gspo-rs rows"):
+        with pytest.raises(TypeError, match=r"'reward'.*list.*gspo-rs explode"):
             index_groups(source, by="id")
-        with pytest.raises(TypeError, match=r"'reward'.*list.*gspo-rs rows"):
+        with pytest.raises(TypeError, match=r"'reward'.*list.*gspo-rs explode"):
             gs.score(source, tmp_path / "out", by="id")
 
 

@@ -94,7 +94,7 @@ def test_scores_are_the_same_wherever_rows_lie(source, layout, tmp_path):
 WRITERS = {
     "best": lambda source, target: best.best(source, target, by="id"),
     "pairs": lambda source, target: pairs.pairs(source, target, by="id"),
-    "lists": lambda source, target: nested.to_lists(source, target, by="id", once=["prompt"]),
+    "lists": lambda source, target: nested.nest(source, target, by="id", once=["prompt"]),
     "verl": lambda source, target: verl.verl(
         source, target, by="id", ground_truth="prompt", data_source="mine"
     ),

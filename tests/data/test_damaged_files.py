@@ -7,7 +7,7 @@ import gspo_rs as gs
 from gspo_rs import data
 from gspo_rs.data.prompt_table import prompts
 from gspo_rs.files.best import best
-from gspo_rs.files.nested import to_lists
+from gspo_rs.files.nested import nest
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.selection import apply, read_selection, select
 from gspo_rs.files.summary import summarize
@@ -84,7 +84,7 @@ DOORS = {
     "prompts": lambda path, _: len(prompts(path)),
     "best": lambda path, out: 8 * best(path, out / "best.parquet", by="prompt").rows,
     "pairs": lambda path, out: 8 * pairs(path, out / "pairs.parquet", by="prompt").rows,
-    "lists": lambda path, out: 8 * to_lists(path, out / "lists.parquet", by="prompt").rows,
+    "lists": lambda path, out: 8 * nest(path, out / "lists.parquet", by="prompt").rows,
     "select": selected,
     "report": reported,
 }

@@ -21,21 +21,24 @@ main()
 TRUTH = ["--ground-truth", "answer", "--data-source", "sums"]
 BY = ["--by", "id"]
 WORKS = {
-    "best": ["best", "a.parquet", "out.parquet", *BY],
-    "best of lines": ["best", "a.jsonl", "out.jsonl", *BY],
-    "pairs": ["pairs", "a.parquet", "out.jsonl", *BY],
-    "select": ["select", "a.parquet", "out.parquet", *BY, "--keep", "best:1"],
-    "lists": ["lists", "a.parquet", "out.parquet", *BY],
-    "rows": ["rows", "lists.parquet", "out.parquet"],
-    "verl": ["verl", "a.parquet", "out.parquet", *BY, *TRUTH],
+    "best": ["best", "a.parquet", "-o", "out.parquet", *BY],
+    "best of lines": ["best", "a.jsonl", "-o", "out.jsonl", *BY],
+    "pairs": ["pairs", "a.parquet", "-o", "out.jsonl", *BY],
+    "filter": ["filter", "a.parquet", "-o", "out.parquet", *BY, "--keep", "best:1"],
+    "filter narrow": [
+        *["filter", "a.parquet", "-o", "out.parquet", *BY, "--keep", "best:1", "--layout", "narrow"]
+    ],
+    "nest": ["nest", "a.parquet", "-o", "out.parquet", *BY],
+    "explode": ["explode", "lists.parquet", "-o", "out.parquet"],
+    "verl": ["verl", "a.parquet", "-o", "out.parquet", *BY, *TRUTH],
     "report": ["report", "a.parquet", "-o", "out.html", *BY],
-    "score": ["score", "a.parquet", "out", *BY],
-    "score narrow": ["score", "a.parquet", "out", *BY, "--layout", "narrow"],
-    "score lines": ["score", "a.jsonl", "out", *BY],
-    "score text": ["score", "a.csv", "out", *BY],
-    "score kept rows": ["score", "a.parquet", "out", *BY, "--keep", "top:0.5"],
+    "score": ["score", "a.parquet", "-o", "out", *BY],
+    "score narrow": ["score", "a.parquet", "-o", "out", *BY, "--layout", "narrow"],
+    "score lines": ["score", "a.jsonl", "-o", "out", *BY],
+    "score text": ["score", "a.csv", "-o", "out", *BY],
+    "score kept rows": ["score", "a.parquet", "-o", "out", *BY, "--keep", "top:0.5"],
     "score kept rows narrow": [
-        *["score", "a.parquet", "out", *BY, "--keep", "top:0.5", "--layout", "narrow"]
+        *["score", "a.parquet", "-o", "out", *BY, "--keep", "top:0.5", "--layout", "narrow"]
     ],
 }
 

@@ -84,7 +84,7 @@ def test_folders_name_columns_in_every_command(tmp_path, suffix, given):
     assert sorted(pl.read_parquet(target)["reward"]) == [1.0, 1.1]
     pairs(source, tmp_path / "pairs.parquet", by="id")
     assert pl.read_parquet(tmp_path / "pairs.parquet").height == 2
-    nested.to_lists(source, tmp_path / "lists.parquet", by="id")
+    nested.nest(source, tmp_path / "lists.parquet", by="id")
     assert sorted(pl.read_parquet(tmp_path / "lists.parquet")["id"]) == [2, 10]
     selection.select(source, tmp_path / "chosen.parquet", by="id", keep="best:1")
     chosen = selection.apply(selection.read_selection(tmp_path / "chosen.parquet"))

@@ -6,7 +6,7 @@ import pytest
 import gspo_rs as gs
 from fixtures.formats import WRITERS, write
 from gspo_rs.files.best import best
-from gspo_rs.files.nested import to_lists
+from gspo_rs.files.nested import nest
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.selection import apply, read_selection, select
 from gspo_rs.files.summary import summarize
@@ -40,7 +40,7 @@ def test_legal_names_of_250_bytes_work_in_every_command(tmp_path, suffix):
     for kind in (".parquet", ".jsonl"):
         assert best(source, out / long("b", kind), by="prompt").rows == 10
         assert pairs(source, out / long("p", kind), by="prompt").rows == 10
-        assert to_lists(source, out / long("l", kind), by="prompt").rows == 10
+        assert nest(source, out / long("l", kind), by="prompt").rows == 10
     chosen = out / long("s", ".parquet")
     select(source, chosen, by="prompt", keep="all")
     assert apply(read_selection(chosen)).collect().height == len(FRAME)

@@ -9,7 +9,7 @@ from fixtures.formats import json_lines
 from fixtures.text_commands import put
 from gspo_rs import data
 from gspo_rs.files.best import best
-from gspo_rs.files.nested import to_lists, to_rows
+from gspo_rs.files.nested import explode, nest
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.verl import verl
 
@@ -77,11 +77,11 @@ def test_texts_beside_messages_become_messages_and_these_stay_as_they_are(tmp_pa
 
 
 def test_lists_and_rows_give_back_every_row_as_it_was(tmp_path, source):
-    to_lists(source, tmp_path / "l.jsonl", by="id", once=["prompt"])
+    nest(source, tmp_path / "l.jsonl", by="id", once=["prompt"])
     found = json_lines(tmp_path / "l.jsonl")
     assert [row["completion"] for row in found] == [COMPLETIONS, COMPLETIONS]
     assert [row["prompt"] for row in found] == PROMPTS
-    to_rows(tmp_path / "l.jsonl", tmp_path / "r.jsonl", once=["prompt"])
+    explode(tmp_path / "l.jsonl", tmp_path / "r.jsonl", once=["prompt"])
     assert json_lines(tmp_path / "r.jsonl") == ROWS
 
 
@@ -133,9 +133,9 @@ def test_prompts_that_say_the_same_are_the_same_however_they_are_written(tmp_pat
     path = put(tmp_path, "a.jsonl", "\n".join(rows))
     pairs(path, tmp_path / "p.jsonl", by="id")
     assert [pair["prompt"] for pair in json_lines(tmp_path / "p.jsonl")] == PROMPTS
-    to_lists(path, tmp_path / "l.jsonl", by="id", once=["prompt"])
+    nest(path, tmp_path / "l.jsonl", by="id", once=["prompt"])
     assert [row["prompt"] for row in json_lines(tmp_path / "l.jsonl")] == PROMPTS
     path.write_text("\n".join(rows).replace("be short", "be long", 1))
-    for write, options in ((pairs, {}), (to_lists, {"once": ["prompt"]})):
+    for write, options in ((pairs, {}), (nest, {"once": ["prompt"]})):
         with pytest.raises(ValueError, match="are of one group but"):
             write(path, tmp_path / "n.jsonl", by="id", **options)

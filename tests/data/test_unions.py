@@ -151,8 +151,8 @@ def test_lists_have_null_where_a_file_lacks_a_column(name, tmp_path):
     frames = CASES[name]
     for place, frame in enumerate(frames):
         frame.write_parquet(tmp_path / "in" / f"{place}.parquet")
-    nested.to_lists(tmp_path / "in", tmp_path / "out.parquet", by="id")
-    nested.to_lists(pl.concat(frames, how="diagonal"), tmp_path / "expected.parquet", by="id")
+    nested.nest(tmp_path / "in", tmp_path / "out.parquet", by="id")
+    nested.nest(pl.concat(frames, how="diagonal"), tmp_path / "expected.parquet", by="id")
     found, expected = (pl.read_parquet(tmp_path / f"{n}.parquet") for n in ("out", "expected"))
     assert found.equals(expected)
 
@@ -215,13 +215,13 @@ def test_lists_leave_out_no_column_silently(name, tmp_path):
         if source.is_file() and name != "decimal256":
             continue
         with pytest.raises(TypeError, match=r"column '[dx]' is "):
-            nested.to_lists(source, tmp_path / "out.parquet", by="id")
+            nested.nest(source, tmp_path / "out.parquet", by="id")
 
 
 @pytest.mark.parametrize("command", [pairs.pairs, best.best])
 @pytest.mark.parametrize("column", ["prompt", "completion"])
 def test_lists_of_texts_in_place_of_rows_point_to_rows(tmp_path, command, column):
     frame = BASE.with_columns(pl.Series(column, [["x", "y"], ["z", "w"]]))
-    with pytest.raises(TypeError, match=rf"column '{column}' .*list.*`gspo-rs rows`"):
+    with pytest.raises(TypeError, match=rf"column '{column}' .*list.*`gspo-rs explode`"):
         command(frame, tmp_path / "out.parquet", by="id")
     assert not (tmp_path / "out.parquet").exists()

@@ -60,12 +60,13 @@ def test_the_better_one_comes_first_in_each_group(file, tmp_path):
 
 
 def test_how_many_of_the_chosen_are_the_worst_of_their_group_is_told(file, tmp_path, capsys):
-    assert call("best", file, tmp_path / "a.jsonl", "--by", "id", "--n", "1") == 0
+    assert call("best", file, "-o", tmp_path / "a.jsonl", "--by", "id", "--n", "1") == 0
     out, told = capsys.readouterr()
     assert "4 rows of 4 groups" in out
     assert "3 of 4 rows have the lowest reward of their group, 3 of these in groups" in told
     assert "--keep reward:1.." in told
-    assert call("best", file, tmp_path / "b.jsonl", "--by", "id", "--keep", "informative") == 0
+    words = ["--by", "id", "--keep", "informative"]
+    assert call("best", file, "-o", tmp_path / "b.jsonl", *words) == 0
     assert "lowest" not in capsys.readouterr().err
 
 
@@ -94,7 +95,7 @@ def test_the_best_are_those_that_sorting_each_group_by_hand_gives(tmp_path_facto
     chosen = [sorted(group)[:n] for group in groups.values()]
     chosen.sort(key=lambda group: min(row for _, row in group))
     target = tmp_path_factory.mktemp("best") / "out.parquet"
-    written = best(frame, target, by="id", n=n)
+    written = best(frame, target, by="id", n=n, allow_empty=True)
     found = pl.read_parquet(target)["completion"].to_list()
     assert found == [str(row) for group in chosen for _, row in group]
     worst = sum(value == max(groups[rows[row][0]])[0] for group in chosen for value, row in group)
@@ -112,16 +113,15 @@ def test_what_is_right_for_a_pass_rate_is_an_option_of_every_command(tmp_path, f
     assert set(FRAME["id"].filter(pl.Series(mask))) == fit
     select(file, tmp_path / "s.parquet", by="id", keep=keep, threshold=threshold)
     assert read_selection(tmp_path / "s.parquet").rows.tolist() == np.flatnonzero(mask).tolist()
-    options = {"by": "id", "keep": keep, "threshold": threshold}
+    options = {"by": "id", "keep": keep, "threshold": threshold, "allow_empty": True}
     assert best(file, tmp_path / "b.jsonl", n=1, **options).groups == len(fit)
     assert pairs(file, tmp_path / "p.jsonl", **options).groups == len(fit & {"a"})
     truth = {"ground_truth": "prompt", "data_source": "d"}
     assert verl(file, tmp_path / "v.parquet", **truth, **options).groups == len(fit)
-    words = [file, tmp_path / "c.jsonl", "--by", "id", "--keep", keep, "--threshold", threshold]
-    assert call("best", *words) == 0
+    words = ["--by", "id", "--keep", keep, "--threshold", threshold, "--allow-empty"]
+    assert call("best", file, "-o", tmp_path / "c.jsonl", *words) == 0
     assert len(json_lines(tmp_path / "c.jsonl")) == len(fit)
-    words[1] = tmp_path / "scored"
-    assert call("score", *words) == 0
+    assert call("score", file, "-o", tmp_path / "scored", *words[:-1]) == 0
     assert pl.read_parquet(tmp_path / "scored/*.parquet").height == mask.sum()
 
 
@@ -136,7 +136,7 @@ def test_the_threshold_of_an_estimator_is_an_option_as_before(file, tmp_path):
     words = ["--by", "id", "--estimator", "pass_at_k", "--option", "k=1"]
     found = []
     for name, how in (("a", ["--option", "threshold=0.75"]), ("b", ["--threshold", 0.75])):
-        assert call("score", file, tmp_path / name, *words, *how) == 0
+        assert call("score", file, "-o", tmp_path / name, *words, *how) == 0
         found.append(pl.read_parquet(tmp_path / name / "*.parquet"))
     assert found[0].equals(found[1])
     assert found[0]["advantage"].abs().max() > 0

@@ -13,7 +13,7 @@ import gspo_rs.polars
 from fixtures.formats import WRITERS, write
 from gspo_rs import data
 from gspo_rs.files.best import best
-from gspo_rs.files.nested import to_lists, to_rows
+from gspo_rs.files.nested import explode, nest
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.scoring.options import COLUMNS
 from gspo_rs.files.selection import apply, read_selection, select
@@ -102,8 +102,8 @@ def chosen_rows(path, folder, n):
 
 
 def as_lists(path, folder, n):
-    to_lists(path, folder / "lists.parquet", by=n["by"], reward=n["reward"])
-    to_rows(folder / "lists.parquet", folder / "exploded.parquet")
+    nest(path, folder / "lists.parquet", by=n["by"], reward=n["reward"])
+    explode(folder / "lists.parquet", folder / "exploded.parquet")
     frame = pl.read_parquet(folder / "exploded.parquet")
     return frame.select(n.values())
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from gspo_rs.files import nested as list_files
-from gspo_rs.files.nested import to_lists, to_rows
+from gspo_rs.files.nested import explode, nest
 from gspo_rs.files.pairs import pairs
 from gspo_rs.files.verl import verl
 
@@ -52,12 +52,12 @@ def frames(draw):
 @given(frames())
 def test_lists_and_back_give_every_value_and_type_group_after_group(tmp_path_factory, frame):
     folder = tmp_path_factory.mktemp("lists")
-    written = to_lists(frame, folder / "lists.parquet", by="id")
+    written = nest(frame, folder / "lists.parquet", by="id")
     lists = pl.read_parquet(folder / "lists.parquet")
     assert lists.columns == frame.columns
     assert lists["id"].to_list() == frame["id"].unique(maintain_order=True).to_list()
     assert written.rows == len(lists)
-    to_rows(folder / "lists.parquet", folder / "rows.parquet")
+    explode(folder / "lists.parquet", folder / "rows.parquet")
     expected = pl.concat(frame.partition_by("id", maintain_order=True))
     assert_frame_equal(pl.read_parquet(folder / "rows.parquet"), expected)
 
@@ -69,8 +69,8 @@ def test_real_files_come_back_from_lists_over_the_disk(shared, tmp_path, monkeyp
         list_files, "sort_on_disk", lambda *a, **k: ORDERED(*a, budget=1 << 18, **k)
     )
     source = shared / f"data/{file}.parquet"
-    to_lists(source, tmp_path / "l.parquet", by="prompt_id", once=["prompt"])
-    to_rows(tmp_path / "l.parquet", tmp_path / "r.parquet")
+    nest(source, tmp_path / "l.parquet", by="prompt_id", once=["prompt"])
+    explode(tmp_path / "l.parquet", tmp_path / "r.parquet")
     frame = pl.read_parquet(source)
     expected = pl.concat(frame.partition_by("prompt_id", maintain_order=True))
     assert_frame_equal(pl.read_parquet(tmp_path / "r.parquet"), expected)
@@ -81,17 +81,17 @@ ORDERED = list_files.sort_on_disk
 
 def test_lists_of_json_lines_are_read_back(tmp_path):
     frame = pl.DataFrame({"id": [2, 1, 2], "text": ["a", None, "b"], "reward": [0.5, 1.0, 0.0]})
-    to_lists(frame, tmp_path / "l.jsonl", by="id")
+    nest(frame, tmp_path / "l.jsonl", by="id")
     lines = (tmp_path / "l.jsonl").read_text().splitlines()
     assert lines[0] == '{"id":2,"text":["a","b"],"reward":[0.5,0.0]}'
-    to_rows(tmp_path / "l.jsonl", tmp_path / "r.jsonl")
+    explode(tmp_path / "l.jsonl", tmp_path / "r.jsonl")
     assert pl.read_ndjson(tmp_path / "r.jsonl").rows() == [(2, "a", 0.5), (2, "b", 0), (1, None, 1)]
 
 
 def test_a_column_that_comes_once_must_be_the_same_in_its_group(tmp_path):
     frame = pl.DataFrame({"id": [7, 8, 7], "prompt": ["p", "q", None], "reward": [1.0, 0.0, 0.0]})
     with pytest.raises(ValueError, match="rows 0 and 2 of the DataFrame are of one group but diff"):
-        to_lists(frame, tmp_path / "l.parquet", by="id", once=["prompt"])
+        nest(frame, tmp_path / "l.parquet", by="id", once=["prompt"])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,7 +106,7 @@ def test_a_column_that_comes_once_must_be_the_same_in_its_group(tmp_path):
 )
 def test_lists_that_make_no_rows_are_refused_with_their_row(tmp_path, columns, words):
     with pytest.raises(ValueError, match=words):
-        to_rows(pl.DataFrame(columns), tmp_path / "r.parquet")
+        explode(pl.DataFrame(columns), tmp_path / "r.parquet")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -164,15 +164,15 @@ def test_rows_are_made_of_arrays_as_they_are_of_lists(tmp_path):
     arrays = lists.with_columns(
         pl.col("completion").list.to_array(2), pl.col("reward").list.to_array(2)
     )
-    with pytest.raises(TypeError, match=r"make one row of each value with `gspo-rs rows`"):
+    with pytest.raises(TypeError, match=r"make one row of each value with `gspo-rs explode`"):
         pairs(arrays, tmp_path / "pairs.parquet", by="prompt")
-    to_rows(lists, tmp_path / "lists.parquet")
-    to_rows(arrays, tmp_path / "arrays.parquet")
+    explode(lists, tmp_path / "lists.parquet")
+    explode(arrays, tmp_path / "arrays.parquet")
     found = pl.read_parquet(tmp_path / "arrays.parquet")
     assert found.equals(pl.read_parquet(tmp_path / "lists.parquet"))
     assert found["reward"].to_list() == [1, None, 0, 2]
     whole = lists.with_columns(vector=pl.Series([[1.0] * 3] * 2, dtype=pl.Array(pl.Float64, 3)))
     with pytest.raises(ValueError, match=r"'vector' has 3 values, .* \(--once\)"):
-        to_rows(whole, tmp_path / "whole.parquet")
-    to_rows(whole, tmp_path / "whole.parquet", once=["vector"])
+        explode(whole, tmp_path / "whole.parquet")
+    explode(whole, tmp_path / "whole.parquet", once=["vector"])
     assert pl.read_parquet(tmp_path / "whole.parquet")["vector"].to_list() == [[1.0] * 3] * 4

@@ -154,10 +154,10 @@ def test_null_and_the_texts_none_and_null_and_an_empty_one_are_told_apart(tmp_pa
     )
     assert [found[0].per, found[0].part] == [None, None]
     assert {summary.per for summary in found[1:]} == {"model"}
-    parts = json.loads(run(capsys, "stats", path, "--by", "id", "--per", "model", "--json"))
-    assert {(part["per"], part["part"]) for part in parts} == {
-        (None, None),
-        *(("model", value) for value in values),
+    said = json.loads(run(capsys, "stats", path, "--by", "id", "--per", "model", "--json"))
+    assert (said["whole"]["per"], said["whole"]["part"]) == (None, None)
+    assert {(part["per"], part["part"]) for part in said["parts"]} == {
+        ("model", value) for value in values
     }
     table = run(capsys, "stats", path, "--by", "id", "--per", "model").split("model")[-1]
     shown = {line.rsplit(" 1 ", 2)[0].strip() for line in table.splitlines() if " 1 " in line}

@@ -40,18 +40,18 @@ def test_a_column_is_written_as_it_is_or_refused_by_its_name(typed, suffix, tmp_
     target = tmp_path / f"out.{suffix}"
     text = str(pl.read_parquet_schema(typed)["completion"]).startswith("Extension")
     if text == (suffix == "jsonl"):
-        assert nested.to_lists(typed, target, by="id").rows == 2
+        assert nested.nest(typed, target, by="id").rows == 2
         return
     with pytest.raises(TypeError, match="column 'completion' is List"):
-        nested.to_lists(typed, target, by="id")
+        nested.nest(typed, target, by="id")
     assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
-@pytest.mark.parametrize("name", ["best", "pairs", "lists"])
+@pytest.mark.parametrize("name", ["best", "pairs", "nest"])
 def test_a_column_that_cannot_be_written_is_told_in_one_line(typed, name, suffix, tmp_path):
-    run = command(name, typed, tmp_path / f"out.{suffix}", "--by", "id")
+    run = command(name, typed, "-o", tmp_path / f"out.{suffix}", "--by", "id")
     assert run.returncode in (0, 2)
     assert len(run.stderr.splitlines()) == (run.returncode != 0)
     assert "panicked" not in run.stderr
@@ -59,13 +59,13 @@ def test_a_column_that_cannot_be_written_is_told_in_one_line(typed, name, suffix
 
 def test_lists_of_bytes_go_to_parquet_and_not_to_json(tmp_path):
     frame = pl.DataFrame({"id": ["a", "a"], "x": [b"\xff", b"a"], "reward": [0.0, 1.0]})
-    nested.to_lists(frame, tmp_path / "out.parquet", by="id")
+    nested.nest(frame, tmp_path / "out.parquet", by="id")
     assert pl.read_parquet(tmp_path / "out.parquet")["x"].to_list() == [[b"\xff", b"a"]]
     problem = (
         r"column 'x' is List\(Binary\), which .*out\.jsonl cannot hold \(a \.parquet file can\)"
     )
     with pytest.raises(TypeError, match=problem):
-        nested.to_lists(frame, tmp_path / "out.jsonl", by="id")
+        nested.nest(frame, tmp_path / "out.jsonl", by="id")
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ BELOW = {
     "report": "groups data files",
     "logprobs": "",
     "losses": "groups logprobs",
-    "conformance": "groups losses",
+    "conformance": "groups losses rewards",
     "rewards": "",
     "samplers": "rollouts",
     "train": "groups rollouts data files logprobs losses rewards samplers",

@@ -5,6 +5,7 @@ import pkgutil
 import subprocess
 import sys
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -22,15 +23,16 @@ def seen_by_type_checkers():
         alias.name: line.module.removeprefix("gspo_rs.")
         for line in block.body
         for alias in line.names
+        if line.module != "inspect"
     }
 
 
 def test_type_checkers_see_the_names_where_they_are_loaded_from():
-    assert seen_by_type_checkers() == gs.MODULE_OF
-    assert sorted(gs.MODULE_OF) == sorted(gs.__all__)
+    assert seen_by_type_checkers() == gs.MODULE_OF | {name: name for name in gs.CALLED}
+    assert sorted({*gs.MODULE_OF, *gs.CALLED}) == sorted(gs.__all__)
 
 
-@pytest.mark.parametrize("name", gs.__all__)
+@pytest.mark.parametrize("name", gs.MODULE_OF)
 def test_a_name_is_the_thing_of_its_module_and_is_kept(name):
     found = getattr(gs, name)
     assert found is getattr(import_module(f"gspo_rs.{gs.MODULE_OF[name]}"), name)
@@ -40,7 +42,16 @@ def test_a_name_is_the_thing_of_its_module_and_is_kept(name):
 def test_no_name_is_that_of_a_module_which_would_come_in_its_place():
     modules = {module.name for module in pkgutil.iter_modules(gs.__path__)}
     assert {"groups", "_core", "rollouts"} <= modules
-    assert not modules & set(gs.__all__)
+    assert modules & set(gs.__all__) == {*gs.CALLED}
+
+
+@pytest.mark.parametrize("name", gs.CALLED)
+def test_a_module_that_is_a_verb_is_called_as_its_function(name):
+    module = import_module(f"gspo_rs.{name}")
+    assert getattr(gs, name) is module
+    assert signature(module) == signature(getattr(module, name))
+    with pytest.raises(TypeError, match="argument"):
+        module()
 
 
 def test_names_are_listed_before_they_are_loaded_and_come_with_a_star():

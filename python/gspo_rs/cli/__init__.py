@@ -10,6 +10,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, CycloptsPanel, UnusedCliTokensError
 from rich.text import Text
 
+from gspo_rs.cli.old_spellings import renewed
 from gspo_rs.cli.terminal import printable
 from gspo_rs.files.termination import answer_signals
 
@@ -45,24 +46,73 @@ app = App(
 COMMANDS = {
     "best": ("choose", "Write the best completions of each group: prompt, completion, reward."),
     "doctor": ("doctor", "Check your own loss or advantage function and list what is wrong."),
-    "lists": ("choose", "Write one row per group, its columns as lists."),
+    "explode": ("choose", "Write one row per completion from one row per group with lists."),
+    "filter": ("choose", "Write the rows that rules keep, or their row numbers."),
+    "nest": ("choose", "Write one row per group, its columns as lists."),
     "pairs": ("choose", "Write preference pairs for DPO: prompt, chosen, rejected, margin."),
     "report": ("report", "Write one HTML page about scored completions."),
-    "rows": ("choose", "Write one row per completion from one row per group with lists."),
+    "scan": ("scan", "Show what a source holds, or write its rows into another file."),
     "score": (
         "score",
         "Score completions in files: rank, percentile and advantage in their group.",
     ),
-    "select": ("choose", "Select rows by rules and write their row numbers."),
     "stats": ("stats", "Describe scored groups in a table."),
     "train": ("train", "Train a causal language model, online or from scored completions."),
     "verify": ("score", "Check an output of `score` against its manifest."),
     "verl": ("choose", "Write one prompt per group in the schema of verl."),
 }
+# Name → its arguments, and a command as one would type it.
+USAGE = {
+    "best": (
+        "SOURCE... -o TARGET --by COLUMNS",
+        'best "scored/*.parquet" -o sft.jsonl --by prompt_id --keep reward:1.. --chat',
+    ),
+    "doctor": ("FUNCTION", "doctor my_project.losses:policy_loss"),
+    "explode": ("SOURCE... -o TARGET", "explode groups.parquet -o rows.parquet"),
+    "filter": (
+        "SOURCE... -o TARGET --by COLUMNS --keep RULES",
+        'filter "scored/*.parquet" -o hard.parquet --by prompt_id --keep pass-rate:..0.3',
+    ),
+    "nest": (
+        "SOURCE... -o TARGET --by COLUMNS",
+        'nest "scored/*.parquet" -o groups.parquet --by prompt_id --once prompt',
+    ),
+    "pairs": (
+        "SOURCE... -o TARGET --by COLUMNS",
+        'pairs "scored/*.parquet" -o dpo.parquet --by prompt_id --margin 0.2',
+    ),
+    "report": (
+        "SOURCE... [-o report.html] --by COLUMNS",
+        'report "scored/*.parquet" -o report.html --by prompt_id',
+    ),
+    "scan": ("SOURCE... [-o TARGET]", "scan runs.jsonl.gz -o runs.parquet"),
+    "score": (
+        "SOURCE... -o FOLDER --by COLUMNS",
+        'score "in/*.parquet" -o scored --by prompt_id --estimator rloo',
+    ),
+    "stats": (
+        "SOURCE... --by COLUMNS",
+        'stats "scored/*.parquet" --by prompt_id --per model',
+    ),
+    "train": ("CONFIG", "train examples/stories.toml --set model=path/to/model"),
+    "verify": ("FOLDER...", "verify scored"),
+    "verl": (
+        "SOURCE... -o TARGET --by COLUMNS",
+        'verl "scored/*.parquet" -o train.parquet --by prompt_id --ground-truth answer '
+        "--data-source openai/gsm8k",
+    ),
+}
 # Commands that run other people's code, whose output is shown at once.
 FOREIGN = (["doctor"], ["train"])
 for name, (module, line) in COMMANDS.items():
-    app.command(f"gspo_rs.cli.{module}:{name}", name=name, help=line)
+    arguments, example = USAGE[name]
+    app.command(
+        f"gspo_rs.cli.{module}:{name}",
+        name=name,
+        help=line,
+        usage=f"Usage: gspo-rs {name} {arguments} [OPTIONS]",
+        help_epilogue=f"Example: gspo-rs {example}",
+    )
 
 
 def main() -> None:
@@ -78,6 +128,9 @@ def main() -> None:
 
 def _run() -> Any:
     try:
+        if (answer := renewed(sys.argv[1:])) is not None:
+            sys.stderr.write(f"{printable(answer)}\n")
+            return 2
         return app()
     except KeyboardInterrupt:
         # Before or after a command's work; the command itself says how to continue.

@@ -1,57 +1,92 @@
-"""Commands that select rows and write one file: `gspo-rs best`, `lists`, `pairs`, `rows`, ….
+"""Commands that write one table into a file: `gspo-rs best`, `explode`, `filter`, `nest`, ….
 
-Each calls a function of `gspo_rs.files`; its parameters appear in `--help`.
+Each calls the function of its name; its parameters appear in `--help`.
 """
 
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
+from typing import Annotated, Any
 
-from gspo_rs.cli.errors import command, report_write
+from cyclopts import Parameter
+
+from gspo_rs.cli.errors import command
+from gspo_rs.cli.names import named, one_or_many
+from gspo_rs.cli.outcome import Outcome, of_write
 from gspo_rs.cli.parameters import (
+    AllowEmpty,
     By,
     Chat,
+    Columns,
     Completion,
+    DryRun,
     Keep,
+    Layout,
     Once,
     Overwrite,
     Prompt,
     Reward,
-    Source,
+    Sources,
     Strategy,
     Target,
     Threshold,
     Whole,
 )
 
-__all__ = ["best", "lists", "pairs", "rows", "select", "verl"]
+__all__ = ["best", "explode", "filter", "nest", "pairs", "verl"]
+
+NAMES = ("by", "once", "columns")
 
 
-def _calls(module: str, name: str) -> Callable[[Callable[..., None]], Callable[..., int]]:
-    """Turn a signature into a command that calls a function of `gspo_rs.files`."""
+def _calls(
+    module: str, *following: str, by: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., int]]:
+    """Turn a signature into a command that calls the function of its name in `gspo_rs.files`.
+
+    What comes next is `following` on what was written, with the same `by` if that is still there.
+    """
 
     def decorate(asked: Callable[..., None]) -> Callable[..., int]:
-        @command("stopped; {target} is as it was")
+        @command("stopped; {target} is as it was", summarized=True)
         @wraps(asked)
-        def write(*given: object, **options: object) -> str:
+        def write(*given: object, **options: object) -> Outcome:
             bound = signature(asked).bind(*given, **options)
             bound.apply_defaults()
             # None means the function's default.
             chosen = {key: value for key, value in bound.arguments.items() if value is not None}
-            function = getattr(import_module(f"gspo_rs.files.{module}"), name)
-            return report_write(function(**chosen), chosen["target"])
+            sources = chosen["source"]
+            chosen |= {key: named(chosen[key], sources) for key in NAMES if key in chosen}
+            chosen["source"] = one_or_many(sources)
+            function = getattr(import_module(f"gspo_rs.files.{module}"), asked.__name__)
+            return _ended(asked.__name__, function(**chosen), chosen, following, by=by)
 
         return write
 
     return decorate
 
 
-@_calls("best", "best")
+def _ended(
+    verb: str, written: Any, chosen: dict[str, Any], following: tuple[str, ...], *, by: bool
+) -> Outcome:
+    target: Path = chosen["target"]
+    return of_write(
+        verb,
+        written,
+        target,
+        following=[*following, str(target)],
+        by=chosen["by"] if by else (),
+        dry_run=chosen["dry_run"],
+    )
+
+
+@_calls("best", "scan")
 def best(
-    source: Source,
-    target: Target,
+    source: Sources,
+    /,
     *,
+    target: Target,
     by: By,
     n: Whole = 1,
     reward: Reward = "reward",
@@ -60,6 +95,8 @@ def best(
     keep: Keep = "all",
     threshold: Threshold = None,
     chat: Chat = False,
+    allow_empty: AllowEmpty = False,
+    dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Write the best completions of each group: prompt, completion, reward.
@@ -71,14 +108,58 @@ def best(
     """
 
 
-@_calls("nested", "to_lists")
-def lists(
-    source: Source,
-    target: Target,
+@_calls("nested", "stats")
+def explode(
+    source: Sources,
+    /,
     *,
+    target: Target,
+    once: Once = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write one row per completion from one row per group with lists.
+
+    Parameters
+    ----------
+    once
+        List columns that belong to the group as a whole and are not split; joined by commas, or
+        repeat the option.
+    """
+
+
+@_calls("filtered", "stats", by=True)
+def filter(  # noqa: A001
+    source: Sources,
+    /,
+    *,
+    target: Target,
+    by: By,
+    keep: Keep,
+    reward: Reward = "reward",
+    threshold: Threshold = None,
+    columns: Columns = None,
+    layout: Annotated[
+        Layout,
+        Parameter(help="wide: the rows; narrow: their row numbers and digests of the files."),
+    ] = "wide",
+    allow_empty: AllowEmpty = False,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the rows that rules keep, or their row numbers."""
+
+
+@_calls("nested", "explode")
+def nest(
+    source: Sources,
+    /,
+    *,
+    target: Target,
     by: By,
     once: Once = None,
     reward: Reward = "reward",
+    dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Write one row per group, its columns as lists.
@@ -86,15 +167,17 @@ def lists(
     Parameters
     ----------
     once
-        Columns that are the same in a whole group, such as the prompt.
+        Columns that are the same in a whole group, such as the prompt; joined by commas, or repeat
+        the option.
     """
 
 
-@_calls("pairs", "pairs")
+@_calls("pairs", "scan")
 def pairs(
-    source: Source,
-    target: Target,
+    source: Sources,
+    /,
     *,
+    target: Target,
     by: By,
     reward: Reward = "reward",
     prompt: Prompt = None,
@@ -105,6 +188,8 @@ def pairs(
     keep: Keep = "all",
     threshold: Threshold = None,
     chat: Chat = False,
+    allow_empty: AllowEmpty = False,
+    dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Write preference pairs for DPO: prompt, chosen, rejected, margin.
@@ -120,42 +205,12 @@ def pairs(
     """
 
 
-@_calls("nested", "to_rows")
-def rows(
-    source: Source,
-    target: Target,
-    *,
-    once: Once = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Write one row per completion from one row per group with lists.
-
-    Parameters
-    ----------
-    once
-        List columns that belong to the group as a whole and are not split.
-    """
-
-
-@_calls("selection", "select")
-def select(
-    source: Source,
-    target: Target,
-    *,
-    by: By,
-    keep: Keep,
-    reward: Reward = "reward",
-    threshold: Threshold = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Select rows by rules and write their row numbers and the digests of the files."""
-
-
-@_calls("verl", "verl")
+@_calls("verl", "scan")
 def verl(
-    source: Source,
-    target: Target,
+    source: Sources,
+    /,
     *,
+    target: Target,
     by: By,
     ground_truth: str | None = None,
     data_source: str | None = None,
@@ -165,6 +220,8 @@ def verl(
     prompt: Prompt = None,
     keep: Keep = "all",
     threshold: Threshold = None,
+    allow_empty: AllowEmpty = False,
+    dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Write one prompt per group in the schema of verl.

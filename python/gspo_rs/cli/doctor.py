@@ -20,8 +20,7 @@ def doctor(function: str, *, kind: Literal["loss", "advantage"] | None = None) -
     """
     refuse_exits()
     # Seconds of imports that `--help` should not wait for.
-    from gspo_rs.conformance import check
-    from gspo_rs.rewards.functions import load
+    from gspo_rs.conformance.doctor import doctor as check
 
-    report = check(load(function, what=kind or "function"), kind)
+    report = check(function, kind)
     return f"{report}\n", FAILED if report.findings else 0

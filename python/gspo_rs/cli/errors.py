@@ -5,20 +5,21 @@ from __future__ import annotations
 import faulthandler
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from inspect import Parameter, signature
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
-from gspo_rs.cli.parameters import Verbose
+from gspo_rs.cli.outcome import Outcome, show
+from gspo_rs.cli.parameters import Json, Quiet, Verbose
 from gspo_rs.cli.terminal import one_line, printable
 from gspo_rs.cli.typed import typed
 from gspo_rs.files.termination import exit_code
 
-if TYPE_CHECKING:
-    from gspo_rs.files.writer import WriteSummary
+# A text, a text and an exit code, or a summary.
+Ended: TypeAlias = str | tuple[str, int] | Outcome
 
 # Errors reported in one line; anything else is a bug of ours and keeps its traceback.
 USER_ERRORS = (ValueError, TypeError, OSError, ArithmeticError, RuntimeError, MemoryError)
@@ -26,10 +27,13 @@ USER_ERRORS = (ValueError, TypeError, OSError, ArithmeticError, RuntimeError, Me
 BAD_INPUT, FAILED = 2, 1
 
 
-def command(stopped: str) -> Callable[[Callable[..., str | tuple[str, int]]], Callable[..., int]]:
-    """Turn a function that returns a text, or a text and an exit code, into a command.
+def command(
+    stopped: str, *, summarized: bool = False
+) -> Callable[[Callable[..., Ended]], Callable[..., int]]:
+    """Turn a function that returns how it ended into a command.
 
-    The command gets the option ``--verbose``.
+    The command gets the option ``--verbose``, and if it is `summarized`, which is to return an
+    `Outcome`, ``--quiet`` and ``--json``.
 
     Parameters
     ----------
@@ -37,12 +41,16 @@ def command(stopped: str) -> Callable[[Callable[..., str | tuple[str, int]]], Ca
         How to continue after Ctrl-C or SIGTERM, with arguments of the function in braces;
         ``{again}`` is the whole command.
     """
+    added = [("quiet", Quiet), ("json_", Json)] if summarized else []
+    added.append(("verbose", Verbose))
 
-    def decorate(work: Callable[..., str | tuple[str, int]]) -> Callable[..., int]:
+    def decorate(work: Callable[..., Ended]) -> Callable[..., int]:
         own = signature(work)
 
         @wraps(work)
-        def run(*given: object, verbose: bool = False, **options: object) -> int:
+        def run(*given: object, **options: object) -> int:
+            start = time.perf_counter()
+            said = {name: bool(options.pop(name, False)) for name, _ in added}
             try:
                 found = work(*given, **options)
             except KeyboardInterrupt:
@@ -51,13 +59,20 @@ def command(stopped: str) -> Callable[[Callable[..., str | tuple[str, int]]], Ca
             except SystemExit as end:
                 return exited(end)
             except USER_ERRORS as error:
-                return report_error(error, verbose=verbose)
+                return report_error(error, verbose=said["verbose"])
+            if isinstance(found, Outcome):
+                seconds = time.perf_counter() - start
+                show(found, seconds, quiet=said["quiet"], as_json=said["json_"])
+                return found.code
             text, code = found if isinstance(found, tuple) else (found, 0)
             sys.stdout.write(text)
             return code
 
-        verbose = Parameter("verbose", Parameter.KEYWORD_ONLY, default=False, annotation=Verbose)
-        parameters = [*own.parameters.values(), verbose]
+        more = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+            for name, kind in added
+        ]
+        parameters = [*own.parameters.values(), *more]
         parameters.sort(key=lambda parameter: parameter.kind)  # `**rest` is the last
         run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
         return run
@@ -72,16 +87,6 @@ def report_error(error: Exception, *, verbose: bool) -> int:
     sys.stderr.write(f"error: {_line(error)}\n")
     # A run that diverged had good input; the rest is bad input.
     return FAILED if isinstance(error, RuntimeError | ArithmeticError | MemoryError) else BAD_INPUT
-
-
-def report_write(written: WriteSummary, target: Path) -> str:
-    """Summarise what was written and dropped; warn if rows have their group's lowest reward."""
-    if written.lowest:
-        sys.stderr.write(_worst(written))
-    place = printable(str(target))
-    said = [f"{written.rows:,} rows of {written.groups:,} groups in {place}"]
-    said += [f"{rows:,} rows dropped by {rule}" for rule, rows in written.dropped.items()]
-    return "\n".join([*said, ""])
 
 
 def panicked(error: BaseException) -> int:
@@ -146,13 +151,3 @@ def _line(error: Exception) -> str:
     ours = type(error).__module__.partition(".")[0] == "gspo_rs"
     named = ours or isinstance(error, ValueError | TypeError | OSError)
     return one_line(text if named else f"{type(error).__name__}: {text}")
-
-
-def _worst(written: WriteSummary) -> str:
-    found = (
-        f"{written.lowest:,} of {written.rows:,} rows have the lowest reward of their group, "
-        f"{written.alike:,} of these in groups whose rewards are all equal"
-    )
-    if not any(rule.startswith("reward:") for rule in written.dropped):
-        found += "; a rule such as --keep reward:1.. drops rows whose reward is too low"
-    return found + "\n"

@@ -1,4 +1,4 @@
-"""Parameters that several commands share, with their `--help` texts."""
+"""Parameters that commands share, each with its `--help` text: one option, one meaning."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,23 +15,54 @@ def _whole(_: type, tokens: Sequence[Token]) -> int:
         raise ValueError(f"{tokens[0].value!r} is no whole number") from None
 
 
+def _output(meaning: str) -> Parameter:
+    return Parameter(name=["-o", "--output"], help=meaning)
+
+
+def _flag(meaning: str, *names: str) -> Parameter:
+    return Parameter(name=names or None, negative="", show_default=False, help=meaning)
+
+
+def _names(meaning: str) -> Parameter:
+    return Parameter(negative="", help=f"{meaning}; joined by commas, or repeat the option.")
+
+
 # Copies of the types in `gspo_rs.files`: importing those would load NumPy.
 Layout = Literal["wide", "narrow"]
 Strategy = Literal["best_worst", "all", "best_random"]
 
 Whole = Annotated[int, Parameter(converter=_whole)]
 
-Source = Annotated[str, Parameter(help="A file or a glob: .parquet, .jsonl, .ndjson or .csv.")]
-Target = Annotated[Path, Parameter(help="The file to write: .parquet, .jsonl or .ndjson.")]
-By = Annotated[
+Sources = Annotated[
     list[str],
-    Parameter(negative="", help="Column that names a row's group; repeat the option for several."),
+    Parameter(
+        negative="",
+        allow_leading_hyphen=False,
+        help="Files, globs, folders or addresses; - for JSON Lines on standard input.",
+    ),
 ]
+Target = Annotated[Path, _output("The file to write: .parquet, .jsonl or .ndjson.")]
+Folder = Annotated[
+    Path, _output("The folder to write; an old one is kept until the new one is complete.")
+]
+Copy = Annotated[
+    Path | None, _output("Write the rows into this file instead: .parquet, .jsonl or .ndjson.")
+]
+Page = Annotated[Path, _output("The HTML file to write.")]
+By = Annotated[list[str], _names("Columns that name a row's group")]
+Columns = Annotated[list[str] | None, _names("Columns to take; all by default")]
+Once = Annotated[list[str] | None, Parameter(negative="")]
 Reward = Annotated[str, Parameter(help="Column of the rewards.")]
 Prompt = Annotated[str | None, Parameter(help="Column of the prompts; `prompt` by default.")]
 Completion = Annotated[
     str | None,
     Parameter(help="Column of the completions; `completion` or `response` by default."),
+]
+ModelColumn = Annotated[
+    str | None,
+    Parameter(
+        help="Column of the model that wrote the completion; `source` or `model` by default."
+    ),
 ]
 Keep = Annotated[
     str,
@@ -43,13 +74,14 @@ Threshold = Annotated[
     float | None,
     Parameter(help="For pass-rate: the lowest reward of a right completion; 0.5 by default."),
 ]
-Chat = Annotated[bool, Parameter(negative="", help="Write texts as lists of chat messages.")]
-Once = Annotated[list[str] | None, Parameter(negative="")]
-Overwrite = Annotated[
-    bool,
-    Parameter(negative="", help="Replace an existing output; inputs are never replaced."),
+Chat = Annotated[bool, _flag("Write texts as lists of chat messages.")]
+AllowEmpty = Annotated[bool, _flag("Write zero rows, where the rules leave none, and exit with 0.")]
+DryRun = Annotated[
+    bool, _flag("Read and check all that can be, say what would be written, and write nothing.")
 ]
-Verbose = Annotated[
-    bool,
-    Parameter(name=["-v", "--verbose"], negative="", help="Show the traceback of an error."),
+Overwrite = Annotated[bool, _flag("Replace an existing output; inputs are never replaced.")]
+Quiet = Annotated[
+    bool, _flag("Print no summary and no progress; errors, warnings and results stay.")
 ]
+Json = Annotated[bool, _flag("Print the summary as one JSON object.", "--json")]
+Verbose = Annotated[bool, _flag("Show the traceback of an error.", "-v", "--verbose")]

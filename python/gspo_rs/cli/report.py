@@ -1,60 +1,58 @@
 """`gspo-rs report`: an HTML page about scored completions."""
 
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from gspo_rs.cli import logs
 from gspo_rs.cli.errors import command
-from gspo_rs.cli.parameters import By, Overwrite, Reward
-from gspo_rs.cli.terminal import printable
+from gspo_rs.cli.names import named, one_or_many
+from gspo_rs.cli.outcome import Outcome
+from gspo_rs.cli.parameters import (
+    By,
+    Completion,
+    ModelColumn,
+    Overwrite,
+    Page,
+    Prompt,
+    Reward,
+    Sources,
+)
 
 
-@command("stopped; nothing was written")
+@command("stopped; nothing was written", summarized=True)
 def report(
-    src: list[str],
+    source: Sources,
     /,
     *,
+    target: Page = Path("report.html"),
     by: By,
-    output: Annotated[Path, Parameter(name=["-o", "--output"])] = Path("report.html"),
     reward: Reward = "reward",
-    prompt: str | None = None,
-    completion: str | None = None,
-    source: str | None = None,
+    prompt: Prompt = None,
+    completion: Completion = None,
+    model_column: ModelColumn = None,
     threshold: float | None = None,
     overwrite: Overwrite = False,
-) -> str:
+) -> Outcome:
     """Write one HTML page about scored completions that opens without a network.
 
     Parameters
     ----------
-    src
-        Files or globs of one format: .parquet, .jsonl, .ndjson or .csv.
-    output
-        The HTML file to write.
-    prompt
-        Column of the prompts; by default `prompt`, if it exists.
-    completion
-        Column of the completions; by default `completion` or `response`, if only one exists.
-    source
-        Column of the model that wrote the completion; by default `source` or `model`, if only one
-        exists.
     threshold
         Lowest reward of a right completion, for pass@k; not needed if all rewards are 0 or 1.
     """
-    from gspo_rs import report as library
+    from gspo_rs.report import report as library
 
     logs.show("%(message)s")
-    path = library.report(
-        src,
-        output,
-        by=by,
+    path = library(
+        one_or_many(source),
+        target,
+        by=named(by, source) or (),
         reward=reward,
         prompt=prompt,
         completion=completion,
-        model=source,
+        model_column=model_column,
         threshold=threshold,
         overwrite=overwrite,
     )
-    return f"{printable(str(path))}, {path.stat().st_size / 1000:,.0f} kB\n"
+    size = path.stat().st_size
+    facts = {"verb": "report", "output": str(path), "bytes": size}
+    return Outcome([f"{path}, {size / 1000:,.0f} kB"], facts)

@@ -3,52 +3,48 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from gspo_rs.cli.errors import command
-from gspo_rs.cli.parameters import By, Layout, Overwrite, Reward, Threshold
-from gspo_rs.cli.terminal import printable
+from gspo_rs.cli.names import named, one_or_many
+from gspo_rs.cli.outcome import Outcome
+from gspo_rs.cli.parameters import By, Folder, Keep, Layout, Overwrite, Reward, Sources, Threshold
 
 if TYPE_CHECKING:
     from gspo_rs.files.scoring.manifest import Report
 
 
-@command("stopped; `{again}` goes on")
+@command("stopped; `{again}` goes on", summarized=True)
 def score(
-    source: Annotated[list[str], Parameter(negative="")],
-    target: Path,
+    source: Sources,
     /,
     *,
+    target: Folder,
     by: By,
     reward: Reward = "reward",
     estimator: str = "percentile",
     option: Annotated[list[str] | None, Parameter(negative="")] = None,
     layout: Layout = "wide",
-    keep: str = "all",
+    keep: Keep = "all",
     threshold: Threshold = None,
     memory_limit: str = "2GiB",
     resume: bool = True,
     overwrite: Overwrite = False,
-) -> str:
+) -> Outcome:
     """Score completions in files: rank, percentile and advantage in their group.
 
     Parameters
     ----------
-    source
-        Files, globs, folders or URLs: Parquet, NDJSON, CSV or Arrow IPC, by suffix.
-    target
-        The output folder; an old one is kept until the new one is complete.
     estimator
         The advantage estimator, such as percentile, zscore or rloo.
     option
         key=value of the estimator, such as scale=none; repeat the option for several.
     layout
         wide: all input columns and the scores; narrow: the scores alone.
-    keep
-        Which rows to write, such as informative,top:0.25.
     memory_limit
         Memory for ids and scores; beyond it they are sorted on disk.
     resume
@@ -56,10 +52,11 @@ def score(
     """
     from gspo_rs.files.scoring import score as score_files
 
+    keys = named(by, source) or []
     report = score_files(
-        source[0] if len(source) == 1 else source,
+        one_or_many(source),
         target,
-        by=by,
+        by=keys,
         reward=reward,
         estimator=estimator,
         layout=layout,
@@ -69,22 +66,21 @@ def score(
         overwrite=overwrite,
         **{"threshold": threshold} | dict(map(_option, option or [])),
     )
-    return _scored(report)
+    return _scored(report, keys)
 
 
-@command("stopped; nothing was changed")
-def verify(target: Path, /) -> str:
-    """Check every file of an output against its manifest.
-
-    Parameters
-    ----------
-    target
-        The folder that `gspo-rs score` wrote.
-    """
+@command("stopped; nothing was changed", summarized=True)
+def verify(
+    source: Annotated[list[Path], Parameter(help="Folders that `gspo-rs score` wrote.")], /
+) -> Outcome:
+    """Check an output of `score` against its manifest."""
     from gspo_rs.files.scoring.read_back import verify as verify_output
 
-    manifest = verify_output(target)
-    return f"{len(manifest.outputs)} files, {manifest.kept:,} rows: as written\n"
+    manifests = [verify_output(folder) for folder in source]
+    files = sum(len(manifest.outputs) for manifest in manifests)
+    rows = sum(manifest.kept for manifest in manifests)
+    facts = {"verb": "verify", "files": files, "rows": rows}
+    return Outcome([f"{files} files, {rows:,} rows: as written"], facts)
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -97,7 +93,7 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _scored(report: Report) -> str:
+def _scored(report: Report, by: list[str]) -> Outcome:
     signal = report.groups - report.uninformative
     found = f"{report.rows:,} rows in {report.groups:,} groups, {signal:,} of them with signal"
     if report.kept != report.rows:
@@ -106,4 +102,6 @@ def _scored(report: Report) -> str:
         found += "; each file by itself"
     if report.skipped:
         found += f"; {report.skipped} of {report.files} files were done"
-    return f"{found}; {printable(str(report.output))}\n"
+    facts = {"verb": "score", **asdict(report)}
+    following = ["report", str(report.output)]
+    return Outcome([f"{found}; {report.output}"], facts, following=following, by=by)

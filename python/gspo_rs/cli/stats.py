@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from gspo_rs.cli.errors import command
-from gspo_rs.cli.parameters import By, Reward, Source
+from gspo_rs.cli.names import named, one_or_many
+from gspo_rs.cli.outcome import Outcome
+from gspo_rs.cli.parameters import By, Reward, Sources
 from gspo_rs.cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 NONE = "-"
 
 
-@command("stopped")
+@command("stopped", summarized=True)
 def stats(
-    source: Source,
+    source: Sources,
+    /,
     *,
     by: By,
     reward: Reward = "reward",
     per: str | None = None,
     threshold: float | None = None,
-    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
-) -> str:
+) -> Outcome:
     """Describe scored groups in a table.
 
     Parameters
@@ -39,22 +39,24 @@ def stats(
     threshold
         For pass@k: the lowest reward of a right completion; 0.5 by default, if all rewards are 0
         or 1.
-    json_
-        Print a JSON list of objects.
     """
     from gspo_rs.files.summary import summarize
 
-    found = summarize(source, by=by, reward=reward, per=per, threshold=threshold)
-    if json_:
-        return json.dumps([part.to_dict() for part in found], indent=2) + "\n"
+    keys = named(by, source) or []
+    given = one_or_many(source)
+    found = summarize(given, by=keys, reward=reward, per=per, threshold=threshold)
+    first, *others = [part.to_dict() for part in found]
+    facts = {"verb": "stats", "whole": first, "parts": others}
     # Texts of the data are not markup, not :emoji: and not numbers to colour.
     console = Console(markup=False, emoji=False, highlight=False)
     with console.capture() as shown:
-        console.print(printable(f"{source} by {', '.join(by)}"), soft_wrap=True)
+        console.print(printable(f"{' '.join(source)} by {', '.join(keys)}"), soft_wrap=True)
         console.print(whole(found[0]))
         if per is not None:
             console.print(parts(found[1:], per=per))
-    return shown.get()
+    lines = [f"{found[0].rows:,} rows in {found[0].groups:,} groups"]
+    following = ["report", *source]
+    return Outcome(lines, facts, result=shown.get(), following=following, by=keys)
 
 
 def whole(summary: Summary) -> Table:

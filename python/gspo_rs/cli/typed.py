@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-__all__ = ["typed"]
+__all__ = ["program", "typed"]
 
 
 def typed(more: str | None = None) -> str:
@@ -21,17 +21,22 @@ def typed(more: str | None = None) -> str:
     Returns
     -------
     str
-        A program on the PATH is given by its name alone.
+        It begins as `program` says.
     """
-    program, *arguments = sys.argv
-    start = [program]
-    if shutil.which(Path(program).name) == program:
-        start = [Path(program).name]
-    elif program == "-c" or program.endswith(".py"):  # `python -c`, `python -m`
-        start = sys.orig_argv[: len(sys.orig_argv) - len(arguments)]
+    arguments = sys.argv[1:]
     if more is not None and more not in arguments:
         negated = more.replace("--", "--no-", 1)
         arguments = [word for word in arguments if word != negated]
         # What follows `--` is no flag.
         arguments.insert(arguments.index("--") if "--" in arguments else len(arguments), more)
-    return shlex.join([*start, *arguments])
+    return shlex.join([*program(), *arguments])
+
+
+def program() -> list[str]:
+    """Return how the program itself was called; by its name alone if it is on the PATH."""
+    name, *arguments = sys.argv
+    if shutil.which(Path(name).name) == name:
+        return [Path(name).name]
+    if name == "-c" or name.endswith(".py"):  # `python -c`, `python -m`
+        return sys.orig_argv[: len(sys.orig_argv) - len(arguments)]
+    return [name]

@@ -121,7 +121,7 @@ class Source:
             if inner != pl.Null and EXPECTED[expected](inner) and expected in ASKED:
                 raise TypeError(
                     f"column {name!r} of {self.name} is {found}, a list for each row; make one "
-                    "row of each value with `gspo-rs rows`"
+                    "row of each value with `gspo-rs explode`"
                 )
             if isinstance(self.rows, MixedRows) and expected in ASKED:
                 self.rows.refuse_mixed(path, number=expected == NUMBER)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.source import SourceLike, locate
-from gspo_rs.files.filters import filter_rows, parse
+from gspo_rs.files.filters import filter_rows, parse, refuse_empty
 from gspo_rs.files.gather import gather_rows, refuse_null
+from gspo_rs.files.in_memory import frame_without_target
 from gspo_rs.files.messages import texts
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.writer import WriteSummary, as_written, write_frames
@@ -23,6 +24,7 @@ from gspo_rs.groups.statistics import stats
 __all__ = ["best"]
 
 
+@frame_without_target
 def best(
     source: SourceLike,
     target: str | Path,
@@ -36,6 +38,8 @@ def best(
     threshold: float | None = None,
     chat: bool = False,
     spill_directory: str | Path | None = None,
+    allow_empty: bool = False,
+    dry_run: bool = False,
     overwrite: bool = False,
 ) -> WriteSummary:
     """Write the best completions of each group.
@@ -44,8 +48,9 @@ def best(
     ----------
     source, by, reward, prompt, completion, chat
         As `gspo_rs.files.pairs.pairs`.
-    target : path
-        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``.
+    target : path, optional
+        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``; without one the rows are
+        returned.
     n : int
         How many of each group; fewer, where fewer have a reward. Of tied ones, the first.
     keep : str
@@ -55,12 +60,16 @@ def best(
         For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.
     spill_directory : path, optional
         Where texts are put in order, as for pairs, if a better row comes after another one.
+    allow_empty : bool
+        Whether the rules may leave nothing to write.
+    dry_run : bool
+        Whether to read and check, and write nothing.
     overwrite : bool
         Whether a `target` that is there may be replaced; one that is read never is.
 
     Returns
     -------
-    WriteSummary
+    WriteSummary or DataFrame
 
     Raises
     ------
@@ -76,12 +85,8 @@ def best(
 
     Examples
     --------
-    >>> import tempfile
     >>> rows = {"prompt": ["1+1="] * 3, "response": ["3", "2", "?"], "reward": [0, 1, None]}
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = Path(folder) / "best.parquet"
-    ...     written = best(pl.DataFrame(rows), file, by="prompt")
-    ...     pl.read_parquet(file).rows()
+    >>> best(pl.DataFrame(rows), by="prompt").rows()
     [('1+1=', '2', 1.0)]
     """
     located = locate(source)
@@ -91,6 +96,7 @@ def best(
     narrow = read_keys(located, by, reward)
     kept = filter_rows(narrow.rewards, narrow.groups, rules)
     wanted = np.flatnonzero(kept.mask)
+    refuse_empty(len(wanted), kept.dropped, located.name, allow_empty=allow_empty)
     position = _positions(narrow, wanted)
     rows, written = as_written(located, path)
 
@@ -107,7 +113,9 @@ def best(
         schema = rows.frame.select(columns).collect_schema()
     chosen = (frame.drop("position") for frame in ordered)
     schema = pl.Schema({**schema, "reward": pl.Float64()})
-    n_rows = write_frames(chosen, schema, path, written=written, overwrite=overwrite)
+    n_rows = write_frames(
+        chosen, schema, path, written=written, overwrite=overwrite, dry_run=dry_run
+    )
     codes = narrow.groups.codes[wanted]
     described = stats(narrow.rewards, narrow.groups)
     lowest = narrow.rewards[wanted] == described.min[codes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -17,7 +17,7 @@ from gspo_rs.groups.decimals import highest, lowest, share_within
 from gspo_rs.groups.groups import Groups, as_groups
 from gspo_rs.groups.statistics import GroupStats, mean_within, rank, spread_within, stats
 
-__all__ = ["NO_GROUP", "WORDS", "Chosen", "Rule", "filter_rows", "parse"]
+__all__ = ["NO_GROUP", "WORDS", "Chosen", "Rule", "filter_rows", "parse", "refuse_empty"]
 
 NO_GROUP = "no group"
 
@@ -92,6 +92,28 @@ def filter_rows(rewards: ArrayLike, groups: Any, rules: Sequence[Rule]) -> Chose
         dropped[rule.text] = dropped.get(rule.text, 0) + int(mask.sum() - left.sum())
         mask = left
     return Chosen(mask, dropped)
+
+
+def refuse_empty(left: int, dropped: Mapping[str, int], name: str, *, allow_empty: bool) -> None:
+    """Raise if the rules leave no row of a source, unless that is allowed.
+
+    Raises
+    ------
+    ValueError
+        With the rows that each rule dropped.
+
+    Examples
+    --------
+    >>> refuse_empty(0, {"informative": 8}, "in.parquet", allow_empty=False)
+    Traceback (most recent call last):
+        ...
+    ValueError: no row of in.parquet is left: informative drops 8; --allow-empty writes none
+    """
+    if left or allow_empty:
+        return
+    rules = ", ".join(f"{rule} drops {rows:,}" for rule, rows in dropped.items() if rows)
+    found = rules or "it has none"
+    raise ValueError(f"no row of {name} is left: {found}; --allow-empty writes none")
 
 
 def _passes(rule: Rule, rewards: Floats, described: GroupStats) -> NDArray[np.bool_]:

@@ -15,16 +15,18 @@ from gspo_rs.data.formats.unions import refuse_partial
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.schema import as_keys
 from gspo_rs.data.source import Source, SourceLike, locate
+from gspo_rs.files.in_memory import frame_without_target
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.writer import WriteSummary, as_written, write_frames
 
-__all__ = ["to_lists", "to_rows"]
+__all__ = ["explode", "nest"]
 
 POSITION = "position"
 LISTS = (pl.List, pl.Array)
 
 
-def to_lists(
+@frame_without_target
+def nest(
     source: SourceLike,
     target: str | Path,
     *,
@@ -32,6 +34,7 @@ def to_lists(
     once: Sequence[str] = (),
     reward: str = "reward",
     spill_directory: str | Path | None = None,
+    dry_run: bool = False,
     overwrite: bool = False,
 ) -> WriteSummary:
     """Write one row per group, its columns as lists.
@@ -40,8 +43,9 @@ def to_lists(
     ----------
     source : path, glob, sequence of these, LazyFrame or DataFrame
         One row per completion; the rows of a group may lie anywhere.
-    target : path
-        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``.
+    target : path, optional
+        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``; without one the rows are
+        returned.
     by : str or sequence of str
         The columns that name the group of a row; they come once for each group.
     once : sequence of str
@@ -51,12 +55,14 @@ def to_lists(
     spill_directory : path, optional
         Where rows are put in order, in a nameless temporary file of about the size of the
         source; the system's folder for temporary files by default.
+    dry_run : bool
+        Whether to read and check, and write nothing.
     overwrite : bool
         Whether a `target` that is there may be replaced; one that is read never is.
 
     Returns
     -------
-    WriteSummary
+    WriteSummary or DataFrame
 
     Raises
     ------
@@ -71,17 +77,13 @@ def to_lists(
     Notes
     -----
     Groups come by first appearance, members in the order of their rows, columns in their order.
-    `to_rows` gives back every value and type, group after group. Memory grows with ids and
+    `explode` gives back every value and type, group after group. Memory grows with ids and
     rewards; 64 MiB of rows and the largest group are held.
 
     Examples
     --------
-    >>> import tempfile
     >>> rows = {"prompt": ["b", "a", "b"], "text": ["x", "y", "z"], "reward": [1.0, 0.0, None]}
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = Path(folder) / "lists.parquet"
-    ...     written = to_lists(pl.DataFrame(rows), file, by="prompt")
-    ...     pl.read_parquet(file).rows()
+    >>> nest(pl.DataFrame(rows), by="prompt").rows()
     [('b', ['x', 'z'], [1.0, None]), ('a', ['y'], [0.0])]
     """
     located = locate(source)
@@ -98,30 +100,41 @@ def to_lists(
     )
     frames = (_grouped(located, frame, list(schema), lists, once) for frame in ordered)
     types = {name: pl.List(kind) if name in lists else kind for name, kind in schema.items()}
-    rows = write_frames(frames, pl.Schema(types), path, written=written, overwrite=overwrite)
+    rows = write_frames(
+        frames, pl.Schema(types), path, written=written, overwrite=overwrite, dry_run=dry_run
+    )
     return WriteSummary(rows=rows, groups=rows, dropped={})
 
 
-def to_rows(
-    source: SourceLike, target: str | Path, *, once: Sequence[str] = (), overwrite: bool = False
+@frame_without_target
+def explode(
+    source: SourceLike,
+    target: str | Path,
+    *,
+    once: Sequence[str] = (),
+    dry_run: bool = False,
+    overwrite: bool = False,
 ) -> WriteSummary:
-    """Write one row per completion from rows with lists; the inverse of `to_lists`.
+    """Write one row per completion from rows with lists; the inverse of `nest`.
 
     Parameters
     ----------
     source : path, glob, sequence of these, LazyFrame or DataFrame
         One row per group. The lists and arrays of a row are all of one length, at least one.
-    target : path
-        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``.
+    target : path, optional
+        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``; without one the rows are
+        returned.
     once : sequence of str
         Columns that are lists or arrays, but of the group as a whole, such as a prompt of messages.
         What is neither is repeated for each member anyway.
+    dry_run : bool
+        Whether to read and check, and write nothing.
     overwrite : bool
         Whether a `target` that is there may be replaced; one that is read never is.
 
     Returns
     -------
-    WriteSummary
+    WriteSummary or DataFrame
 
     Raises
     ------
@@ -133,12 +146,8 @@ def to_rows(
 
     Examples
     --------
-    >>> import tempfile
     >>> lists = {"prompt": ["b", "a"], "reward": [[1.0, None], [0.0]]}
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = Path(folder) / "rows.parquet"
-    ...     written = to_rows(pl.DataFrame(lists), file)
-    ...     pl.read_parquet(file).rows()
+    >>> explode(pl.DataFrame(lists)).rows()
     [('b', 1.0), ('b', None), ('a', 0.0)]
     """
     located = locate(source)
@@ -153,7 +162,9 @@ def to_rows(
     types = {name: _inner(kind) if name in inner else kind for name, kind in schema.items()}
     n_groups = located.count()
     frames = _exploded(located, inner, n_groups)
-    rows = write_frames(frames, pl.Schema(types), path, written=written, overwrite=overwrite)
+    rows = write_frames(
+        frames, pl.Schema(types), path, written=written, overwrite=overwrite, dry_run=dry_run
+    )
     return WriteSummary(rows=rows, groups=n_groups, dropped={})
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.source import Source, SourceLike, locate
-from gspo_rs.files.filters import filter_rows, parse
+from gspo_rs.files.filters import filter_rows, parse, refuse_empty
 from gspo_rs.files.gather import gather_rows, refuse_null
+from gspo_rs.files.in_memory import frame_without_target
 from gspo_rs.files.messages import texts
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.writer import WriteSummary, as_written, write_frames
@@ -22,6 +23,7 @@ from gspo_rs.groups.pairs import Strategy, preference_pairs
 __all__ = ["pairs"]
 
 
+@frame_without_target
 def pairs(
     source: SourceLike,
     target: str | Path,
@@ -37,6 +39,8 @@ def pairs(
     threshold: float | None = None,
     chat: bool = False,
     spill_directory: str | Path | None = None,
+    allow_empty: bool = False,
+    dry_run: bool = False,
     overwrite: bool = False,
 ) -> WriteSummary:
     """Write pairs of completions of the same prompt for DPO and its relatives.
@@ -46,8 +50,9 @@ def pairs(
     source : path, glob, sequence of these, LazyFrame or DataFrame
         Scored completions, one a row; see `gspo_rs.data.scan`. The rows of a group may lie
         anywhere.
-    target : path
-        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``.
+    target : path, optional
+        The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``; without one the rows are
+        returned.
     by : str or sequence of str
         The columns that name the group of a row.
     reward : str
@@ -70,12 +75,16 @@ def pairs(
     spill_directory : path, optional
         Where texts are put in order, in a nameless temporary file of about the size of the
         pairs; the system's folder for temporary files by default.
+    allow_empty : bool
+        Whether the rules may leave nothing to write.
+    dry_run : bool
+        Whether to read and check, and write nothing.
     overwrite : bool
         Whether a `target` that is there may be replaced; one that is read never is.
 
     Returns
     -------
-    WriteSummary
+    WriteSummary or DataFrame
 
     Raises
     ------
@@ -99,12 +108,8 @@ def pairs(
 
     Examples
     --------
-    >>> import tempfile
     >>> rows = {"prompt": ["1+1="] * 3, "response": ["3", "2", "?"], "reward": [0, 1, None]}
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = Path(folder) / "pairs.parquet"
-    ...     written = pairs(pl.DataFrame(rows), file, by="prompt")
-    ...     pl.read_parquet(file).row(0)
+    >>> pairs(pl.DataFrame(rows), by="prompt").row(0)
     ('1+1=', '2', '3', 1.0, 1.0, 0.0)
     """
     located = locate(source)
@@ -114,6 +119,12 @@ def pairs(
     kept = filter_rows(narrow.rewards, narrow.groups, rules)
     rewards = np.where(kept.mask, narrow.rewards, np.nan)
     found = preference_pairs(rewards, narrow.groups, strategy, margin, seed)
+    refuse_empty(int(kept.mask.sum()), kept.dropped, located.name, allow_empty=allow_empty)
+    if not len(found) and not allow_empty:
+        raise ValueError(
+            f"no pair in {located.name}: no two rewards of a group differ by more than {margin:g}; "
+            "--allow-empty writes none"
+        )
     texts_of, written = as_written(located, path)
     halves = sort_on_disk(
         _halves(texts_of, narrow, columns, reward, found), 0, len(found), directory=spill_directory
@@ -121,7 +132,9 @@ def pairs(
     with located.reading():
         schema = texts_of.frame.select(columns).collect_schema()
     joined = (_joined(located, frame) for frame in halves)
-    rows = write_frames(joined, _schema(schema), path, written=written, overwrite=overwrite)
+    rows = write_frames(
+        joined, _schema(schema), path, written=written, overwrite=overwrite, dry_run=dry_run
+    )
     groups = len(np.unique(narrow.groups.codes[found[:, 0]]))
     return WriteSummary(rows=rows, groups=groups, dropped=kept.dropped)
 

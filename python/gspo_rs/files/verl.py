@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from gspo_rs.data.column_names import column_in
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.source import Source, SourceLike, locate
-from gspo_rs.files.filters import filter_rows, parse
+from gspo_rs.files.filters import filter_rows, parse, refuse_empty
 from gspo_rs.files.gather import gather_rows, refuse_null
+from gspo_rs.files.in_memory import frame_without_target
 from gspo_rs.files.messages import PROMPT, as_messages, named
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.writer import WriteSummary, as_written, write_frames
@@ -92,6 +93,7 @@ class GroupPrompts:
     dropped: dict[str, int]
 
 
+@frame_without_target
 def verl(
     source: SourceLike,
     target: str | Path,
@@ -105,6 +107,8 @@ def verl(
     prompt: str | None = None,
     keep: str = "all",
     threshold: float | None = None,
+    allow_empty: bool = False,
+    dry_run: bool = False,
     overwrite: bool = False,
 ) -> WriteSummary:
     """Write one prompt per group, to be sampled and scored by verl.
@@ -113,8 +117,8 @@ def verl(
     ----------
     source : path, glob, sequence of these, LazyFrame or DataFrame
         Scored completions, one a row; see `gspo_rs.data.scan`.
-    target : path
-        The file to write, ``.parquet`` for verl.
+    target : path, optional
+        The file to write, ``.parquet`` for verl; without one the prompts are returned.
     by : str or sequence of str
         The columns that name the group of a row.
     ground_truth : str, optional
@@ -133,12 +137,16 @@ def verl(
         Rules of `gspo_rs.files.filters`; a group is left out if they drop all of its rows.
     threshold : float, optional
         For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.
+    allow_empty : bool
+        Whether the rules may leave nothing to write.
+    dry_run : bool
+        Whether to read and check, and write nothing.
     overwrite : bool
         Whether a `target` that is there may be replaced; one that is read never is.
 
     Returns
     -------
-    WriteSummary
+    WriteSummary or DataFrame
 
     Raises
     ------
@@ -163,14 +171,9 @@ def verl(
 
     Examples
     --------
-    >>> import tempfile
-    >>> import polars as pl
     >>> rows = {"prompt": ["1+1="] * 2, "answer": [2, 2], "reward": [0.0, 1.0]}
-    >>> options = {"by": "prompt", "ground_truth": "answer", "data_source": "sums"}
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = Path(folder) / "train.parquet"
-    ...     written = verl(pl.DataFrame(rows), file, **options)
-    ...     pl.read_parquet(file)["reward_model"].to_list()
+    >>> found = verl(pl.DataFrame(rows), by="prompt", ground_truth="answer", data_source="sums")
+    >>> found["reward_model"].to_list()
     [{'style': 'rule', 'ground_truth': '2'}]
     """
     located = locate(source)
@@ -188,7 +191,10 @@ def verl(
     )
     nested, written = as_written(located, path, typed=["extra_info"])
     found = prompts(located, recipe, written=nested)
-    rows = write_frames(found.frames, found.schema, path, written=written, overwrite=overwrite)
+    refuse_empty(found.groups, found.dropped, located.name, allow_empty=allow_empty)
+    rows = write_frames(
+        found.frames, found.schema, path, written=written, overwrite=overwrite, dry_run=dry_run
+    )
     return WriteSummary(rows=rows, groups=found.groups, dropped=found.dropped)
 
 

@@ -32,8 +32,8 @@ class WriteSummary:
     ----------
     rows : int
         Rows of the file.
-    groups : int
-        Groups that gave at least one of them.
+    groups : int or None
+        Groups that gave at least one of them; None where nobody asked for groups.
     dropped : dict of str to int
         Rows of the source that each rule of `keep` dropped; see `gspo_rs.files.filters`.
     lowest, alike : int or None
@@ -42,7 +42,7 @@ class WriteSummary:
     """
 
     rows: int
-    groups: int
+    groups: int | None
     dropped: dict[str, int]
     lowest: int | None = None
     alike: int | None = None
@@ -119,18 +119,21 @@ def write_frames(
     *,
     written: bool,
     overwrite: bool,
+    dry_run: bool = False,
 ) -> int:
     """Write frames of one schema to a file and return the number of rows.
 
     With `written`, which is for lines of JSON, binary is JSON that is written as it is.
-    The file takes the place of an old one at the end, if it may `overwrite`, or nothing changes.
-    About two row groups
-    of 32 MiB and what Polars has under way are in memory.
+    The file takes the place of an old one at the end, if it may `overwrite`, or nothing changes;
+    a `dry_run` takes all frames and writes none. About two row groups of 32 MiB and what Polars
+    has under way are in memory.
     """
     n_rows = 0
     if written:
         frames, schema = map(lines, frames), pl.Schema({LINE: pl.String()})
     refuse_unwritable(schema, target)
+    if dry_run:
+        return sum(frame.height for frame in frames)
     iterator = iter(frames)
     first = next(iterator, schema.to_frame())
     n_bytes = max(int(first.estimated_size()), 1)

@@ -39,7 +39,11 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "model": ("source", "model"),
 }
 TYPES: Mapping[str, str] = {"prompt": TEXT, "completion": TEXT, "model": KEY}
-OPTIONS: Mapping[str, str] = {"prompt": "prompt", "completion": "completion", "model": "source"}
+OPTIONS: Mapping[str, str] = {
+    "prompt": "prompt",
+    "completion": "completion",
+    "model": "model-column",
+}
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def report(
     reward: str = "reward",
     prompt: str | None = None,
     completion: str | None = None,
-    model: str | None = None,
+    model_column: str | None = None,
     threshold: float | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -78,7 +78,7 @@ def report(
         The columns that name the group of a row.
     reward : str
         Column of the rewards: numbers or bools, null or NaN for an unscorable completion.
-    prompt, completion, model : str, optional
+    prompt, completion, model_column : str, optional
         Columns of the texts and of what wrote the completion. Without them ``prompt``;
         ``completion`` or ``response``; and ``source`` or ``model`` are taken where just one is
         there. What needs a column that is not there is left out, and the page says so.
@@ -121,7 +121,7 @@ def report(
     path = checked_target(target, located, [], overwrite=overwrite)
     if not path.parent.is_dir():
         raise NotADirectoryError(f"{path.parent} is no folder; make it first")
-    given = {"prompt": prompt, "completion": completion, "model": model}
+    given = {"prompt": prompt, "completion": completion, "model": model_column}
     names = choose(located, by=by, reward=reward, given=given)
     narrow = read(located, names)
     found = stats(narrow.reward, narrow.groups)

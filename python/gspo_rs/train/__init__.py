@@ -3,8 +3,11 @@
 Names are imported on first use, so a mistake in a run file is reported before PyTorch is loaded.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from gspo_rs import CalledModule
 
 if TYPE_CHECKING:
     from gspo_rs.train.config.config import Config
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["Config", "Result", "train"]
 
 MODULE_OF = {"Config": "config.config", "Result": "loop", "train": "loop"}
+
+sys.modules[__name__].__class__ = CalledModule  # so that `gspo_rs.train(…)` is `train(…)`
 
 
 def __getattr__(name: str) -> Any:

@@ -112,7 +112,7 @@ def check(tmp_path, capfd, kind, seed):
     layout = ("wide", "narrow")[seed % 2]
     # As the command line does, which holds back what Polars writes before it panics.
     with pytest.raises(SystemExit) as end, quiet_panics():
-        sys.exit(score(sources, folder / "out", by=["prompt_id"], layout=layout))
+        sys.exit(score(sources, target=folder / "out", by=["prompt_id"], layout=layout))
     code = end.value.code
     error = capfd.readouterr().err
     assert "Traceback" not in error
@@ -161,7 +161,7 @@ def test_thirty_hostile_inputs_of_a_kind_get_one_line_each(tmp_path, capfd, kind
 )
 def test_broken_text_files_get_one_line_that_names_the_file(tmp_path, capfd, name, text):
     (tmp_path / name).write_text(text)
-    assert score([str(tmp_path / name)], tmp_path / "out", by=["prompt_id"]) == 2
+    assert score([str(tmp_path / name)], target=tmp_path / "out", by=["prompt_id"]) == 2
     error = capfd.readouterr().err
     assert error.startswith("error: ")
     assert len(error.splitlines()) == 1
@@ -174,7 +174,7 @@ def many_files(tmp_path, number):
     for i in range(number):
         rows = FRAME[i % 400 : i % 400 + 2].drop("nested")
         rows.write_parquet(tmp_path / "in" / f"{i:05}.parquet")
-    assert score([str(tmp_path / "in")], tmp_path / "out", by=["prompt_id"]) == 0
+    assert score([str(tmp_path / "in")], target=tmp_path / "out", by=["prompt_id"]) == 0
     assert len(list((tmp_path / "out").glob("*.parquet"))) == number
 
 
@@ -204,7 +204,7 @@ def test_ten_thousand_tiny_files_are_scored(tmp_path):
 def test_bad_options_are_refused_with_the_right_ones(tmp_path, capfd, options, words):
     FRAME.write_parquet(tmp_path / "a.parquet")
     asked = {"by": ["prompt_id"], **options}
-    assert score([str(tmp_path / "a.parquet")], tmp_path / "out", **asked) == 2
+    assert score([str(tmp_path / "a.parquet")], target=tmp_path / "out", **asked) == 2
     error = capfd.readouterr().err
     assert words in error
     assert len(error.splitlines()) == 1

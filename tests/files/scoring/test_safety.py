@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 
 def start(folder, target, *more):
-    arguments = ["score", str(folder), str(target), "--by", "prompt_id", *more]
+    arguments = ["score", str(folder), "-o", str(target), "--by", "prompt_id", *more]
     return subprocess.Popen(
         [*PROGRAM, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -223,7 +223,7 @@ def test_one_process_writes_at_a_time(folder, tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(RuntimeError, match=r"another process is writing .*out"):
             gs.score(folder, tmp_path / "out", by="prompt_id")
-        assert score_command([str(folder)], tmp_path / "out", by=["prompt_id"]) == 1
+        assert score_command([str(folder)], target=tmp_path / "out", by=["prompt_id"]) == 1
     gs.score(folder, tmp_path / "out", by="prompt_id")
 
 
@@ -246,7 +246,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_read(folder, tmp_pa
 def test_verify_names_what_is_missing_changed_or_foreign(folder, tmp_path, capsys):
     out = tmp_path / "out"
     gs.score(folder, out, by="prompt_id", layout="narrow")
-    assert verify_command(out) == 0
+    assert verify_command([out]) == 0
     content = (out / "0.parquet").read_bytes()
     (out / "0.parquet").write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
     (out / "1.parquet").unlink()
@@ -257,7 +257,7 @@ def test_verify_names_what_is_missing_changed_or_foreign(folder, tmp_path, capsy
     for words in ("1.parquet is missing", "2.parquet has changed: 0 bytes", "notes.txt is foreign"):
         assert words in str(raised.value)
     capsys.readouterr()
-    assert verify_command(out) == 2
+    assert verify_command([out]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
