@@ -102,7 +102,7 @@ def test_ties_and_unscorable_rows_never_make_a_pair(tmp_path_factory, rows, stra
         prompt=pl.format("p{}", "id"), completion=pl.format("c{}", pl.int_range(pl.len()))
     )
     target = tmp_path_factory.mktemp("pairs") / "p.parquet"
-    written = pairs(frame, target, by="id", strategy=strategy, seed=1)
+    written = pairs(frame, target, by="id", strategy=strategy, seed=1, allow_empty=True)
     found = gs.preference_pairs(frame["reward"], frame["id"], strategy, seed=1)
     assert pl.read_parquet(target).to_dicts() == by_hand(frame, found, "completion")
     assert written.rows == len(found)
@@ -223,11 +223,18 @@ def test_a_source_is_not_overwritten_and_a_target_has_a_known_format(tmp_path):
     assert pl.read_parquet(path).equals(FRAME)
 
 
-def test_no_pair_at_all_is_an_empty_file_with_its_columns(tmp_path):
-    pairs(FRAME, tmp_path / "p.parquet", by="id", margin=9.0)
+def test_no_pair_at_all_is_an_empty_file_with_its_columns_only_if_that_is_allowed(tmp_path):
+    with pytest.raises(ValueError, match="no two rewards of a group differ by more than 9"):
+        pairs(FRAME, tmp_path / "p.parquet", by="id", margin=9.0)
+    with pytest.raises(
+        ValueError, match=r"no row of .* is left: size:9\.\. drops 6; --allow-empty"
+    ):
+        best(FRAME, tmp_path / "b.jsonl", by="id", keep="size:9..")
+    assert not list(tmp_path.iterdir())
+    pairs(FRAME, tmp_path / "p.parquet", by="id", margin=9.0, allow_empty=True)
     empty = pl.read_parquet(tmp_path / "p.parquet")
     assert empty.height == 0
     assert empty.schema["chosen"] == pl.String
     assert empty.schema["margin"] == pl.Float64
-    best(FRAME, tmp_path / "b.jsonl", by="id", keep="size:9..")
+    best(FRAME, tmp_path / "b.jsonl", by="id", keep="size:9..", allow_empty=True)
     assert (tmp_path / "b.jsonl").read_text() == ""
