@@ -1,6 +1,7 @@
 """Command lines of the release before are answered with the new one, and nothing is done."""
 
 import shlex
+import sys
 
 import polars as pl
 import pytest
@@ -69,7 +70,7 @@ def test_an_old_command_is_answered_with_one_that_does_the_same(folder, name):
     ],
 )
 def test_the_answer_is_the_whole_new_command_quoted_for_a_shell(words, answer, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["gspo-rs"])
+    monkeypatch.setattr(sys, "argv", ["gspo-rs"])
     found = renewed(shlex.split(words))
     assert found.startswith("error: ")
     assert found.endswith(f"type now: gspo-rs {answer}")

@@ -94,7 +94,10 @@ USAGE = {
         "SOURCE... --by COLUMNS",
         'stats "scored/*.parquet" --by prompt_id --per model',
     ),
-    "train": ("CONFIG", "train examples/stories.toml --set model=path/to/model"),
+    "train": (
+        "[CONFIG]",
+        "train --model MODEL --prompts prompts.jsonl --reward reward.py:score",
+    ),
     "verify": ("FOLDER...", "verify scored"),
     "verl": (
         "SOURCE... -o TARGET --by COLUMNS",
