@@ -24,7 +24,7 @@ def main(steps: int = 40) -> list[float]:
             letters = torch.multinomial(policy(prompts).softmax(-1), LENGTH, replacement=True)
             old_logprobs = logprobs_of(policy, prompts, letters)
         rewards = (letters == prompts[:, None]).float().mean(1)  # the share of wanted letters
-        advantages = torch.from_numpy(gs.advantage(rewards.numpy(), prompts.numpy())).float()
+        advantages = gs.advantage(rewards, prompts)
         weights = sequence_weights(mask.sum(1))
         logprobs = logprobs_of(policy, prompts, letters)
         loss, metrics = gspo_loss(logprobs, old_logprobs, advantages, mask, weights)

@@ -298,7 +298,7 @@ def test_one_more_estimator_is_a_record_and_a_kernel(monkeypatch, tmp_path):
     monkeypatch.setattr(batch_estimators, "by_best", by_best, raising=False)
     frame = pl.DataFrame({"id": list("aabb"), "reward": [1.0, 0.0, 2.0, 2.0]})
     expected = [1.0, -1.0, 0.0, 0.0]
-    assert gs.advantage(frame["reward"], frame["id"], "by_best").tolist() == expected
+    assert gs.advantage(frame["reward"], frame["id"], "by_best").to_list() == expected
     score = pl.col("reward").gspo.score("id", "by_best").struct.field("advantage")
     assert frame.select(score).to_series().to_list() == expected
     for name in "ab":

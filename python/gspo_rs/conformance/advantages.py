@@ -47,7 +47,7 @@ def estimator_name(function: AdvantageFunction) -> str:
         if np.allclose(found, advantage(REWARDS, GROUPS, name), rtol=1e-3):
             return name
     for name in (name for name, known in one_reward.items() if not known.composed):
-        options = dict.fromkeys({"eps"} & ESTIMATORS[name].options.keys(), 0.0)
+        options: dict[str, Any] = dict.fromkeys({"eps"} & ESTIMATORS[name].options.keys(), 0.0)
         if _factors(found, advantage(REWARDS, GROUPS, name, **options)) is not None:
             return name
     return "no estimator of gspo_rs"

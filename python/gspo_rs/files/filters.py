@@ -176,4 +176,5 @@ def _top(
     lowest = np.where(unscored, 0.0, rank(rewards, groups, "min"))
     above_and_below = 2 * scored - (highest + lowest - 1).astype(np.int64)  # 2 a + t
     inside = 2 * share.numerator * scored > share.denominator * above_and_below
-    return inside & ~unscored
+    kept: NDArray[np.bool_] = inside & ~unscored
+    return kept

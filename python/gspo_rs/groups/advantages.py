@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs.groups import batch_estimators
+from gspo_rs.groups.array_types import A, T, as_rows, per_row
 from gspo_rs.groups.batch_estimators import weighted_sum
-from gspo_rs.groups.checks import Floats, as_count, as_rewards, as_several
+from gspo_rs.groups.checks import Floats, as_count, as_rewards, as_several, is_tensor, plain
 from gspo_rs.groups.estimators import estimator_named, resolve
-from gspo_rs.groups.groups import Groups, as_groups
+from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.rows import Column, rows
+from gspo_rs.groups.shapes import Shape, grouped
 
 __all__ = ["advantage", "advantage_from_wins", "columns_and_advantage", "soft_overlong_penalty"]
 
 
+@per_row
 def advantage(
-    rewards: ArrayLike, groups: Any, estimator: str = "percentile", **options: Any
+    rewards: Any,
+    groups: Any = None,
+    estimator: str = "percentile",
+    *,
+    group_size: int | None = None,
+    **options: Any,
 ) -> Floats:
     """Return the advantage of each completion over its group.
 
     Parameters
     ----------
-    rewards : array_like of float, shape (n,) or (n, k)
-        One reward per rollout, or k of them; NaN or null where it could not be scored.
-    groups : Groups or ids of n rows
+    rewards : array_like of float, shape (n,) or (n, k), or without groups (P, G) or (P, G, k)
+        One reward per rollout, or k of them; NaN or null where it could not be scored. With
+        `groups` or `group_size` the first axis counts rollouts, and a second one holds several
+        rewards of each. Without both, each row is a group.
+    groups : Groups or ids of n rows, optional
         The groups, or what `Groups` takes.
     estimator : str
         By rank: ``percentile`` (``scale="unit" | "none"``, ``ties="midrank" | "min" | "max" |
@@ -40,14 +50,17 @@ def advantage(
         (``k``, ``baseline="none" | "leave_one_out"``). Scaled by the batch: ``batch_std``
         (``eps=1e-4``), ``reinforce_pp`` (``eps=1e-8``). Of several rewards: ``gdpo``
         (``weights``, ``eps=1e-8``), ``borda`` (``weights``).
+    group_size : int, optional
+        In place of `groups`: consecutive rows, so many to a group.
     **options
-        The options of the estimator. For rewards of shape (n, k) and any estimator but the last
-        two, also ``weights`` of shape (k,): the rewards are summed with them first, leaving out
-        those that are NaN.
+        The options of the estimator. For k rewards of each rollout and any estimator but the
+        last two, also ``weights`` of shape (k,): the rewards are summed with them first, leaving
+        out those that are NaN. ``lengths`` have the shape of one reward of each rollout.
 
     Returns
     -------
-    ndarray of float64, shape (n,)
+    ndarray of float64, shape (n,) or (P, G)
+        For a tensor a tensor, for a Series a Series (``docs/guides/arrays.md``).
         0 for an unscorable reward, and exactly 0 throughout a group with fewer than two
         scorable members or with equal ones. NaN for a row that the groups dropped.
 
@@ -82,19 +95,24 @@ def advantage(
     array([ 1., -1.,  0.,  0.])
     >>> advantage([[1.0, 0.0], [0.0, 0.5]], ["a", "a"], "mean", weights=[1.0, 2.0])
     array([0., 0.])
+    >>> advantage([[0.0, 1.0], [2.0, 2.0]], estimator="mean")
+    array([[-0.5,  0.5],
+           [ 0. ,  0. ]])
+    >>> advantage([0.0, 1.0, 2.0, 2.0], group_size=2, estimator="mean")
+    array([-0.5,  0.5,  0. ,  0. ])
     """
-    cut, found = as_groups(groups), estimator_named(estimator)
+    found = estimator_named(estimator)
     weights = None if found.several else options.pop("weights", None)
     options = resolve(estimator, options)
     if found.several:
         several = as_several(rewards)
-        _check_count(several[0], cut)
-        return _composed(several, cut, estimator, options)
+        _check_count(several[0], groups)
+        return _composed(several, groups, estimator, options)
     one = as_rewards(rewards) if weights is None else weighted_sum(as_several(rewards), weights)
-    _check_count(one, cut)
+    _check_count(one, groups)
     if _looks_beyond(estimator, options):
-        return _composed(one, cut, estimator, options)
-    return rows(one, cut, [("advantage", {"estimator": estimator, **options})])[0]
+        return _composed(one, groups, estimator, options)
+    return rows(one, groups, [("advantage", {"estimator": estimator, **options})])[0]
 
 
 def columns_and_advantage(
@@ -131,7 +149,13 @@ def _check_count(rewards: Floats, groups: Groups) -> None:
         )
 
 
-def advantage_from_wins(wins: Iterable[ArrayLike], groups: Any) -> Floats:
+@overload
+def advantage_from_wins(wins: T, groups: Any = None, *, group_size: int | None = None) -> T: ...
+@overload
+def advantage_from_wins(
+    wins: Iterable[ArrayLike], groups: Any = None, *, group_size: int | None = None
+) -> Floats: ...
+def advantage_from_wins(wins: Any, groups: Any = None, *, group_size: int | None = None) -> Any:
     """Return the advantage of each completion over its group, from pairwise comparisons.
 
     For judges and tournaments, which say who wins and give no reward.
@@ -142,12 +166,15 @@ def advantage_from_wins(wins: Iterable[ArrayLike], groups: Any) -> Floats:
         One matrix per group, in the order of the groups; its rows and columns are the members
         in row order. ``W[i, j]`` is how often i beat j: 0 or 1, a share, or a probability.
         The diagonal is not read. NaN where two were not compared: they count as even.
-    groups : Groups or ids of n rows
-        The groups, or what `Groups` takes.
+    groups : Groups or ids of n rows, optional
+        The groups, or what `Groups` takes; left out, wins have shape (P, G, G).
+    group_size : int, optional
+        In place of `groups`: consecutive rows, so many to a group.
 
     Returns
     -------
-    ndarray of float64, shape (n,)
+    ndarray of float64, shape (n,), or (P, G) without groups
+        A tensor for tensors.
         ``sum_j (W[i, j] - W[j, i]) / (N_g - 1)``, in [-1, 1] for shares that complement one
         another; sums to zero over a group. 0 for a lone member, NaN for a dropped row.
 
@@ -171,15 +198,29 @@ def advantage_from_wins(wins: Iterable[ArrayLike], groups: Any) -> Floats:
     >>> advantage_from_wins([[[0, 1, 1], [0, 0, 0.5], [0, 0.5, 0]]], ["a", "a", "a"])
     array([ 1. , -0.5, -0.5])
     """
-    cut = as_groups(groups)
-    matrices = [np.asarray(matrix, dtype=np.float64) for matrix in wins]
+    given = wins if is_tensor(wins) else list(wins)
+    matrices = [np.asarray(plain(matrix), dtype=np.float64) for matrix in given]
+    cut, shape = _groups_of_wins(matrices, groups, group_size)
     if len(matrices) != cut.n_groups:
         raise ValueError(f"{len(matrices)} matrices of wins for {cut.n_groups} groups; one each")
     found = np.full(cut.n_rollouts, np.nan)
     for g, matrix in enumerate(matrices):
         members = cut.order[cut.offsets[g] : cut.offsets[g + 1]]
         found[members] = _net_wins(matrix, g, len(members))
-    return found
+    like = given if is_tensor(given) else next(filter(is_tensor, given), None)
+    return as_rows(found, like, shape)
+
+
+def _groups_of_wins(
+    matrices: Sequence[Floats], groups: Any, group_size: int | None
+) -> tuple[Groups, Shape | None]:
+    if groups is not None or group_size is not None:
+        members = np.zeros(len(matrices) * group_size if isinstance(group_size, int) else 0)
+        return grouped(members, groups, group_size)[1:]
+    shapes = {matrix.shape for matrix in matrices}
+    if len(shapes) > 1:
+        raise TypeError("matrices of wins of several sizes come without groups; give groups")
+    return grouped(np.zeros((len(matrices), *shapes.pop()))[:, 0], None, None)[1:]
 
 
 def _net_wins(wins: Floats, group: int, size: int) -> Floats:
@@ -199,7 +240,17 @@ def _net_wins(wins: Floats, group: int, size: int) -> Floats:
     return total / max(size - 1, 1)
 
 
-def soft_overlong_penalty(lengths: ArrayLike, max_length: int = 20480, cache: int = 4096) -> Floats:
+@overload
+def soft_overlong_penalty(
+    lengths: NDArray[Any] | Sequence[Any], max_length: int = 20480, cache: int = 4096
+) -> Floats: ...
+@overload
+def soft_overlong_penalty(lengths: A, max_length: int = 20480, cache: int = 4096) -> A: ...
+@overload
+def soft_overlong_penalty(
+    lengths: ArrayLike, max_length: int = 20480, cache: int = 4096
+) -> Floats: ...
+def soft_overlong_penalty(lengths: Any, max_length: int = 20480, cache: int = 4096) -> Any:
     """Return DAPO's reward penalty for overlong completions.
 
     Parameters
@@ -213,7 +264,7 @@ def soft_overlong_penalty(lengths: ArrayLike, max_length: int = 20480, cache: in
 
     Returns
     -------
-    ndarray of float64, shape (n,)
+    ndarray of float64, shape (n,), or a tensor or Series for one
         In [-1, 0], to be added to the rewards before they are grouped.
 
     Raises
@@ -236,10 +287,11 @@ def soft_overlong_penalty(lengths: ArrayLike, max_length: int = 20480, cache: in
     longest = as_count("max_length", max_length, lowest=1)
     if as_count("cache", cache, lowest=1) > longest:
         raise ValueError(f"cache is {cache}; it is at most max_length, {longest}")
-    found = np.asarray(lengths)
+    found = np.asarray(plain(lengths))
     if found.dtype.kind not in "iu":
         raise TypeError(f"lengths are of type {found.dtype}; they are integers")
     if found.size and found.min() < 0:
         raise ValueError(f"the length at index {int(found.argmin())} is {found.min()}")
     over = np.minimum(np.maximum(found.astype(np.float64) - (longest - cache), 0.0), cache)
-    return 0.0 - over / cache
+    penalty = 0.0 - over / cache
+    return as_rows(penalty, lengths, penalty.shape if penalty.ndim == 2 else None)

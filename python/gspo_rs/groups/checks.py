@@ -4,19 +4,46 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Sequence
 from decimal import MAX_PREC, Context, Decimal
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+# An argument or option without a default.
+REQUIRED: Final[Any] = ...
 # Two different decimals of so many digits are two different float64.
 DIGITS = 15
 # Whole numbers from here on are not all float64.
 EXACT = 1 << 53
+FLOAT64: Final = np.dtype(np.float64)
+
+
+def is_tensor(values: Any) -> bool:
+    """Tell whether `values` are a tensor of PyTorch, which whoever has one has imported."""
+    torch = sys.modules.get("torch")
+    return isinstance(values, getattr(torch, "Tensor", ()))
+
+
+def plain(values: Any) -> Any:
+    """Return a tensor of any device, or what has nothing but DLPack, as a NumPy array.
+
+    A tensor that requires a gradient is taken for its values. Types of 8 and 16 bits that NumPy
+    lacks become float32, which holds them exactly. All else is returned as it is.
+    """
+    if type(values) in (np.ndarray, list):
+        return values
+    if is_tensor(values):
+        values = values.detach()
+        short = values.is_floating_point() and values.element_size() < 4
+        return (values.float() if short else values).numpy(force=True)
+    if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
+        return np.from_dlpack(values)
+    return values
 
 
 def as_rewards(rewards: ArrayLike) -> Floats:
@@ -25,6 +52,9 @@ def as_rewards(rewards: ArrayLike) -> Floats:
     Integers from 2**53 on and decimals of more than 15 digits are refused, with their row: two of
     them that differ may be one float64.
     """
+    if type(rewards) is np.ndarray and rewards.dtype is FLOAT64 and rewards.ndim == 1:
+        return np.ascontiguousarray(rewards)
+    rewards = plain(rewards)
     if hasattr(rewards, "alias"):
         # Methods of a Polars Series select it by its name, as if that were a pattern.
         rewards = rewards.alias("rewards")
@@ -52,9 +82,12 @@ def refuse_infinite(rewards: Floats) -> None:
 
 def as_several(rewards: ArrayLike) -> list[Floats]:
     """Return rewards of shape (n, k) as k columns of float64, NaN for None, none infinite."""
-    found = np.asarray(rewards)
+    found = np.asarray(plain(rewards))
     if found.ndim != 2 or not found.shape[1]:
-        raise ValueError(f"rewards have shape {found.shape}; several rewards have shape (n, k)")
+        raise ValueError(
+            f"rewards have shape {found.shape}; several rewards have shape (n, k) with groups or "
+            "group_size, and (P, G, k) without"
+        )
     # Views where they will do: whoever needs a column in one piece makes it when its turn comes.
     columns = list(found.T) if found.dtype == float else [as_rewards(c) for c in found.T]
     for column in columns:
@@ -65,7 +98,7 @@ def as_several(rewards: ArrayLike) -> list[Floats]:
 def as_weights(weights: ArrayLike | None, rewards: Sequence[Floats]) -> Floats:
     """Return one finite weight per reward, 1 for those not given."""
     k = len(rewards)
-    found = np.ones(k) if weights is None else np.asarray(weights, dtype=np.float64)
+    found = np.ones(k) if weights is None else np.asarray(plain(weights), dtype=np.float64)
     if found.shape != (k,) or not np.isfinite(found).all():
         raise ValueError(f"weights are {weights!r}; pass {k} finite numbers, one per reward")
     return found
@@ -73,7 +106,7 @@ def as_weights(weights: ArrayLike | None, rewards: Sequence[Floats]) -> Floats:
 
 def as_integers(name: str, values: ArrayLike) -> NDArray[np.int64]:
     """Return `values` as contiguous int64 if they are integers of shape (n,)."""
-    found = np.asarray(values)
+    found = np.asarray(plain(values))
     if found.ndim != 1 or found.dtype.kind not in "iu":
         raise TypeError(f"{name} are {found.ndim}-D of {found.dtype}; they are 1-D integers")
     return np.ascontiguousarray(found, dtype=np.int64)
@@ -81,12 +114,19 @@ def as_integers(name: str, values: ArrayLike) -> NDArray[np.int64]:
 
 def as_count(name: str, value: Any, *, lowest: int) -> int:
     """Return `value` if it is an integer of at least `lowest`."""
+    required(name, value)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} is {value!r}; it is an integer")
     if value < lowest:
         limit = "not negative" if lowest == 0 else f"at least {lowest}"
         raise ValueError(f"{name} is {value}; it is {limit}")
     return int(value)
+
+
+def required(name: str, value: Any) -> None:
+    """Raise for an argument that has no default and was not given."""
+    if value is REQUIRED:
+        raise TypeError(f"{name} is missing; give it by name, as in {name}=...")
 
 
 def _missing(rewards: Any) -> NDArray[np.bool_] | None:
@@ -119,7 +159,11 @@ def _exact(rewards: Any, rows: NDArray[np.int64] | None) -> Floats:
     if found.dtype.kind not in "fiub" or found.dtype.itemsize > 8:
         raise TypeError(f"rewards of type {found.dtype} are not numbers that float64 can hold")
     if found.ndim != 1:
-        raise ValueError(f"rewards have shape {found.shape}; pass one per rollout, shape (n,)")
+        raise ValueError(
+            f"rewards have shape {found.shape}; pass one per rollout, shape (n,). Several per "
+            "rollout, (n, k), are for advantage, with weights; a group per row, (P, G), goes "
+            "without groups and group_size"
+        )
     exact = np.ascontiguousarray(found, dtype=np.float64)
     if given.dtype.kind in "iu" and given.dtype.itemsize == 8:
         _refuse_rounding(given, exact, rows)

@@ -6,13 +6,10 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from gspo_rs.groups import synonyms
-from gspo_rs.groups.checks import as_count
-
-# An option without a default.
-REQUIRED: Final = ...
+from gspo_rs.groups.checks import REQUIRED, as_count
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
-from gspo_rs.groups.checks import as_integers
+from gspo_rs.groups.checks import as_integers, is_tensor, plain
 
 
 class Groups:
@@ -128,6 +128,8 @@ class Groups:
             return np.arange(self.n_groups)
         starts = self.offsets[:-1]
         firsts = starts if self.clustered else self.order[starts]
+        if is_tensor(self._source):
+            return self._source[firsts.tolist()]
         if isinstance(self._source, list | tuple):
             return [self._source[row] for row in firsts.tolist()]
         return self._source.take(firsts) if _takes(self._source) else self._source[firsts]
@@ -154,7 +156,7 @@ def _frozen(array: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _cut(ids: Any, *, drop_null: bool) -> _core.Groups:
-    ids = _narrowed(ids)
+    ids = _narrowed(plain(ids))
     if hasattr(ids, "_from_sequence"):  # an array of pandas, whose nulls a Series tells
         import pandas as pd  # type: ignore[import-untyped]
 
@@ -178,7 +180,8 @@ def _cut(ids: Any, *, drop_null: bool) -> _core.Groups:
         if is_list:
             return _from_list(ids, drop_null=drop_null)
     if ids.ndim != 1:
-        raise ValueError(f"ids have shape {ids.shape}; pass one id per row, shape (n,)")
+        other = f"; they are {str(ids)!r}, which may be an option, given by name" * (not ids.ndim)
+        raise ValueError(f"ids have shape {ids.shape}; pass one id per row, shape (n,){other}")
     return _cut_array(ids, drop_null=drop_null)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
-from gspo_rs.groups.checks import as_integers
+from gspo_rs.groups.array_types import as_numbers
+from gspo_rs.groups.checks import as_integers, plain
 
 
 def pack(lengths: ArrayLike, max_tokens: int) -> list[NDArray[np.int64]]:
@@ -21,7 +22,7 @@ def pack(lengths: ArrayLike, max_tokens: int) -> list[NDArray[np.int64]]:
 
     Returns
     -------
-    list of ndarray of int64
+    list of ndarray of int64, or of tensors for a tensor
         Indices of the sequences of each micro-batch, rising; every sequence is in exactly
         one. The packing is the same for the same input.
 
@@ -47,6 +48,8 @@ def pack(lengths: ArrayLike, max_tokens: int) -> list[NDArray[np.int64]]:
     >>> pack([5, 3, 4, 2], max_tokens=7)
     [array([0, 3]), array([1, 2])]
     """
-    if np.size(lengths) == 0:
+    given = plain(lengths)
+    if np.size(given) == 0:
         return []
-    return _core.pack(as_integers("lengths", lengths), int(max_tokens))
+    packs = _core.pack(as_integers("lengths", given), int(max_tokens))
+    return [as_numbers(pack, lengths) for pack in packs]

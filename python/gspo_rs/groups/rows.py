@@ -5,31 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from numpy.typing import ArrayLike
-
 from gspo_rs import _core
-from gspo_rs.groups.checks import Floats, as_rewards
-from gspo_rs.groups.groups import as_groups
+from gspo_rs.groups.array_types import list_per_row
+from gspo_rs.groups.checks import REQUIRED, Floats, as_rewards, required
 
 __all__ = ["Column", "rows"]
 
 Column: TypeAlias = str | tuple[str, dict[str, Any]]
 """The name of a column, with its options if it has some."""
 
+DEFAULTS: dict[str, dict[str, Any]] = {"rank": {"method": "average"}}
 
-def rows(rewards: ArrayLike, groups: Any, columns: Sequence[Column]) -> list[Floats]:
+
+@list_per_row
+def rows(
+    rewards: Any,
+    groups: Any = None,
+    columns: Sequence[Column] = REQUIRED,
+    *,
+    group_size: int | None = None,
+) -> list[Floats]:
     """Compute several columns for every row in one pass over the groups.
 
     Parameters
     ----------
-    rewards : array_like of float, shape (n,)
+    rewards : array_like of float, shape (n,), or without groups (P, G)
         One reward per rollout; NaN or null where it could not be scored.
-    groups : Groups or ids of n rows
-        The groups, or what `Groups` takes.
+    groups : Groups or ids of n rows, optional
+        The groups, or what `Groups` takes; left out, each row of (P, G) is a group.
     columns : sequence of str or (str, dict)
         Names with their options: ``"rank"`` (method), ``"percentile"``, ``"top_fraction"`` (q),
         ``"advantage"`` (an estimator that looks at one group's rewards, and all of its options),
         ``"group_size"``, ``"group_mean"``, ``"group_std"``.
+    group_size : int, optional
+        In place of `groups`: consecutive rows, so many to a group.
 
     Returns
     -------
@@ -46,5 +55,6 @@ def rows(rewards: ArrayLike, groups: Any, columns: Sequence[Column]) -> list[Flo
     >>> rows([0.0, 1.0, 5.0], ["a", "a", "b"], ["group_mean", "percentile"])
     [array([0.5, 0.5, 5. ]), array([0. , 1. , 0.5])]
     """
-    specs = [(name, {}) if isinstance(name, str) else name for name in columns]
-    return _core.rows(as_rewards(rewards), as_groups(groups)._core, specs)
+    required("columns", columns)
+    specs = [(name, DEFAULTS.get(name, {})) if isinstance(name, str) else name for name in columns]
+    return _core.rows(as_rewards(rewards), groups._core, specs)

@@ -3,6 +3,8 @@
 Everywhere here, a null or NaN reward is unscorable: it counts in the group's size and in
 nothing else. Equality is exact, with ``-0.0 == 0.0``. Sums run over sorted rewards in float64,
 so every bit is independent of the order of the rows, of their chunking and of the threads.
+`array_types` lets each function take and return arrays of other libraries, and take
+`group_size`: what arrives in a function are rewards and `Groups`.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
-from gspo_rs.groups.checks import Floats, as_count, as_rewards
+from gspo_rs.groups.array_types import per_group, per_row, record_per_group
+from gspo_rs.groups.checks import REQUIRED, Floats, as_count, as_rewards, plain, required
 from gspo_rs.groups.decimals import written
-from gspo_rs.groups.groups import Groups, as_groups
+from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.rows import rows
 from gspo_rs.groups.synonyms import listed
 
@@ -41,7 +44,8 @@ SMALL = 2**62
 class GroupStats:
     """Statistics of each group; every field is an array of shape (n_groups,).
 
-    Those but `size` are of the scorable rewards, and NaN where there are none.
+    Those but `size` are of the scorable rewards, and NaN where there are none. The arrays are of
+    the library of the rewards: NumPy, PyTorch, pandas or Polars.
     """
 
     groups: Groups
@@ -74,21 +78,27 @@ class GroupStats:
         fields = [name for name in self.__dataclass_fields__ if name != "groups"]
         if clash := sorted(set(fields) & set(keys.columns)):
             raise ValueError(f"the id {clash[0]!r} has the name of a statistic; rename it")
-        return keys.with_columns(pl.Series(name, getattr(self, name)) for name in fields)
+        values = {name: np.asarray(plain(getattr(self, name))) for name in fields}
+        return keys.with_columns(pl.Series(name, column) for name, column in values.items())
 
 
-def rank(rewards: ArrayLike, groups: Any, method: Ties = "average") -> Floats:
+@per_row
+def rank(
+    rewards: Any, groups: Any = None, method: Ties = "average", *, group_size: int | None = None
+) -> Floats:
     """Rank each reward within its group, 1 for the lowest.
 
     Parameters
     ----------
-    rewards : array_like of float, shape (n,)
+    rewards : array_like of float, shape (n,), or without groups (P, G)
         One reward per rollout; NaN or null where it could not be scored.
-    groups : Groups or ids of n rows
-        The groups, or what `Groups` takes.
+    groups : Groups or ids of n rows, optional
+        The groups, or what `Groups` takes; left out, each row of (P, G) is a group.
     method : {"average", "min", "max", "dense", "ordinal"}
         What tied rewards get: the mean, lowest or highest of their ranks, one rank per
         distinct reward without gaps, or different ranks in row order.
+    group_size : int, optional
+        In place of `groups`: consecutive rows, so many to a group.
 
     Returns
     -------
@@ -116,15 +126,18 @@ def rank(rewards: ArrayLike, groups: Any, method: Ties = "average") -> Floats:
     return rows(rewards, groups, [("rank", {"method": method})])[0]
 
 
-def percentile(rewards: ArrayLike, groups: Any) -> Floats:
+@per_row
+def percentile(rewards: Any, groups: Any = None, *, group_size: int | None = None) -> Floats:
     """Return the share of the other members of its group that each reward beats.
 
     Parameters
     ----------
-    rewards : array_like of float, shape (n,)
+    rewards : array_like of float, shape (n,), or without groups (P, G)
         One reward per rollout; NaN or null where it could not be scored.
-    groups : Groups or ids of n rows
-        The groups, or what `Groups` takes.
+    groups : Groups or ids of n rows, optional
+        The groups, or what `Groups` takes; left out, each row of (P, G) is a group.
+    group_size : int, optional
+        In place of `groups`: consecutive rows, so many to a group.
 
     Returns
     -------
@@ -145,17 +158,22 @@ def percentile(rewards: ArrayLike, groups: Any) -> Floats:
     return rows(rewards, groups, [("percentile", {})])[0]
 
 
-def top_fraction(rewards: ArrayLike, groups: Any, q: float) -> Floats:
+@per_row
+def top_fraction(
+    rewards: Any, groups: Any = None, q: float = REQUIRED, *, group_size: int | None = None
+) -> Floats:
     """Return the share of each row in the best fraction `q` of its group, ties split evenly.
 
     Parameters
     ----------
-    rewards : array_like of float, shape (n,)
+    rewards : array_like of float, shape (n,), or without groups (P, G)
         One reward per rollout; NaN or null where it could not be scored.
-    groups : Groups or ids of n rows
-        The groups, or what `Groups` takes.
+    groups : Groups or ids of n rows, optional
+        The groups, or what `Groups` takes; left out, each row of (P, G) is a group.
     q : float
         The fraction, in (0, 1].
+    group_size : int, optional
+        In place of `groups`: consecutive rows, so many to a group.
 
     Returns
     -------
@@ -173,25 +191,35 @@ def top_fraction(rewards: ArrayLike, groups: Any, q: float) -> Floats:
     >>> top_fraction([3.0, 1.0, 1.0, 0.0], ["a", "a", "a", "a"], q=0.5)
     array([1. , 0.5, 0.5, 0. ])
     """
+    required("q", q)
     return rows(rewards, groups, [("top_fraction", {"q": float(q)})])[0]
 
 
-def quantile(rewards: ArrayLike, groups: Any, q: float | Sequence[float]) -> Floats:
+@per_group
+def quantile(
+    rewards: Any,
+    groups: Any = None,
+    q: float | Sequence[float] = REQUIRED,
+    *,
+    group_size: int | None = None,
+) -> Floats:
     """Return quantiles of each group's rewards, interpolated linearly.
 
     Parameters
     ----------
-    rewards : array_like of float, shape (n,)
+    rewards : array_like of float, shape (n,), or without groups (P, G)
         One reward per rollout; NaN or null where it could not be scored.
-    groups : Groups or ids of n rows
-        The groups, or what `Groups` takes.
+    groups : Groups or ids of n rows, optional
+        The groups, or what `Groups` takes; left out, each row of (P, G) is a group.
     q : float, or sequence of k floats
         Probabilities in [0, 1].
+    group_size : int, optional
+        In place of `groups`: consecutive rows, so many to a group.
 
     Returns
     -------
     ndarray of float64, shape (n_groups,), or (n_groups, k) for a sequence
-        NaN for a group without scorable members.
+        NaN for a group without scorable members. Of pandas, a sequence gives a DataFrame.
 
     Raises
     ------
@@ -209,20 +237,24 @@ def quantile(rewards: ArrayLike, groups: Any, q: float | Sequence[float]) -> Flo
     array([[0.5, 1. ],
            [3. , 4. ]])
     """
+    required("q", q)
     wanted = np.atleast_1d(np.asarray(q, dtype=np.float64))
-    found = _core.quantiles(as_rewards(rewards), as_groups(groups)._core, wanted.tolist())
+    found = _core.quantiles(as_rewards(rewards), groups._core, wanted.tolist())
     return found if np.ndim(q) == 0 else found.reshape(-1, len(wanted))
 
 
-def stats(rewards: ArrayLike, groups: Any) -> GroupStats:
+@record_per_group
+def stats(rewards: Any, groups: Any = None, *, group_size: int | None = None) -> GroupStats:
     """Describe each group by its size, mean, deviation, extremes, median and ties.
 
     Parameters
     ----------
-    rewards : array_like of float, shape (n,)
+    rewards : array_like of float, shape (n,), or without groups (P, G)
         One reward per rollout; NaN or null where it could not be scored.
-    groups : Groups or ids of n rows
-        The groups, or what `Groups` takes.
+    groups : Groups or ids of n rows, optional
+        The groups, or what `Groups` takes; left out, each row of (P, G) is a group.
+    group_size : int, optional
+        In place of `groups`: consecutive rows, so many to a group.
 
     Returns
     -------
@@ -240,7 +272,7 @@ def stats(rewards: ArrayLike, groups: Any) -> GroupStats:
     >>> found.mean, found.informative
     (array([0.5, 5. ]), array([ True, False]))
     """
-    found = _described(rewards, as_groups(groups))
+    found = _described(rewards, groups)
     if (endless := np.isinf(found.std)).any():
         g = int(np.argmax(endless))
         raise ValueError(
@@ -258,20 +290,28 @@ def _described(rewards: ArrayLike, groups: Groups) -> GroupStats:
     return GroupStats(groups=groups, informative=found["max"] > found["min"], **found)
 
 
+@per_group
 def informative(
-    rewards: ArrayLike, groups: Any, low: float | None = None, high: float | None = None
+    rewards: Any,
+    groups: Any = None,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    group_size: int | None = None,
 ) -> Bools:
     """Return which groups have unequal rewards: those with ``max > min``.
 
     Parameters
     ----------
-    rewards : array_like of float, shape (n,)
+    rewards : array_like of float, shape (n,), or without groups (P, G)
         One reward per rollout; NaN or null where it could not be scored.
-    groups : Groups or ids of n rows
-        The groups, or what `Groups` takes.
+    groups : Groups or ids of n rows, optional
+        The groups, or what `Groups` takes; left out, each row of (P, G) is a group.
     low, high : float, optional
         Keep only groups with ``low <= mean <= high``. Both are compared as they are written: 0.1
         is a tenth, and 2 right in 20 are not below it.
+    group_size : int, optional
+        In place of `groups`: consecutive rows, so many to a group.
 
     Returns
     -------
@@ -288,7 +328,7 @@ def informative(
     array([ True, False])
     """
     given = as_rewards(rewards)
-    found = _described(given, as_groups(groups))
+    found = _described(given, groups)
     keep = found.informative.copy()
     # A mean that is the very float of a bound is inside it: 1/3 is above 0.3333333333333333.
     if low is not None:
@@ -359,19 +399,29 @@ def spread_within(described: GroupStats, low: Fraction) -> Bools:
     return passes & (described.scored > 0)
 
 
-def pass_at_k(rewards: ArrayLike, groups: Any, k: int, threshold: float = 0.5) -> Floats:
+@per_group
+def pass_at_k(
+    rewards: Any,
+    groups: Any = None,
+    k: int = REQUIRED,
+    threshold: float = 0.5,
+    *,
+    group_size: int | None = None,
+) -> Floats:
     """Estimate for each group the chance that at least one of `k` completions is right.
 
     Parameters
     ----------
-    rewards : array_like of float, shape (n,)
+    rewards : array_like of float, shape (n,), or without groups (P, G)
         One reward per rollout; NaN or null where it could not be scored.
-    groups : Groups or ids of n rows
-        The groups, or what `Groups` takes.
+    groups : Groups or ids of n rows, optional
+        The groups, or what `Groups` takes; left out, each row of (P, G) is a group.
     k : int
         Completions drawn, at least 1.
     threshold : float
         A completion is right when its reward is at least this.
+    group_size : int, optional
+        In place of `groups`: consecutive rows, so many to a group.
 
     Returns
     -------
@@ -399,20 +449,25 @@ def pass_at_k(rewards: ArrayLike, groups: Any, k: int, threshold: float = 0.5) -
     if not math.isfinite(threshold):
         raise ValueError(f"threshold is {threshold}; it is a finite number")
     draws = as_count("k", k, lowest=1)
-    return _core.pass_at_k(as_rewards(rewards), as_groups(groups)._core, draws, float(threshold))
+    return _core.pass_at_k(as_rewards(rewards), groups._core, draws, float(threshold))
 
 
-def best_of_n(rewards: ArrayLike, groups: Any, n: int) -> Floats:
+@per_group
+def best_of_n(
+    rewards: Any, groups: Any = None, n: int = REQUIRED, *, group_size: int | None = None
+) -> Floats:
     """Estimate for each group the mean of the highest of `n` rewards.
 
     Parameters
     ----------
-    rewards : array_like of float, shape (n_rollouts,)
+    rewards : array_like of float, shape (n,), or without groups (P, G)
         One reward per rollout; NaN or null where it could not be scored.
-    groups : Groups or ids of n_rollouts rows
-        The groups, or what `Groups` takes.
+    groups : Groups or ids of n rows, optional
+        The groups, or what `Groups` takes; left out, each row of (P, G) is a group.
     n : int
         Completions drawn, at least 1.
+    group_size : int, optional
+        In place of `groups`: consecutive rows, so many to a group.
 
     Returns
     -------
@@ -437,7 +492,7 @@ def best_of_n(rewards: ArrayLike, groups: Any, n: int) -> Floats:
     array([5.])
     """
     draws = as_count("n", n, lowest=1)
-    return _core.best_of(as_rewards(rewards), as_groups(groups)._core, draws)
+    return _core.best_of(as_rewards(rewards), groups._core, draws)
 
 
 def _bound(name: str, value: float) -> Fraction:

@@ -188,9 +188,9 @@ class GSPOMixin(Base):  # type: ignore[misc, valid-type]
         return output
 
     def _log_groups(self, rewards: Any, groups: Groups, found: Any) -> None:
-        found = stats(rewards, groups)
+        described = stats(rewards, groups)
         for name, value in {
-            "group/zero_variance_frac": 1.0 - found.informative.mean(),
+            "group/zero_variance_frac": 1.0 - described.informative.mean(),
             "group/count": groups.n_groups,
             "group/size_min": groups.sizes.min(),
             "group/size_max": groups.sizes.max(),

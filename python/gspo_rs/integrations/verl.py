@@ -58,7 +58,7 @@ def estimator_of(name: str) -> Callable[..., tuple[Tensor, Tensor]]:
         if index is None:
             raise ValueError(f"{PREFIX}{name} got no index; the batch needs the uid of each prompt")
         rewards = token_level_rewards.double().sum(dim=-1).cpu().numpy()  # (B,)
-        options = {}
+        options: dict[str, Any] = {}
         if "lengths" in ESTIMATORS[name].needs:
             options["lengths"] = response_mask.sum(dim=-1).long().cpu().numpy()
         found = torch.from_numpy(advantage(rewards, list(index), name, **options))

@@ -122,7 +122,7 @@ def check_case(seed):
         with pytest.raises(ValueError, match="leaves the range of float64"):
             gs.advantage(case.given(rewards), groups, estimator, **options)
         return
-    found = gs.advantage(case.given(rewards), groups, estimator, **options)
+    found = np.asarray(gs.advantage(case.given(rewards), groups, estimator, **options))
     for row, (exact, slack) in expected.items():
         assert abs(Fraction(found[row]) - exact) <= slack, (row, found[row], exact)
     order = rng.permutation(np.flatnonzero(case.ids >= 0))

@@ -1,6 +1,7 @@
 """Every statistic of rows and groups, by value, on random rollouts of every size, kind and type."""
 
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def check_near(found, expected, slack):
 
 def check_rows(case, groups, name):
     call, formula = OF_ROWS[name]
-    found = call(case.given(case.rewards[:, 0]), groups)
+    found = np.asarray(call(case.given(case.rewards[:, 0]), groups))
     rest = np.ones(case.n, dtype=bool)
     for rows in case.groups():
         scored, v = scored_in(case, rows)
@@ -109,7 +110,7 @@ def check_rows(case, groups, name):
 
 def check_groups(case, groups, name):
     call, formula = OF_GROUPS[name]
-    found = call(case.given(case.rewards[:, 0]), groups)
+    found = np.asarray(call(case.given(case.rewards[:, 0]), groups))
     expected = [scored_in(case, rows)[1] for rows in by_appearance(case)]
     assert len(found) == len(expected)
     for value, v in zip(found, expected, strict=True):
@@ -125,7 +126,8 @@ def check_stats(case, groups):
         with pytest.raises(ValueError, match="leaves the range of float64"):
             gs.stats(given, groups)
         return
-    found = gs.stats(given, groups)
+    fields = vars(gs.stats(given, groups))
+    found = SimpleNamespace(**{name: np.asarray(fields[name]) for name in fields})
     assert found.size.tolist() == [len(rows) for rows in rows_of]
     assert found.scored.tolist() == [len(v) for v in scored]
     assert found.distinct.tolist() == [len(np.unique(v)) for v in scored]

@@ -136,7 +136,7 @@ def check_advantage(case, name, options):
         with pytest.raises(ValueError, match="leaves the range of float64"):
             gs.advantage(case.given(rewards), groups, name, **given)
         return
-    found = gs.advantage(case.given(rewards), groups, name, **given)
+    found = np.asarray(gs.advantage(case.given(rewards), groups, name, **given))
     assert found.shape == (case.n,)
     assert np.isnan(found[case.ids < 0]).all()
     compare(found[case.ids >= 0], expected[case.ids >= 0], slack[case.ids >= 0])

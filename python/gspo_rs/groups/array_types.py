@@ -1,0 +1,267 @@
+"""Rewards of other libraries: tensors, and columns of pandas and Polars; results come back so.
+
+What follows the rows keeps their labels, what describes groups gets their ids. No library is
+imported here: who has given us its array has imported it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gspo_rs.groups.checks import as_rewards, is_tensor, plain
+from gspo_rs.groups.groups import Groups, as_groups
+from gspo_rs.groups.shapes import Shape, flattened, grouped
+
+__all__ = [
+    "as_numbers",
+    "as_rows",
+    "list_per_row",
+    "per_group",
+    "per_row",
+    "record_per_group",
+    "row_numbers",
+]
+
+# Rewards that no library has to be asked about.
+USUAL = (np.ndarray, list)
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Tensor(Protocol):
+    """A tensor of PyTorch, for type checkers that may not have it."""
+
+    def detach(self) -> Any: ...
+
+
+class Column(Protocol):
+    """A Series of pandas or Polars, for type checkers that may not have them."""
+
+    def to_frame(self) -> Any: ...
+
+
+T = TypeVar("T", bound=Tensor)
+A = TypeVar("A", bound=Tensor | Column)
+
+
+class Kernel(Protocol[P, R]):
+    """What is decorated: a function of rewards and their groups."""
+
+    def __call__(self, rewards: Any, *args: P.args, **options: P.kwargs) -> R: ...
+
+
+class Arrays(Protocol[P, R]):
+    """A function whose result is of the library of the rewards."""
+
+    @overload
+    def __call__(
+        self, rewards: NDArray[Any] | Sequence[Any], *args: P.args, **options: P.kwargs
+    ) -> R: ...
+    @overload
+    def __call__(self, rewards: A, *args: P.args, **options: P.kwargs) -> A: ...
+    @overload
+    def __call__(self, rewards: Any, *args: P.args, **options: P.kwargs) -> R: ...
+
+
+class Numbers(Protocol[P, R]):
+    """A function whose result is a tensor for a tensor, and else of NumPy."""
+
+    @overload
+    def __call__(self, rewards: T, *args: P.args, **options: P.kwargs) -> T: ...
+    @overload
+    def __call__(self, rewards: Any, *args: P.args, **options: P.kwargs) -> R: ...
+
+
+class Given(NamedTuple):
+    """What a result belongs to."""
+
+    rewards: Any
+    groups: Groups
+    shape: Shape | None
+
+
+def per_row(kernel: Kernel[P, R]) -> Arrays[P, R]:
+    """Let a function of rewards and groups, with an array per row, take and return any array."""
+    taken: Arrays[P, R] = _any_array(kernel, _of_rows)
+    return taken
+
+
+def per_group(kernel: Kernel[P, R]) -> Arrays[P, R]:
+    """Let a function of rewards and groups, with an array per group, take and return any array."""
+    taken: Arrays[P, R] = _any_array(kernel, _of_groups)
+    return taken
+
+
+def row_numbers(kernel: Kernel[P, R]) -> Numbers[P, R]:
+    """Let a function of rewards and groups, with numbers of rows as results, take any array."""
+    taken: Numbers[P, R] = _any_array(kernel, lambda found, given: as_numbers(found, given.rewards))
+    return taken
+
+
+def list_per_row(kernel: F) -> F:
+    """Do what `per_row` does for a function with a list of arrays."""
+    taken: F = _any_array(kernel, lambda found, given: [_of_rows(one, given) for one in found])
+    return taken
+
+
+def record_per_group(kernel: F) -> F:
+    """Do what `per_group` does for a function with a dataclass: `groups`, and arrays."""
+    taken: F = _any_array(kernel, _of_record)
+    return taken
+
+
+def as_rows(found: NDArray[Any], like: Any, shape: Shape | None = None) -> Any:
+    """Return one value per row in the kind of `like`, which holds what came for these rows.
+
+    Parameters
+    ----------
+    found : ndarray, shape (n,)
+    like : Any
+        A tensor, Series or DataFrame; anything else gets NumPy.
+    shape : (int, int), optional
+        That of the rewards, if each row was a group.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> as_rows(np.array([0.5, 1.0]), pd.Series([3, 4], index=["x", "y"], name="reward"))
+    x    0.5
+    y    1.0
+    Name: reward, dtype: float64
+    """
+    found = found if shape is None else found.reshape(shape)
+    if is_tensor(like):
+        return _tensor(found, like)
+    pandas, polars = _pandas_of(like), _polars_of(like)
+    name = getattr(like, "name", None)
+    if pandas is not None:
+        if shape is not None:
+            return pandas.DataFrame(found, index=like.index, columns=like.columns)
+        return pandas.Series(found, index=like.index, name=name)
+    if polars is not None:
+        if shape is not None:
+            return polars.DataFrame(found, schema=like.columns, orient="row")
+        return polars.Series(name, found)
+    return found
+
+
+def as_numbers(found: NDArray[Any], like: Any) -> Any:
+    """Return numbers of rows, of whatever shape: a tensor where `like` is one, else NumPy."""
+    return _tensor(found, like) if is_tensor(like) else found
+
+
+def _of_rows(found: NDArray[Any], given: Given) -> Any:
+    return as_rows(found, given.rewards, given.shape)
+
+
+def _of_groups(found: NDArray[Any], given: Given) -> Any:
+    """Return one value per group, or one row of them, in the kind of the rewards."""
+    like = given.rewards
+    if is_tensor(like):
+        return _tensor(found, like)
+    pandas, polars = _pandas_of(like), _polars_of(like)
+    name = getattr(like, "name", None)
+    if pandas is not None:
+        index = _labels(pandas, given.groups.ids) if given.shape is None else like.index
+        if found.ndim == 2:
+            return pandas.DataFrame(found, index=index)
+        return pandas.Series(found, index=index, name=name)
+    return found if polars is None else polars.Series(name, found)
+
+
+def _of_record(found: Any, given: Given) -> Any:
+    arrays = {name: value for name, value in vars(found).items() if name != "groups"}
+    return replace(found, **{name: _of_groups(value, given) for name, value in arrays.items()})
+
+
+def _any_array(kernel: Any, back: Callable[..., Any]) -> Any:
+    @wraps(kernel)
+    def called(
+        rewards: Any, groups: Any = None, *args: Any, group_size: Any = None, **options: Any
+    ) -> Any:
+        if groups is not None and group_size is None and type(rewards) in USUAL:
+            return kernel(rewards, as_groups(groups), *args, **options)
+        _refuse_other_labels(rewards, groups)
+        flat, cut, shape = grouped(_values(rewards), groups, group_size)
+        if shape is not None and options.get("lengths") is not None:
+            options["lengths"] = flattened(options["lengths"], "lengths", shape)
+        return back(kernel(flat, cut, *args, **options), Given(rewards, cut, shape))
+
+    return called
+
+
+def _values(rewards: Any) -> Any:
+    """Return rewards as NumPy array, or as they are if they are of no library known here."""
+    if _pandas_of(rewards) is None and _polars_of(rewards) is None:
+        return plain(rewards)
+    if not hasattr(rewards, "columns"):
+        return as_rewards(rewards)
+    columns = [as_rewards(rewards[name]) for name in rewards.columns]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(rewards), 0))
+
+
+def _tensor(found: NDArray[Any], like: Any) -> Any:
+    """Return a tensor on the device of `like`; floats in its type, or PyTorch's usual one."""
+    torch = sys.modules["torch"]
+    made = torch.tensor(found)
+    if found.dtype.kind == "f":
+        dtype = like.dtype if like.is_floating_point() else torch.get_default_dtype()
+        made = made.to(dtype)
+        if not bool(made.isfinite().logical_or(torch.tensor(np.isnan(found))).all()):
+            raise ValueError(
+                f"the result {np.nanmax(np.abs(found)):g} leaves the range of {dtype}, that of "
+                "the rewards; give rewards.float()"
+            )
+    return made.to(like.device)
+
+
+def _pandas_of(values: Any) -> Any:
+    return _library_of(values, "pandas")
+
+
+def _polars_of(values: Any) -> Any:
+    return _library_of(values, "polars")
+
+
+def _library_of(values: Any, name: str) -> Any:
+    """Return the library if `values` are a Series or DataFrame of it."""
+    library = sys.modules.get(name)
+    kinds = tuple(getattr(library, kind, ()) for kind in ("Series", "DataFrame"))
+    return library if isinstance(values, kinds) else None
+
+
+def _labels(pandas: Any, ids: Any) -> Any:
+    """Return ids as an index of pandas; those of several columns as one of several levels."""
+    names = getattr(ids, "column_names", getattr(ids, "columns", None))  # of Arrow, of frames
+    if names is not None:
+        columns = [_listed(ids[name]) for name in names]
+        return pandas.MultiIndex.from_arrays(columns, names=list(names))
+    return pandas.Index(_listed(ids), name=getattr(ids, "name", None))
+
+
+def _listed(ids: Any) -> Any:
+    if _pandas_of(ids) is not None or isinstance(ids, np.ndarray | list):
+        return ids
+    if _polars_of(ids) is not None:
+        return ids.to_list()
+    return ids.to_pylist() if hasattr(ids, "to_pylist") else plain(ids).tolist()
+
+
+def _refuse_other_labels(rewards: Any, groups: Any) -> None:
+    """Raise if two of pandas have other labels: pandas would match them, we go by position."""
+    if _pandas_of(rewards) is None or _pandas_of(groups) is None:
+        return
+    if len(rewards) == len(groups) and not rewards.index.equals(groups.index):
+        raise ValueError(
+            "the index of the groups is not that of the rewards, and rows go by position; give "
+            "groups.loc[rewards.index], or groups.to_numpy() if their order is the same"
+        )
