@@ -23,6 +23,7 @@ def train(
     /,
     *,
     resume: Flag = False,
+    dry_run: Flag = False,
     print_config: Flag = False,
     help_all: Flag = False,
     set_: Annotated[
@@ -40,6 +41,9 @@ def train(
         TOML or YAML file with the fields of `gspo_rs.train.Config`. Options win over it.
     resume
         Resume from the newest checkpoint in the output folder.
+    dry_run
+        Read and check everything, load the model, make one batch, estimate the memory; write
+        nothing.
     print_config
         Print all settings, and where each is from, as a run file; train nothing.
     help_all
@@ -60,26 +64,40 @@ def train(
         from gspo_rs.train.config.printed import printed
 
         return printed(settings)
+    refuse_exits()
+    if dry_run:
+        _quiet()
+        from gspo_rs.train.plan_text import lines
+        from gspo_rs.train.rehearsal import plan
+
+        rehearsed = "\n".join(map(printable, lines(plan(settings.config, resume=resume))))
+        return f"{rehearsed}\nnext      {printable(typed(less='--dry-run'))}\n"
     return _train(settings.config, resume=resume)
 
 
 def _train(config: Any, *, resume: bool) -> str | tuple[str, int]:
     """Run a training and say where the model is."""
-    refuse_exits()
     # At once, because a reward function may change the working directory.
     folder = Path.cwd() / config.output_dir
     before = set() if resume else _checkpoints(folder)
     try:
-        # Seconds of imports that `--help` and a typing mistake should not wait for.
-        from transformers.utils.logging import disable_progress_bar
-
+        _quiet()
         from gspo_rs.train import loop as training
 
-        disable_progress_bar()  # type: ignore[no-untyped-call] # would cut through the table
         result = training.train(config, resume=resume)
     except KeyboardInterrupt:
         return "", interrupted(_way_on(folder, before))
     return f"{result.steps} steps; model in {printable(str(result.final))}\n"
+
+
+def _quiet() -> None:
+    """Switch the progress bars of transformers off, which would cut through a table.
+
+    Takes seconds of imports that `--help` and a typing mistake should not wait for.
+    """
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _keys(overrides: list[str]) -> list[str]:

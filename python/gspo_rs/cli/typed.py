@@ -10,13 +10,15 @@ from pathlib import Path
 __all__ = ["program", "typed"]
 
 
-def typed(more: str | None = None) -> str:
+def typed(more: str | None = None, *, less: str | None = None) -> str:
     """Return the running command, quoted for a shell.
 
     Parameters
     ----------
     more : str, optional
         A flag such as ``--resume``, added if it is missing.
+    less : str, optional
+        A flag such as ``--dry-run``, left out.
 
     Returns
     -------
@@ -29,7 +31,7 @@ def typed(more: str | None = None) -> str:
         arguments = [word for word in arguments if word != negated]
         # What follows `--` is no flag.
         arguments.insert(arguments.index("--") if "--" in arguments else len(arguments), more)
-    return shlex.join([*program(), *arguments])
+    return shlex.join([*program(), *(word for word in arguments if word != less)])
 
 
 def program() -> list[str]:

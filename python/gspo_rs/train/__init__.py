@@ -12,10 +12,12 @@ from gspo_rs import CalledModule
 if TYPE_CHECKING:
     from gspo_rs.train.config.config import Config
     from gspo_rs.train.loop import Result, train
+    from gspo_rs.train.rehearsal import Plan, plan
 
-__all__ = ["Config", "Result", "train"]
+__all__ = ["Config", "Plan", "Result", "plan", "train"]
 
 MODULE_OF = {"Config": "config.config", "Result": "loop", "train": "loop"}
+MODULE_OF |= {"Plan": "rehearsal", "plan": "rehearsal"}
 
 sys.modules[__name__].__class__ = CalledModule  # so that `gspo_rs.train(…)` is `train(…)`
 

@@ -74,7 +74,7 @@ class Run:
         interruptions: Interruptions,
     ) -> "Run":
         """Load model, optimizer and data, from a checkpoint if there is one."""
-        rewards = _rewards(config, inputs.reward) if config.online else {}
+        rewards = reward_functions(config, inputs.reward) if config.online else {}
         start = inputs
         if inputs.model is not None and prepare.needs_start(config) and not config.lora_r:
             # Before it is trained, or gets the weights of a checkpoint.
@@ -251,7 +251,7 @@ class Run:
         self.saved = self.step
 
 
-def _rewards(
+def reward_functions(
     config: Config, given: RewardFunction | Sequence[RewardFunction] | None
 ) -> dict[str, RewardFunction]:
     """Return the reward functions: those `given`, or those that the configuration names."""
