@@ -95,7 +95,7 @@ USAGE = {
         'stats "scored/*.parquet" --by prompt_id --per model',
     ),
     "train": (
-        "[CONFIG]",
+        "[FILE]",
         "train --model MODEL --prompts prompts.jsonl --reward reward.py:score",
     ),
     "verify": ("FOLDER...", "verify scored"),

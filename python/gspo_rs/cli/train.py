@@ -33,8 +33,6 @@ def train(
 ) -> str | tuple[str, int]:
     """Train a causal language model, online or from scored completions.
 
-    Example: gspo-rs train --model MODEL --prompts prompts.jsonl --reward reward.py:score
-
     Parameters
     ----------
     file
