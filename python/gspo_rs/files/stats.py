@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
     from gspo_rs.data.source import SourceLike
     from gspo_rs.files.summary import Summary
     from gspo_rs.groups.statistics import GroupStats
@@ -19,7 +17,7 @@ OF_A_SOURCE = {"source", "by", "reward", "per", "threshold"}
 
 
 @overload
-def stats(rewards: ArrayLike, groups: Any) -> GroupStats: ...
+def stats(rewards: Any, groups: Any = None, *, group_size: int | None = None) -> GroupStats: ...
 
 
 @overload
@@ -38,7 +36,7 @@ def stats(*given: Any, **options: Any) -> Any:
 
     Parameters
     ----------
-    rewards, groups
+    rewards, groups, group_size
         Arrays: `gspo_rs.groups.statistics.stats`, which loads no Polars.
     source, by, reward, per, threshold
         A source: `gspo_rs.files.summary.summarize`.
