@@ -46,7 +46,7 @@ UNREPORTED = 32 << 20
 # than what is read ahead of whole rows.
 FIRST = 1 << 16
 WINDOW = 1 << 20
-SMALLER = 4
+SMALLER = 8
 
 
 @dataclass(frozen=True)
