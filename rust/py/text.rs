@@ -14,29 +14,36 @@ use crate::text::{Asked, Format, Kind, Reader, Survey, TextError};
 
 type Words = HashMap<String, String>;
 
-/// Binds [`Survey`].
+/// Binds [`Survey`], with what each file is called in errors.
 #[pyclass(frozen, name = "TextFiles", module = "gspo_rs._core")]
-pub(super) struct PyTextFiles(Arc<Survey>);
+pub(super) struct PyTextFiles(Arc<Survey>, Vec<PathBuf>);
 
 #[pymethods]
 impl PyTextFiles {
     #[new]
-    #[pyo3(signature = (paths, *, delimiter))]
-    fn new(py: Python<'_>, paths: Vec<PathBuf>, delimiter: Option<u8>) -> PyResult<Self> {
+    #[pyo3(signature = (paths, *, delimiter, names=None))]
+    fn new(
+        py: Python<'_>,
+        paths: Vec<PathBuf>,
+        delimiter: Option<u8>,
+        names: Option<Vec<PathBuf>>,
+    ) -> PyResult<Self> {
         let mut survey = Survey::new(delimiter.map_or(Format::Json, Format::Csv));
         let pool = pool::current();
-        for path in paths {
-            let located = |error| located(&path, &error);
-            let mut look = survey.begin(&path).map_err(located)?;
+        let names = names.unwrap_or_else(|| paths.clone());
+        for (path, name) in paths.iter().zip(&names) {
+            let begun = survey.begin(path);
+            let mut look = begun.map_err(|error| located(name, "line", &error))?;
+            let row = look.row();
             while py
                 .detach(|| pool.install(|| survey.step(&mut look)))
-                .map_err(located)?
+                .map_err(|error| located(name, row, &error))?
             {
                 py.check_signals()?;
             }
             survey.finish(look);
         }
-        Ok(Self(Arc::new(survey)))
+        Ok(Self(Arc::new(survey), names))
     }
 
     /// The columns, as a batch of no rows.
@@ -51,7 +58,7 @@ impl PyTextFiles {
     }
 
     /// Each kind of value that a column has, or a field of it, with the place of the first.
-    fn kinds(&self, path: Vec<String>) -> Vec<(&'static str, PathBuf, u64)> {
+    fn kinds(&self, path: Vec<String>) -> Vec<(&'static str, String)> {
         let (mut names, survey) = (path.iter(), &self.0);
         let column = names.next().and_then(|name| survey.column(name));
         let Some(shape) = names.fold(column, |shape, name| shape?.field(name)) else {
@@ -62,30 +69,31 @@ impl PyTextFiles {
             .filter_map(|&(kind, word)| shape.first(kind).map(|place| (place, word)))
             .collect();
         found.sort_unstable();
-        let path = |file| self.0.path(file).to_owned();
-        let places = found.into_iter();
-        places
-            .map(|((file, line), word)| (word, path(file), line))
-            .collect()
+        let name = |file: usize| self.1[file].display();
+        let places = found.into_iter().map(|((file, line), word)| {
+            let place = format!("{} {line} of {}", survey.row(file), name(file));
+            (word, place)
+        });
+        places.collect()
     }
 
     fn lacking(&self, name: &str) -> Option<PathBuf> {
-        self.0.lacking(name).map(Path::to_owned)
+        self.0.lacking(name).map(|file| self.1[file].clone())
     }
 
     fn read(&self, file: usize, columns: Vec<String>, asked: Words) -> PyResult<PyTextRows> {
         let asked = asked_of(asked)?;
         let survey = Arc::clone(&self.0);
         let reader = Reader::new(survey, file, &columns, |name| of(&asked, name));
-        let path = self.0.path(file).to_owned();
-        let reader = reader.map_err(|error| located(&path, &error))?;
-        Ok(PyTextRows(Mutex::new(reader), path))
+        let (name, row) = (self.1[file].clone(), self.0.row(file));
+        let reader = reader.map_err(|error| located(&name, row, &error))?;
+        Ok(PyTextRows(Mutex::new(reader), name, row))
     }
 }
 
 /// Binds [`Reader`]: an iterator of lists of record batches.
 #[pyclass(frozen, name = "TextRows", module = "gspo_rs._core")]
-pub(super) struct PyTextRows(Mutex<Reader>, PathBuf);
+pub(super) struct PyTextRows(Mutex<Reader>, PathBuf, &'static str);
 
 #[pymethods]
 impl PyTextRows {
@@ -100,15 +108,15 @@ impl PyTextRows {
         })?;
         let (pool, reader): (_, &mut Reader) = (pool::current(), &mut guard);
         let batches = py.detach(|| pool.install(|| reader.step()));
-        let batches = batches.map_err(|error| located(&self.1, &error))?;
+        let batches = batches.map_err(|error| located(&self.1, self.2, &error))?;
         py.check_signals()?;
         let found: Vec<_> = batches.into_iter().map(PyRecordBatch::new).collect();
         Ok(if found.is_empty() { None } else { Some(found) })
     }
 }
 
-fn located(path: &Path, error: &TextError) -> PyErr {
-    PyOSError::new_err(format!("cannot read {}: {error}", path.display()))
+fn located(name: &Path, row: &str, error: &TextError) -> PyErr {
+    PyOSError::new_err(format!("cannot read {}: {}", name.display(), error.of(row)))
 }
 
 fn of(asked: &HashMap<String, Asked>, name: &str) -> Asked {

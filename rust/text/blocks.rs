@@ -2,9 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
+use super::array::{ArrayLines, begun};
 use super::csv::{Records, last_end};
 use super::error::{Flaw, TextError};
 
@@ -48,21 +49,24 @@ pub(super) struct Blocks {
     line: u64,
     begun: bool,
     ended: bool,
+    /// Whether lines are the items of a JSON array.
+    pub(super) array: bool,
 }
 
 impl Blocks {
     /// Opens a file; `.gz` and `.zst` are unpacked.
+    ///
+    /// JSON that is not called `.jsonl` or `.ndjson` may be an array, whose items are its lines.
     pub(super) fn open(path: &Path, format: Format) -> Result<Self, TextError> {
-        let file = File::open(path)?;
-        // A shard of no bytes has no rows, packed or not.
-        let packed = path
-            .extension()
-            .filter(|_| file.metadata().map_or(true, |is| is.len() > 0));
-        let packed = packed.map(OsStr::to_ascii_lowercase);
-        let input: Box<dyn Read + Send> = match packed.as_ref().and_then(|s| s.to_str()) {
-            Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(file)),
-            Some("zst") => Box::new(zstd::stream::read::Decoder::new(file)?),
-            _ => Box::new(file),
+        let mut input = unpacked(path)?;
+        let array = format == Format::Json && may_be_array(path) && {
+            let (head, array) = begun(&mut input)?;
+            input = if array {
+                Box::new(ArrayLines::new(input))
+            } else {
+                Box::new(Cursor::new(head).chain(input))
+            };
+            array
         };
         Ok(Self {
             input,
@@ -71,6 +75,7 @@ impl Blocks {
             line: 1,
             begun: false,
             ended: false,
+            array,
         })
     }
 
@@ -148,6 +153,26 @@ impl Blocks {
             Format::Csv(delimiter) => last_end(&self.held, delimiter),
         }
     }
+}
+
+fn unpacked(path: &Path) -> Result<Box<dyn Read + Send>, TextError> {
+    let file = File::open(path)?;
+    // A shard of no bytes has no rows, packed or not.
+    let packed = path
+        .extension()
+        .filter(|_| file.metadata().map_or(true, |is| is.len() > 0));
+    let packed = packed.map(OsStr::to_ascii_lowercase);
+    Ok(match packed.as_ref().and_then(|s| s.to_str()) {
+        Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(file)),
+        Some("zst") => Box::new(zstd::stream::read::Decoder::new(file)?),
+        _ => Box::new(file),
+    })
+}
+
+fn may_be_array(path: &Path) -> bool {
+    let named = path.to_string_lossy().to_ascii_lowercase();
+    let bare = named.trim_end_matches(".gz").trim_end_matches(".zst");
+    !matches!(bare.rsplit('.').next(), Some("jsonl" | "ndjson"))
 }
 
 fn newlines(bytes: &[u8]) -> u64 {

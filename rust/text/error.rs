@@ -128,6 +128,17 @@ pub enum TextError {
     Io(std::io::Error),
 }
 
+impl TextError {
+    /// The sentence about a file whose rows are called so: lines, or the items of an array.
+    #[must_use]
+    pub fn of(&self, row: &str) -> String {
+        match self {
+            Self::Line { line, flaw } => format!("{row} {line} {flaw}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for TextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -2,6 +2,7 @@
 //!
 //! One file is whole or broken for whoever reads it, whichever of its columns they need.
 
+mod array;
 mod blocks;
 mod builder;
 mod csv;

@@ -29,6 +29,7 @@ pub struct Survey {
 pub(super) struct Seen {
     pub(super) path: PathBuf,
     pub(super) rows: u64,
+    array: bool,
     names: HashSet<String>,
 }
 
@@ -67,10 +68,15 @@ impl Survey {
             self.root.place(name, &mut next);
         }
         let names = opened.header.iter().cloned().collect();
-        let (path, rows) = (path.to_owned(), 0);
+        let (path, rows, array) = (path.to_owned(), 0, opened.blocks.array);
         Ok(Look {
             opened,
-            seen: Seen { path, rows, names },
+            seen: Seen {
+                path,
+                rows,
+                array,
+                names,
+            },
         })
     }
 
@@ -130,6 +136,12 @@ impl Survey {
         &self.files[file].path
     }
 
+    /// What a row of a file is called: a line, or an item of the array that the file is.
+    #[must_use]
+    pub fn row(&self, file: usize) -> &'static str {
+        row(self.files[file].array)
+    }
+
     /// The rows of a file.
     #[must_use]
     pub fn rows(&self, file: usize) -> u64 {
@@ -138,10 +150,22 @@ impl Survey {
 
     /// The first file that has rows and not this column.
     #[must_use]
-    pub fn lacking(&self, name: &str) -> Option<&Path> {
-        let lacks = |file: &&Seen| file.rows > 0 && !file.names.contains(name);
-        self.files.iter().find(lacks).map(|file| &*file.path)
+    pub fn lacking(&self, name: &str) -> Option<usize> {
+        let lacks = |file: &Seen| file.rows > 0 && !file.names.contains(name);
+        self.files.iter().position(lacks)
     }
+}
+
+impl Look {
+    /// What a row of the file is called.
+    #[must_use]
+    pub fn row(&self) -> &'static str {
+        row(self.seen.array)
+    }
+}
+
+fn row(array: bool) -> &'static str {
+    if array { "item" } else { "line" }
 }
 
 impl Opened {

@@ -5,14 +5,21 @@ from __future__ import annotations
 import glob
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gspo_rs.data.formats import SUFFIXES, suffix_of
+from gspo_rs.data.hub import of_split, snapshot_of
+from gspo_rs.data.lakes import lake_of
 from gspo_rs.data.save_to_disk import saved_files
 from gspo_rs.data.walk import matching, place, tree
 
-__all__ = ["files_of", "names_of", "remote", "spelled"]
+__all__ = ["files_of", "files_of_split", "names_of", "remote", "spelled"]
+
+# Formats that describe files of others, where they lie beside such.
+DESCRIPTIONS = (".json", ".json.gz", ".json.zst")
+# Files that describe others, and hold no rows.
+DESCRIBING = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 
 _log = logging.getLogger("gspo_rs")
 
@@ -28,7 +35,8 @@ def files_of(paths: Sequence[str]) -> list[str]:
         If a file is not there, or no file matches, or one that does is a link to nothing.
     ValueError
         If no path is given, a name is no UTF-8, or among the files are those of an output of
-        `gspo-rs score`, whose rows would come twice.
+        `gspo-rs score`, whose rows would come twice, or those of a table that says elsewhere
+        which of their rows are still there.
     """
     files: dict[str, str] = {}
     again: list[tuple[str, str]] = []
@@ -40,6 +48,7 @@ def files_of(paths: Sequence[str]) -> list[str]:
         raise ValueError("the list of files is empty")
     for file in files.values():
         _refuse_unreadable(file)
+    _refuse_lakes(list(files.values()))
     _refuse_outputs(list(files.values()))
     if again:
         file, first = again[0]
@@ -48,6 +57,23 @@ def files_of(paths: Sequence[str]) -> list[str]:
         more = f" and {len(again) - 1} more" if len(again) > 1 else ""
         _log.warning("the files that are given name %s%s; each is read once", alias, more)
     return list(files.values())
+
+
+def files_of_split(folder: Path, split: str) -> list[str]:
+    """List the files of one split of a folder: of a saved data set, or by their names.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no files.
+    ValueError
+        If the folder has no such split; names those that it has.
+    """
+    found = saved_files(folder, split)
+    if found is not None:
+        return found
+    root = snapshot_of(folder) or folder
+    return of_split(_below(root), root, split)
 
 
 def names_of(given: Sequence[str], files: Sequence[str]) -> list[str]:
@@ -77,10 +103,15 @@ def spelled(path: str | Path) -> str:
 def _matches(path: str) -> list[str]:
     """Return the file `path`, or the files that it matches as a glob."""
     if Path(path).is_dir():
-        return saved_files(Path(path)) or _below(Path(path))
+        return _in_folder(Path(path))
     # First, because brackets are legal in file names.
     if Path(path).is_file():
         return [path]
+    if Path(path).exists():
+        raise ValueError(
+            f"{path} is a pipe or a device, which cannot be read twice; give - and JSON Lines on "
+            "standard input, or a file"
+        )
     if not glob.has_magic(path):
         raise FileNotFoundError(f"no such file: {path}")
     found = [file for file in matching(path) if _is_file(Path(file))]
@@ -89,14 +120,27 @@ def _matches(path: str) -> list[str]:
     return found
 
 
+def _in_folder(folder: Path) -> list[str]:
+    if (found := saved_files(folder)) is not None:
+        return found
+    if (snapshot := snapshot_of(folder)) is not None:
+        return of_split(_below(snapshot), snapshot, None)
+    return _below(folder)
+
+
 def _below(folder: Path) -> list[str]:
-    """Return the files of known formats below a folder; hidden ones are not looked at."""
+    """Return the files of known formats below a folder; hidden ones are not looked at.
+
+    Files of JSON beside those of other formats describe these, and are passed over.
+    """
     found = sorted(
         path
         for below in tree(folder, "._")
         for path in below.iterdir()
         if path.name[0] not in "._" and suffix_of(path) in SUFFIXES and _is_file(path)
     )
+    found = [path for path in found if path.name not in DESCRIBING]
+    found = [path for path in found if suffix_of(path) not in DESCRIPTIONS] or found
     if not found:
         raise FileNotFoundError(f"no file below {folder} is one of {', '.join(SUFFIXES)}")
     return list(map(str, found))
@@ -127,17 +171,7 @@ def _base(given: Sequence[str], files: Sequence[str]) -> str:
 
 def _refuse_outputs(files: Sequence[str]) -> None:
     """Raise if a folder or glob holds an output of scoring beside other files."""
-    outputs: dict[Path, bool] = {}
-
-    def lies_in_output(file: str) -> Path | None:
-        for folder in Path(file).parents:
-            if folder not in outputs:
-                outputs[folder] = _is_output(folder)
-            if outputs[folder]:
-                return folder
-        return None
-
-    found = [lies_in_output(file) for file in files]
+    found = _folders_above(files, _is_output)
     inside = next((folder for folder in found if folder is not None), None)
     if inside is not None and None in found:
         other = files[found.index(None)]
@@ -145,6 +179,36 @@ def _refuse_outputs(files: Sequence[str]) -> None:
             f"{inside} is an output of `gspo-rs score`, whose rows would come twice beside {other};"
             " give one of them, or move the output to another folder"
         )
+
+
+def _refuse_lakes(files: Sequence[str]) -> None:
+    """Raise if a file is of a table whose log says which rows of it are still there."""
+    for file, lake in zip(files, _folders_above(files, _is_lake), strict=True):
+        if lake is not None:
+            kind = str(lake_of(lake)).title()
+            raise ValueError(
+                f"{file} is of the {kind} table {lake}, and may hold rows that were deleted; give "
+                "the folder of the table, by itself"
+            )
+
+
+def _folders_above(files: Sequence[str], wanted: Callable[[Path], bool]) -> list[Path | None]:
+    """Return for each file the first folder above it that is `wanted`, or None."""
+    known: dict[Path, bool] = {}
+
+    def first(file: str) -> Path | None:
+        for folder in Path(file).parents:
+            if folder not in known:
+                known[folder] = wanted(folder)
+            if known[folder]:
+                return folder
+        return None
+
+    return [first(file) for file in files]
+
+
+def _is_lake(folder: Path) -> bool:
+    return lake_of(folder) is not None
 
 
 def _is_output(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Sources of rows: files by path or glob, or a LazyFrame, checked and read in batches."""
+"""Sources of rows, whatever holds them, checked and read in batches."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from gspo_rs.data.formats import Rows, rows_of, scan_files, scanned
 from gspo_rs.data.formats.parquet import check_pages
 from gspo_rs.data.formats.text import Asked, TextFiles
 from gspo_rs.data.formats.unions import UnionFiles
+from gspo_rs.data.found import find
 from gspo_rs.data.frames import UNREADABLE, frames_of, reading
 from gspo_rs.data.hive import partitions
-from gspo_rs.data.paths import files_of, names_of, remote
-from gspo_rs.data.tables import MixedRows, paths_of, table_of
+from gspo_rs.data.tables import MixedRows
 
 __all__ = ["READ_AHEAD", "Source", "SourceLike", "locate"]
 
@@ -33,7 +33,7 @@ class _Exported(Protocol):
 
 
 SourceLike: TypeAlias = (
-    "str | Path | Sequence[str | Path] | pl.LazyFrame | pl.DataFrame | _Exported | "
+    "Source | str | Path | Sequence[str | Path] | pl.LazyFrame | pl.DataFrame | _Exported | "
     "Mapping[str, Any] | Sequence[Mapping[str, Any]]"
 )
 
@@ -264,47 +264,57 @@ def next_window(window: int, n_rows: int, n_bytes: int) -> int:
     return max(1, min(READ_AHEAD * n_rows // max(n_bytes, 1), 2 * window))
 
 
-def locate(source: SourceLike) -> Source:
-    """Find the files of `source`, or take its frame.
+def locate(source: SourceLike, split: str | None = None) -> Source:
+    """Find the rows of `source`, whatever holds them.
 
     Parameters
     ----------
-    source : path, glob, sequence of these, LazyFrame or DataFrame
-        Files of one format, recognised by suffix: ``.parquet``, ``.jsonl``, ``.ndjson``, ``.csv``,
-        ``.tsv`` (these also as ``.gz`` and ``.zst``), ``.arrow``, ``.arrows``, ``.ipc`` or
-        ``.feather``; a folder stands for those below it, or for the data set that `datasets` has
-        saved there. The files of a glob or folder are read in the order of their names, each once;
-        folders called ``key=value`` name columns (`gspo_rs.data.hive.partitions`). Addresses
-        such as ``s3://`` and ``hf://`` are Parquet, and go to Polars as they are. Or rows in
-        memory: see `gspo_rs.data.tables.table_of`.
+    source : path, glob, sequence of these, or rows in memory
+        Files of one format, recognised by suffix: ``.parquet``; ``.jsonl``, ``.ndjson``; ``.json``
+        with an array of objects or with JSON Lines; ``.csv``, ``.tsv`` (all text also as ``.gz``
+        and ``.zst``); ``.arrow``, ``.arrows``, ``.ipc`` or ``.feather``. The files of a glob or
+        folder are read in the order of their names, each once; folders called ``key=value`` name
+        columns (`gspo_rs.data.hive.partitions`).
+
+        A folder stands for the files below it, for the data set that `datasets` has saved there,
+        for the version that a folder of the hub's cache has, or for a table of Delta or Iceberg.
+        Addresses such as ``s3://`` and ``hf://`` are Parquet, and go to Polars as they are.
+        ``org/name`` is a data set of the hub, if there is no such path. ``-`` is JSON Lines on
+        standard input. Rows in memory: see `gspo_rs.data.tables.table_of`.
+    split : str, optional
+        Which part of a data set that has several.
 
     Returns
     -------
     Source
+        A source that has been found already is returned as it is.
 
     Raises
     ------
     FileNotFoundError
         If a file is not there, or no file matches a glob.
     ValueError
-        If the suffixes differ or are not known.
+        If the suffixes differ or are not known, a file holds something else than its suffix says
+        (names it, and what to do with it), or there are several splits and none is named.
     TypeError
         If it is nothing that has rows; says what it is.
+    ModuleNotFoundError
+        If it takes a library that is not installed; names the extra.
 
     Examples
     --------
     >>> locate(pl.LazyFrame({"reward": [1.0]})).name
     'the LazyFrame'
     """
-    if (table := table_of(source)) is not None:
-        return Source(*table)
-    given = paths_of(source)
-    if given and all(map(remote, given)):
-        return Source(scan_addresses(given), given[0])
-    files = files_of(given)
-    name = given[0] if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"
-    names = names_of(given, files)
-    return Source(rows_of(files, partitions(names)), name, tuple(files), tuple(names))
+    if isinstance(source, Source):
+        return source
+    found = find(source, split)
+    if found.rows is not None:
+        return Source(found.rows, found.name)
+    if found.addresses:
+        return Source(scan_addresses(found.addresses), found.name)
+    rows = rows_of(found.files, partitions(found.names))
+    return Source(rows, found.name, found.files, found.names)
 
 
 def _inner(found: pl.DataType) -> pl.DataType:

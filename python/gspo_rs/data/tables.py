@@ -13,7 +13,7 @@ import polars as pl
 
 from gspo_rs.groups.checks import DIGITS, EXACT
 
-__all__ = ["MixedRows", "paths_of", "table_of"]
+__all__ = ["MixedRows", "is_splits", "paths_of", "table_of"]
 
 # What can be numbers of one column.
 NUMBERS = {"integer", "float", "bool", "decimal"}
@@ -94,12 +94,24 @@ def paths_of(source: object) -> list[str]:
     return [os.fspath(item) for item in source]
 
 
+def is_splits(source: object) -> bool:
+    """Tell whether a source is a dict of data sets by the names of their splits.
+
+    Examples
+    --------
+    >>> is_splits({"reward": [1.0]})
+    False
+    """
+    return isinstance(source, Mapping) and _of(source, "datasets")
+
+
 def _dataset(source: Any) -> tuple[pl.LazyFrame, str]:
     kind = type(source).__name__
     if isinstance(source, Mapping):
         splits = list(map(repr, source))
         raise TypeError(
-            f"the {kind} holds the splits {', '.join(splits)}; give one, as dataset[{splits[0]}]"
+            f"the {kind} holds the splits {', '.join(splits)}; give one, as dataset[{splits[0]}], "
+            f"or name it: split={splits[0]}"
         )
     if not hasattr(source, "with_format") or not hasattr(source, "__len__"):
         raise TypeError(

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import polars as pl
 
+from gspo_rs.data.contents import refuse_foreign
 from gspo_rs.data.formats.arrow import scan_arrow
 from gspo_rs.data.formats.text import TextFiles
 from gspo_rs.data.formats.unions import UnionFiles, union
@@ -33,7 +34,13 @@ SCANNERS: Mapping[str, Callable[[Sequence[str]], pl.LazyFrame]] = {
     ".feather": scan_arrow,
 }
 # What lies between the fields of a line; JSON has none.
-DELIMITERS: Mapping[str, str | None] = {".jsonl": None, ".ndjson": None, ".csv": ",", ".tsv": "\t"}
+DELIMITERS: Mapping[str, str | None] = {
+    ".jsonl": None,
+    ".ndjson": None,
+    ".json": None,
+    ".csv": ",",
+    ".tsv": "\t",
+}
 PACKED = (".gz", ".zst")
 SUFFIXES = (
     *(".parquet", *DELIMITERS, *(text + packed for text in DELIMITERS for packed in PACKED)),
@@ -136,6 +143,7 @@ def rows_of_each(
 def _format(file: str) -> str | None:
     """Return what is the same for files of one format, refusing those of none."""
     suffix = suffix_of(file)
+    refuse_foreign(file)
     if suffix not in SUFFIXES:
         known = ", ".join(SUFFIXES)
         raise ValueError(f"cannot tell the format of {file!r} by its suffix; known: {known}")

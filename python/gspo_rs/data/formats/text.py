@@ -1,4 +1,4 @@
-"""JSON Lines and CSV: every line is checked, and no value changes when it is read."""
+"""JSON Lines, JSON arrays and CSV: every line is checked, and no value changes when it is read."""
 
 from __future__ import annotations
 
@@ -37,9 +37,12 @@ class TextFiles:
     files : sequence of str
         In the order of their rows; ``.gz`` and ``.zst`` are unpacked.
     delimiter : str or None
-        What lies between the fields of CSV; None for JSON Lines.
+        What lies between the fields of CSV; None for JSON Lines, or for an array of JSON where the
+        file is not called ``.jsonl`` or ``.ndjson`` and begins with ``[``.
     hive : DataFrame, optional
         What the folders say of each file; see `gspo_rs.data.hive.partitions`.
+    names : sequence of str, optional
+        What errors call the files; their paths by default.
 
     Raises
     ------
@@ -65,9 +68,18 @@ class TextFiles:
     """
 
     def __init__(
-        self, files: Sequence[str], delimiter: str | None, hive: pl.DataFrame | None = None
+        self,
+        files: Sequence[str],
+        delimiter: str | None,
+        hive: pl.DataFrame | None = None,
+        *,
+        names: Sequence[str] | None = None,
     ) -> None:
-        self._survey = Survey(list(files), delimiter=None if delimiter is None else ord(delimiter))
+        self._survey = Survey(
+            list(files),
+            delimiter=None if delimiter is None else ord(delimiter),
+            names=None if names is None else list(names),
+        )
         self._is_json = delimiter is None
         self._numbers = range(len(files))
         self._asked: dict[str, set[Asked]] = {}
@@ -218,17 +230,16 @@ class TextFiles:
     def _found(self, path: Sequence[str]) -> dict[str, str]:
         """Return the families of the values of a column, each with the place of the first."""
         found: dict[str, str] = {}
-        for kind, file, line in self._survey.kinds(list(path)):
+        for kind, place in self._survey.kinds(list(path)):
             for family, kinds in FAMILIES.items():
                 if kind in kinds:
-                    found.setdefault(family, f"line {line} of {file}")
+                    found.setdefault(family, place)
         return found
 
     def _refuse_rounded(self, path: Sequence[str]) -> None:
-        for kind, file, line in self._survey.kinds(list(path)):
+        for kind, place in self._survey.kinds(list(path)):
             if kind in ROUNDED:
                 raise ValueError(
-                    f"the number {'.'.join(path)!r} in line {line} of {file} has more digits than "
-                    "float64 holds, or is too near to 0 for it, and rewards that differ would tie; "
-                    "round it"
+                    f"the number {'.'.join(path)!r} in {place} has more digits than float64 holds, "
+                    "or is too near to 0 for it, and rewards that differ would tie; round it"
                 )
