@@ -12,6 +12,7 @@ HEAD = 512
 
 PICKLE = "a pickle, which can run any code when it is loaded, and is never loaded here"
 AS_PARQUET = "if you trust it, write its rows with pandas.read_pickle(…).to_parquet(…)"
+POINTER = b"version https://git-lfs"
 UNPACK = "unpack it first, and give the file or folder that comes out"
 
 # What begins a file, with what it is and what to do with it.
@@ -29,7 +30,7 @@ BEGINNINGS: Mapping[bytes, tuple[str, str]] = {
     b"\xfd7zXZ\0": ("packed with xz", "unpack it with unxz"),
     b"7z\xbc\xaf\x27\x1c": ("a 7z archive", UNPACK),
     b"Rar!": ("a RAR archive", UNPACK),
-    b"version https://git-lfs": ("a pointer of Git LFS", "fetch the file itself: git lfs pull"),
+    POINTER: ("a pointer of Git LFS", "fetch the file itself: git lfs pull"),
 }
 # The same of what is read here, with the suffixes that say so.
 KNOWN: Mapping[bytes, tuple[str, tuple[str, ...]]] = {
@@ -54,7 +55,7 @@ def refuse_foreign(file: str) -> None:
 
 
 def contents(file: str | Path) -> tuple[str, str] | None:
-    """Return what a file is and what to do with it, or None where its suffix may be right.
+    r"""Return what a file is and what to do with it, or None where its suffix may be right.
 
     A file that can't be opened may be right: whoever reads it says why it can't be read.
 
@@ -63,7 +64,7 @@ def contents(file: str | Path) -> tuple[str, str] | None:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "rows.jsonl"
-    ...     _ = path.write_bytes(b"PAR1")
+    ...     _ = path.write_bytes(b"PAR1\x15")
     ...     contents(path)
     ('Parquet', 'its name has to end in .parquet: rename it')
     """
@@ -73,15 +74,17 @@ def contents(file: str | Path) -> tuple[str, str] | None:
             head = handle.read(HEAD)
     except OSError:
         return None
+    # Names of columns may begin as a file of another kind does: CSV has no such bytes.
+    binary = any(byte < 9 or 13 < byte < 32 for byte in head)
     for start, (what, suffixes) in KNOWN.items():
-        if head.startswith(start):
+        if binary and head.startswith(start):
             if path.suffix.lower() in suffixes:
                 return None
             if head.startswith(b"\x1f\x8b") and (path.suffix == ".tgz" or ".tar" in path.suffixes):
                 return "a tar archive", UNPACK
             return what, f"its name has to end in {suffixes[0]}: rename it"
     for start, found in BEGINNINGS.items():
-        if head.startswith(start):
+        if (binary or start == POINTER) and head.startswith(start):
             return found
     return next((found for tell in RULES if (found := tell(path, head)) is not None), None)
 
@@ -116,7 +119,9 @@ def _tar(_: Path, head: bytes) -> tuple[str, str] | None:
 def _safetensors(_: Path, head: bytes) -> tuple[str, str] | None:
     size = int.from_bytes(head[:8], "little")
     found = head[8:10] == b'{"' and 0 < size < 100 << 20
-    return ("safetensors, which holds tensors and no rows", "give a file of rows") if found else None
+    return (
+        ("safetensors, which holds tensors and no rows", "give a file of rows") if found else None
+    )
 
 
 def _duckdb(_: Path, head: bytes) -> tuple[str, str] | None:

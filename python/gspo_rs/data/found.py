@@ -68,7 +68,7 @@ def find(source: object, split: str | None = None) -> Found:
         if found is not None:
             return found
     _refuse_split(split, " and ".join(given[:2]))
-    if given and all(map(remote, given)):
+    if any(map(remote, given)):
         return Found(given[0], addresses=tuple(given))
     return _in_files(given, files_of(given))
 

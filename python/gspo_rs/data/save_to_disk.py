@@ -24,8 +24,8 @@ def saved_files(folder: Path, split: str | None = None) -> list[str] | None:
     Raises
     ------
     ValueError
-        If the folder holds several splits (names them) and none is named, or not this one, or rows that were chosen or put in another
-        order without being written so.
+        If the folder holds several splits (names them) and none is named, or not this one; or
+        rows that were chosen or put in another order without being written so.
     FileNotFoundError
         If one of the files is missing.
 

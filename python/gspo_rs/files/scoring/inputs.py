@@ -14,10 +14,10 @@ from gspo_rs.data.addresses import scan_addresses
 from gspo_rs.data.formats import rows_of_each, suffix_of
 from gspo_rs.data.formats.parquet import check_pages
 from gspo_rs.data.formats.text import TextFiles
+from gspo_rs.data.found import Found, find
 from gspo_rs.data.hive import partitions
-from gspo_rs.data.paths import files_of, names_of, remote, spelled
+from gspo_rs.data.paths import remote, spelled
 from gspo_rs.data.source import KEY, NUMBER, Source, SourceLike
-from gspo_rs.data.tables import paths_of, table_of
 
 __all__ = ["Input", "Stamp", "inputs_of", "unchanged"]
 
@@ -83,18 +83,18 @@ def inputs_of(source: SourceLike, target: Path) -> list[Input]:
     ValueError
         If no file is found, or two would get the same output.
     """
-    if (table := table_of(source)) is not None:
-        return [Input(Source(*table), "scores.parquet")]
-    given = paths_of(source)
-    if any(map(remote, given)):
-        return [_remote(path, number) for number, path in enumerate(given)]
-    files = [spelled(file) for file in files_of(given)]
-    names = names_of(given, files)
+    found = _found(source)
+    if found.rows is not None:
+        return [Input(Source(found.rows, found.name), "scores.parquet")]
+    if found.addresses:
+        return [_remote(path, number) for number, path in enumerate(found.addresses)]
+    files = [spelled(file) for file in found.files]
+    names = list(found.names)
     hive = partitions(names)
     each = zip(files, names, rows_of_each(files, hive), strict=True)
-    found = [_local(file, name, rows, hive) for file, name, rows in each]
-    _refuse_clashes(found, Path(os.path.realpath(target)))
-    return found
+    inputs = [_local(file, name, rows, hive) for file, name, rows in each]
+    _refuse_clashes(inputs, Path(os.path.realpath(target)))
+    return inputs
 
 
 def unchanged(given: Input) -> None:
@@ -107,6 +107,13 @@ def unchanged(given: Input) -> None:
     """
     if given.path is not None and _stamp(given.path) != given.stamp:
         raise ValueError(f"{given.path} changed while it was scored; start again")
+
+
+def _found(source: SourceLike) -> Found:
+    if not isinstance(source, Source):
+        return find(source)
+    rows = None if source.files else source.rows
+    return Found(source.name, rows, source.files, source.names)
 
 
 def _local(
