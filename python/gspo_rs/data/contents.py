@@ -86,7 +86,8 @@ def contents(file: str | Path) -> tuple[str, str] | None:
     for start, found in BEGINNINGS.items():
         if (binary or start == POINTER) and head.startswith(start):
             return found
-    return next((found for tell in RULES if (found := tell(path, head)) is not None), None)
+    answers = (tell(path, head) for tell in RULES)
+    return next((one for one in answers if one is not None), None)
 
 
 def _pickle(path: Path, head: bytes) -> tuple[str, str] | None:
