@@ -52,8 +52,8 @@ def find(source: object, split: str | None = None) -> Found:
     'the list of rows'
     """
     if split is not None and is_splits(source):
-        source = source[refuse_other(f"the {type(source).__name__}", list(source), split)]  # type: ignore[index,call-overload]
-        split = None
+        name = refuse_other(f"the {type(source).__name__}", list(source), split)
+        source, split = source[name], None
     if (table := table_of(source)) is not None:
         _refuse_split(split, table[1])
         return Found(table[1], rows=table[0])

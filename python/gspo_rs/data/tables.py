@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Integral, Number
-from typing import Any
+from typing import Any, TypeGuard
 
 import polars as pl
 
@@ -94,7 +94,7 @@ def paths_of(source: object) -> list[str]:
     return [os.fspath(item) for item in source]
 
 
-def is_splits(source: object) -> bool:
+def is_splits(source: object) -> TypeGuard[Mapping[str, Any]]:
     """Tell whether a source is a dict of data sets by the names of their splits.
 
     Examples
