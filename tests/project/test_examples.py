@@ -4,13 +4,14 @@ import subprocess
 import sys
 
 import numpy as np
+import polars as pl
 import pytest
 
 from fixtures.places import ROOT
 from gspo_rs import data
 from gspo_rs.rewards import load as load_reward
 from gspo_rs.rewards import score
-from gspo_rs.train import train
+from gspo_rs.train import plan, train
 from gspo_rs.train.config.toml import load
 from gspo_rs.train.metrics import read
 
@@ -115,3 +116,27 @@ def test_a_loop_of_ones_own_learns(monkeypatch, capsys):
 
 def test_a_loop_of_ones_own_fits_on_forty_lines():
     assert len((EXAMPLES / "own_loop.py").read_text().splitlines()) <= 40
+
+
+def test_the_files_of_the_training_guide_are_a_model_its_prompts_and_its_scored_completions(
+    demo_task, tmp_path
+):
+    command = [sys.executable, EXAMPLES / "letters.py", "--lessons", "3", "--output", tmp_path]
+    subprocess.run(command, check=True, capture_output=True)
+    prompts = data.prompts(tmp_path / "prompts.jsonl")
+    rows = pl.read_parquet(tmp_path / "scored.parquet")
+    assert rows["prompt"].to_list()[::8] == prompts.texts[: len(rows) // 8]
+    assert rows["prompt_id"].to_list() == [number // 8 for number in range(len(rows))]
+    answers = rows["answer"].to_list()
+    assert rows["reward"].to_list() == pytest.approx(
+        demo_task.reward(completions=rows["completion"].to_list(), answer=answers)
+    )
+    assert rows["truncated"].any()
+    found = plan(
+        model=tmp_path / "model",
+        prompts=tmp_path / "prompts.jsonl",
+        reward=f"{EXAMPLES / 'demo_task.py'}:reward",
+        max_completion_length=10,
+        output_dir=str(tmp_path / "run"),
+    )
+    assert found.sampled == found.config.prompts_per_step * found.config.steps_per_generation

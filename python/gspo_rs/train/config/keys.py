@@ -38,7 +38,7 @@ _THEIRS: Mapping[str, str] = {
     "clip_low": "epsilonlow clipratiolow epscliplow cliprangelow",
     "dual_clip": "clipratioc dualclipratio",
     "beta": "klcoef kllosscoef initklcoef klbeta klweight klcoeff klctrl",
-    "kl_estimator": "kllosstype klpenalty kltype",
+    "kl_estimator": "kllosstype klpenalty kltype usebiascorrectionkl",
     "loss": "losstype policyloss lossmode lossfn",
     "reduction": "lossaggmode lossreduction aggregation",
     "advantage": "advestimator advantageestimator scalerewards estimator adv",
@@ -98,7 +98,10 @@ _THEIRS: Mapping[str, str] = {
         "vllmimportancesamplingmode vllmimportancesamplingcorrection rolloutis tis "
         "rolloutcorrection"
     ),
-    "correction_high": "vllmimportancesamplingcap rolloutisthreshold tiscap",
+    "correction_high": (
+        "vllmimportancesamplingcap vllmimportancesamplingclipmax rolloutisthreshold tiscap"
+    ),
+    "correction_low": "vllmimportancesamplingclipmin",
     "off_policy_mask_threshold": "opsm opsmdelta",
     "shuffle_dataset": "shuffle datashuffle shufflebuffer trainsamplingstrategy",
     "on_long": (
@@ -108,6 +111,11 @@ _THEIRS: Mapping[str, str] = {
     "steps_per_generation": "numminibatches updatesperrollout",
     "renormalise": "renormalize",
     "delta": "upperclip",
+    "device": "usecpu",
+    "k_neg": "vespokneg",
+    "k_pos": "vespokpos",
+    "lam_neg": "vespolambdaneg",
+    "lam_pos": "vespolambdapos",
     "tau_neg": "sapotemperatureneg",
     "tau_pos": "sapotemperaturepos",
 }
