@@ -10,6 +10,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, CycloptsPanel, UnusedCliTokensError
 from rich.text import Text
 
+from gspo_rs.cli.names import with_stdin
 from gspo_rs.cli.old_spellings import renewed
 from gspo_rs.cli.terminal import printable
 from gspo_rs.files.termination import answer_signals
@@ -134,7 +135,7 @@ def _run() -> Any:
         if (answer := renewed(sys.argv[1:])) is not None:
             sys.stderr.write(f"{printable(answer)}\n")
             return 2
-        return app()
+        return app(with_stdin(sys.argv[1:]))
     except KeyboardInterrupt:
         # Before or after a command's work; the command itself says how to continue.
         from gspo_rs.cli.errors import interrupted

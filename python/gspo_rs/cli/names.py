@@ -5,7 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["named", "one_or_many"]
+__all__ = ["STDIN", "named", "one_or_many", "with_stdin"]
+
+# Stands for `-`, which cyclopts would take for an option; no word of a command line has a NUL.
+STDIN = "\0"
+
+
+def with_stdin(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line with `STDIN` in place of a dash that is a source.
+
+    Examples
+    --------
+    >>> with_stdin(["scan", "-", "-o", "-"]) == ["scan", STDIN, "-o", "-"]
+    True
+    """
+    before = ["", *words]
+    return [
+        STDIN if word == "-" and last not in ("-o", "--output") else word
+        for last, word in zip(before, words, strict=False)
+    ]
 
 
 def one_or_many(sources: Sequence[str]) -> Any:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter, Token
 
+from gspo_rs.cli.names import STDIN
+
 
 def _whole(_: type, tokens: Sequence[Token]) -> int:
     """Parse an integer; cyclopts would round 1.5 to 2."""
@@ -13,6 +15,10 @@ def _whole(_: type, tokens: Sequence[Token]) -> int:
         return int(tokens[0].value)
     except ValueError:
         raise ValueError(f"{tokens[0].value!r} is no whole number") from None
+
+
+def _sources(_: type, tokens: Sequence[Token]) -> list[str]:
+    return ["-" if token.value == STDIN else token.value for token in tokens]
 
 
 def _output(meaning: str) -> Parameter:
@@ -37,7 +43,7 @@ Sources = Annotated[
     list[str],
     Parameter(
         negative="",
-        allow_leading_hyphen=False,
+        converter=_sources,
         help="Files, globs, folders or addresses; - for JSON Lines on standard input.",
     ),
 ]
