@@ -20,6 +20,7 @@ TRL: dict[str, tuple[str, str]] = {
         "a name here, `module:function`; the functions are the same",
     ),
     "rollouts": ("-", "TRL's GRPO is always online"),
+    "split": ("dataset_train_split", "in `ScriptArguments`; the word of all commands here"),
     "prompt": ("-", "TRL's data sets have a column `prompt`"),
     "completion": ("-", "of `rollouts`"),
     "reward_column": ("-", "of `rollouts`"),
@@ -120,6 +121,7 @@ TRL: dict[str, tuple[str, str]] = {
     "save_total_limit": ("save_total_limit", "2 by default, all in TRL"),
     "logging_steps": ("logging_steps", "1 by default, 10 in TRL"),
     "eval_prompts": ("eval_dataset", "a path here"),
+    "eval_split": ("dataset_test_split", "in `ScriptArguments`"),
     "eval_size": ("-", "TRL evaluates on all of `eval_dataset`"),
     "eval_steps": ("eval_steps", "20 by default; TRL evaluates where `eval_strategy` says so"),
 }
@@ -150,6 +152,7 @@ VERL: dict[str, tuple[str, str]] = {
         "`file.py:function` in one; of a batch, not of one completion",
     ),
     "rollouts": ("-", ""),
+    "split": ("-", ""),
     "prompt": ("data.prompt_key", ""),
     "completion": ("-", ""),
     "reward_column": ("-", ""),
@@ -243,6 +246,7 @@ VERL: dict[str, tuple[str, str]] = {
     "save_total_limit": ("trainer.max_actor_ckpt_to_keep", ""),
     "logging_steps": ("-", ""),
     "eval_prompts": ("data.val_files", ""),
+    "eval_split": ("-", ""),
     "eval_size": ("data.val_max_samples", ""),
     "eval_steps": ("trainer.test_freq", "verl counts batches of rollouts"),
 }

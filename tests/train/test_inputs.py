@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fixtures.runs import records, share_of_a, weights
-from gspo_rs.train import checkpoint, train
+from gspo_rs.train import checkpoint, plan, train
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.inputs import Inputs, separate
 from gspo_rs.train.model.policy import PolicyError
@@ -76,6 +76,37 @@ def test_data_in_memory_train_what_the_file_of_them_trains(fields, tmp_path, kin
     for name, make in CONTAINERS.items():
         train(**fields(name, max_steps=2), **{kind: make(rows)}, **how)
         assert weights(tmp_path / name / "final") == weights(tmp_path / "file/final"), name
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_a_split_of_a_data_set_is_the_data_set_of_its_rows(fields, tmp_path, where):
+    parts = {"train": ROLLOUTS, "test": ROLLOUTS[:8]}
+    splits = datasets.DatasetDict(
+        {name: datasets.Dataset.from_list(rows) for name, rows in parts.items()}
+    )
+    splits.save_to_disk(tmp_path / "splits")
+    rollouts = splits if where == "memory" else tmp_path / "splits"
+    train(**fields("split", max_steps=2), rollouts=rollouts, split="test")
+    train(**fields("rows", max_steps=2), rollouts=parts["test"])
+    assert weights(tmp_path / "split/final") == weights(tmp_path / "rows/final")
+    with pytest.raises((ValueError, TypeError), match=r"train.*test"):
+        train(**fields("none"), rollouts=rollouts)
+
+
+def test_prompts_and_held_out_prompts_may_be_splits_of_one_data_set(fields):
+    splits = {"train": PROMPTS, "test": PROMPTS[:2]}
+    splits = datasets.DatasetDict(
+        {name: datasets.Dataset.from_list(rows) for name, rows in splits.items()}
+    )
+    found = plan(
+        **fields("run"),
+        prompts=splits,
+        split="train",
+        eval_prompts=splits,
+        eval_split="test",
+        reward=share_of_a,
+    )
+    assert found.groups == len(PROMPTS)
 
 
 def test_fields_alone_say_what_a_config_says(fields, tmp_path):

@@ -53,7 +53,7 @@ def trl_fields():
     """TRL's names and their defaults."""
     trl = pytest.importorskip("trl")
     found = {}
-    for config in (trl.ModelConfig, trl.DPOConfig, trl.GRPOConfig):
+    for config in (trl.ScriptArguments, trl.ModelConfig, trl.DPOConfig, trl.GRPOConfig):
         found |= {field.name: field.default for field in dataclasses.fields(config)}
     arguments = inspect.signature(trl.GRPOTrainer).parameters
     return {**dict.fromkeys(arguments), **found}

@@ -176,3 +176,16 @@ def test_the_docstring_says_the_type_of_each_field():
         hint = str(Config.__annotations__[name])
         (line,) = [line for line in text.splitlines() if line.startswith(f"{name} : ")]
         assert ("None" in hint or "Optional" in hint) == ("optional" in line), name
+
+
+def test_the_name_of_a_data_set_of_the_hub_and_standard_input_are_no_paths(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "run.toml").write_text(
+        'model = "m"\nprompts = "org/name"\neval_prompts = ["-"]\noutput_dir = "org/name"\n'
+    )
+    config = load(tmp_path / "run.toml")
+    assert (config.prompts, config.eval_prompts) == ("org/name", ("-",))
+    assert config.output_dir == str(tmp_path / "org/name")
+    for path in ("runs/name", "org/name.jsonl", "name", "a/b/c"):
+        (tmp_path / "run.toml").write_text(f'model = "m"\nrollouts = "{path}"\n')
+        assert load(tmp_path / "run.toml").rollouts == str(tmp_path / path)

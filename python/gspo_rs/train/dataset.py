@@ -16,7 +16,7 @@ from gspo_rs import data
 from gspo_rs.data.group_index import GroupIndex
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.data.schema import as_names
-from gspo_rs.data.source import Source, SourceLike, locate
+from gspo_rs.data.source import Source, locate
 from gspo_rs.groups.estimators import ESTIMATORS
 from gspo_rs.rewards.functions import refuse_names
 from gspo_rs.train.config.config import Config
@@ -54,14 +54,14 @@ class Dataset:
     fingerprints : dict of str to Fingerprint
         ``prompts`` and ``eval_prompts``, or ``rollouts``, as they were when they were opened. Of
         rollouts at an address, too far to be read twice, the groups stand for the bytes.
-    rollouts : SourceLike or None
+    rollouts : Source or None
         Offline, the rows behind the groups.
     """
 
     source: Prompts | GroupIndex
     exam: Prompts | None
     fingerprints: dict[str, Fingerprint]
-    rollouts: SourceLike | None = None
+    rollouts: Source | None = None
 
     @classmethod
     def open(cls, config: Config, inputs: Inputs = NOTHING) -> Dataset:
@@ -80,7 +80,7 @@ class Dataset:
             Checked.
         """
         if not config.online:
-            rows = inputs.source("rollouts", config)
+            rows = locate(inputs.source("rollouts", config), config.split)
             index = _indexed(rows, config)
             return cls(index, None, {"rollouts": _of_rollouts(rows, index, config)}, rows)
         source = _prompts("prompts", config, inputs)
@@ -127,12 +127,13 @@ def of_model(model: torch.nn.Module) -> Fingerprint:
 
 
 def _prompts(key: str, config: Config, inputs: Inputs) -> Prompts:
-    found = data.prompts(inputs.source(key, config), prompt=config.prompt)
+    split = config.split if key == "prompts" else config.eval_split
+    found = data.prompts(locate(inputs.source(key, config), split), prompt=config.prompt)
     refuse_names(found.columns, str(getattr(config, key)).removeprefix(MEMORY))
     return found
 
 
-def _indexed(rows: SourceLike, config: Config) -> GroupIndex:
+def _indexed(rows: Source, config: Config) -> GroupIndex:
     assert config.advantage is not None
     index = data.index_groups(
         rows,
@@ -151,8 +152,7 @@ def _indexed(rows: SourceLike, config: Config) -> GroupIndex:
     return index
 
 
-def _of_rollouts(rows: SourceLike, index: GroupIndex, config: Config) -> Fingerprint:
-    located = locate(rows)
+def _of_rollouts(located: Source, index: GroupIndex, config: Config) -> Fingerprint:
     if located.files:
         parts = _of_files(located.files)
     else:

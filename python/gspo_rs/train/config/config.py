@@ -60,12 +60,16 @@ class Config:
     output_dir : str
         Folder for `metrics.jsonl`, `checkpoint-<step>/` and `final/`.
     prompts : str or tuple of str, optional
-        Prompts to sample completions for: files, folders, globs or addresses. Makes the run online.
+        Prompts to sample completions for: files, folders, globs, addresses or a data set of the
+        hub. Makes the run online.
     reward : str or tuple of str, optional
         One or several reward functions with TRL's signature, written `module:function` or
         `file.py:function`.
     rollouts : str or tuple of str, optional
-        Scored completions to learn from: files, folders, globs or addresses. Makes the run offline.
+        Scored completions to learn from: files, folders, globs, addresses or a data set of the hub.
+        Makes the run offline.
+    split : str, optional
+        Split of `prompts` or `rollouts`, where a data set of the hub or a saved one has several.
     prompt : str
         Column with the text of the prompt.
     completion : str
@@ -238,6 +242,8 @@ class Config:
         Steps between lines on the terminal; `metrics.jsonl` records every step.
     eval_prompts : str or tuple of str, optional
         Held-out prompts in the format of `prompts`; by default the first `eval_size` of `prompts`.
+    eval_split : str, optional
+        Split of `eval_prompts`, where these have several.
     eval_size : int
         Number of prompts on which the policy is compared with the starting policy; 0 for none.
     eval_steps : int
@@ -255,6 +261,7 @@ class Config:
     prompts: str | tuple[str, ...] | None = None
     reward: str | tuple[str, ...] | None = None
     rollouts: str | tuple[str, ...] | None = None
+    split: str | None = None
     prompt: str = "prompt"
     completion: str = "completion"
     reward_column: str | tuple[str, ...] = "reward"
@@ -334,6 +341,7 @@ class Config:
     save_total_limit: int = 2
     logging_steps: int = 1
     eval_prompts: str | tuple[str, ...] | None = None
+    eval_split: str | None = None
     eval_size: int = 16
     eval_steps: int = 20
 

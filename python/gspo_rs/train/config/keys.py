@@ -56,6 +56,8 @@ _THEIRS: Mapping[str, str] = {
     "prompts rollouts": (
         "dataset datasetname trainfiles trainfile data datapath datasetpath traindataset traindata"
     ),
+    "split": "datasettrainsplit trainsplit datasetsplit",
+    "eval_split": "datasettestsplit testsplit validationsplit",
     "eval_prompts": "valfiles valfile evaldataset validation testfiles",
     "reward": (
         "rewardfuncs rewardfunc rewardfunction rewardfn customrewardfunction rewardmodel rewards"

@@ -16,7 +16,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     for title, names in {
         "Run": "model output_dir seed device",
         "Data": (
-            "prompts reward rollouts by prompt completion reward_column reward_weights"
+            "prompts reward rollouts split by prompt completion reward_column reward_weights"
             " old_logprobs_column prompt_tokens_column completion_tokens_column truncated_column"
             " shuffle_dataset spill_directory max_prompt_length on_long"
         ),
@@ -41,7 +41,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
             " micro_batch_tokens gradient_checkpointing torch_compile"
         ),
         "Checkpoints and comparisons": (
-            "save_steps save_total_limit logging_steps eval_prompts eval_size eval_steps"
+            "save_steps save_total_limit logging_steps eval_prompts eval_split eval_size eval_steps"
         ),
     }.items()
 }

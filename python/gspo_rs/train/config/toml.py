@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gspo_rs.data.formats import SUFFIXES
+from gspo_rs.data.hub import is_hub_name
 from gspo_rs.data.paths import remote
+from gspo_rs.data.standard_input import DASH
 from gspo_rs.train.config import yaml
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.config.sections import option_of
-from gspo_rs.train.config.typed import checked, in_toml, parsed
+from gspo_rs.train.config.typed import UNDIVIDED, checked, in_toml, parsed
 
 # Fields that hold a path or glob of their own.
 _PATHS = ("output_dir", "prompts", "rollouts", "spill_directory", "eval_prompts")
@@ -187,16 +190,17 @@ def _override(item: str) -> tuple[str, Any]:
 def _placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Resolve the relative paths among `values` against `folder`."""
 
-    def place(path: str) -> str:
-        return path if remote(path) else str(folder / path)
+    def place(path: str, *, data: bool) -> str:
+        named = remote(path) or (data and _no_path(path, folder))
+        return path if named else str(folder / path)
 
     placed = dict(values)
     for key in _PATHS:
-        value = values.get(key)
+        value, data = values.get(key), key in UNDIVIDED
         if isinstance(value, tuple):
-            placed[key] = tuple(map(place, value))
+            placed[key] = tuple(place(item, data=data) for item in value)
         elif value is not None:
-            placed[key] = place(value)
+            placed[key] = place(value, data=data)
     rewards = values.get("reward") or ()
     if isinstance(rewards, str):
         placed["reward"] = _function(rewards, folder)
@@ -204,8 +208,15 @@ def _placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         placed["reward"] = tuple(_function(spec, folder) for spec in rewards)
     # A hub name looks like a relative path; only a folder that is there is one.
     if "model" in values and (folder / values["model"]).is_dir():
-        placed["model"] = place(values["model"])
+        placed["model"] = place(values["model"], data=False)
     return placed
+
+
+def _no_path(name: str, folder: Path) -> bool:
+    """Return whether a source of rows is standard input, or a data set of the hub."""
+    if name == DASH:
+        return True
+    return is_hub_name(name, SUFFIXES) and not (folder / name).parent.is_dir()
 
 
 def _function(spec: str, folder: Path) -> str:
