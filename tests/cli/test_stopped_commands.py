@@ -26,6 +26,8 @@ def stopped(function):
         return function(*arguments, **named)
     return slow
 import gspo_rs.files.writer, gspo_rs.report.page, gspo_rs.files.selection
+import gspo_rs.data.progress
+gspo_rs.data.progress.DELAY = 0.0
 gspo_rs.files.writer.refuse_unwritable = stopped(None)
 gspo_rs.report.page.write_text = stopped(None)
 gspo_rs.files.selection._described = stopped(None)

@@ -119,6 +119,14 @@ for name, (module, line) in COMMANDS.items():
     )
 
 
+# Its module loads what writes the scripts of the shells.
+app.command(
+    "gspo_rs.cli.completion:install",
+    name="--install-completion",
+    help="Let your shell complete commands and options; says which files it writes.",
+)
+
+
 def main() -> None:
     """Run the command line; the entry point of `gspo-rs`."""
     answer_signals()

@@ -4,10 +4,11 @@ from typing import Literal
 
 from gspo_rs.cli.errors import FAILED, command
 from gspo_rs.cli.exits import refuse_exits
+from gspo_rs.cli.outcome import Outcome
 
 
-@command("`gspo-rs doctor {function}` starts again")
-def doctor(function: str, *, kind: Literal["loss", "advantage"] | None = None) -> tuple[str, int]:
+@command("`gspo-rs doctor {function}` starts again", summarized=True)
+def doctor(function: str, *, kind: Literal["loss", "advantage"] | None = None) -> Outcome:
     """Check your own loss or advantage function and list what is wrong.
 
     Parameters
@@ -23,4 +24,11 @@ def doctor(function: str, *, kind: Literal["loss", "advantage"] | None = None) -
     from gspo_rs.conformance.doctor import doctor as check
 
     report = check(function, kind)
-    return f"{report}\n", FAILED if report.findings else 0
+    facts = {
+        "verb": "doctor",
+        "kind": report.kind,
+        "nature": report.nature,
+        "findings": [str(found) for found in report.findings],
+    }
+    code = FAILED if report.findings else 0
+    return Outcome([], facts, result=f"{report}\n", code=code)

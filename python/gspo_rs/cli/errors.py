@@ -7,8 +7,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import wraps
+from importlib import import_module
 from inspect import Parameter, signature
 from typing import TypeAlias
 
@@ -25,6 +26,20 @@ Ended: TypeAlias = str | tuple[str, int] | Outcome
 USER_ERRORS = (ValueError, TypeError, OSError, ArithmeticError, RuntimeError, MemoryError)
 # The input was bad; the input was fine but the work failed.
 BAD_INPUT, FAILED = 2, 1
+EXIT_CODES = {
+    0: "Done; also if nothing was to be done, because a finished output is what was asked for.",
+    FAILED: (
+        "The input was fine, but the work failed: a run diverged, memory was too small, another "
+        "process writes the same output, `doctor` found something, or there is a bug of ours or of "
+        "a library."
+    ),
+    BAD_INPUT: (
+        "A wrong command line or bad input: what is wrong, where, and the remedy, in one line. "
+        "Nothing was written."
+    ),
+    130: "Ctrl-C; what was there is as it was, and the line says how to go on.",
+    143: "SIGTERM; the same.",
+}
 
 
 def command(
@@ -52,7 +67,8 @@ def command(
             start = time.perf_counter()
             said = {name: bool(options.pop(name, False)) for name, _ in added}
             try:
-                found = work(*given, **options)
+                with _bars(quiet=said.get("quiet", False)):
+                    found = work(*given, **options)
             except KeyboardInterrupt:
                 arguments = own.bind(*given, **options).arguments
                 return interrupted(stopped.format(again=typed(), **arguments))
@@ -78,6 +94,20 @@ def command(
         return run
 
     return decorate
+
+
+@contextmanager
+def _bars(*, quiet: bool) -> Iterator[None]:
+    """Take progress bars away at the end, however it comes; with `quiet` there are none."""
+    # Loaded by whoever shows bars, if anybody: it takes as long as Polars.
+    name = "gspo_rs.data.progress"
+    hidden = import_module(name).silent() if quiet else nullcontext()
+    with hidden:
+        try:
+            yield
+        finally:
+            if name in sys.modules:
+                sys.modules[name].passes.close()
 
 
 def report_error(error: Exception, *, verbose: bool) -> int:

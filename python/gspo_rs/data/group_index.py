@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from gspo_rs.data.progress import under_way
 from gspo_rs.data.reward_column import rewards_of
 from gspo_rs.data.schema import as_keys, as_names
 from gspo_rs.data.source import KEY, NUMBER, Source, SourceLike, locate
@@ -143,7 +144,8 @@ def read_keys(
     source.check([*((key, KEY) for key in keys), (reward, NUMBER)])
     ids = [source.column(key).alias(f"key{i}") for i, key in enumerate(keys)]
     others = [expression.alias(f"beside{i}") for i, expression in enumerate(beside)]
-    frame = source.collect([*ids, source.column(reward).alias("reward"), *others])
+    with under_way("ids"):
+        frame = source.collect([*ids, source.column(reward).alias("reward"), *others])
     if frame.is_empty():
         raise ValueError(f"{source.name} has no rows")
     for i, key in enumerate(keys):

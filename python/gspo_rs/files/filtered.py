@@ -11,6 +11,7 @@ import polars as pl
 
 from gspo_rs.data.formats.unions import refuse_partial
 from gspo_rs.data.group_index import read_keys
+from gspo_rs.data.progress import counted
 from gspo_rs.data.source import ANYTHING, Source, SourceLike, locate
 from gspo_rs.files.filters import Chosen, filter_rows, parse, refuse_empty
 from gspo_rs.files.in_memory import frame_without_target
@@ -126,7 +127,8 @@ def _write(
 
     def frames() -> Iterator[pl.DataFrame]:
         start = 0
-        for frame in rows.batches(wanted, len(kept.mask)):
+        n_rows = len(kept.mask)
+        for frame in counted(rows.batches(wanted, n_rows), "rows", n_rows):
             mask = kept.mask[start : start + frame.height]
             start += frame.height
             if mask.any():

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gspo_rs.data.group_index import KeyedRewards
+from gspo_rs.data.progress import counted
 from gspo_rs.data.source import Source
 
 __all__ = ["gather_rows", "refuse_null"]
@@ -53,7 +54,8 @@ def gather_rows(
     """
     start = 0
     wide = [*columns, source.column(reward).cast(pl.Float64).alias("reward")]
-    for frame in source.batches(wide, len(narrow.rewards)):
+    n_rows = len(narrow.rewards)
+    for frame in counted(source.batches(wide, n_rows), "texts", n_rows):
         low, high = np.searchsorted(rows, [start, start + frame.height]).tolist()
         each = max(int(frame.estimated_size()) // max(frame.height, 1), 1)
         step = max(FRAME_BYTES // each, 1)

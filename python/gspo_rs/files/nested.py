@@ -13,6 +13,7 @@ from gspo_rs.data.column_names import column
 from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.formats.unions import refuse_partial
 from gspo_rs.data.group_index import KeyedRewards, read_keys
+from gspo_rs.data.progress import counted
 from gspo_rs.data.schema import as_keys
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.in_memory import frame_without_target
@@ -177,7 +178,7 @@ def _inner(kind: pl.DataType) -> pl.DataType:
 def _numbered(source: Source, narrow: KeyedRewards) -> Iterator[pl.DataFrame]:
     """Yield the rows with the number of their group."""
     start, codes = 0, narrow.groups.codes
-    for frame in source.batches([pl.all()], len(codes)):
+    for frame in counted(source.batches([pl.all()], len(codes)), "rows", len(codes)):
         stop = start + frame.height
         # Numbers for names, because a column may be called as the position is, or like a pattern.
         rows = pl.struct(frame.rename(_numbers(frame.columns))).alias("row")
@@ -229,12 +230,12 @@ def _numbers(names: Sequence[str]) -> dict[str, str]:
 
 def _exploded(source: Source, lists: list[str], n_groups: int) -> Iterator[pl.DataFrame]:
     start = 0
-    for whole in source.batches([pl.all()], n_groups):
+    for whole in counted(source.batches([pl.all()], n_groups), "groups", n_groups):
         arrays = [name for name in lists if isinstance(whole.schema[name], pl.Array)]
         frame = whole.with_columns(column(name).arr.to_list() for name in arrays)
         # Numbers for names: methods of a Series select it by its name, as if that were a pattern.
-        counted = [column(name).list.len().alias(f"c{i}") for i, name in enumerate(lists)]
-        lengths = dict(zip(lists, frame.select(counted), strict=True))
+        lengths_of = [column(name).list.len().alias(f"c{i}") for i, name in enumerate(lists)]
+        lengths = dict(zip(lists, frame.select(lengths_of), strict=True))
         first = lengths[lists[0]]
         for name in lists:
             wrong = ((lengths[name] != first) | (lengths[name] == 0)).fill_null(True)

@@ -10,7 +10,9 @@ from typing import Any, overload
 import polars as pl
 
 from gspo_rs.data.formats.unions import refuse_partial
+from gspo_rs.data.progress import counted
 from gspo_rs.data.source import ANYTHING, Source, SourceLike
+from gspo_rs.files.notebook import as_html
 from gspo_rs.files.resolve import resolve_source
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.writer import WriteSummary, as_written, write_frames
@@ -45,6 +47,13 @@ class Contents:
     def to_dict(self) -> dict[str, Any]:
         """Return what `json.dumps` takes, if the values of the first rows are plain."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        head = ["column", "type", *(f"row {number}" for number in range(len(self.first)))]
+        rows = [
+            [name, kind, *(row[name] for row in self.first)] for name, kind in self.columns.items()
+        ]
+        return as_html(head, rows)
 
 
 @overload
@@ -133,7 +142,8 @@ def scan(
     wanted = _of(rows, columns)
     with located.reading():
         schema = rows.frame.select(wanted).collect_schema()
-    frames = rows.batches(wanted, located.count())
+    total = located.count()
+    frames = counted(rows.batches(wanted, total), "rows", total)
     n_rows = write_frames(
         frames, schema, path, written=written, overwrite=overwrite, dry_run=dry_run
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from gspo_rs.data.source import SourceLike
-    from gspo_rs.files.summary import Summary
+    from gspo_rs.files.summary import Summaries
     from gspo_rs.groups.statistics import GroupStats
 
 __all__ = ["stats"]
@@ -28,7 +28,7 @@ def stats(
     reward: str = "reward",
     per: str | None = None,
     threshold: float | None = None,
-) -> list[Summary]: ...
+) -> Summaries: ...
 
 
 def stats(*given: Any, **options: Any) -> Any:
@@ -43,7 +43,7 @@ def stats(*given: Any, **options: Any) -> Any:
 
     Returns
     -------
-    GroupStats or list of Summary
+    GroupStats or Summaries
         Of arrays one value for each group; of a source the whole, then the parts of `per`.
 
     Raises

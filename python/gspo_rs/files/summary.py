@@ -11,12 +11,13 @@ import numpy as np
 
 from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.source import KEY, SourceLike, locate
+from gspo_rs.files.notebook import as_html, facts_html
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.overview import overall, right_from, spread_of, ties_of
 from gspo_rs.groups.statistics import GroupStats, pass_at_k, stats
 
-__all__ = ["QUANTILES", "Summary", "summarize"]
+__all__ = ["QUANTILES", "Summaries", "Summary", "summarize"]
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -77,6 +78,18 @@ class Summary:
         """Return what `json.dumps` takes."""
         return asdict(self)
 
+    def _repr_html_(self) -> str:
+        return facts_html("whole" if self.per is None else f"{self.per} {self.part}", vars(self))
+
+
+class Summaries(list[Summary]):
+    """The whole and its parts; a table in a notebook."""
+
+    def _repr_html_(self) -> str:
+        names = [name for name in vars(self[0]) if name != "per"] if self else []
+        rows = [[getattr(summary, name) for name in names] for summary in self]
+        return as_html(names, rows)
+
 
 def summarize(
     source: SourceLike,
@@ -85,7 +98,7 @@ def summarize(
     reward: str = "reward",
     per: str | None = None,
     threshold: float | None = None,
-) -> list[Summary]:
+) -> Summaries:
     """Describe scored groups without reading a text.
 
     Parameters
@@ -105,8 +118,8 @@ def summarize(
 
     Returns
     -------
-    list of Summary
-        The whole, then the parts in the order of their values, null first.
+    Summaries
+        A list: the whole, then the parts in the order of their values, null first.
 
     Raises
     ------
@@ -131,7 +144,7 @@ def summarize(
         located.check([(per, KEY)])
     narrow = read_keys(located, by, reward, [located.column(per)] if per else [])
     right = right_from(narrow.rewards, threshold)
-    found = [_described((None, None), narrow.rewards, narrow.groups, right)]
+    found = Summaries([_described((None, None), narrow.rewards, narrow.groups, right)])
     if per is None:
         return found
     column = narrow.beside.to_series().alias("part").to_frame().with_row_index("row")

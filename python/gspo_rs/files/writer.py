@@ -16,6 +16,7 @@ from gspo_rs.data.formats.unions import is_wide
 from gspo_rs.data.source import Source
 from gspo_rs.files import atomic
 from gspo_rs.files.json_lines import LINE, lines
+from gspo_rs.files.notebook import facts_html
 from gspo_rs.files.target import JSON
 
 __all__ = ["WriteSummary", "as_written", "parts_of", "write_frames"]
@@ -46,6 +47,9 @@ class WriteSummary:
     dropped: dict[str, int]
     lowest: int | None = None
     alike: int | None = None
+
+    def _repr_html_(self) -> str:
+        return facts_html("written", vars(self))
 
 
 @contextmanager

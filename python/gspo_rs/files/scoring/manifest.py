@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from gspo_rs._core import __version__, file_digest
 from gspo_rs.files.digested_json import seal, unseal
+from gspo_rs.files.notebook import facts_html
 from gspo_rs.files.scoring.first_pass import Read, Tally
 from gspo_rs.files.scoring.inputs import Input
 from gspo_rs.files.scoring.options import Options
@@ -136,6 +137,9 @@ class Report:
     skipped: int
     spilled: bool
     by_file: bool
+
+    def _repr_html_(self) -> str:
+        return facts_html("scored", vars(self))
 
 
 @dataclass(frozen=True)

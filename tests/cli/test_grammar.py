@@ -1,0 +1,281 @@
+"""One grammar: sources, -o, and options that mean the same in every command."""
+
+import json
+import os
+import runpy
+import shlex
+import subprocess
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import gspo_rs as gs
+from fixtures.commands import call, command
+from fixtures.places import ROOT
+from gspo_rs.cli import COMMANDS, USAGE, app
+from gspo_rs.cli.errors import EXIT_CODES
+from gspo_rs.cli.names import named
+from gspo_rs.files.selection import apply, read_selection
+
+FRAME = pl.DataFrame(
+    {
+        "id": [row // 4 for row in range(24)],
+        "task": ["t"] * 12 + ["u"] * 12,
+        "prompt": [f"p{row // 4}" for row in range(24)],
+        "completion": [f"c{row}" for row in range(24)],
+        "answer": [f"a{row // 4}" for row in range(24)],
+        "reward": [(row * 7 % 5) / 4 for row in range(24)],
+    }
+)
+TRUTH = ["--ground-truth", "answer", "--data-source", "sums"]
+# Verbs that write a table, with what they need.
+WRITING = {
+    "best": ["--by", "id"],
+    "explode": [],
+    "filter": ["--by", "id", "--keep", "best:2"],
+    "nest": ["--by", "id"],
+    "pairs": ["--by", "id"],
+    "scan": [],
+    "verl": ["--by", "id", *TRUTH],
+}
+# Those whose rules can leave nothing, with such rules.
+NOTHING = {
+    "best": ["--by", "id", "--keep", "size:9.."],
+    "filter": ["--by", "id", "--keep", "size:9.."],
+    "pairs": ["--by", "id", "--keep", "size:9.."],
+    "verl": ["--by", "id", "--keep", "size:9..", *TRUTH],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The rows in two files, and their groups as lists in two others."""
+    lists = FRAME.group_by("id", maintain_order=True).agg(pl.all())
+    for name, frame in {"rows": FRAME, "lists": lists}.items():
+        half = frame.height // 2
+        frame[:half].write_parquet(tmp_path / f"{name}1.parquet")
+        frame[half:].write_parquet(tmp_path / f"{name}2.parquet")
+    return tmp_path
+
+
+def sources_of(verb, folder):
+    name = "lists" if verb == "explode" else "rows"
+    return [folder / f"{name}{number}.parquet" for number in (1, 2)]
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_an_example_is_a_command_that_would_run(verb):
+    _, example = USAGE[verb]
+    words = shlex.split(example)
+    assert words[0] == verb
+    app.parse_args(words, exit_on_error=False, print_error=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_the_help_of_a_command_has_its_usage_and_an_example(verb):
+    shown = " ".join(command(verb, "--help").stdout.split())
+    arguments, example = USAGE[verb]
+    assert f"Usage: gspo-rs {verb} {arguments} [OPTIONS]" in shown
+    assert f"Example: gspo-rs {example}" in shown
+
+
+def test_the_page_of_the_command_line_is_what_the_commands_say():
+    writer = ROOT / "docs" / "reference" / "write_command_line.py"
+    page = runpy.run_path(str(writer))["page"]()
+    assert page == writer.with_name("command_line.md").read_text(encoding="utf-8"), (
+        "run docs/reference/write_command_line.py"
+    )
+
+
+@pytest.mark.parametrize("verb", WRITING)
+def test_several_files_a_glob_and_one_file_of_all_rows_are_one_source(folder, verb, capsys):
+    files = sources_of(verb, folder)
+    pl.concat([pl.read_parquet(file) for file in files]).write_parquet(folder / "all.parquet")
+    glob = str(files[0]).replace("1.parquet", "[12].parquet")
+    found = []
+    for number, given in enumerate((files, [glob], [folder / "all.parquet"])):
+        target = folder / f"out{number}.parquet"
+        assert call(verb, *given, "-o", target, *WRITING[verb]) == 0, capsys.readouterr().err
+        found.append(pl.read_parquet(target))
+    assert found[0].height
+    assert_frame_equal(found[0], found[1])
+    assert_frame_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("verb", [*WRITING, "score"])
+def test_the_summary_is_one_object_with_json_and_nothing_with_quiet(folder, verb, capsys):
+    words = WRITING.get(verb, ["--by", "id"])
+    given = [verb, *sources_of(verb, folder), *words]
+    assert call(*given, "-o", folder / "a.parquet", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["verb"] == verb
+    assert found["output"] == str(folder / "a.parquet")
+    assert 0 <= found["seconds"] < 600
+    assert found["next"].startswith("gspo-rs ")
+    rows = FRAME.height if verb == "score" else pl.read_parquet(folder / "a.parquet").height
+    assert found["rows"] == rows
+    assert call(*given, "-o", folder / "b.parquet", "--quiet") == 0
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error == "" or (verb == "best" and "lowest reward" in error)
+
+
+def test_stats_and_scan_print_their_table_with_quiet_too(folder, capsys):
+    (one, two) = sources_of("stats", folder)
+    for words in (["stats", one, two, "--by", "id"], ["scan", one, two]):
+        assert call(*words) == 0
+        table, summary = capsys.readouterr()
+        assert "24 rows" in summary
+        assert call(*words, "--quiet") == 0
+        assert capsys.readouterr() == (table, "")
+
+
+@pytest.mark.parametrize("verb", WRITING)
+def test_a_dry_run_counts_what_would_be_written_and_writes_nothing(folder, verb, capsys):
+    target = folder / "out.parquet"
+    given = [verb, *sources_of(verb, folder), "-o", target, *WRITING[verb], "--json"]
+    before = {path.name for path in folder.iterdir()}
+    assert call(*given, "--dry-run") == 0
+    promised = json.loads(capsys.readouterr().out)
+    assert {path.name for path in folder.iterdir()} == before
+    assert promised.pop("dry_run") is True
+    assert call(*given) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.pop("dry_run") is False
+    for key in ("seconds", "next"):
+        found.pop(key, None), promised.pop(key, None)
+    assert found == promised
+    # And it refuses what the work would refuse.
+    assert call(*given, "--dry-run") == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", NOTHING)
+def test_rules_that_leave_nothing_are_an_error_that_counts_unless_it_is_allowed(
+    folder, verb, capsys
+):
+    target = folder / "out.parquet"
+    given = [verb, *sources_of(verb, folder), "-o", target, *NOTHING[verb]]
+    assert call(*given) == 2
+    assert "is left: size:9.. drops 24; --allow-empty writes none" in capsys.readouterr().err
+    assert not target.exists()
+    assert call(*given, "--allow-empty") == 0
+    assert pl.read_parquet(target).height == 0
+
+
+@pytest.mark.parametrize("verb", [verb for verb in WRITING if verb != "scan"])
+def test_a_function_without_a_target_returns_the_rows_of_the_file(folder, verb):
+    sources = sources_of(verb, folder)
+    options = {"by": "id"} if verb != "explode" else {}
+    if verb == "filter":
+        options["keep"] = "best:2"
+    if verb == "verl":
+        options |= {"ground_truth": "answer", "data_source": "sums"}
+    written = getattr(gs, verb)(sources, folder / "out.parquet", **options)
+    found = getattr(gs, verb)(sources, **options)
+    assert isinstance(found, pl.DataFrame)
+    assert found.height == written.rows > 0
+    assert_frame_equal(found, pl.read_parquet(folder / "out.parquet"))
+
+
+def test_filter_keeps_rows_and_columns_or_their_numbers(folder, capsys):
+    files = sources_of("filter", folder)
+    given = ["filter", *files, "--by", "id", "--keep", "best:1"]
+    assert call(*given, "-o", folder / "a.jsonl", "--columns", "completion,reward") == 0
+    best = FRAME.with_row_index("row").sort("reward", descending=True, maintain_order=True)
+    best = best.unique("id", keep="first").sort("row")
+    found = pl.read_ndjson(folder / "a.jsonl")
+    assert_frame_equal(found, best.select("completion", "reward"))
+    assert call(*given, "-o", folder / "n.parquet", "--layout", "narrow") == 0
+    selection = read_selection(folder / "n.parquet")
+    assert selection.rows.tolist() == best["row"].to_list()
+    assert_frame_equal(apply(selection).collect(), best.drop("row"))
+    assert call(*given, "-o", folder / "m.parquet", "--layout=narrow", "--columns=id") == 2
+    assert "row numbers come without columns" in capsys.readouterr().err
+
+
+def test_names_are_divided_at_commas_but_for_columns_that_have_them(tmp_path):
+    frame = pl.DataFrame({"a,b": [1], "a": [2], "b": [3], "c": [4], "s": [{"x": 5}]})
+    frame.write_parquet(tmp_path / "in.parquet")
+    source = [str(tmp_path / "in.parquet")]
+    assert named(["a,c"], source) == ["a", "c"]
+    assert named(["a, c", "b"], source) == ["a", "c", "b"]
+    assert named(["a,b"], source) == ["a,b"]
+    assert named(["c,a,b"], source) == ["c", "a,b"]
+    assert named(["b,s.x"], source) == ["b", "s.x"]
+    assert named(["b,none"], source) == ["b", "none"]
+    assert named(None, source) is None
+
+
+def test_groups_of_several_columns_are_the_same_with_commas_and_repeated(folder, capsys):
+    (one, two) = sources_of("stats", folder)
+    found = []
+    for by in (["--by", "task,id"], ["--by", "task", "--by", "id"], ["--by=task,id"]):
+        assert call("stats", one, two, *by, "--json") == 0
+        found.append(json.loads(capsys.readouterr().out)["whole"])
+    assert found[0] == found[1] == found[2]
+    assert found[0]["groups"] == 6
+
+
+def test_scan_tells_rows_columns_and_types_and_copies_what_is_asked_for(folder, capsys):
+    files = sources_of("scan", folder)
+    assert call("scan", *files, "--columns", "id,reward", "--rows", "2", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rows"] == 24
+    assert found["columns"] == {"id": "Int64", "reward": "Float64"}
+    assert found["first"] == FRAME.select("id", "reward").head(2).to_dicts()
+    assert found["container"] == "2 files: .parquet"
+    assert call("scan", *files, "-o", folder / "copy.jsonl", "--columns", "id,reward") == 0
+    assert_frame_equal(pl.read_ndjson(folder / "copy.jsonl"), FRAME.select("id", "reward"))
+    assert gs.scan(files, columns=["reward"]).collect().equals(FRAME.select("reward"))
+    assert call("scan", *files, "--columns", "reword") == 2
+    assert "did you mean 'reward'" in capsys.readouterr().err
+
+
+def test_the_numbers_of_stats_are_those_of_arrays_and_of_a_source():
+    whole = gs.stats(FRAME, by="id")[0]
+    arrays = gs.stats(FRAME["reward"], FRAME["id"])
+    assert whole.groups == len(arrays.mean)
+    assert whole.informative == arrays.informative.mean()
+    assert gs.stats(rewards=[0.0, 1.0], groups=[0, 0]).mean.tolist() == [0.5]
+    assert gs.stats([0.0, 1.0], groups=[0, 0]).mean.tolist() == [0.5]
+    with pytest.raises(TypeError, match="by"):
+        gs.stats(FRAME)
+
+
+@pytest.mark.slow
+def test_each_exit_code_of_a_command_is_in_the_table(folder):
+    one, _ = sources_of("stats", folder)
+    seen = {
+        command("stats", one, "--by", "id").returncode,
+        command("stats", one, "--by", "none").returncode,
+        command("stats", one, "--bye", "id").returncode,
+        command("doctor", "statistics:fmean", "--kind", "advantage").returncode,
+    }
+    assert seen <= {*EXIT_CODES}
+    assert {0, 2} <= seen
+
+
+@pytest.mark.slow
+def test_the_script_of_completion_completes_verbs_and_options(tmp_path):
+    script = tmp_path / "script"
+    found = command(
+        "--install-completion",
+        "--shell",
+        "bash",
+        "-o",
+        script,
+        env=os.environ | {"HOME": str(tmp_path)},
+    )
+    assert found.returncode == 0, found.stderr
+    ask = f'. {script}; COMP_WORDS=({{}}); COMP_CWORD={{}}; _gspo_rs; echo "${{{{COMPREPLY[@]}}}}"'
+    for words, place, expected in (
+        ("gspo-rs sc", 1, "scan score"),
+        ("gspo-rs pairs --strat", 2, "--strategy"),
+    ):
+        run = subprocess.run(
+            ["bash", "-c", ask.format(words, place)], capture_output=True, text=True, check=False
+        )
+        assert sorted(run.stdout.split()) == expected.split(), run.stderr
