@@ -194,3 +194,21 @@ def test_the_command_says_all_of_it_and_the_command_to_go_on_with(letters, tmp_p
     assert last.startswith("next ")
     assert last.endswith(f"train {path} --seed 5")
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != "__pycache__") == files
+
+
+@pytest.mark.parametrize("run", [plan, train])
+def test_a_context_that_completions_fill_alone_is_named_before_anything_is_sampled(
+    letters, tmp_path, run
+):
+    path = make(tmp_path, letters, max_completion_length=4096)
+    with pytest.raises(ConfigError, match=r"max_completion_length = 4096: .*context of \d+ tokens"):
+        run(load(path))
+
+
+def test_prompts_come_from_standard_input(letters, tmp_path):
+    path = make(tmp_path, letters)
+    words = ["train", path, "--prompts", "-", "--dry-run"]
+    with (tmp_path / "prompts.jsonl").open() as rows:
+        found = command(*words, stdin=rows, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert "5 prompts in -" in found.stdout

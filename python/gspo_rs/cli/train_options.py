@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 from cyclopts import App, Group, Parameter, Token
 from rich.console import Console
 
+from gspo_rs.cli.names import STDIN
 from gspo_rs.train.config.config import ConfigError
 from gspo_rs.train.config.keys import near_key
 from gspo_rs.train.config.sections import MAIN, SECTIONS, default_of, documented, option_of
@@ -132,4 +133,4 @@ def _shown_type(name: str) -> tuple[Any, bool]:
 
 def _as_given(_: Any, tokens: Sequence[Token]) -> list[str]:
     """Keep the words: `Config` has its own errors for them."""
-    return [token.value for token in tokens]
+    return ["-" if token.value == STDIN else token.value for token in tokens]

@@ -64,7 +64,11 @@ def find(folder: Path, *, resume: bool) -> checkpoint.Checkpoint | None:
             + (", in another folder or when that is moved away" if begun else "")
         )
     if paths or begun or (folder / "final").exists():
-        way = "resume it (--resume), or " if paths else "there is no checkpoint to resume from; "
+        way = (
+            "resume it (--resume, in Python resume=True), or "
+            if paths
+            else "there is no checkpoint to resume from; "
+        )
         raise ConfigError(
             f"output_dir = {str(folder)!r} holds a run already, it {_content(folder)};"
             f" {way}choose another folder, or move that away"

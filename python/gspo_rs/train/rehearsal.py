@@ -31,11 +31,12 @@ from gspo_rs.train.rollout.collect import RolloutBatch, offline, online
 from gspo_rs.train.run import reward_functions
 from gspo_rs.train.step.minibatch import Minibatch
 from gspo_rs.train.step.training_batch import batches
+from gspo_rs.train.watch import refuse_no_room
 
 __all__ = ["Plan", "plan"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What a run would do, as far as one batch of rollouts tells.
 
@@ -90,7 +91,7 @@ class Plan:
     memory: Memory
     available: int | None
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """Return all of it as lines of text."""
         return "\n".join(lines(self))
 
@@ -142,6 +143,7 @@ def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint 
     seed_generators(config.seed)
     available = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
     policy = policies.load(config, None if found is None else found.model, inputs)
+    refuse_no_room(policy, config)
     start = 0 if found is None else found.batches
     if isinstance(data.source, GroupIndex):
         rows = data.rollouts

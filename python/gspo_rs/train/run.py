@@ -30,7 +30,7 @@ from gspo_rs.train.step import update as step
 from gspo_rs.train.step.minibatch import Minibatch
 from gspo_rs.train.step.optimizer import learning_rate, make_optimizer
 from gspo_rs.train.step.training_batch import TrainingBatch
-from gspo_rs.train.watch import Watch, refuse_long_prompts
+from gspo_rs.train.watch import Watch, refuse_long_prompts, refuse_no_room
 
 _log = logging.getLogger("gspo_rs")
 
@@ -80,6 +80,7 @@ class Run:
             # Before it is trained, or gets the weights of a checkpoint.
             start = dataclasses.replace(inputs, model=copy.deepcopy(inputs.model))
         policy = policies.load(config, None if found is None else found.model, inputs)
+        refuse_no_room(policy, config)
         optimizer = make_optimizer(policy, config)
         optimizer.register_step_pre_hook(interruptions.hold)
         run = cls(
@@ -257,7 +258,7 @@ def reward_functions(
     """Return the reward functions: those `given`, or those that the configuration names."""
     functions = config.reward if given is None else given
     if functions is None:
-        raise ConfigError("reward is missing: name the function that scores completions")
+        raise ConfigError("reward is missing: name the function that scores, as file.py:function")
     pairs = named(functions)
     if fault := unweighable("reward", [name for name, _ in pairs], config.reward_weights):
         raise ConfigError(fault)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gspo_rs.train.config.config import Config, ConfigError
+from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.rollout.collect import RolloutBatch
 from gspo_rs.train.step.update import TrainingDivergedError
 
@@ -91,4 +92,20 @@ def refuse_long_prompts(skipped: int, n_groups: int, config: Config) -> None:
         raise ConfigError(
             f"every prompt of an epoch is too long, {n_groups} in all; raise max_prompt_length"
             " where the model allows, or lower max_completion_length"
+        )
+
+
+def refuse_no_room(policy: Policy, config: Config) -> None:
+    """Stop where completions of full length leave no token of the model's context for a prompt.
+
+    Raises
+    ------
+    ConfigError
+        With the remedy.
+    """
+    room = None if policy.context is None else policy.context - config.max_completion_length
+    if config.online and room is not None and room < 1:
+        raise ConfigError(
+            f"max_completion_length = {config.max_completion_length}: the model's context of"
+            f" {policy.context} tokens leaves none for a prompt; lower it"
         )
