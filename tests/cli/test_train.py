@@ -85,6 +85,7 @@ def test_an_option_with_underscores_as_trl_has_them_is_the_same_option(capsys):
         (["--lr", "1"], "unknown option --lr; did you mean `--learning-rate`?"),
         (["--num_generation", "4"], "unknown option --num_generation; did you mean `--num-gen"),
         (["--epsilon", "4"], "did you mean `--clip-low` and `--clip-high`?"),
+        (["--bf16"], "unknown option --bf16; did you mean `--dtype`?"),
         (["--xyzzy", "4"], "unknown option --xyzzy; `gspo-rs train --help-all` lists all"),
         (["--seed", "one"], "--seed: seed = 'one': expected an integer"),
         (["--prompts", "p"], "give either `prompts` (online) or `rollouts` (offline)"),

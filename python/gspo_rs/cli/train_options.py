@@ -98,7 +98,7 @@ def _with_fields(work: Callable[..., Any], shown: frozenset[str]) -> Any:
     for place, (title, names) in enumerate(SECTIONS.items()):
         group = Group(title, sort_key=place + 1)
         arguments += [_option(name, group, show=name in shown) for name in names]
-    rest = Annotated[str, Parameter(show=False)]
+    rest = Annotated[list[str], Parameter(show=False, consume_multiple=True, converter=_as_given)]
     arguments.append(Argument("other", Argument.VAR_KEYWORD, annotation=rest))
     return own.replace(parameters=arguments)
 
