@@ -177,24 +177,17 @@ def columns_of(
         part: given if given is not None else _agreed(source, part, found, schema)
         for part, given in parts.items()
     }
-    if taken["reward"] is None:
-        taken["reward"] = "reward"
+    score = taken["reward"] or "reward"
     if reward is None:
-        taken["reward"] = _number_of(source, taken["reward"], schema)
-    keys = _keys(source, by, taken["reward"], found, schema)
+        score = taken["reward"] = _number_of(source, score, schema)
+    keys = _keys(source, by, score, found, schema)
     new = {part: name for part, name in taken.items() if parts[part] is None and name != part}
     said = None
     if found and (new or (by is None and keys is not None)):
-        said = _said(found, None if by is not None else keys, taken["reward"], new)
+        said = _said(found, None if by is not None else keys, score, new)
         _log.info("%s", said)
-    return Columns(
-        keys,
-        taken["reward"],
-        taken.get("prompt"),
-        taken.get("completion"),
-        taken.get("model"),
-        said,
-    )
+    prompt, completion, model = (taken.get(part) for part in ("prompt", "completion", "model"))
+    return Columns(keys, score, prompt, completion, model, said)
 
 
 def _matching(schema: pl.Schema) -> list[KnownSchema]:
