@@ -154,8 +154,8 @@ def refuse_names(columns: Iterable[str], source: str = "the prompts") -> None:
 
 def score(
     reward_fn: RewardFunction,
-    prompts: Sequence[str],
-    completions: Sequence[str],
+    prompts: Sequence[Any],
+    completions: Sequence[Any],
     columns: Mapping[str, Sequence[Any]] | None = None,
     *,
     name: str | None = None,
@@ -166,7 +166,7 @@ def score(
     ----------
     reward_fn : callable
         ``f(prompts=..., completions=..., **columns)``, answering one number or None each.
-    prompts, completions : sequence of str, length n
+    prompts, completions : sequence of str, or of lists of chat messages, length n
         One pair per rollout.
     columns : mapping of str to sequence, each of length n, optional
         Further columns of the prompts' data, such as the right answer.
@@ -264,7 +264,7 @@ def named(
     ]
 
 
-def _number(value: Any, name: str, *, row: int, prompt: str, completion: str) -> float:
+def _number(value: Any, name: str, *, row: int, prompt: Any, completion: Any) -> float:
     if value is None:
         return float("nan")
     place = f"row {row}, prompt {_quoted(prompt)}, completion {_quoted(completion)}"
@@ -281,8 +281,8 @@ def _number(value: Any, name: str, *, row: int, prompt: str, completion: str) ->
 
 def _first_to_raise(
     reward_fn: RewardFunction,
-    prompts: Sequence[str],
-    completions: Sequence[str],
+    prompts: Sequence[Any],
+    completions: Sequence[Any],
     columns: Mapping[str, Sequence[Any]],
 ) -> str:
     """Call again row by row, because only that tells which of the rollouts it could not take."""
@@ -295,5 +295,7 @@ def _first_to_raise(
     return f"on {len(completions)} rollouts together, though on none of them alone"
 
 
-def _quoted(text: str, limit: int = 80) -> str:
-    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+def _quoted(said: Any, limit: int = 80) -> str:
+    if not isinstance(said, str):  # messages
+        said = " ".join(str(message.get("content")) for message in said)
+    return repr(said if len(said) <= limit else said[: limit - 1] + "…")

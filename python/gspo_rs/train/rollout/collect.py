@@ -20,6 +20,7 @@ from gspo_rs.samplers.special_tokens import Ends, end_tokens
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.rollout.agreement import check_sampler
+from gspo_rs.train.rollout.chat import as_answers, is_chat, rendered
 from gspo_rs.train.rollout.tokenize import tokenise
 
 _log = logging.getLogger("gspo_rs")
@@ -80,7 +81,7 @@ def sample(
         rollouts = transformers.generate(
             policy.model,
             policy.tokenizer,
-            prompts.texts,
+            rendered(policy.tokenizer, prompts.texts),
             num_generations=config.num_generations,
             max_completion_length=config.max_completion_length,
             temperature=config.temperature,
@@ -92,9 +93,12 @@ def sample(
         )
     generated = time.perf_counter()
     assert rollouts.group_ids is not None
-    columns = prompts.select(np.repeat(rollouts.group_ids, config.num_generations).tolist()).columns
-    texts = rollouts.prompts, rollouts.completions
-    scores = {name: score(reward, *texts, columns, name=name) for name, reward in rewards.items()}
+    asked = prompts.select(np.repeat(rollouts.group_ids, config.num_generations).tolist())
+    chat = is_chat(prompts.texts)
+    texts = asked.texts, as_answers(rollouts.completions) if chat else rollouts.completions
+    scores = {
+        name: score(reward, *texts, asked.columns, name=name) for name, reward in rewards.items()
+    }
     seconds = {
         "time/generate": generated - began,
         "time/score": time.perf_counter() - generated,

@@ -1,0 +1,60 @@
+"""Conversations as the model reads them: by the chat template of its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gspo_rs.train.model.policy import PolicyError
+
+__all__ = ["as_answers", "is_chat", "rendered"]
+
+
+def is_chat(said: Sequence[Any]) -> bool:
+    """Return whether what is said are lists of messages, as all of a column are, or texts.
+
+    Examples
+    --------
+    >>> is_chat(["2+2="]), is_chat([[{"role": "user", "content": "2+2="}]])
+    (False, True)
+    """
+    return bool(len(said)) and not isinstance(said[0], str)
+
+
+def rendered(tokenizer: Any, prompts: Sequence[Any]) -> list[str]:
+    """Return prompts as texts that end where the answer begins; texts stay as they are.
+
+    Raises
+    ------
+    PolicyError
+        If they are messages, and the tokenizer has no template for them, or it takes no such ones;
+        names the prompt.
+    """
+    if not is_chat(prompts):
+        return list(prompts)
+    if not getattr(tokenizer, "chat_template", None):
+        raise PolicyError(
+            "the prompts are lists of chat messages, and the tokenizer has no chat template; give"
+            " a model that was trained to chat, or prompts as text"
+        )
+    texts = []
+    for messages in prompts:
+        try:
+            text = tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:  # whatever a template raises is its word on these messages
+            raise PolicyError(f"the chat template refuses {messages!r:.200}: {error}") from error
+        texts.append(str(text))
+    return texts
+
+
+def as_answers(completions: Sequence[str]) -> list[list[dict[str, str]]]:
+    """Return completions as TRL gives them to reward functions where prompts are messages.
+
+    Examples
+    --------
+    >>> as_answers(["4"])
+    [[{'role': 'assistant', 'content': '4'}]]
+    """
+    return [[{"role": "assistant", "content": text}] for text in completions]
