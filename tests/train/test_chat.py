@@ -1,14 +1,16 @@
 """Prompts that are conversations: rendered by the model's template, judged as messages."""
 
+import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.rewards.functions import RewardError
+from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import PolicyError
-from gspo_rs.train.rollout.chat import rendered
+from gspo_rs.train.rollout.chat import as_texts, rendered
 from gspo_rs.train.rollout.collect import sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -90,3 +92,34 @@ def test_a_reward_that_cannot_judge_messages_is_named_with_what_was_said(chattin
             Prompts(ASKED, {}),
             lambda completions, **_: [c.count("a") + "" for c in completions],
         )
+
+
+def of(prompts, completions):
+    n = len(prompts)
+    return Rollouts(
+        offsets=np.array([0, n]), prompts=prompts, completions=completions, reward=np.zeros(n)
+    )
+
+
+def test_scored_conversations_are_read_as_texts(chatting):
+    tokenizer = AutoTokenizer.from_pretrained(chatting)
+    said = [[{"role": "assistant", "content": "gh"}], []]
+    found = as_texts(of(ASKED, said), tokenizer)
+    assert (found.prompts, found.completions) == (["acdb", "aefgb"], ["gh", ""])
+    found = as_texts(of(ASKED, ["gh", "h"]), tokenizer)
+    assert (found.prompts, found.completions) == (["acdb", "aefgb"], ["gh", "h"])
+    plain = of(["a", "b"], ["c", "d"])
+    assert as_texts(plain, tokenizer) is plain
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "user", "content": "a"}],
+        [{"role": "assistant", "content": None}],
+        [{"role": "assistant", "content": "a"}, {"role": "tool", "content": "b"}],
+    ],
+)
+def test_a_completion_that_is_not_one_answer_in_words_is_refused(chatting, messages):
+    with pytest.raises(ValueError, match="one message of the assistant, with text"):
+        as_texts(of(ASKED[:1], [messages]), AutoTokenizer.from_pretrained(chatting))

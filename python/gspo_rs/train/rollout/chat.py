@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.train.model.policy import PolicyError
 
-__all__ = ["as_answers", "is_chat", "rendered"]
+__all__ = ["as_answers", "as_texts", "is_chat", "rendered"]
 
 
 def is_chat(said: Sequence[Any]) -> bool:
@@ -58,3 +60,32 @@ def as_answers(completions: Sequence[str]) -> list[list[dict[str, str]]]:
     [[{'role': 'assistant', 'content': '4'}]]
     """
     return [[{"role": "assistant", "content": text}] for text in completions]
+
+
+def as_texts(rollouts: Rollouts, tokenizer: Any) -> Rollouts:
+    """Return rollouts whose prompts and completions are texts.
+
+    Raises
+    ------
+    PolicyError
+        As `rendered`.
+    ValueError
+        If a completion is more than one answer of the assistant in words; names it.
+    """
+    prompts, completions = rollouts.prompts, rollouts.completions
+    if not is_chat(prompts) and not is_chat(completions):
+        return rollouts
+    answers = list(map(_answer, completions)) if is_chat(completions) else completions
+    return replace(rollouts, prompts=rendered(tokenizer, prompts), completions=answers)
+
+
+def _answer(messages: Sequence[Any]) -> str:
+    if not messages:  # of a completion that is missing, whose reward is missing too
+        return ""
+    if len(messages) == 1 and messages[0].get("role") == "assistant":
+        content = messages[0].get("content")
+        if isinstance(content, str):
+            return content
+    raise ValueError(
+        f"a completion is {messages!r:.200}; training takes one message of the assistant, with text"
+    )

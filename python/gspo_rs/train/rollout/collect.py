@@ -20,7 +20,7 @@ from gspo_rs.samplers.special_tokens import Ends, end_tokens
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.rollout.agreement import check_sampler
-from gspo_rs.train.rollout.chat import as_answers, is_chat, rendered
+from gspo_rs.train.rollout.chat import as_answers, as_texts, is_chat, rendered
 from gspo_rs.train.rollout.tokenize import tokenise
 
 _log = logging.getLogger("gspo_rs")
@@ -207,7 +207,8 @@ def offline(
             spill_directory=config.spill_directory,
             census=index,
         ):
-            tokens, too_long = tokenise(read, policy.tokenizer, policy.context, config, ends=ends)
+            texts = as_texts(read, policy.tokenizer)
+            tokens, too_long = tokenise(texts, policy.tokenizer, policy.context, config, ends=ends)
             yield RolloutBatch(tokens, too_long, {"time/read": time.perf_counter() - began})
             began = time.perf_counter()
         epoch, skipped = epoch + 1, 0
