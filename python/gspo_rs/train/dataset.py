@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -9,17 +10,21 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import torch
 
 from gspo_rs import data
+from gspo_rs.data.column_names import path_to
 from gspo_rs.data.group_index import GroupIndex
+from gspo_rs.data.known_schemas import columns_of
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.data.schema import as_names
 from gspo_rs.data.source import Source, locate
 from gspo_rs.groups.estimators import ESTIMATORS
 from gspo_rs.rewards.functions import refuse_names
 from gspo_rs.train.config.config import Config
+from gspo_rs.train.config.sections import default_of
 from gspo_rs.train.inputs import MEMORY, NOTHING, Inputs
 
 _log = logging.getLogger("gspo_rs")
@@ -113,6 +118,42 @@ class Dataset:
     def batches(self, config: Config) -> int:
         """Return the number of batches of rollouts per epoch."""
         return -(-self.n_groups // (config.prompts_per_step * config.steps_per_generation))
+
+
+def with_columns(config: Config, inputs: Inputs = NOTHING) -> Config:
+    """Return a configuration that names the columns of its rollouts as a known schema has them.
+
+    Only those that have their default, and are not there under it; of prompts nothing is changed.
+
+    Raises
+    ------
+    ValueError
+        If nothing says which rows are of one prompt; lists the columns.
+    """
+    if config.online:
+        return config
+    rows = locate(inputs.source("rollouts", config), config.split)
+    schema = rows.check([])
+
+    def known(name: str) -> Any:
+        """Return the name in the configuration; None if that is the default and not there."""
+        value, default = getattr(config, name), default_of(name)
+        absent = isinstance(value, str) and path_to(schema, value) is None
+        return None if value == default and absent else value
+
+    parts = {name: known(name) for name in ("by", "reward_column", "prompt", "completion")}
+    if None not in parts.values():
+        return config
+    by, reward = parts.pop("by"), parts.pop("reward_column")
+    first = reward[0] if isinstance(reward, tuple) else reward
+    found = columns_of(rows, by, first, **parts)
+    return dataclasses.replace(
+        config,
+        by=by or found.by or config.by,
+        reward_column=reward or found.reward,
+        prompt=found.prompt or config.prompt,
+        completion=found.completion or config.completion,
+    )
 
 
 def of_model(model: torch.nn.Module) -> Fingerprint:

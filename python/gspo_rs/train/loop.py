@@ -19,7 +19,7 @@ from gspo_rs.train import checkpoint, continuation, metrics
 from gspo_rs.train.config.config import Config, ConfigError, resolve
 from gspo_rs.train.config.toml import placed
 from gspo_rs.train.console import Display
-from gspo_rs.train.dataset import Dataset, of_model
+from gspo_rs.train.dataset import Dataset, of_model, with_columns
 from gspo_rs.train.inputs import Inputs, separate
 from gspo_rs.train.interruptions import Interruptions
 from gspo_rs.train.random_state import seed_generators
@@ -163,6 +163,7 @@ def opened(config: Config, inputs: Inputs) -> Dataset:
 def _train(config: Config, inputs: Inputs, interruptions: Interruptions, *, resume: bool) -> Result:
     folder = Path(config.output_dir)
     found = continuation.find(folder, resume=resume)
+    config = with_columns(config, inputs)
     data = opened(config, inputs)
     if found is not None:
         continuation.check(found, config, data)

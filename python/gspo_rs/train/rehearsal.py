@@ -18,7 +18,7 @@ from gspo_rs.rewards.functions import RewardFunction
 from gspo_rs.train import continuation
 from gspo_rs.train.checkpoint import Checkpoint
 from gspo_rs.train.config.config import Config
-from gspo_rs.train.dataset import Dataset
+from gspo_rs.train.dataset import Dataset, with_columns
 from gspo_rs.train.inputs import Inputs, separate
 from gspo_rs.train.loop import checked, opened
 from gspo_rs.train.memory import Memory, cache_bytes, largest_pass, measured
@@ -130,6 +130,7 @@ def plan(
     config, inputs = separate(config, things, fields)
     config = checked(config, inputs)
     found = continuation.find(Path(config.output_dir), resume=resume)
+    config = with_columns(config, inputs)
     dataset = opened(config, inputs)
     if found is not None:
         continuation.check(found, config, dataset)

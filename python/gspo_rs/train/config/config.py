@@ -71,9 +71,11 @@ class Config:
     split : str, optional
         Split of `prompts` or `rollouts`, where a data set of the hub or a saved one has several.
     prompt : str
-        Column with the text of the prompt.
+        Column with the prompt: text, or chat messages, for which the model's template is used. That
+        of a known schema, where there is no `prompt` and nothing is given.
     completion : str
-        Column with the text of the completion.
+        Column of `rollouts` with the completion: text, or one message of the assistant. As `prompt`
+        that of a known schema.
     reward_column : str or tuple of str
         One or several columns of `rollouts` with the rewards of a completion.
     reward_weights : tuple of float, optional
@@ -81,7 +83,8 @@ class Config:
         separately; all others use the weighted sum, which skips unscorable rewards. With one
         reward, `gdpo` is the z-score, standardised over the step.
     by : str or tuple of str
-        Columns of `rollouts` that identify a row's group.
+        Columns of `rollouts` that identify a row's group; those of a known schema, where there is
+        no `prompt_id` and nothing is given.
     old_logprobs_column : str, optional
         Column of `rollouts` with the sampling policy's log-probability of every completion
         token, as one list per row; without it, the starting policy is the old policy.
