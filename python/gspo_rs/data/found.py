@@ -12,6 +12,7 @@ from gspo_rs.data.lakes import lake_table
 from gspo_rs.data.paths import files_of, files_of_split, names_of, remote
 from gspo_rs.data.standard_input import DASH, NAME, standard_input
 from gspo_rs.data.tables import is_splits, paths_of, table_of
+from gspo_rs.data.written import read_written, refuse_parts
 
 __all__ = ["Found", "find"]
 
@@ -21,7 +22,7 @@ class Found:
     """Where the rows of a source are: one of `rows`, `files` and `addresses` says it.
 
     `name` is what errors call the source, `names` has the files as they lie below the folder that
-    was searched.
+    was searched; `behind` has those that `rows` are in, as far as they are known.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Found:
     files: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
 
 
 def find(source: object, split: str | None = None) -> Found:
@@ -70,7 +72,9 @@ def find(source: object, split: str | None = None) -> Found:
     _refuse_split(split, " and ".join(given[:2]))
     if any(map(remote, given)):
         return Found(given[0], addresses=tuple(given))
-    return _in_files(given, files_of(given))
+    files = files_of(given)
+    refuse_parts(files)
+    return _in_files(given, files)
 
 
 def _one(path: str, split: str | None) -> Found | None:
@@ -85,6 +89,9 @@ def _one(path: str, split: str | None) -> Found | None:
     if (table := lake_table(folder)) is not None:
         _refuse_split(split, path)
         return Found(path, rows=table)
+    if (written := read_written(folder)) is not None:
+        _refuse_split(split, path)
+        return Found(path, rows=written[0], behind=tuple(written[1]))
     if split is not None and folder.is_dir():
         files = files_of_split(folder, split)
         return Found(f"{path} ({split})", files=tuple(files), names=tuple(names_of([path], files)))

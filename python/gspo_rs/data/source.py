@@ -72,13 +72,15 @@ class Source:
     """Rows that can be read any number of times, in the same order.
 
     `name` is what errors call them; `files` is empty for a LazyFrame, `names` has the files as they
-    lie below the folder that was searched.
+    lie below the folder that was searched; `behind` has those that the rows of a narrow output or
+    of a selection are in.
     """
 
     rows: Rows
     name: str
     files: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
 
     @property
     def frame(self) -> pl.LazyFrame:
@@ -278,6 +280,8 @@ def locate(source: SourceLike, split: str | None = None) -> Source:
 
         A folder stands for the files below it, for the data set that `datasets` has saved there,
         for the version that a folder of the hub's cache has, or for a table of Delta or Iceberg.
+        A narrow output of `gspo-rs score` stands for the rows that were scored, with their scores,
+        and a selection for the rows that it has the numbers of.
         Addresses such as ``s3://`` and ``hf://`` are Parquet, and go to Polars as they are.
         ``org/name`` is a data set of the hub, if there is no such path. ``-`` is JSON Lines on
         standard input. Rows in memory: see `gspo_rs.data.tables.table_of`.
@@ -310,7 +314,7 @@ def locate(source: SourceLike, split: str | None = None) -> Source:
         return source
     found = find(source, split)
     if found.rows is not None:
-        return Source(found.rows, found.name)
+        return Source(found.rows, found.name, behind=found.behind)
     if found.addresses:
         return Source(scan_addresses(found.addresses), found.name)
     rows = rows_of(found.files, partitions(found.names))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from gspo_rs.data.source import Source, SourceLike, locate
+from gspo_rs.data.written import kind_of
 from gspo_rs.files.scoring.manifest import NAME
 from gspo_rs.files.scoring.read_back import scan
-from gspo_rs.files.selection import apply, is_selection, read_selection
 
 __all__ = ["resolve_source"]
 
@@ -45,8 +45,7 @@ def resolve_source(source: SourceLike) -> Source:
     """
     if isinstance(source, str | Path):
         path = Path(source)
-        if (path / NAME).is_file():
+        # What `locate` takes for its files, without the digests.
+        if (path / NAME).is_file() and kind_of(path) is None:
             return Source(scan(path), str(path))
-        if path.suffix.lower() == ".parquet" and path.is_file() and is_selection(path):
-            return Source(apply(read_selection(path)), str(path))
     return locate(source)

@@ -200,8 +200,9 @@ def _of(located: Source, columns: Sequence[str] | None) -> list[pl.Expr]:
 
 
 def _container(located: Source) -> str:
-    if not located.files:
+    given = located.files or located.behind
+    if not given:
         return "rows without a file"
-    kinds = sorted({"".join(Path(file).suffixes[-2:]) or "no suffix" for file in located.files})
-    files = "file" if len(located.files) == 1 else f"{len(located.files)} files"
+    kinds = sorted({"".join(Path(file).suffixes[-2:]) or "no suffix" for file in given})
+    files = "file" if len(given) == 1 else f"{len(given)} files"
     return f"{files}: {', '.join(kinds)}"

@@ -20,6 +20,7 @@ from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.hive import partitions
 from gspo_rs.data.paths import spelled
 from gspo_rs.data.source import Source, SourceLike, locate
+from gspo_rs.data.written import SELECTION
 from gspo_rs.files import atomic
 from gspo_rs.files.filters import filter_rows, parse
 from gspo_rs.files.target import checked_target
@@ -31,12 +32,12 @@ __all__ = [
     "apply",
     "is_selection",
     "read_selection",
+    "rows_and_files",
     "select",
     "write_selection",
 ]
 
 VERSION = 1
-KEY = "gspo_rs_selection"
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def write_selection(
     with atomic.file(path, overwrite=overwrite) as partial:
         frame = pl.DataFrame({"row": chosen})
         with writing(path):
-            frame.write_parquet(partial, metadata={KEY: json.dumps(record)})
+            frame.write_parquet(partial, metadata={SELECTION: json.dumps(record)})
 
 
 def read_selection(path: str | Path) -> Selection:
@@ -195,9 +196,9 @@ def read_selection(path: str | Path) -> Selection:
     with _reading(path):
         metadata = pl.read_parquet_metadata(path)
         rows = pl.read_parquet(path).to_dict(as_series=True)
-    if KEY not in metadata or list(rows) != ["row"]:
+    if SELECTION not in metadata or list(rows) != ["row"]:
         raise ValueError(f"{path} is no selection file; `write_selection` makes one")
-    record: dict[str, Any] = json.loads(metadata[KEY])
+    record: dict[str, Any] = json.loads(metadata[SELECTION])
     if record["version"] > VERSION:
         raise ValueError(f"{path} is of version {record['version']}; this reads up to {VERSION}")
     files = tuple(SourceFile(**file) for file in record["files"])
@@ -214,7 +215,7 @@ def is_selection(path: str | Path) -> bool:
         If it can't be read.
     """
     with _reading(path):
-        return KEY in pl.read_parquet_metadata(path)
+        return SELECTION in pl.read_parquet_metadata(path)
 
 
 def apply(selection: Selection, source: SourceLike | None = None) -> pl.LazyFrame:
@@ -256,6 +257,12 @@ def apply(selection: Selection, source: SourceLike | None = None) -> pl.LazyFram
     return frame.with_row_index(row).filter(chosen).drop(row)
 
 
+def rows_and_files(path: Path) -> tuple[pl.LazyFrame, list[str]]:
+    """Scan the rows of a selection file, and list the files that are read."""
+    selection = read_selection(path)
+    return apply(selection), [*(file.path for file in selection.files), str(path)]
+
+
 @contextmanager
 def _reading(path: str | Path) -> Iterator[None]:
     try:
@@ -266,7 +273,10 @@ def _reading(path: str | Path) -> Iterator[None]:
 
 def _target(given: str | Path, source: Source, *, overwrite: bool) -> Path:
     if not source.files:
-        raise ValueError(f"{source.name} is no file; rows can be chosen only from files")
+        raise ValueError(
+            f"{source.name} is no file; rows can be chosen only from files: write the rows "
+            "themselves (layout='wide')"
+        )
     return checked_target(given, source, [".parquet"], overwrite=overwrite)
 
 

@@ -55,7 +55,7 @@ def checked_target(
     place = resolved(target)
     if place.exists():
         found = place.stat()
-        for file in source.files or _scanned(source, target):
+        for file in source.files or source.behind or _scanned(source, target):
             if not remote(file) and os.path.samestat(found, Path(file).stat()):
                 raise ValueError(f"{target} is one of the files to read; write to another one")
     refuse_unreplaceable(place)

@@ -194,8 +194,8 @@ def _indexed(rows: Source, config: Config) -> GroupIndex:
 
 
 def _of_rollouts(located: Source, index: GroupIndex, config: Config) -> Fingerprint:
-    if located.files:
-        parts = _of_files(located.files)
+    if files := located.files or located.behind:
+        parts = _of_files(files)
     else:
         in_memory = str(config.rollouts).startswith(MEMORY)
         content = _of_rows(located, index.n_rollouts, config) if in_memory else iter(())

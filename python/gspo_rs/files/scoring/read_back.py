@@ -21,7 +21,7 @@ from gspo_rs.files.scoring.manifest import InputEntry, Manifest, load
 from gspo_rs.files.scoring.options import COLUMNS, options_of
 from gspo_rs.files.scoring.staging import foreign_files
 
-__all__ = ["scan", "verify"]
+__all__ = ["rows_and_files", "scan", "verify"]
 
 
 def scan(target: str | Path) -> pl.LazyFrame:
@@ -71,6 +71,13 @@ def scan(target: str | Path) -> pl.LazyFrame:
         files = [str(folder / entry.name) for entry in manifest.outputs]
         return scan_files(files, _hive(manifest))
     return _joined(folder, manifest)
+
+
+def rows_and_files(target: Path) -> tuple[pl.LazyFrame, list[str]]:
+    """Scan a narrow output as `scan` does, and list the files that are read."""
+    manifest = load(target)
+    given = [entry.path for entry in manifest.inputs if entry.path is not None]
+    return scan(target), [*given, *(str(target / entry.name) for entry in manifest.outputs)]
 
 
 def verify(target: str | Path) -> Manifest:
@@ -215,7 +222,9 @@ def _found(path: str, given: InputEntry, hive: pl.DataFrame | None) -> pl.LazyFr
 
 def _refuse_change(path: str, given: InputEntry) -> None:
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}, which was scored, is gone")
+        raise FileNotFoundError(
+            f"{path}, which was scored, is gone; put it back, or score it anew where it is now"
+        )
     found = Path(path).stat()
     if (found.st_size, found.st_mtime_ns) != (given.size, given.mtime_ns):
         raise ValueError(f"{path} has changed since it was scored; score it again")
