@@ -139,3 +139,22 @@ def test_folders_at_an_address_are_text(tmp_path, below):
         pl.DataFrame({"id": ["x"], "reward": [0.0]}).write_parquet(file)
     with pytest.raises(ValueError, match=r"column 'id'.*folder id="):
         index_groups(address, by="id")
+
+
+@pytest.mark.parametrize("ids", [["1", "2"], [1, 2], [None, "x"], ["a b", "ü/%"]])
+def test_a_key_that_a_file_has_too_is_read_from_it_if_both_say_the_same(tmp_path, ids):
+    rows = pl.DataFrame({"id": ids * 2, "reward": [0.0, 1.0, 0.5, 0.25]})
+    rows.write_parquet(tmp_path / "in", partition_by="id", mkdir=True)
+    assert "id" in pl.read_parquet_schema(next((tmp_path / "in").rglob("*.parquet")))
+    found = locate(tmp_path / "in").frame.collect()
+    assert found.schema["id"] == rows.schema["id"]
+    assert sorted(found.rows(), key=repr) == sorted(rows.rows(), key=repr)
+    if None not in ids:
+        assert gs.score(tmp_path / "in", tmp_path / "out", by="id").groups == 2
+        scored = gs.scan(tmp_path / "out").collect().select("id", "reward", "rank")
+        direct = gs.score(rows, tmp_path / "direct", by="id")
+        expected = gs.scan(tmp_path / "direct").collect().select("id", "reward", "rank")
+        assert direct.groups == 2
+        assert {str(row) for row in scored.with_columns(pl.col("id").cast(pl.String)).rows()} == {
+            str(row) for row in expected.with_columns(pl.col("id").cast(pl.String)).rows()
+        }

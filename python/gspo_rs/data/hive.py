@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from gspo_rs.data.column_names import column
+from gspo_rs.data.frames import reading
 
 __all__ = ["partitions", "refuse_hidden", "within", "without"]
 
@@ -56,13 +57,30 @@ def partitions(names: Sequence[str]) -> pl.DataFrame | None:
 def within(frame: pl.LazyFrame, file: str, values: pl.DataFrame) -> pl.LazyFrame:
     """Add the partition columns of a file to its rows: the one row of `values`.
 
+    A column that the file has itself, as Polars writes it, is taken from there if it says the same
+    in every row.
+
     Raises
     ------
     ValueError
-        If the file has such a column itself.
+        If the file has such a column itself, and it says something else.
     """
-    refuse_hidden(frame.collect_schema().names(), file, values)
-    return frame.with_columns(pl.lit(one.item(), one.dtype).alias(one.name) for one in values)
+    names = frame.collect_schema().names()
+    own = [one for one in values if one.name in names]
+    same = [_is(one) for one in own]
+    if own:
+        with reading(lambda: file):
+            agreed = frame.select(pl.all_horizontal(same).all()).collect().item()
+        refuse_hidden([] if agreed else names, file, values)
+    return frame.with_columns(
+        pl.lit(one.item(), one.dtype).alias(one.name) for one in values if one.name not in names
+    )
+
+
+def _is(value: pl.Series) -> pl.Expr:
+    """Tell of each row whether it has the one value of a folder, as text."""
+    text = value.cast(pl.String).item()
+    return column(value.name).cast(pl.String).eq_missing(pl.lit(text, pl.String))
 
 
 def refuse_hidden(columns: Sequence[str], file: str, values: pl.DataFrame) -> None:
