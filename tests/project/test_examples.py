@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import subprocess
 import sys
@@ -66,6 +67,19 @@ def test_the_demos_letters_are_one_token_each_and_come_back(demo_task):
     assert len(ids) == 8
     assert ids[-1] == letters.eos_token_id
     assert letters.decode(ids[4:], skip_special_tokens=True) == "abc"
+
+
+def test_the_run_file_of_the_letters_is_that_of_the_guide():
+    config = load(EXAMPLES / "letters.toml")
+    load_reward(config.reward)
+    page = (ROOT / "docs" / "guides" / "training.md").read_text()
+    # A model that is not made yet is left as it is written, since it may be one of the hub.
+    assert f"--model {os.path.relpath(EXAMPLES / '../runs/letters/model', ROOT)}" in page
+    assert config.model.endswith("runs/letters/model")
+    for path in (config.prompts, config.output_dir):
+        assert os.path.relpath(path, ROOT) in page
+    for field in ("max_completion_length", "prompts_per_step", "steps_per_generation", "max_steps"):
+        assert f"--{field.replace('_', '-')} {getattr(config, field)}" in page
 
 
 @pytest.mark.parametrize("name", ["stories", "offline"])

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: real signals to real processes, which leave a run that goes on."""
 
+import json
 import re
 import shlex
 import shutil
@@ -153,15 +154,15 @@ def test_the_command_that_is_printed_is_the_one_that_was_typed_and_resume(letter
 
 @pytest.mark.slow
 def test_the_readme_s_own_example_resumes(letters, tmp_path):
-    told = re.findall(r"^gspo-rs train (examples/stories.*?)(?:  +#.*)?$", README(), re.MULTILINE)
+    told = re.findall(r"^gspo-rs train (examples/letters.*?)(?:  +#.*)?$", README(), re.MULTILINE)
     first, again = map(shlex.split, told)
     assert again == [*first, "--resume"]
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    model = shutil.copytree(letters, tmp_path / "path/to/model")
-    settings = (model / "config.json").read_text()
-    context = '"max_position_embeddings": 256'
-    (model / "config.json").write_text(settings.replace('"max_position_embeddings": 64', context))
-    run = tmp_path / "runs/stories"
+    shutil.copytree(letters, tmp_path / "runs/letters/model")
+    rows = [{"prompt": f"{text}>", "answer": text} for text in ("ab", "bcd", "ce", "defg")]
+    lines = [json.dumps(row) + "\n" for row in rows]
+    (tmp_path / "runs/letters/prompts.jsonl").write_text("".join(lines))
+    run = tmp_path / "runs/first"
     child = process("train", *first, cwd=tmp_path)
     wait_for(lambda: last_step(run) >= 1, child)
     child.send_signal(signal.SIGINT)

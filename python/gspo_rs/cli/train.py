@@ -22,7 +22,7 @@ def train(
     file: Path | None = None,
     /,
     *,
-    resume: Flag = False,
+    resume: Annotated[bool, Parameter(show_default=False)] = False,
     dry_run: Flag = False,
     print_config: Flag = False,
     help_all: Flag = False,
