@@ -10,6 +10,7 @@ import polars as pl
 
 from gspo_rs.data.group_index import GroupIndex, index_groups
 from gspo_rs.data.group_stream import stream_groups
+from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.prompt_table import Prompts, prompts
 from gspo_rs.data.schema import RolloutSchema, as_keys, as_names
 from gspo_rs.data.source import SourceLike, locate
@@ -61,6 +62,7 @@ def scan(source: SourceLike) -> pl.LazyFrame:
     return locate(source).frame
 
 
+@with_known_columns
 def rollouts(
     source: SourceLike,
     *,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.progress import under_way
 from gspo_rs.data.reward_column import rewards_of
 from gspo_rs.data.schema import as_keys, as_names
@@ -69,6 +70,7 @@ class GroupIndex:
         return self.groups.n_groups
 
 
+@with_known_columns
 def index_groups(
     source: SourceLike,
     *,

@@ -5,18 +5,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from inspect import signature
+from typing import Any, TypeVar, cast
 
 import polars as pl
 
 from gspo_rs.data.column_names import type_in
-from gspo_rs.data.source import EXPECTED, NUMBER, Source
+from gspo_rs.data.source import EXPECTED, NUMBER, Source, locate
 
-__all__ = ["OPTIONS", "SCHEMAS", "Columns", "KnownSchema", "columns_of"]
+__all__ = ["OPTIONS", "SCHEMAS", "Columns", "KnownSchema", "columns_of", "with_known_columns"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _log = logging.getLogger("gspo_rs")
 
 # The names of the column that says which prompt a row is of, beside the prompt itself.
 IDS = ("prompt_id", "group_id", "prompt_uid", "group")
+NOT_ASKED = "-"
+# What a function finds by itself, refusing two of them.
+USUAL = ("prompt", "completion", "response", "reward")
 OPTIONS: Mapping[str, str] = {
     "by": "--by",
     "reward": "--reward",
@@ -190,6 +198,45 @@ def columns_of(
     return Columns(keys, score, prompt, completion, model, said)
 
 
+def with_known_columns(function: F) -> F:
+    """Let a function of a source do without columns that are known where they are not given.
+
+    Its arguments `by`, `reward`, `prompt`, `completion` and `model_column`, as far as it has them,
+    are those of `columns_of`; a completion that has a usual name it finds by itself.
+
+    Examples
+    --------
+    >>> @with_known_columns
+    ... def shown(source, *, by=None, reward="reward"):
+    ...     return by, reward
+    >>> shown(pl.DataFrame({"input": ["2+2="], "output": ["4"], "score": [1.0]}))
+    (('input',), 'score')
+    """
+    arguments = {"by": "by", "reward": "reward", "prompt": "prompt", "completion": "completion"}
+    arguments |= {"model": "model_column"}
+    asked = signature(function).parameters
+    has = {part: name for part, name in arguments.items() if name in asked}
+
+    @wraps(function)
+    def filled(source: Any, *rest: Any, **options: Any) -> Any:
+        given = {part: options.get(name) for part, name in has.items()}
+        if None not in given.values():
+            return function(source, *rest, **options)
+        located = locate(source)
+        # A part that the function has no argument for is not asked for.
+        by, reward = (given.pop(part, NOT_ASKED) for part in ("by", "reward"))
+        first = reward[0] if isinstance(reward, tuple | list) else reward
+        found = columns_of(located, by, first, **given)
+        for part, name in has.items():
+            value = getattr(found, part)
+            itself = asked[name].default is None and value in USUAL
+            if options.get(name) is None and value is not None and not itself:
+                options[name] = value
+        return function(located, *rest, **options)
+
+    return cast("F", filled)
+
+
 def _matching(schema: pl.Schema) -> list[KnownSchema]:
     """Return the schemas whose columns are all there; of one tool, the first."""
     found: dict[str, KnownSchema] = {}
@@ -301,7 +348,7 @@ def _said(
 ) -> str:
     names = " and ".join(known.name for known in found)
     parts = [f"by {' and '.join(keys)}"] if keys else []
-    shown = {"reward": reward, **new}
+    shown = {"reward": reward, **new} if keys else new
     parts += [f"{part} {name}" for part, name in shown.items() if name is not None]
     return f"read as {names}: {', '.join(parts)}"
 

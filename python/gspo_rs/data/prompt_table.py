@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.source import ANYTHING, TEXT, SourceLike, locate
 
 __all__ = ["Prompts", "prompts"]
@@ -43,6 +44,7 @@ class Prompts:
         return Prompts([self.texts[row] for row in rows], columns)
 
 
+@with_known_columns
 def prompts(
     source: SourceLike, *, prompt: str = "prompt", columns: Sequence[str] | None = None
 ) -> Prompts:

@@ -11,6 +11,7 @@ import polars as pl
 
 from gspo_rs.data.formats.unions import refuse_partial
 from gspo_rs.data.group_index import read_keys
+from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.progress import counted
 from gspo_rs.data.source import ANYTHING, Source, SourceLike, locate
 from gspo_rs.files.filters import Chosen, filter_rows, parse, refuse_empty
@@ -23,6 +24,7 @@ from gspo_rs.groups.synonyms import listed
 __all__ = ["filter"]
 
 
+@with_known_columns
 @frame_without_target
 def filter(  # noqa: A001 - the word of pandas, Polars and `datasets`
     source: SourceLike,

@@ -13,6 +13,7 @@ from gspo_rs.data.column_names import column
 from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.formats.unions import refuse_partial
 from gspo_rs.data.group_index import KeyedRewards, read_keys
+from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.progress import counted
 from gspo_rs.data.schema import as_keys
 from gspo_rs.data.source import Source, SourceLike, locate
@@ -26,6 +27,7 @@ POSITION = "position"
 LISTS = (pl.List, pl.Array)
 
 
+@with_known_columns
 @frame_without_target
 def nest(
     source: SourceLike,

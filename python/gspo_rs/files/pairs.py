@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.group_index import KeyedRewards, read_keys
+from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.filters import filter_rows, parse, refuse_empty
 from gspo_rs.files.gather import gather_rows, refuse_null
@@ -23,6 +24,7 @@ from gspo_rs.groups.pairs import Strategy, preference_pairs
 __all__ = ["pairs"]
 
 
+@with_known_columns
 @frame_without_target
 def pairs(
     source: SourceLike,

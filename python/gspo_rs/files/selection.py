@@ -18,6 +18,7 @@ from gspo_rs.data.column_names import free_name
 from gspo_rs.data.formats import scan_files
 from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.hive import partitions
+from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.paths import spelled
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.data.written import SELECTION
@@ -71,6 +72,7 @@ class Selection:
     names: tuple[str, ...] = ()
 
 
+@with_known_columns
 def select(
     source: SourceLike,
     target: str | Path,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gspo_rs.data.group_index import read_keys
+from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.source import KEY, SourceLike, locate
 from gspo_rs.files.notebook import as_html, facts_html
 from gspo_rs.groups.checks import Floats
@@ -91,6 +92,7 @@ class Summaries(list[Summary]):
         return as_html(names, rows)
 
 
+@with_known_columns
 def summarize(
     source: SourceLike,
     *,

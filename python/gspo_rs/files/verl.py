@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gspo_rs.data.column_names import column_in
 from gspo_rs.data.group_index import KeyedRewards, read_keys
+from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.filters import filter_rows, parse, refuse_empty
 from gspo_rs.files.gather import gather_rows, refuse_null
@@ -93,6 +94,7 @@ class GroupPrompts:
     dropped: dict[str, int]
 
 
+@with_known_columns
 @frame_without_target
 def verl(
     source: SourceLike,

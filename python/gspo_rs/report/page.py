@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gspo_rs._core import __version__
+from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.atomic import write_text
 from gspo_rs.files.target import checked_target
@@ -54,6 +55,7 @@ class Texts:
     repeated: Sequence[Repeated] = field(default_factory=tuple)
 
 
+@with_known_columns
 def report(
     source: SourceLike,
     target: str | Path,

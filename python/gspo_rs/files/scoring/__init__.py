@@ -10,6 +10,7 @@ from typing import Any
 
 from gspo_rs._core import Scores
 from gspo_rs.data.full_disk import naming
+from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.source import SourceLike
 from gspo_rs.files.atomic import resolved
 from gspo_rs.files.scoring.by_file import score_by_file
@@ -43,6 +44,7 @@ WRITTEN = 24
 SPILLED = 110
 
 
+@with_known_columns
 def score(
     source: SourceLike,
     target: str | Path,
