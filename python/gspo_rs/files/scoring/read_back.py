@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -107,6 +108,10 @@ def verify(target: str | Path) -> Manifest:
         ...
     FileNotFoundError: /nowhere has no manifest.json; it is no output of `gspo-rs score`
     """
+    if not isinstance(target, str | PathLike):
+        raise TypeError(
+            f"a {type(target).__name__} has no manifest; give the folder that `gspo-rs score` wrote"
+        )
     folder = Path(target)
     manifest = load(folder)
     problems = []
