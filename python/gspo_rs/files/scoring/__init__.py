@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from gspo_rs._core import Scores
 from gspo_rs.data.full_disk import naming
-from gspo_rs.data.known_schemas import with_known_columns
+from gspo_rs.data.known_schemas import columns_of
 from gspo_rs.data.source import SourceLike
 from gspo_rs.files.atomic import resolved
 from gspo_rs.files.scoring.by_file import score_by_file
@@ -44,13 +44,12 @@ WRITTEN = 24
 SPILLED = 110
 
 
-@with_known_columns
 def score(
     source: SourceLike,
     target: str | Path,
     *,
-    by: str | Sequence[str],
-    reward: str = "reward",
+    by: str | Sequence[str] | None = None,
+    reward: str | None = None,
     estimator: str = "percentile",
     layout: Layout = "wide",
     memory_limit: str | int = "2GiB",
@@ -70,10 +69,11 @@ def score(
     target : path
         The folder of the output: one Parquet file per input file, of the same relative name,
         and ``manifest.json``. An output that is there stays whole until the new one is.
-    by : str or sequence of str
-        The columns that name the group of a row.
-    reward : str
-        Column of the rewards: numbers or bools, null or NaN for an unscorable completion.
+    by : str or sequence of str, optional
+        The columns that name the group of a row; those of `gspo_rs.data.known_schemas` by default.
+    reward : str, optional
+        Column of the rewards: numbers or bools, null or NaN for an unscorable completion; that of
+        a known schema by default, or ``reward``.
     estimator : str
         The advantage, and `options` are its options; see `gspo_rs.advantage`.
     layout : {"wide", "narrow"}
@@ -130,8 +130,8 @@ def score(
     (2, [1.0, 1.0, 2.0])
     """
     asked = options_of(
-        by=by,
-        reward=reward,
+        by="" if by is None else by,
+        reward=reward or "reward",
         estimator=estimator,
         estimator_options=options,
         layout=layout,
@@ -141,6 +141,8 @@ def score(
     )
     folder = Path(target).absolute()
     inputs = inputs_of(source, folder)
+    known = columns_of(inputs[0].source, by, reward)
+    asked = replace(asked, by=known.by or (), reward=known.reward)
     with naming(folder), staged(resolved(folder)) as place:
         if resume and (manifest := _finished(place, asked, inputs)):
             place.remove()
