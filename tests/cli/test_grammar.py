@@ -199,7 +199,7 @@ def test_filter_keeps_rows_and_columns_or_their_numbers(folder, capsys):
 def test_names_are_divided_at_commas_but_for_columns_that_have_them(tmp_path):
     frame = pl.DataFrame({"a,b": [1], "a": [2], "b": [3], "c": [4], "s": [{"x": 5}]})
     frame.write_parquet(tmp_path / "in.parquet")
-    source = [str(tmp_path / "in.parquet")]
+    source = str(tmp_path / "in.parquet")
     assert named(["a,c"], source) == ["a", "c"]
     assert named(["a, c", "b"], source) == ["a", "c", "b"]
     assert named(["a,b"], source) == ["a,b"]
@@ -279,3 +279,20 @@ def test_the_script_of_completion_completes_verbs_and_options(tmp_path):
             ["bash", "-c", ask.format(words, place)], capture_output=True, text=True, check=False
         )
         assert sorted(run.stdout.split()) == expected.split(), run.stderr
+
+
+@pytest.mark.parametrize("verb", [*WRITING, "score"])
+def test_a_split_is_read_by_name_in_every_verb(folder, verb, capsys):
+    parts = folder / "parts"
+    parts.mkdir()
+    for name, file in zip(("train", "test"), sources_of(verb, folder), strict=True):
+        pl.read_parquet(file).write_parquet(parts / f"{name}.parquet")
+    words = WRITING.get(verb, ["--by", "id"])
+    found = []
+    for name, given in (("a", [parts, "--split", "test"]), ("b", [sources_of(verb, folder)[1]])):
+        target = folder / (name if verb == "score" else f"{name}.parquet")
+        assert call(verb, *given, "-o", target, *words) == 0, capsys.readouterr().err
+        found.append(pl.read_parquet(target / "*.parquet" if verb == "score" else target))
+    assert_frame_equal(*found)
+    assert call(verb, parts, "--split", "none", "-o", folder / "c.parquet", *words) == 2
+    assert "none is called 'none'" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from gspo_rs.cli.errors import command
-from gspo_rs.cli.names import named, one_or_many
+from gspo_rs.cli.names import named, place
 from gspo_rs.cli.outcome import Outcome, of_write
 from gspo_rs.cli.parameters import (
     AllowEmpty,
@@ -29,6 +29,7 @@ from gspo_rs.cli.parameters import (
     Prompt,
     Reward,
     Sources,
+    Split,
     Strategy,
     Target,
     Threshold,
@@ -56,9 +57,10 @@ def _calls(
             bound.apply_defaults()
             # None means the function's default.
             chosen = {key: value for key, value in bound.arguments.items() if value is not None}
-            sources = chosen["source"]
-            chosen |= {key: named(chosen[key], sources) for key in NAMES if key in chosen}
-            chosen["source"] = one_or_many(sources)
+            chosen["source"] = place(chosen["source"], chosen.pop("split", None))
+            chosen |= {key: named(chosen[key], chosen["source"]) for key in NAMES if key in chosen}
+            if "split_name" in chosen:
+                chosen["split"] = chosen.pop("split_name")
             function = getattr(import_module(f"gspo_rs.files.{module}"), asked.__name__)
             return _ended(asked.__name__, function(**chosen), chosen, following, by=by)
 
@@ -95,6 +97,7 @@ def best(
     keep: Keep = "all",
     threshold: Threshold = None,
     chat: Chat = False,
+    split: Split = None,
     allow_empty: AllowEmpty = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
@@ -115,6 +118,7 @@ def explode(
     *,
     target: Target,
     once: Once = None,
+    split: Split = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -143,6 +147,7 @@ def filter(  # noqa: A001
         Layout,
         Parameter(help="wide: the rows; narrow: their row numbers and digests of the files."),
     ] = "wide",
+    split: Split = None,
     allow_empty: AllowEmpty = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
@@ -159,6 +164,7 @@ def nest(
     by: By,
     once: Once = None,
     reward: Reward = "reward",
+    split: Split = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -188,6 +194,7 @@ def pairs(
     keep: Keep = "all",
     threshold: Threshold = None,
     chat: Chat = False,
+    split: Split = None,
     allow_empty: AllowEmpty = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
@@ -215,11 +222,12 @@ def verl(
     ground_truth: str | None = None,
     data_source: str | None = None,
     ability: str = "",
-    split: str = "train",
+    split_name: str = "train",
     reward: Reward = "reward",
     prompt: Prompt = None,
     keep: Keep = "all",
     threshold: Threshold = None,
+    split: Split = None,
     allow_empty: AllowEmpty = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
@@ -234,6 +242,6 @@ def verl(
         Name by which verl finds the reward function; the column `data_source` by default.
     ability
         The ability that the prompts train.
-    split
-        The split of the data, such as train or test.
+    split_name
+        What extra_info says of the split of the data, such as train or test.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["STDIN", "named", "one_or_many", "with_stdin"]
+__all__ = ["STDIN", "named", "place", "with_stdin"]
 
 # Stands for `-`, which cyclopts would take for an option; no word of a command line has a NUL.
 STDIN = "\0"
@@ -26,25 +26,31 @@ def with_stdin(words: Sequence[str]) -> list[str]:
     ]
 
 
-def one_or_many(sources: Sequence[str]) -> Any:
-    """Return a single source by itself, as errors name it."""
-    return sources[0] if len(sources) == 1 else list(sources)
+def place(sources: Sequence[str], split: str | None = None) -> Any:
+    """Return what a command reads: a single source by itself, as errors name it.
+
+    A `split` is looked for at once.
+    """
+    found = sources[0] if len(sources) == 1 else list(sources)
+    if split is None:
+        return found
+    from gspo_rs.data.source import locate
+
+    return locate(found, split)
 
 
-def named(given: Sequence[str] | None, source: Sequence[str]) -> list[str] | None:
+def named(given: Sequence[str] | None, source: Any) -> list[str] | None:
     """Divide names at their commas, but for those of columns that have commas in their name.
-
-    The columns of a stream on standard input are not known before it is read: its names are
-    divided at every comma.
 
     Examples
     --------
-    >>> named(["source,prompt_id", "task"], ["-"])
-    ['source', 'prompt_id', 'task']
+    >>> import polars as pl
+    >>> named(["a,b", "b,c"], pl.DataFrame({"a,b": [1], "b": [2], "c": [3]}))
+    ['a,b', 'b', 'c']
     """
     if given is None or not any("," in word for word in given):
         return None if given is None else list(given)
-    known = _exists(source) if "-" not in source else lambda _: False
+    known = _exists(source)
     return [name for word in given for name in _divided(word.split(","), known)]
 
 
@@ -60,9 +66,9 @@ def _divided(parts: Sequence[str], known: Any) -> Iterable[str]:
                 break
 
 
-def _exists(source: Sequence[str]) -> Any:
+def _exists(source: Any) -> Any:
     from gspo_rs.data.column_names import path_to
     from gspo_rs.files.resolve import resolve_source
 
-    schema = resolve_source(one_or_many(source)).check([])
+    schema = resolve_source(source).check([])
     return lambda name: path_to(schema, name) is not None

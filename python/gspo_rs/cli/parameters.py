@@ -56,6 +56,7 @@ Copy = Annotated[
 ]
 Page = Annotated[Path, _output("The HTML file to write.")]
 By = Annotated[list[str], _names("Columns that name a row's group")]
+Split = Annotated[str | None, Parameter(help="Part of a data set that has several, such as train.")]
 Columns = Annotated[list[str] | None, _names("Columns to take; all by default")]
 Once = Annotated[list[str] | None, Parameter(negative="")]
 Reward = Annotated[str, Parameter(help="Column of the rewards.")]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gspo_rs.cli import logs
 from gspo_rs.cli.errors import command
-from gspo_rs.cli.names import named, one_or_many
+from gspo_rs.cli.names import named, place
 from gspo_rs.cli.outcome import Outcome
 from gspo_rs.cli.parameters import (
     By,
@@ -15,6 +15,7 @@ from gspo_rs.cli.parameters import (
     Prompt,
     Reward,
     Sources,
+    Split,
 )
 
 
@@ -30,6 +31,7 @@ def report(
     completion: Completion = None,
     model_column: ModelColumn = None,
     threshold: float | None = None,
+    split: Split = None,
     overwrite: Overwrite = False,
 ) -> Outcome:
     """Write one HTML page about scored completions that opens without a network.
@@ -42,10 +44,11 @@ def report(
     from gspo_rs.report import report as library
 
     logs.show("%(message)s")
+    given = place(source, split)
     path = library(
-        one_or_many(source),
+        given,
         target,
-        by=named(by, source) or (),
+        by=named(by, given) or (),
         reward=reward,
         prompt=prompt,
         completion=completion,

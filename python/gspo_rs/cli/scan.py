@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from gspo_rs.cli.errors import command
-from gspo_rs.cli.names import named, one_or_many
+from gspo_rs.cli.names import named, place
 from gspo_rs.cli.outcome import Outcome, of_write
-from gspo_rs.cli.parameters import Columns, Copy, DryRun, Overwrite, Sources, Whole
+from gspo_rs.cli.parameters import Columns, Copy, DryRun, Overwrite, Sources, Split, Whole
 from gspo_rs.cli.terminal import one_line, printable
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def scan(
     target: Copy = None,
     columns: Columns = None,
     rows: Whole = 3,
+    split: Split = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> Outcome:
@@ -42,7 +43,8 @@ def scan(
     """
     from gspo_rs.files import scan as library
 
-    given, names = one_or_many(source), named(columns, source)
+    given = place(source, split)
+    names = named(columns, given)
     if target is not None:
         written = library.scan(given, target, columns=names, dry_run=dry_run, overwrite=overwrite)
         following = ["scan", str(target)]

@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from gspo_rs.cli.errors import command
-from gspo_rs.cli.names import named, one_or_many
+from gspo_rs.cli.names import named, place
 from gspo_rs.cli.outcome import Outcome
-from gspo_rs.cli.parameters import By, Folder, Keep, Layout, Overwrite, Reward, Sources, Threshold
+from gspo_rs.cli.parameters import (
+    By,
+    Folder,
+    Keep,
+    Layout,
+    Overwrite,
+    Reward,
+    Sources,
+    Split,
+    Threshold,
+)
 
 if TYPE_CHECKING:
     from gspo_rs.files.scoring.manifest import Report
@@ -33,6 +43,7 @@ def score(
     threshold: Threshold = None,
     memory_limit: str = "2GiB",
     resume: bool = True,
+    split: Split = None,
     overwrite: Overwrite = False,
 ) -> Outcome:
     """Score completions in files: rank, percentile and advantage in their group.
@@ -52,9 +63,10 @@ def score(
     """
     from gspo_rs.files.scoring import score as score_files
 
-    keys = named(by, source) or []
+    given = place(source, split)
+    keys = named(by, given) or []
     report = score_files(
-        one_or_many(source),
+        given,
         target,
         by=keys,
         reward=reward,

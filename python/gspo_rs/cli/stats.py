@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from gspo_rs.cli.errors import command
-from gspo_rs.cli.names import named, one_or_many
+from gspo_rs.cli.names import named, place
 from gspo_rs.cli.outcome import Outcome
-from gspo_rs.cli.parameters import By, Reward, Sources
+from gspo_rs.cli.parameters import By, Reward, Sources, Split
 from gspo_rs.cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def stats(
     reward: Reward = "reward",
     per: str | None = None,
     threshold: float | None = None,
+    split: Split = None,
 ) -> Outcome:
     """Describe scored groups in a table.
 
@@ -42,8 +43,8 @@ def stats(
     """
     from gspo_rs.files.summary import summarize
 
-    keys = named(by, source) or []
-    given = one_or_many(source)
+    given = place(source, split)
+    keys = named(by, given) or []
     found = summarize(given, by=keys, reward=reward, per=per, threshold=threshold)
     first, *others = [part.to_dict() for part in found]
     facts = {"verb": "stats", "whole": first, "parts": others}
