@@ -241,8 +241,21 @@ def test_the_numbers_of_stats_are_those_of_arrays_and_of_a_source():
     assert whole.informative == arrays.informative.mean()
     assert gs.stats(rewards=[0.0, 1.0], groups=[0, 0]).mean.tolist() == [0.5]
     assert gs.stats([0.0, 1.0], groups=[0, 0]).mean.tolist() == [0.5]
-    with pytest.raises(TypeError, match="by"):
-        gs.stats(FRAME)
+    with pytest.raises(ValueError, match=r"--by \(by=…\)"):
+        gs.stats(FRAME.select("id", "reward"))
+
+
+@pytest.mark.parametrize("verb", ["best", "filter", "nest", "pairs", "verl", "score", "stats"])
+def test_the_columns_of_a_known_tool_need_no_option_and_are_said(tmp_path, verb, capsys, caplog):
+    rows = FRAME.select(input="prompt", output="completion", score="reward", answer="answer")
+    rows.write_parquet(tmp_path / "dump.parquet")
+    words = ["--keep", "best:1"] if verb == "filter" else TRUTH if verb == "verl" else []
+    target = [] if verb == "stats" else ["-o", tmp_path / "out.parquet"]
+    with caplog.at_level("INFO", logger="gspo_rs"):
+        assert call(verb, tmp_path / "dump.parquet", *target, *words, "--json") == 0
+    assert "by input" in caplog.text
+    found = json.loads(capsys.readouterr().out)
+    assert found.get("groups", found.get("whole", {}).get("groups")) == 6
 
 
 @pytest.mark.slow

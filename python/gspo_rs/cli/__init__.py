@@ -65,34 +65,34 @@ COMMANDS = {
 # Name → its arguments, and a command as one would type it.
 USAGE = {
     "best": (
-        "SOURCE... -o TARGET --by COLUMNS",
+        "SOURCE... -o TARGET [--by COLUMNS]",
         'best "scored/*.parquet" -o sft.jsonl --by prompt_id --keep reward:1.. --chat',
     ),
     "doctor": ("FUNCTION", "doctor my_project.losses:policy_loss"),
     "explode": ("SOURCE... -o TARGET", "explode groups.parquet -o rows.parquet"),
     "filter": (
-        "SOURCE... -o TARGET --by COLUMNS --keep RULES",
+        "SOURCE... -o TARGET [--by COLUMNS] --keep RULES",
         'filter "scored/*.parquet" -o hard.parquet --by prompt_id --keep pass-rate:..0.3',
     ),
     "nest": (
-        "SOURCE... -o TARGET --by COLUMNS",
+        "SOURCE... -o TARGET [--by COLUMNS]",
         'nest "scored/*.parquet" -o groups.parquet --by prompt_id --once prompt',
     ),
     "pairs": (
-        "SOURCE... -o TARGET --by COLUMNS",
+        "SOURCE... -o TARGET [--by COLUMNS]",
         'pairs "scored/*.parquet" -o dpo.parquet --by prompt_id --margin 0.2',
     ),
     "report": (
-        "SOURCE... [-o report.html] --by COLUMNS",
+        "SOURCE... [-o report.html] [--by COLUMNS]",
         'report "scored/*.parquet" -o report.html --by prompt_id',
     ),
     "scan": ("SOURCE... [-o TARGET]", "scan runs.jsonl.gz -o runs.parquet"),
     "score": (
-        "SOURCE... -o FOLDER --by COLUMNS",
+        "SOURCE... -o FOLDER [--by COLUMNS]",
         'score "in/*.parquet" -o scored --by prompt_id --estimator rloo',
     ),
     "stats": (
-        "SOURCE... --by COLUMNS",
+        "SOURCE... [--by COLUMNS]",
         'stats "scored/*.parquet" --by prompt_id --per model',
     ),
     "train": (
@@ -101,7 +101,7 @@ USAGE = {
     ),
     "verify": ("FOLDER...", "verify scored"),
     "verl": (
-        "SOURCE... -o TARGET --by COLUMNS",
+        "SOURCE... -o TARGET [--by COLUMNS]",
         'verl "scored/*.parquet" -o train.parquet --by prompt_id --ground-truth answer '
         "--data-source openai/gsm8k",
     ),

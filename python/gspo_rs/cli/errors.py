@@ -13,6 +13,7 @@ from importlib import import_module
 from inspect import Parameter, signature
 from typing import TypeAlias
 
+from gspo_rs.cli import logs
 from gspo_rs.cli.outcome import Outcome, show
 from gspo_rs.cli.parameters import Json, Quiet, Verbose
 from gspo_rs.cli.terminal import one_line, printable
@@ -66,6 +67,8 @@ def command(
         def run(*given: object, **options: object) -> int:
             start = time.perf_counter()
             said = {name: bool(options.pop(name, False)) for name, _ in added}
+            if summarized and not said["quiet"]:
+                logs.show("%(message)s")
             try:
                 with _bars(quiet=said.get("quiet", False)):
                     found = work(*given, **options)

@@ -55,11 +55,21 @@ Copy = Annotated[
     Path | None, _output("Write the rows into this file instead: .parquet, .jsonl or .ndjson.")
 ]
 Page = Annotated[Path, _output("The HTML file to write.")]
-By = Annotated[list[str], _names("Columns that name a row's group")]
+# Without these two a function looks for the columns of a tool that it knows.
+By = Annotated[
+    list[str] | None,
+    _names(
+        "Columns that name a row's group; not needed where a row is a whole group, or where the "
+        "columns are those of a tool that is known"
+    ),
+]
 Split = Annotated[str | None, Parameter(help="Part of a data set that has several, such as train.")]
 Columns = Annotated[list[str] | None, _names("Columns to take; all by default")]
 Once = Annotated[list[str] | None, Parameter(negative="")]
-Reward = Annotated[str, Parameter(help="Column of the rewards.")]
+Reward = Annotated[
+    str | None,
+    Parameter(help="Column of the rewards; `reward`, or that of a tool that is known, by default."),
+]
 Prompt = Annotated[str | None, Parameter(help="Column of the prompts; `prompt` by default.")]
 Completion = Annotated[
     str | None,

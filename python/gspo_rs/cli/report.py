@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from gspo_rs.cli import logs
 from gspo_rs.cli.errors import command
-from gspo_rs.cli.names import named, place
+from gspo_rs.cli.names import given_ones, named, place
 from gspo_rs.cli.outcome import Outcome
 from gspo_rs.cli.parameters import (
     By,
@@ -25,8 +24,8 @@ def report(
     /,
     *,
     target: Page = Path("report.html"),
-    by: By,
-    reward: Reward = "reward",
+    by: By = None,
+    reward: Reward = None,
     prompt: Prompt = None,
     completion: Completion = None,
     model_column: ModelColumn = None,
@@ -43,13 +42,11 @@ def report(
     """
     from gspo_rs.report import report as library
 
-    logs.show("%(message)s")
     given = place(source, split)
     path = library(
         given,
         target,
-        by=named(by, given) or (),
-        reward=reward,
+        **given_ones(by=named(by, given), reward=reward),
         prompt=prompt,
         completion=completion,
         model_column=model_column,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from gspo_rs.cli.errors import command
-from gspo_rs.cli.names import named, place
+from gspo_rs.cli.names import given_ones, named, place
 from gspo_rs.cli.outcome import Outcome
 from gspo_rs.cli.parameters import (
     By,
@@ -34,8 +34,8 @@ def score(
     /,
     *,
     target: Folder,
-    by: By,
-    reward: Reward = "reward",
+    by: By = None,
+    reward: Reward = None,
     estimator: str = "percentile",
     option: Annotated[list[str] | None, Parameter(negative="")] = None,
     layout: Layout = "wide",
@@ -64,21 +64,20 @@ def score(
     from gspo_rs.files.scoring import score as score_files
 
     given = place(source, split)
-    keys = named(by, given) or []
+    keys = named(by, given)
     report = score_files(
         given,
         target,
-        by=keys,
-        reward=reward,
         estimator=estimator,
         layout=layout,
         keep=keep,
         memory_limit=memory_limit,
         resume=resume,
         overwrite=overwrite,
-        **{"threshold": threshold} | dict(map(_option, option or [])),
+        **given_ones(by=keys, reward=reward, threshold=threshold),
+        **dict(map(_option, option or [])),
     )
-    return _scored(report, keys)
+    return _scored(report, keys or [])
 
 
 @command("stopped; nothing was changed", summarized=True)

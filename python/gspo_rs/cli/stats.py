@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gspo_rs.cli.errors import command
-from gspo_rs.cli.names import named, place
+from gspo_rs.cli.names import given_ones, named, place
 from gspo_rs.cli.outcome import Outcome
 from gspo_rs.cli.parameters import By, Reward, Sources, Split
 from gspo_rs.cli.terminal import printable
@@ -25,8 +25,8 @@ def stats(
     source: Sources,
     /,
     *,
-    by: By,
-    reward: Reward = "reward",
+    by: By = None,
+    reward: Reward = None,
     per: str | None = None,
     threshold: float | None = None,
     split: Split = None,
@@ -44,20 +44,21 @@ def stats(
     from gspo_rs.files.summary import summarize
 
     given = place(source, split)
-    keys = named(by, given) or []
-    found = summarize(given, by=keys, reward=reward, per=per, threshold=threshold)
+    keys = named(by, given)
+    found = summarize(given, per=per, threshold=threshold, **given_ones(by=keys, reward=reward))
     first, *others = [part.to_dict() for part in found]
     facts = {"verb": "stats", "whole": first, "parts": others}
     # Texts of the data are not markup, not :emoji: and not numbers to colour.
     console = Console(markup=False, emoji=False, highlight=False)
+    title = " ".join(source) + (f" by {', '.join(keys)}" if keys else "")
     with console.capture() as shown:
-        console.print(printable(f"{' '.join(source)} by {', '.join(keys)}"), soft_wrap=True)
+        console.print(printable(title), soft_wrap=True)
         console.print(whole(found[0]))
         if per is not None:
             console.print(parts(found[1:], per=per))
     lines = [f"{found[0].rows:,} rows in {found[0].groups:,} groups"]
     following = ["report", *source]
-    return Outcome(lines, facts, result=shown.get(), following=following, by=keys)
+    return Outcome(lines, facts, result=shown.get(), following=following, by=keys or ())
 
 
 def whole(summary: Summary) -> Table:
