@@ -1,5 +1,7 @@
 """Data sets of the hub: by name, and in the folders of its cache, split by split."""
 
+import sys
+
 import datasets
 import polars as pl
 import pytest
@@ -143,5 +145,25 @@ def test_a_data_set_that_cannot_be_had_is_one_error_that_names_both(monkeypatch,
 
     monkeypatch.setattr(datasets, "load_dataset", offline)
     words = r"^no such file: org/name; and no data set of the hub: Couldn't reach 'org/name' on the"
+    with pytest.raises(FileNotFoundError, match=words):
+        locate("org/name")
+
+
+def test_several_configurations_are_one_error_that_lists_them(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def several(name):
+        raise ValueError("Config name is missing.\nPlease pick one among: ['main', 'socratic']")
+
+    monkeypatch.setattr(datasets, "load_dataset", several)
+    words = r"org/name: Config name is missing\. Please pick one among: .*socratic.*load_dataset"
+    with pytest.raises(ValueError, match=words):
+        locate("org/name")
+
+
+def test_a_name_of_the_hub_without_its_library_names_the_extra(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    words = r"no such file: org/name; .* pip install 'gspo_rs\[datasets\]'"
     with pytest.raises(FileNotFoundError, match=words):
         locate("org/name")

@@ -45,7 +45,7 @@ def find(source: object, split: str | None = None) -> Found:
 
     Raises
     ------
-    ValueError, TypeError, OSError, ModuleNotFoundError
+    ValueError, TypeError, OSError
         As `gspo_rs.data.source.locate`.
 
     Examples

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 __all__ = ["hub_files", "is_hub_name", "of_split", "snapshot_of", "split_of"]
+
+_log = logging.getLogger("gspo_rs")
 
 NAME = re.compile(r"(?:hf://datasets/)?([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)/?")
 SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?")
@@ -57,24 +60,30 @@ def hub_files(name: str, split: str | None) -> tuple[list[str], Any]:
 
     Raises
     ------
-    ModuleNotFoundError
-        If `datasets` is not installed.
     FileNotFoundError
-        If there is neither such a path nor, as far as can be said here, such a data set.
+        If there is neither such a path nor, as far as can be said here, such a data set; or if
+        `datasets` is not installed, which could say.
     ValueError
-        If there are several splits and none is named, or not this one.
+        If there are several splits and none is named, or not this one, or several configurations.
     """
     try:
         import datasets
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise FileNotFoundError(
             f"no such file: {name}; to read the data set of this name from the hub: "
             "pip install 'gspo_rs[datasets]'"
         ) from error
     found = NAME.fullmatch(name)
     assert found is not None
+    _log.info("there is no file %s; looking for the data set of this name on the hub", name)
     try:
         loaded = datasets.load_dataset(found[1])
+    except ValueError as error:
+        # Several configurations, of which it lists the names.
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{name}: {reason}; load it in Python with datasets.load_dataset, and give that"
+        ) from error
     except (OSError, RuntimeError) as error:
         # Of the network, of the hub, and of a name that it does not have.
         reason = str(error).strip().partition("\n")[0]

@@ -32,7 +32,7 @@ def lake_table(folder: Path) -> pl.LazyFrame | None:
 
     Raises
     ------
-    ModuleNotFoundError
+    OSError
         If the library is not installed; names the extra that brings it.
     """
     kind = lake_of(folder)
@@ -40,9 +40,9 @@ def lake_table(folder: Path) -> pl.LazyFrame | None:
         return None
     library, scan = READERS[kind]
     if find_spec(library) is None:
-        raise ModuleNotFoundError(
-            f"{folder} is a table of {kind.title()}, whose files also hold deleted rows; to read "
-            f"the table: pip install 'gspo_rs[{kind}]'"
+        raise OSError(
+            f"cannot read {folder}: it is a table of {kind.title()}, whose files also hold deleted "
+            f"rows; to read the table: pip install 'gspo_rs[{kind}]'"
         )
     return scan(folder)
 

@@ -302,8 +302,8 @@ def locate(source: SourceLike, split: str | None = None) -> Source:
         (names it, and what to do with it), or there are several splits and none is named.
     TypeError
         If it is nothing that has rows; says what it is.
-    ModuleNotFoundError
-        If it takes a library that is not installed; names the extra.
+    OSError
+        If it can't be read, or takes a library that is not installed; names the extra.
 
     Examples
     --------
