@@ -198,12 +198,12 @@ def _of_rollouts(located: Source, index: GroupIndex, config: Config) -> Fingerpr
         parts = _of_files(files)
     else:
         in_memory = str(config.rollouts).startswith(MEMORY)
-        content = _of_rows(located, index.n_rollouts, config) if in_memory else iter(())
+        content = _of_rows(located, config) if in_memory else iter(())
         parts = chain([index.groups.codes.tobytes()], content)
     return Fingerprint(index.n_rollouts, _digest(parts))
 
 
-def _of_rows(located: Source, n_rows: int, config: Config) -> Iterator[bytes]:
+def _of_rows(located: Source, config: Config) -> Iterator[bytes]:
     """Yield what a run reads of rows in memory, in a spelling that no version of Polars changes."""
     named = [config.prompt, config.completion, *as_names(config.reward_column, "reward_column")]
     more = (
@@ -213,7 +213,8 @@ def _of_rows(located: Source, n_rows: int, config: Config) -> Iterator[bytes]:
         config.truncated_column,
     )
     names = dict.fromkeys([*named, *(name for name in more if name is not None)])
-    for frame in located.batches([located.column(name).alias(name) for name in names], n_rows):
+    columns = [located.column(name).alias(name) for name in names]
+    for frame in located.batches(columns, located.count()):
         yield frame.write_ndjson().encode()
 
 

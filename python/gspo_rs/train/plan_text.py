@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gspo_rs.train.inputs import MEMORY
+
 if TYPE_CHECKING:
     from gspo_rs.train.rehearsal import Plan
 
@@ -19,7 +21,8 @@ def lines(plan: Plan) -> list[str]:
     config, memory = plan.config, plan.memory
     kind = "prompts" if config.online else "groups"
     source = config.prompts if config.online else config.rollouts
-    named = source if isinstance(source, str) else ", ".join(source or ())
+    named = ", ".join([source] if isinstance(source, str) else source or ())
+    named = named.removeprefix(MEMORY)
     trained = "all trained" if plan.trained == plan.parameters else f"{plan.trained:,} trained"
     found = [
         ("data", f"{plan.groups:,} {kind} in {named}"),
