@@ -23,6 +23,12 @@ def reward(completions: list[str], answer: list[str], **_: object) -> list[float
     ]
 
 
+def same_length(prompts: list[str], completions: list[str], **_: object) -> list[float]:
+    """1 where there are as many letters as in the prompt; a second reward for the guides."""
+    pairs = zip(prompts, completions, strict=True)
+    return [float(len(completion) == len(prompt.rstrip(">"))) for prompt, completion in pairs]
+
+
 def words(rng: random.Random, count: int) -> list[dict[str, str]]:
     """Return `count` rows: a prompt such as ``dab>`` and its answer ``abd``."""
     rows = []

@@ -51,6 +51,11 @@ def test_a_sorted_word_earns_its_share_of_right_places(demo_task, completion, ex
     assert demo_task.reward(completions=[completion], answer=["abcd"]) == [expected]
 
 
+def test_as_many_letters_as_asked_earn_the_second_reward_of_the_guides(demo_task):
+    found = demo_task.same_length(prompts=["cab>"] * 3, completions=["xyz", "ab", "abcd"])
+    assert found == [1.0, 0.0, 0.0]
+
+
 def test_the_demos_answers_are_right_and_its_teacher_is_careless(demo_task):
     rng = random.Random(0)
     rows = demo_task.words(rng, 400)
