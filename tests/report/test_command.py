@@ -1,6 +1,8 @@
 """The report as a command and as a function of files: what it says, refuses and leaves alone."""
 
 import re
+from html import unescape
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -88,3 +90,37 @@ def test_a_source_that_grows_between_the_passes_is_noticed(tmp_path):
     pl.concat([frame, frame]).write_parquet(path)
     with pytest.raises(ValueError, match=r"a\.parquet changed between two reads: another number"):
         examples.gather(locate(path), chosen, found, [0])
+
+
+def test_the_command_compares_two_files_and_tells_tasks_apart(tmp_path):
+    for name, high in (("before", 0.5), ("after", 1.0)):
+        columns = {
+            "id": [1, 1, 2, 2],
+            "task": ["s", "s", "t", "t"],
+            "reward": [0.0, high, 0.0, high],
+        }
+        pl.DataFrame(columns).write_parquet(tmp_path / f"{name}.parquet")
+    options = ["--by", "id", "--per", "task", "--compare", "before.parquet", "-o", "page.html"]
+    found = run("report", "after.parquet", *options, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Compared with before.parquet" in page
+    assert "higher here in 2, lower in 0, equal in 0" in page
+    assert '<th scope="row">t</th><td>2</td><td>1</td>' in page
+    written = "gspo-rs report after.parquet --by id --per task --compare before.parquet"
+    assert f"<code>{written}</code>" in page
+
+
+def test_a_report_is_its_file_and_shows_itself_in_a_notebook(tmp_path):
+    frame = pl.DataFrame({"id": [1, 1], "reward": [0.0, 1.0], "completion": ["<b>", '"']})
+    made = report(frame, tmp_path / "page.html", by="id")
+    assert made.stat().st_size == (tmp_path / "page.html").stat().st_size
+    assert Path(made).read_text(encoding="utf-8") == made.html
+    shown = made._repr_html_()
+    assert shown.startswith("<iframe sandbox ")
+    framed = re.search('srcdoc="([^"]*)"', shown)[1]
+    assert unescape(framed) == made.html
+    unwritten = report(frame, by="id")
+    assert unwritten.path is None
+    with pytest.raises(TypeError, match="was not written to a file; name one as the target"):
+        Path(unwritten)

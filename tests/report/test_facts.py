@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_equal
 
 from gspo_rs.data.source import locate
 from gspo_rs.groups.statistics import stats
-from gspo_rs.report import comparisons, duplicates, examples, facts, load
+from gspo_rs.report import comparisons, duplicates, examples, facts, lengths, load
 
 NONE = {"prompt": None, "completion": None, "model": None}
 
@@ -74,6 +74,19 @@ def test_groups_are_sorted_by_what_their_rewards_teach_as_counted_by_hand(frame)
     assert found.n_equal == sum(len(group) > 1 and len(set(group)) == 1 for group in scored)
     assert found.n_lone == sum(len(group) == 1 for group in scored)
     assert found.n_unscored == found.n_groups - len(scored)
+    sizes = dict(frame["id"].value_counts().iter_rows())
+    groups = by_group(frame)
+    assert found.n_alone == sum(len(group) == sizes[id_] == 1 for id_, group in groups.items())
+    assert found.n_half_scored == found.n_lone - found.n_alone
+    every = [reward for group in scored for reward in group]
+    equal = [group for group in scored if len(group) > 1 and len(set(group)) == 1]
+    assert found.n_equal_top == sum(group[0] == max(every) for group in equal)
+    assert found.n_equal_bottom == sum(group[0] == min(every) for group in equal)
+    assert found.n_values == len(set(every))
+    beside = sum(sizes[id_] - len(group) for id_, group in groups.items())
+    assert found.n_unscorable_beside == beside
+    taught = [len(group) for group in scored if len(set(group)) > 1]
+    assert_equal(found.median_taught, statistics.median(taught) if taught else math.nan)
     assert found.median_distinct == statistics.median(len(set(group)) for group in scored)
 
 
@@ -117,7 +130,7 @@ def test_a_threshold_that_is_not_finite_or_no_reward_at_all_is_refused():
 @given(frames())
 def test_the_effect_of_length_is_polars_correlation_of_ranks_inside_groups(frame):
     found = narrow_of(frame)
-    effect = facts.length_effect(found, stats_of(found))
+    effect = lengths.length_effect(found, stats_of(found))
     kept = frame.filter(pl.col("reward").is_not_null() & pl.col("reward").is_not_nan())
     # A null completion has no length; the others of its group are compared among themselves.
     kept = kept.filter(pl.len().over("id") > 1).drop_nulls("completion")
@@ -131,8 +144,57 @@ def test_the_effect_of_length_is_polars_correlation_of_ranks_inside_groups(frame
     expected = x @ y / scale if scale else math.nan
     assert_allclose(effect.correlation, expected, atol=1e-12)
     assert effect.count.sum() == len(x)
+    assert effect.n_groups == kept["id"].n_unique()
     assert_allclose(effect.reward @ effect.count, (x + 0.5).sum())
     assert_allclose(effect.length @ effect.count, (y + 0.5).sum())
+
+
+@given(frames())
+def test_the_error_of_the_correlation_is_its_slope_in_the_weight_of_each_group(frame):
+    found = narrow_of(frame)
+    effect = lengths.length_effect(found, stats_of(found))
+    text = frame["completion"].to_list()
+    products = []
+    for group in by_group(frame.with_row_index("row"), "row").values():
+        # `by_group` has the scored rows.
+        known = [row for row in group if text[row] is not None]
+        if len(group) < 2 or not known:
+            continue
+        pairs = [
+            (
+                percentile_of(len(text[row]), [len(text[one]) for one in known]) - 0.5,
+                percentile_of(frame["reward"][row], [frame["reward"][one] for one in known]) - 0.5,
+            )
+            for row in known
+        ]
+        products.append(
+            [
+                sum(map(math.prod, zip(a, b, strict=True)))
+                for a, b in (
+                    (list(zip(*pairs, strict=True))[i], list(zip(*pairs, strict=True))[j])
+                    for i, j in ((0, 1), (0, 0), (1, 1))
+                )
+            ]
+        )
+    table = np.array(products, dtype=complex).reshape(-1, 3)
+    if math.isnan(effect.correlation) or len(table) < 2:
+        assert math.isnan(effect.error)
+        return
+    slopes = []
+    for group in range(len(table)):
+        weight = np.ones(len(table), dtype=complex)
+        weight[group] += 1e-20j  # the derivative without a difference
+        xy, xx, yy = weight @ table
+        slopes.append((xy / np.sqrt(xx * yy)).imag / 1e-20)
+    n = len(slopes)
+    assert_allclose(effect.error, math.sqrt(sum(s * s for s in slopes) * n / (n - 1)), atol=1e-9)
+
+
+def percentile_of(value, values):
+    if len(values) == 1:
+        return 0.5
+    below = sum(other < value for other in values) + (values.count(value) - 1) / 2
+    return below / (len(values) - 1)
 
 
 @given(frames())
@@ -266,9 +328,8 @@ def test_columns_are_found_by_name_only_where_there_is_no_doubt():
     assert both.missing["completion"].startswith("completion and response could both be meant")
     assert choose("response", "completion", completion="response").completion == "response"
     assert choose("model").model == "model"
-    assert (
-        choose().missing["model"] == "no column is called source or model; name one with --source"
-    )
+    missing = "no column is called source or model; name one with --model-column"
+    assert choose().missing["model"] == missing
     with pytest.raises(ValueError, match="no column 'answer'"):
         choose(completion="answer")
     with pytest.raises(TypeError, match=r"'reward' .* it must be text"):

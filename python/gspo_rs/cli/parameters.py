@@ -65,6 +65,9 @@ By = Annotated[
 ]
 Split = Annotated[str | None, Parameter(help="Part of a data set that has several, such as train.")]
 Columns = Annotated[list[str] | None, _names("Columns to take; all by default")]
+Per = Annotated[
+    list[str] | None, _names("Columns whose values, such as tasks, get a line each in a table")
+]
 Once = Annotated[list[str] | None, Parameter(negative="")]
 Reward = Annotated[
     str | None,

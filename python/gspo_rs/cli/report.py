@@ -11,6 +11,7 @@ from gspo_rs.cli.parameters import (
     ModelColumn,
     Overwrite,
     Page,
+    Per,
     Prompt,
     Reward,
     Sources,
@@ -29,6 +30,8 @@ def report(
     prompt: Prompt = None,
     completion: Completion = None,
     model_column: ModelColumn = None,
+    per: Per = None,
+    compare: str | None = None,
     threshold: float | None = None,
     split: Split = None,
     overwrite: Overwrite = False,
@@ -37,22 +40,29 @@ def report(
 
     Parameters
     ----------
+    compare
+        A file or a glob of other completions of the same prompts: both stand side by side, and
+        groups with the same key are compared.
     threshold
         Lowest reward of a right completion, for pass@k; not needed if all rewards are 0 or 1.
     """
     from gspo_rs.report import report as library
 
     given = place(source, split)
-    path = library(
+    written = library(
         given,
         target,
         **given_ones(by=named(by, given), reward=reward),
         prompt=prompt,
         completion=completion,
         model_column=model_column,
+        per=named(per, given) or (),
+        compare=compare,
         threshold=threshold,
         overwrite=overwrite,
     )
+    path = written.path
+    assert path is not None
     size = path.stat().st_size
     facts = {"verb": "report", "output": str(path), "bytes": size}
     return Outcome([f"{path}, {size / 1000:,.0f} kB"], facts)

@@ -1,4 +1,4 @@
-"""Statistics over all groups: sizes, signal, spread, difficulty, ties, length."""
+"""Statistics over all groups: sizes, signal, spread, difficulty, ties."""
 
 from __future__ import annotations
 
@@ -8,38 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.overview import Spread, overall, right_from, spread_of, ties_of
-from gspo_rs.groups.statistics import GroupStats, percentile
+from gspo_rs.groups.statistics import GroupStats
 from gspo_rs.report.histograms import Histogram, histogram
 from gspo_rs.report.load import ReportRows
 
-__all__ = ["Facts", "LengthEffect", "find_facts", "length_effect"]
+__all__ = ["Facts", "find_facts"]
 
-
-DECILES = 10
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
-
-
-@dataclass(frozen=True)
-class LengthEffect:
-    """Percentiles of long completions in their groups.
-
-    Attributes
-    ----------
-    correlation : float
-        Of the percentile of the length with that of the reward, both within the group, over all
-        scored rows of groups with two or more; NaN if either never differs.
-    length, reward : ndarray of float64, shape (k,)
-        Mean percentiles of the rows in each tenth of the percentile of the length that has rows.
-    count : ndarray of int64, shape (k,)
-        Those rows.
-    """
-
-    correlation: float
-    length: Floats
-    reward: Floats
-    count: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -59,8 +35,18 @@ class Facts:
     n_informative, n_equal, n_lone, n_unscored : int
         Groups with two different rewards; with two or more that are all equal; with one scored
         rollout; with none.
+    n_alone, n_half_scored : int
+        Of `n_lone`, groups of one rollout; and those of several of which one is scored.
     n_equal_right : int or None
         Of `n_equal`, those whose reward is at least `threshold`.
+    n_equal_top, n_equal_bottom : int
+        Of `n_equal`, those whose reward is the highest of all, and the lowest.
+    n_values : int
+        Distinct rewards.
+    n_unscorable_beside : int
+        Unscorable rollouts of groups that have a scored one.
+    median_taught : float
+        Of the number of scored rollouts in groups with two different rewards.
     threshold : float or None
         From which reward on a completion is right: 0.5 if rewards are 0 or 1 and none is given.
     spread : Spread
@@ -84,7 +70,14 @@ class Facts:
     n_equal: int
     n_lone: int
     n_unscored: int
+    n_alone: int
+    n_half_scored: int
     n_equal_right: int | None
+    n_equal_top: int
+    n_equal_bottom: int
+    n_values: int
+    n_unscorable_beside: int
+    median_taught: float
     threshold: float | None
     spread: Spread
     n_pairs: int
@@ -108,6 +101,7 @@ def find_facts(narrow: ReportRows, stats: GroupStats, threshold: float | None) -
     ties = ties_of(narrow.reward, stats.groups)
     equal = (stats.scored >= 2) & ~stats.informative
     right = None if threshold is None else int((equal & (stats.min >= threshold)).sum())
+    lone = stats.scored == 1
     return Facts(
         n_rollouts=len(narrow.reward),
         n_groups=len(stats.size),
@@ -120,9 +114,16 @@ def find_facts(narrow: ReportRows, stats: GroupStats, threshold: float | None) -
         mean=whole.mean,
         n_informative=int(stats.informative.sum()),
         n_equal=int(equal.sum()),
-        n_lone=int((stats.scored == 1).sum()),
+        n_lone=int(lone.sum()),
+        n_alone=int((lone & (stats.size == 1)).sum()),
+        n_half_scored=int((lone & (stats.size > 1)).sum()),
         n_unscored=int((stats.scored == 0).sum()),
         n_equal_right=right,
+        n_equal_top=int((equal & (stats.min == whole.quantiles[-1])).sum()),
+        n_equal_bottom=int((equal & (stats.min == whole.quantiles[0])).sum()),
+        n_values=len(np.unique(scored)),
+        n_unscorable_beside=int((stats.size - stats.scored)[stats.scored > 0].sum()),
+        median_taught=_median(stats.scored[stats.informative]),
         threshold=threshold,
         spread=spread_of(stats),
         n_pairs=ties.pairs,
@@ -131,23 +132,5 @@ def find_facts(narrow: ReportRows, stats: GroupStats, threshold: float | None) -
     )
 
 
-def length_effect(narrow: ReportRows, stats: GroupStats) -> LengthEffect:
-    """Compare the percentile of the reward with that of the length; `narrow` has lengths."""
-    assert narrow.length is not None
-    length = np.where(np.isnan(narrow.reward), np.nan, narrow.length)
-    reward = np.where(np.isnan(length), np.nan, narrow.reward)
-    kept = ~np.isnan(reward) & (stats.scored >= 2)[narrow.groups.codes]
-    long = percentile(length, narrow.groups)[kept]
-    high = percentile(reward, narrow.groups)[kept]
-    # The mean percentile of a group is 0.5, whatever its ties.
-    x, y = long - 0.5, high - 0.5
-    scale = math.sqrt((x @ x) * (y @ y))
-    tenth = np.minimum((long * DECILES).astype(np.int64), DECILES - 1)
-    count = np.bincount(tenth, minlength=DECILES)
-    some = count > 0
-    return LengthEffect(
-        correlation=float(x @ y / scale) if scale else math.nan,
-        length=np.bincount(tenth, long, DECILES)[some] / count[some],
-        reward=np.bincount(tenth, high, DECILES)[some] / count[some],
-        count=count[some],
-    )
+def _median(values: NDArray[np.int64]) -> float:
+    return float(np.median(values)) if len(values) else math.nan

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from gspo_rs.report.comparisons import Curve, Standing
-from gspo_rs.report.duplicates import Copies
-from gspo_rs.report.facts import Facts, LengthEffect
+from gspo_rs.report.facts import Facts
 from gspo_rs.report.format import cut, number, share
 from gspo_rs.report.histograms import Histogram
-from gspo_rs.report.plots import bars, intervals, lines, shares, trend
+from gspo_rs.report.plots import bars, intervals, lines, shares
 
 __all__ = [
     "Figure",
     "Table",
-    "about_copies",
     "about_draws",
     "about_groups",
-    "about_length",
     "about_models",
     "about_rewards",
     "about_signal",
+    "as_bars",
+    "counted",
 ]
 
 # Models that get a line of the plot and of the table.
@@ -126,66 +123,11 @@ def about_models(standings: Sequence[Standing]) -> list[Figure]:
     return [Figure("Rank percentile by model", plot, read, act, Table(head, rows))]
 
 
-def about_length(effect: LengthEffect) -> Figure:
-    """Show whether long completions stand higher in their groups."""
-    found = effect.correlation
-    read = (
-        "Completions of a group from the shortest (left) to the longest (right), and where their "
-        f"reward stands: the correlation of the two percentiles is {number(found)}."
-    )
-    if math.isnan(found):
-        act = "Lengths or rewards never differ inside a group, so nothing can be said."
-    elif abs(found) < 0.1:
-        act = "Near zero: the reward does not pay for length."
-    elif found > 0:
-        act = "Longer ones win: training will lengthen completions. Is that what you want?"
-    else:
-        act = "Shorter ones win: look whether long completions are cut off before they answer."
-    labels = ("percentile of the length", "percentile of the reward")
-    rows = [
-        (number(a), number(b), f"{n:,}")
-        for a, b, n in zip(
-            effect.length.tolist(), effect.reward.tolist(), effect.count.tolist(), strict=True
-        )
-    ]
-    plot = trend(
-        effect.length.tolist(), effect.reward.tolist(), title="Reward and length", labels=labels
-    )
-    return Figure("Reward and length", plot, read, act, Table((*labels, "rollouts"), rows))
-
-
-def about_copies(copies: Copies) -> Figure:
-    """Show how many completions say what another of the group has said."""
-    parts = [
-        ("first of its kind in its group", copies.n_completions - copies.n_copies),
-        ("copy of an earlier one", copies.n_copies),
-    ]
-    read = (
-        f"{share(copies.n_copies, copies.n_completions)} of the completions repeat another one of "
-        f"their group, letter for letter, in {copies.n_groups:,} groups."
-    )
-    act = "Many copies of long completions call for a higher sampling temperature."
-    if not copies.n_copies:
-        act = "Every completion of a group is its own: nothing to do."
-    if copies.contradiction:
-        (one, first), (other, second) = copies.contradiction
-        act = (
-            f"{copies.n_contradicted:,} of {copies.n_sets:,} repeated completions got different "
-            f"rewards in one group, first {first:.6g} in row {one:,} and {second:.6g} in row "
-            f"{other:,}: the scorer contradicts itself, and that noise is learned like a signal."
-        )
-    title = "Copies inside groups"
-    return Figure(title, shares(parts, title=title), read, act, _counted("completions", parts))
-
-
 def _sizes(facts: Facts) -> Figure:
     mean = facts.n_rollouts / facts.n_groups
     read = f"{facts.n_groups:,} groups have {number(mean)} rollouts on average."
     act = "A percentile moves in steps of 1 / (N - 1): small groups rank coarsely."
-    if facts.n_lone:
-        lone = share(facts.n_lone, facts.n_groups)
-        act = f"{facts.n_lone:,} groups ({lone}) have one scored rollout and no rank: sample more."
-    return _bars(facts.sizes, "Group sizes", "rollouts in a group", read=read, act=act)
+    return as_bars(facts.sizes, "Group sizes", "rollouts in a group", read=read, act=act)
 
 
 def _signal(facts: Facts) -> Figure:
@@ -201,11 +143,11 @@ def _signal(facts: Facts) -> Figure:
         f"{share(silent, facts.n_groups)} of the groups have no signal: their advantages are all "
         "zero."
     )
-    act = "Keep the informative ones, and swap prompts that are too easy or too hard."
+    act = "What to do with those of each kind is said in the verdict."
     if not silent:
         read, act = "Every group has two different rewards.", "Every group teaches something."
     title = "Groups with a signal"
-    return Figure(title, shares(parts, title=title), read, act, _counted("groups", parts))
+    return Figure(title, shares(parts, title=title), read, act, counted("groups", parts))
 
 
 def _difficulty(facts: Facts) -> Figure:
@@ -213,15 +155,18 @@ def _difficulty(facts: Facts) -> Figure:
         f"The mean reward of each group, {number(facts.mean)} over all rollouts. Hard prompts "
         "stand on the left, easy ones on the right."
     )
-    act = "Heaps at the two ends are prompts that teach little; the middle teaches most."
-    return _bars(facts.means, "Difficulty", "mean reward of a group", read=read, act=act)
+    act = (
+        "Groups at the highest and the lowest reward of all have no room to differ, those between "
+        "them may."
+    )
+    return as_bars(facts.means, "Difficulty", "mean reward of a group", read=read, act=act)
 
 
 def _rewards(facts: Facts) -> Figure:
     low, first, median, third, high = map(number, facts.quantiles)
     read = f"From {low} to {high}, the median {median}, half of them from {first} to {third}."
-    act = "A heap at a value that you did not expect is often a scorer that failed."
-    return _bars(facts.rewards, "Rewards", "reward", read=read, act=act, y="rollouts")
+    act = "A heap at a value that you did not expect is often a grader that failed."
+    return as_bars(facts.rewards, "Rewards", "reward", read=read, act=act, y="rollouts")
 
 
 def _spread(facts: Facts) -> Figure:
@@ -245,7 +190,7 @@ def _deviations(facts: Facts) -> Figure:
     read = "The standard deviation of the rewards inside each group with two or more."
     act = "Far from zero the ranks are sure; near it they rest on small differences, often noise."
     x = "standard deviation"
-    return _bars(facts.deviations, "Spread inside groups", x, read=read, act=act)
+    return as_bars(facts.deviations, "Spread inside groups", x, read=read, act=act)
 
 
 def _ties(facts: Facts) -> Figure:
@@ -257,25 +202,22 @@ def _ties(facts: Facts) -> Figure:
     )
     if not facts.n_pairs:
         read = "No group has two scored rollouts."
-    act = "Few distinct rewards make coarse ranks: a finer scorer would tell completions apart."
-    return Figure("Ties", shares(parts, title="Ties"), read, act, _counted("pairs", parts))
+    act = "Completions with equal rewards get equal advantages: nothing is learned between them."
+    return Figure("Ties", shares(parts, title="Ties"), read, act, counted("pairs", parts))
 
 
-def _bars(
+def as_bars(
     found: Histogram, title: str, x: str, *, read: str, act: str, y: str = "groups"
 ) -> Figure:
-    edges = found.edges.tolist()
-    places = [
-        number((a + b) / 2) if found.whole else f"{number(a)} to {number(b)}"
-        for a, b in pairwise(edges)
-    ]
-    parts = list(zip(places, found.counts.tolist(), strict=True))
+    """Show how many `y` have each value of `x`."""
+    parts = list(zip(found.labels, found.counts.tolist(), strict=True)) if found.total else []
     plot = bars(found, title=title, x=x, y=y) if parts else ""
     rows = [(place, f"{size:,}", share(size, found.total)) for place, size in parts]
     return Figure(title, plot, read, act, Table((x, y, "share"), rows))
 
 
-def _counted(what: str, parts: Sequence[tuple[str, int]]) -> Table:
+def counted(what: str, parts: Sequence[tuple[str, int]]) -> Table:
+    """Return parts of a whole as a table."""
     total = sum(size for _, size in parts)
     rows = [(name, f"{size:,}", share(size, total)) for name, size in parts]
     return Table(("part", what, "share"), rows)

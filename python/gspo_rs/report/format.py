@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 
-__all__ = ["cut", "number", "share", "visible"]
+__all__ = ["count", "cut", "number", "share", "spelled", "visible"]
 
 LABEL = 80
 # What a page can't show, or what would reorder the text around it.
@@ -28,6 +30,37 @@ def number(value: float) -> str:
     if 1000 <= abs(value) < 1e15:
         return f"{value:,.0f}"
     return f"{value:.3g}"
+
+
+def spelled(values: Sequence[float], within: float) -> list[str]:
+    """Write rising numbers with as few digits as keep them apart.
+
+    Parameters
+    ----------
+    values : sequence of float
+        Rising.
+    within : float
+        How far what is written may be from its number, as a share of the smallest distance.
+
+    Examples
+    --------
+    >>> spelled([0.0, 1 / 3, 2 / 3, 1.0], 0.01), spelled([1000.0, 1002.5], 1e-6)
+    (['0', '0.333', '0.667', '1'], ['1,000', '1,002.5'])
+    """
+    gap = min((b - a for a, b in pairwise(values)), default=math.inf)
+    allowed = within * gap if math.isfinite(gap) else 0.01 * max(map(abs, values), default=0.0)
+    return [_spelled(value, allowed) for value in values]
+
+
+def count(size: int, one: str, several: str | None = None) -> str:
+    """Write a number with its noun.
+
+    Examples
+    --------
+    >>> count(1, "group"), count(1200, "group"), count(2, "copy", "copies")
+    ('1 group', '1,200 groups', '2 copies')
+    """
+    return f"{size:,} {one if size == 1 else several or one + 's'}"
 
 
 def share(part: float, whole: float) -> str:
@@ -74,3 +107,11 @@ def cut(label: str, limit: int = LABEL) -> str:
         return line
     half = (limit - 1) // 2
     return f"{line[: limit - 1 - half]}…{line[len(line) - half :]}"
+
+
+def _spelled(value: float, allowed: float) -> str:
+    if abs(value) < 1e15 and float(value).is_integer():
+        return f"{int(value):,}"
+    written = (f"{value:,.{digits}g}" for digits in range(3, 18))
+    near = (text for text in written if abs(float(text.replace(",", "")) - value) <= allowed)
+    return next(near, repr(value))

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.labels import labelled
 from gspo_rs.data.schema import as_keys
-from gspo_rs.data.source import EXPECTED, KEY, NUMBER, TEXT, Source
+from gspo_rs.data.source import ANYTHING, EXPECTED, KEY, NUMBER, TEXT, Source
+from gspo_rs.files.messages import is_messages
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.groups import Groups
+from gspo_rs.report.conversation import as_one_text, said, spoken
 
-__all__ = ["Names", "ReportRows", "choose", "read", "windows"]
+__all__ = ["Labels", "Names", "ReportRows", "choose", "read", "windows"]
 
 Integers = NDArray[np.int64]
 
@@ -39,6 +41,7 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "model": ("source", "model"),
 }
 TYPES: Mapping[str, str] = {"prompt": TEXT, "completion": TEXT, "model": KEY}
+SPOKEN = ("prompt", "completion")
 OPTIONS: Mapping[str, str] = {
     "prompt": "prompt",
     "completion": "completion",
@@ -48,7 +51,10 @@ OPTIONS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Names:
-    """The columns of the parts; those that are None have their reason in `missing`."""
+    """The columns of the parts; those that are None have their reason in `missing`.
+
+    `chat` are the parts that hold messages, `per` the columns whose values get a table.
+    """
 
     by: tuple[str, ...]
     reward: str
@@ -56,6 +62,16 @@ class Names:
     completion: str | None = None
     model: str | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
+    per: tuple[str, ...] = ()
+    chat: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The value of a column in each row, as an index into `names`, which are all distinct."""
+
+    codes: Integers
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -69,25 +85,36 @@ class ReportRows:
     reward : ndarray of float64
         NaN where a completion is unscorable.
     length : ndarray of float64 or None
-        Characters of the completion, NaN where it is null.
+        Characters of the completion, of messages what they say; NaN where it is null.
     text : ndarray of int64 or None
         The same number for the same completion, -1 where it is null.
+    empty : ndarray of bool or None
+        Whether the completion says nothing but spaces.
     model : ndarray of int64 or None
         Index into `models`.
     models : tuple of str
         By first appearance, named by `gspo_rs.data.labels.labelled`.
+    per : mapping
+        From each column of `Names.per` to its values.
     """
 
     groups: Groups
     reward: Floats
     length: Floats | None
     text: Integers | None
+    empty: NDArray[np.bool_] | None
     model: Integers | None
     models: tuple[str, ...]
+    per: Mapping[str, Labels] = field(default_factory=dict)
 
 
 def choose(
-    source: Source, *, by: str | Sequence[str], reward: str, given: Mapping[str, str | None]
+    source: Source,
+    *,
+    by: str | Sequence[str],
+    reward: str,
+    given: Mapping[str, str | None],
+    per: Sequence[str] = (),
 ) -> Names:
     """Check the columns that are given, and find the others by their names.
 
@@ -101,6 +128,8 @@ def choose(
         Column of the rewards.
     given : mapping
         The columns of ``prompt``, ``completion`` and ``model``, or None to look for one.
+    per : sequence of str
+        Columns whose values get a table.
 
     Returns
     -------
@@ -124,8 +153,13 @@ def choose(
     ('response', 'no column is called prompt; name one with --prompt')
     """
     keys = as_keys(by)
-    asked = [(name, TYPES[part]) for part, name in given.items() if name is not None]
-    source.check([*((key, KEY) for key in keys), (reward, NUMBER), *asked])
+    asked = [
+        (name, ANYTHING if part in SPOKEN else TYPES[part])
+        for part, name in given.items()
+        if name is not None
+    ]
+    labels = [(name, KEY) for name in per]
+    source.check([*((key, KEY) for key in keys), (reward, NUMBER), *asked, *labels])
     found: dict[str, str | None] = {}
     missing: dict[str, str] = {}
     for part, name in given.items():
@@ -135,7 +169,10 @@ def choose(
             found[part] = fitting[0] if len(fitting) == 1 else None
             if found[part] is None:
                 missing[part] = _reason(part, fitting, keys)
-    return Names(keys, reward, found["prompt"], found["completion"], found["model"], missing)
+    spoken_in = {part: name for part in SPOKEN if (name := found[part]) is not None}
+    chat = frozenset(part for part, name in spoken_in.items() if is_messages(source, name))
+    parts = (found["prompt"], found["completion"], found["model"])
+    return Names(keys, reward, *parts, missing, tuple(per), chat)
 
 
 def read(source: Source, names: Names) -> ReportRows:
@@ -157,21 +194,23 @@ def read(source: Source, names: Names) -> ReportRows:
     .. [1] M.-J. Saarinen and J.-P. Aumasson (2015). The BLAKE2 cryptographic hash and message
        authentication code. RFC 7693.
     """
-    labels = []
-    if names.model is not None:
-        labels.append(labelled(source.column(names.model)).cast(pl.Categorical))
-    narrow = read_keys(source, names.by, names.reward, labels)
-    length, text = None, None
+    columns = [*([] if names.model is None else [names.model]), *names.per]
+    found = [labelled(source.column(name)).cast(pl.Categorical) for name in columns]
+    narrow = read_keys(source, names.by, names.reward, found)
+    length, text, empty = None, None, None
     if names.completion is not None:
-        length, text = _texts(source, names.completion, len(narrow.rewards))
-    models = Groups(narrow.beside.to_series()) if labels else None
+        length, text, empty = _texts(source, names, len(narrow.rewards))
+    labels = [_labels(column) for column in narrow.beside]
+    model = None if names.model is None else labels[0]
     return ReportRows(
         groups=narrow.groups,
         reward=narrow.rewards,
         length=length,
         text=text,
-        model=None if models is None else models.codes,
-        models=() if models is None else tuple(models.ids.cast(pl.String).to_list()),
+        empty=empty,
+        model=None if model is None else model.codes,
+        models=() if model is None else model.names,
+        per=dict(zip(names.per, labels[len(columns) - len(names.per) :], strict=True)),
     )
 
 
@@ -201,12 +240,25 @@ def windows(
             )
 
 
+def _labels(column: pl.Series) -> Labels:
+    found = Groups(column)
+    return Labels(found.codes, tuple(found.ids.cast(pl.String).to_list()))
+
+
 def _fitting(part: str, source: Source, *, exclude: Sequence[str]) -> list[str]:
     """Return the columns with a known name for `part` and its type."""
     schema = source.check([])
     known = [name for name in KNOWN[part] if name in schema and name not in exclude]
-    types = {name: source.as_text(name) if TYPES[part] == TEXT else schema[name] for name in known}
-    return [name for name in known if EXPECTED[TYPES[part]](types[name])]
+    return [name for name in known if _fits(part, source, name)]
+
+
+def _fits(part: str, source: Source, name: str) -> bool:
+    kind = source.type_of(name)
+    if part in SPOKEN and spoken(kind):
+        return True
+    if part in SPOKEN and not kind.is_nested():
+        kind = source.as_text(name)
+    return EXPECTED[TYPES[part]](kind)
 
 
 def _reason(part: str, fitting: Sequence[str], keys: Sequence[str]) -> str:
@@ -218,19 +270,28 @@ def _reason(part: str, fitting: Sequence[str], keys: Sequence[str]) -> str:
     return f"no column is called {' or '.join(KNOWN[part])}; {advice}"
 
 
-def _texts(source: Source, completion: str, n_rows: int) -> tuple[Floats, Integers]:
-    """Return the length of each completion, and a number that equal ones share."""
-    column = source.column(completion).cast(pl.String).alias("text")
-    lengths, digests, nulls = [], [], []
+def _texts(source: Source, names: Names, n_rows: int) -> tuple[Floats, Integers, NDArray[np.bool_]]:
+    """Return the length of each completion, a number that equal ones share, and if it is empty."""
+    chat, name = "completion" in names.chat, names.completion
+    assert name is not None
+    column = source.column(name)
+    column = (column if chat else column.cast(pl.String)).alias("text")
+    lengths, digests, nulls, empty = [], [], [], []
     for frame in windows(source, [column], n_rows, "reading completions"):
         texts = frame["text"]
+        whole = texts
+        if chat:
+            turns = [said(one) for one in source.objects(texts)]
+            texts = pl.Series([as_one_text(one) for one in turns], dtype=pl.String)
+            whole = pl.Series([None if t is None else repr(t) for t in turns], dtype=pl.String)
         lengths.append(texts.str.len_chars().cast(pl.Float64).fill_null(np.nan).to_numpy())
-        digests.append(_digests(texts))
+        digests.append(_digests(whole))
         nulls.append(texts.is_null().to_numpy())
+        empty.append((texts.str.strip_chars() == "").fill_null(value=False).to_numpy())
     halves = pl.DataFrame(np.concatenate(digests), schema=["low", "high"])
     codes = Groups(halves).codes.copy()
     codes[np.concatenate(nulls)] = -1
-    return np.concatenate(lengths), codes
+    return np.concatenate(lengths), codes, np.concatenate(empty)
 
 
 def _digests(texts: pl.Series) -> NDArray[np.uint64]:

@@ -5,43 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gspo_rs._core import __version__
 from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.atomic import write_text
 from gspo_rs.files.target import checked_target
 from gspo_rs.groups.statistics import GroupStats, stats
-from gspo_rs.report.comparisons import curves, standings
-from gspo_rs.report.duplicates import MANY, Repeated, copies, repeated
+from gspo_rs.report.duplicates import MANY, Repeated, repeated
 from gspo_rs.report.examples import Example, Row, choose_groups, gather, unscorable_rows
-from gspo_rs.report.facts import Facts, find_facts, length_effect
-from gspo_rs.report.figures import (
-    Figure,
-    about_copies,
-    about_draws,
-    about_groups,
-    about_length,
-    about_models,
-    about_rewards,
-    about_signal,
-)
-from gspo_rs.report.format import cut, number, share
+from gspo_rs.report.facts import Facts, find_facts
+from gspo_rs.report.figures import Table
+from gspo_rs.report.format import count, cut, number, share
 from gspo_rs.report.load import Names, ReportRows, choose, read
+from gspo_rs.report.origin import Origin, arguments, command, made, shown
+from gspo_rs.report.result import Report
+from gspo_rs.report.sections import TextFacts, count_mixed, first_curve, sections, text_facts
+from gspo_rs.report.tables import moved, side_by_side
+from gspo_rs.report.verdict import Evidence, verdict
+from gspo_rs.report.versus import Versus, compared
 
 __all__ = ["report"]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading with its plots, and notes on what is missing."""
-
-    name: str
-    title: str
-    figures: Sequence[Figure] = ()
-    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -53,29 +39,55 @@ class Texts:
     unscorable: Sequence[int]
     n_repeated: int = 0
     repeated: Sequence[Repeated] = field(default_factory=tuple)
+    cheap: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Data:
+    """A source as the page sees it."""
+
+    source: Source
+    names: Names
+    narrow: ReportRows
+    found: GroupStats
+    facts: Facts
+    texts: TextFacts | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Another source, and how this one differs from it."""
+
+    name: str
+    versus: Versus
+    numbers: Table
+    up: Table
+    down: Table
 
 
 @with_known_columns
 def report(
     source: SourceLike,
-    target: str | Path,
+    target: str | Path | None = None,
     *,
     by: str | Sequence[str],
     reward: str = "reward",
     prompt: str | None = None,
     completion: str | None = None,
     model_column: str | None = None,
+    per: str | Sequence[str] = (),
+    compare: SourceLike | None = None,
     threshold: float | None = None,
     overwrite: bool = False,
-) -> Path:
+) -> Report:
     """Write one HTML page about scored completions that opens anywhere, without a network.
 
     Parameters
     ----------
     source : path, glob, sequence of these, LazyFrame or DataFrame
         One row per completion; see `gspo_rs.data.scan`. The rows of a group may lie anywhere.
-    target : path
-        The HTML file.
+    target : path, optional
+        The HTML file; without it the page is only returned.
     by : str or sequence of str
         The columns that name the group of a row.
     reward : str
@@ -83,7 +95,13 @@ def report(
     prompt, completion, model_column : str, optional
         Columns of the texts and of what wrote the completion. Without them ``prompt``;
         ``completion`` or ``response``; and ``source`` or ``model`` are taken where just one is
-        there. What needs a column that is not there is left out, and the page says so.
+        there. What needs a column that is not there is left out, and the page says so. Texts may be
+        chat messages.
+    per : str or sequence of str
+        Columns such as the task, whose values get a line each in a table.
+    compare : as `source`, optional
+        Another source with the same columns, such as the completions of the model before training:
+        its numbers stand beside those of `source`, and groups with the same key are compared.
     threshold : float, optional
         The reward from which on a completion is right. Rewards that are all 0 or 1 need none.
     overwrite : bool
@@ -91,8 +109,9 @@ def report(
 
     Returns
     -------
-    Path
-        The file, which holds all styles and plots and no script; under 1 MB.
+    Report
+        The page, which holds all styles and plots and no script, under 1 MB. It shows itself in a
+        notebook, and may be given where a path may.
 
     Raises
     ------
@@ -116,89 +135,106 @@ def report(
     >>> frame = pl.DataFrame({"id": ["a", "a", "b"], "reward": [0.0, 1.0, 1.0]})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     page = report(frame, f"{folder}/report.html", by="id").read_text()
-    >>> "33.3 %" in page or "50 %" in page
+    >>> "1 of 2 groups (50 %) have different rewards and can teach" in page
     True
     """
     located = locate(source)
-    path = checked_target(target, located, [], overwrite=overwrite)
-    if not path.parent.is_dir():
-        raise NotADirectoryError(f"{path.parent} is no folder; make it first")
+    path = None
+    if target is not None:
+        path = checked_target(target, located, [], overwrite=overwrite)
+        if not path.parent.is_dir():
+            raise NotADirectoryError(f"{path.parent} is no folder; make it first")
     given = {"prompt": prompt, "completion": completion, "model": model_column}
-    names = choose(located, by=by, reward=reward, given=given)
-    narrow = read(located, names)
+    several = (per,) if isinstance(per, str) else tuple(per)
+    data = _load(located, threshold, by=by, reward=reward, given=given, per=several)
+    comparison, other = None, None
+    if compare is not None:
+        other = locate(compare)
+        if path is not None:
+            checked_target(path, other, [], overwrite=overwrite)
+        given = {"prompt": None, "completion": data.names.completion, "model": None}
+        if given["completion"] not in other.check([]):
+            given["completion"] = None
+        before = _load(other, data.facts.threshold, by=by, reward=reward, given=given)
+        comparison = _compared(data, before)
+    options = {
+        "by": list(data.names.by) if len(data.names.by) > 1 else data.names.by[0],
+        **({} if reward == "reward" else {"reward": reward}),
+        "prompt": prompt,
+        "completion": completion,
+        "model_column": model_column,
+        "per": list(several) or None,
+        "compare": None if other is None else " ".join(arguments(other)),
+        "threshold": threshold,
+    }
+    html = _render(data, made(located, command("report", located, options)), comparison)
+    if path is not None:
+        write_text(path, html, overwrite=overwrite)
+    return Report(html, path)
+
+
+def _load(source: Source, threshold: float | None, **options: Any) -> Data:
+    names = choose(source, **options)
+    narrow = read(source, names)
     found = stats(narrow.reward, narrow.groups)
     facts = find_facts(narrow, found, threshold)
-    texts = _texts(located, names, narrow, found)
-    write_text(
-        path, _render(located, names, narrow, facts, found=found, texts=texts), overwrite=overwrite
-    )
-    return path
+    return Data(source, names, narrow, found, facts, text_facts(narrow, found))
 
 
-def _texts(source: Source, names: Names, narrow: ReportRows, found: GroupStats) -> Texts:
-    groups = choose_groups(narrow, found)
+def _compared(here: Data, there: Data) -> Comparison:
+    names = (shown(here.source), shown(there.source))
+    if names[0] == names[1]:
+        names = (f"{names[0]} (this)", f"{names[1]} (other)")
+    versus = compared(here.found, there.found, there.source.name)
+    numbers = side_by_side(_numbers(here), _numbers(there), names)
+    return Comparison(names[1], versus, numbers, moved(versus.up, names), moved(versus.down, names))
+
+
+def _numbers(data: Data) -> tuple[Any, Any, Any]:
+    texts = data.texts
+    return data.facts, texts and texts.copies, texts and texts.lengths
+
+
+def _texts(data: Data) -> Texts:
+    narrow = data.narrow
+    groups = choose_groups(narrow, data.found)
     unscorable = unscorable_rows(narrow)
     n_repeated, many = repeated(narrow) if narrow.text is not None else (0, ())
-    shown = [row for kind in groups.values() for one in kind for row in (one.high, one.low)]
-    shown += [*unscorable, *(one.row for one in many)]
-    return Texts(gather(source, names, narrow, shown), groups, unscorable, n_repeated, many)
+    cheap = () if data.texts is None else data.texts.wins.rows
+    shown_ = [row for kind in groups.values() for one in kind for row in one.members]
+    shown_ += [row for kind in groups.values() for one in kind for row in (one.high, one.low)]
+    shown_ += [*unscorable, *(one.row for one in many), *cheap]
+    rows = gather(data.source, data.names, narrow, shown_)
+    return Texts(rows, groups, unscorable, n_repeated, many, cheap)
 
 
-def _sections(names: Names, narrow: ReportRows, facts: Facts, found: GroupStats) -> list[Section]:
-    return [
-        Section("groups", "Groups", about_groups(facts)),
-        Section("signal", "Signal", about_signal(facts)),
-        Section("rewards", "Rewards", about_rewards(facts)),
-        _draws(narrow, facts),
-        _models(names, narrow, found),
-        _completions(names, narrow, found),
-    ]
+def _evidence(data: Data, texts: Texts, comparison: Comparison | None) -> Evidence:
+    facts, found, names = data.facts, data.texts, data.names
+    by = list(names.by) if len(names.by) > 1 else names.by[0]
+    options = {"by": by, "keep": "informative"}
+    if names.reward != "reward":
+        options["reward"] = names.reward
+    keep = command("filter", data.source, options)
+    if data.source.files:
+        keep += " -o kept.parquet"
+    return Evidence(
+        facts,
+        keep=keep,
+        curve=first_curve(data.narrow, facts),
+        effect=found.effect if found else None,
+        copies=found.copies if found else None,
+        noise=found.noise if found else None,
+        wins=found.wins if found else None,
+        repeated=max(texts.repeated, key=lambda one: one.n_groups, default=None),
+        n_mixed=count_mixed(data.narrow),
+        model=names.model or "",
+        versus=comparison.versus if comparison else None,
+        other=comparison.name if comparison else "",
+    )
 
 
-def _draws(narrow: ReportRows, facts: Facts) -> Section:
-    title = "More draws from a prompt"
-    found = curves(narrow, facts.threshold)
-    if not found:
-        note = "Left out: most groups have one scored rollout, which says nothing of more draws."
-        return Section("draws", title, notes=[note])
-    notes = []
-    if facts.threshold is None:
-        notes = ["Rewards are not all 0 or 1: give --threshold for pass at k."]
-    return Section("draws", title, about_draws(found, facts.threshold), notes)
-
-
-def _models(names: Names, narrow: ReportRows, found: GroupStats) -> Section:
-    title = "Models"
-    if narrow.model is None:
-        return Section("models", title, notes=[f"Left out: {names.missing['model']}."])
-    compared = standings(narrow, found)
-    if not compared:
-        note = f"Left out: no group compares two values of {cut(names.model or '')}."
-        return Section("models", title, notes=[note])
-    return Section("models", title, about_models(compared))
-
-
-def _completions(names: Names, narrow: ReportRows, found: GroupStats) -> Section:
-    title = "Completions"
-    if narrow.text is None:
-        return Section("completions", title, notes=[f"Left out: {names.missing['completion']}."])
-    counted = copies(narrow)
-    if not counted.n_completions:
-        note = f"Left out: the column {cut(names.completion or '')} holds no text."
-        return Section("completions", title, notes=[note])
-    figures = [about_length(length_effect(narrow, found)), about_copies(counted)]
-    return Section("completions", title, figures)
-
-
-def _render(
-    source: Source,
-    names: Names,
-    narrow: ReportRows,
-    facts: Facts,
-    *,
-    found: GroupStats,
-    texts: Texts,
-) -> str:
+def _render(data: Data, origin: Origin, comparison: Comparison | None) -> str:
+    texts = _texts(data)
     environment = Environment(
         loader=PackageLoader("gspo_rs.report", "."),
         autoescape=True,
@@ -206,15 +242,17 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = number
-    environment.filters["cut"] = cut
+    environment.filters |= {"number": number, "cut": cut}
     return environment.get_template("page.html.j2").render(
-        name=cut(source.name),
-        names=names,
-        facts=facts,
-        sections=_sections(names, narrow, facts, found),
+        origin=origin,
+        names=data.names,
+        facts=data.facts,
+        wins=data.texts and data.texts.wins,
+        verdict=verdict(_evidence(data, texts, comparison)),
+        comparison=comparison,
+        sections=sections(data.names, data.narrow, data.facts, data.found, data.texts),
         texts=texts,
         many=MANY,
-        version=__version__,
         share=share,
+        count=count,
     )

@@ -19,6 +19,8 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 14, 28, 44
 NARROW = 320
 LEGEND = 20
 WIDEST = 64
+# Width of a letter of a tick's label, at most.
+LETTER = 6.5
 
 Scale = Callable[[float], float]
 
@@ -40,26 +42,21 @@ def bars(found: Histogram, *, title: str, x: str, y: str) -> str:
     str
         An ``<svg>`` element.
     """
-    edges, counts = found.edges.tolist(), found.counts.tolist()
+    edges, counts, labels = _ends(found), found.counts.tolist(), found.labels
     top = max(counts)
-    described = f"{x} from {number(edges[0])} to {number(edges[-1])}; at most {top:,} {y} in a bar."
+    described = f"{x}: {labels[0]} to {labels[-1]}; at most {top:,} {y} in a bar."
     svg = _svg(title, described, HEIGHT)
     across, up = _scales(edges[0], edges[-1], 0, top)
     _y_axis(svg, up, 0, top, y)
-    for (left, right), height in zip(pairwise(edges), counts, strict=True):
+    for middle, wide, height, label in zip(*_places(found, across), counts, labels, strict=True):
         if not height:
             continue
-        place = number((left + right) / 2) if found.whole else f"{number(left)} to {number(right)}"
-        wide = across(right) - across(left)
-        # A lone bar is a bar and not a wall.
-        gap = max(min(1.0, 0.1 * wide), (wide - WIDEST) / 2)
         # A bar of one among thousands must not vanish.
         tall = max(up(0) - up(height), 1.5)
-        shape = {"x": across(left) + gap, "width": wide - 2 * gap}
+        shape = {"x": middle - wide / 2, "width": wide}
         bar = _add(svg, "rect", "bar", **shape, y=up(0) - tall, height=tall, rx=1)
-        _add(bar, "title").text = f"{place}: {height:,} {y} ({share(height, found.total)})"
-    inside = (edges[0] + 0.5, edges[-1] - 0.5) if found.whole else (edges[0], edges[-1])
-    _x_axis(svg, across, _ticks(*inside, whole=found.whole), x)
+        _add(bar, "title").text = f"{label}: {height:,} {y} ({share(height, found.total)})"
+    _x_axis(svg, across, _bar_ticks(found, across), x)
     return _text(svg)
 
 
@@ -203,6 +200,45 @@ def _ticks(low: float, high: float, *, whole: bool) -> list[tuple[float, str]]:
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     places = [float(f"{index * step:.12g}") for index in range(first, last + 1)]
     return [(place, f"{place:,.6g}" if abs(place) < 1e6 else f"{place:.3g}") for place in places]
+
+
+def _ends(found: Histogram) -> list[float]:
+    """Return the edges as they stand on the axis: those that double are one step apart."""
+    return list(range(len(found.edges))) if found.doubling else found.edges.tolist()
+
+
+def _places(found: Histogram, across: Scale) -> tuple[list[float], list[float]]:
+    """Return the middle and the width of each bar."""
+    ends = [across(edge) for edge in _ends(found)]
+    if found.values is not None:
+        middles = [across(value) for value in found.values.tolist()]
+        closest = min((b - a for a, b in pairwise(middles)), default=ends[-1] - ends[0])
+        return middles, [min(max(0.8 * closest, 2.0), WIDEST)] * len(middles)
+    middles = [(a + b) / 2 for a, b in pairwise(ends)]
+    # A lone bar is a bar and not a wall.
+    return middles, [min(b - a - min(2.0, 0.2 * (b - a)), WIDEST) for a, b in pairwise(ends)]
+
+
+def _bar_ticks(found: Histogram, across: Scale) -> list[tuple[float, str]]:
+    edges = found.edges.tolist()
+    if found.whole:
+        return _ticks(edges[0] + 0.5, edges[-1] - 0.5, whole=True)
+    if found.doubling:
+        ticks = [(float(place), f"{int(edge):,}") for place, edge in enumerate(edges)]
+        return next(kept for step in (1, 2, 4, 8) if _fits(kept := ticks[::step], across))
+    if found.values is None:
+        return _ticks(edges[0], edges[-1], whole=False)
+    values = found.values.tolist()
+    ticks = list(zip(values, found.labels, strict=True))
+    return ticks if _fits(ticks, across) else _ticks(values[0], values[-1], whole=False)
+
+
+def _fits(ticks: Sequence[tuple[float, str]], across: Scale) -> bool:
+    """Tell whether no label runs into the next one."""
+    return all(
+        across(b) - across(a) >= LETTER * (len(one) + len(other)) / 2 + LETTER
+        for (a, one), (b, other) in pairwise(ticks)
+    )
 
 
 def _x_axis(
