@@ -184,6 +184,12 @@ CONTAINERS = {
     "standard input": Container(
         "`-`", _file("stdin", lambda rows, path: path.write_bytes(_lines(rows)))
     ),
+    "rollouts of verl": Container(
+        "`3.jsonl`, a dump of verl, without `--by`",
+        _file("3.jsonl", _verl_dump),
+        asked={},
+        names=VERL,
+    ),
     "wide output folder": Container("`scored/`, of `score`", _scored("wide")),
     "narrow output folder": Container("`scored/`, of `score --layout narrow`", _scored("narrow")),
     "selection": Container(

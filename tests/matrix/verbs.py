@@ -157,10 +157,11 @@ def nest(cell: Cell) -> None:
 
 
 def explode(cell: Cell) -> None:
-    found = gs.explode(cell.source, once=["prompt"])
-    same(found["reward"].to_list(), cell.rows["reward"].to_list())
-    same(found["completion"].to_list(), cell.rows["completion"].to_list())
-    same(found["prompt"].to_list(), cell.rows["prompt"].to_list())
+    found = gs.explode(cell.source, once=[cell.columns["prompt"]])
+    same(found[cell.columns["reward"]].to_list(), cell.rows["reward"].to_list())
+    same(found[cell.columns["prompt"]].to_list(), cell.prompts(cell.rows["prompt"]))
+    completions = cell.completions(cell.rows["completion"])
+    same(found[cell.columns["completion"]].to_list(), completions)
 
 
 def filter_rows(cell: Cell) -> None:
