@@ -247,6 +247,7 @@ def test_wins_of_tensors_are_an_advantage_of_a_tensor():
     expected = np.array([[1.0, -1.0], [0.0, 0.0]])
     assert_array_equal(gs.advantage_from_wins(wins), expected)
     assert_array_equal(gs.advantage_from_wins(wins, group_size=2), expected.ravel())
+    assert gs.advantage_from_wins([]).size == gs.advantage_from_wins([], group_size=2).size == 0
     for dtype in FLOATS:
         found = gs.advantage_from_wins(torch.tensor(wins, dtype=dtype))
         assert found.dtype == dtype

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from hypothesis import given
@@ -85,6 +86,12 @@ def test_rewards_in_rows_are_checked_as_those_in_a_list_are():
         (lambda: gs.best_of_n(np.ones((2, 2))), TypeError, "n is missing"),
         (lambda: gs.rows(np.ones((2, 2))), TypeError, "columns is missing"),
         (lambda: gs.advantage_from_wins([[[0]], [[0, 1], [0, 0]]]), TypeError, "several sizes"),
+        (lambda: gs.rank(pl.Series([[1.0], [0.5, 1.0]])), TypeError, "column of lists explode"),
+        (
+            lambda: gs.advantage_from_wins(np.ones((2, 1, 1)), group_size=-1),
+            ValueError,
+            "size is -1",
+        ),
         (lambda: gs.rank(torch.ones(2, dtype=torch.complex64), [0, 0]), TypeError, "complex64"),
     ],
 )

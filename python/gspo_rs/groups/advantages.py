@@ -215,9 +215,9 @@ def _groups_of_wins(
     matrices: Sequence[Floats], groups: Any, group_size: int | None
 ) -> tuple[Groups, Shape | None]:
     if groups is not None or group_size is not None:
-        members = np.zeros(len(matrices) * group_size if isinstance(group_size, int) else 0)
-        return grouped(members, groups, group_size)[1:]
-    shapes = {matrix.shape for matrix in matrices}
+        size = group_size if isinstance(group_size, int) else 0
+        return grouped(np.zeros(len(matrices) * max(size, 0)), groups, group_size)[1:]
+    shapes = {matrix.shape for matrix in matrices} or {(1, 1)}
     if len(shapes) > 1:
         raise TypeError("matrices of wins of several sizes come without groups; give groups")
     return grouped(np.zeros((len(matrices), *shapes.pop()))[:, 0], None, None)[1:]

@@ -190,6 +190,11 @@ def _number(reward: Any, row: int) -> float:
     elif isinstance(reward, int | np.integer):
         if abs(int(reward)) >= EXACT:
             raise TypeError(_rounded(reward, row))
+    elif isinstance(reward, list | tuple | np.ndarray):
+        raise TypeError(
+            f"the reward at row {row} is {reward!r}; of a column of lists explode the values, with "
+            "one id for each, or give an array of shape (P, G), each row a group"
+        )
     elif not isinstance(reward, float | np.floating):
         raise TypeError(f"the reward at row {row} is {reward!r}; use a number, None or NaN")
     return float(reward)
