@@ -16,6 +16,7 @@ from fixtures.places import ROOT
 from gspo_rs.cli import COMMANDS, USAGE, app
 from gspo_rs.cli.errors import EXIT_CODES
 from gspo_rs.cli.names import named
+from gspo_rs.files.scoring.options import options_of
 from gspo_rs.files.selection import apply, read_selection
 
 FRAME = pl.DataFrame(
@@ -45,6 +46,7 @@ NOTHING = {
     "filter": ["--by", "id", "--keep", "size:9.."],
     "pairs": ["--by", "id", "--keep", "size:9.."],
     "verl": ["--by", "id", "--keep", "size:9..", *TRUTH],
+    "score": ["--by", "id", "--keep", "size:9.."],
 }
 
 
@@ -152,17 +154,54 @@ def test_a_dry_run_counts_what_would_be_written_and_writes_nothing(folder, verb,
     assert "is there already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("layout", ["wide", "narrow"])
+def test_a_dry_run_of_score_counts_what_scoring_counts_and_leaves_the_folder_as_it_is(
+    folder, layout, capsys
+):
+    words = ["score", *sources_of("score", folder), "-o", folder / "out", "--by", "id", "--json"]
+    words += ["--layout", layout, "--keep", "informative,top:0.5"]
+    before = sorted(folder.rglob("*"))
+    assert call(*words, "--dry-run") == 0
+    promised = json.loads(capsys.readouterr().out)
+    assert sorted(folder.rglob("*")) == before
+    assert call(*words) == 0
+    found = json.loads(capsys.readouterr().out)
+    counts = ("rows", "kept", "groups", "uninformative", "dropped", "files", "output")
+    assert {key: promised[key] for key in counts} == {key: found[key] for key in counts}
+    assert (promised["dry_run"], found["dry_run"]) == (True, False)
+    # The same request again is done already; another one would replace the output.
+    assert call(*words, "--dry-run") == 0
+    assert call(*words, "--dry-run", "--estimator", "rloo") == 2
+    assert "holds an output of other options" in capsys.readouterr().err
+    assert call(*words, "--dry-run", "--estimator", "rloo", "--overwrite") == 0
+    assert call(*words[:-2], "--dry-run", "--keep", "worst:1") == 2
+
+
+@pytest.mark.parametrize("size", ["2GiB", "2GB", "2g", "2048M", "2 gib", "2.0 GB", str(2 << 30)])
+def test_a_size_of_memory_is_read_in_every_usual_spelling(folder, size):
+    words = ["score", folder / "rows1.parquet", "-o", folder / "out", "--by", "id"]
+    assert call(*words, "--memory-limit", size) == 0
+    asked = {"by": "id", "reward": "reward", "estimator": "rloo", "estimator_options": {}}
+    asked |= {"layout": "wide", "keep": "all", "threshold": None}
+    assert options_of(**asked, memory_limit=size).memory_limit == 2 << 30
+    for wrong in (f"{size} x", "2i", "GiB", "-1", "nan", "1e9", True):
+        with pytest.raises(ValueError, match="write it as '2GiB'"):
+            options_of(**asked, memory_limit=wrong)
+
+
 @pytest.mark.parametrize("verb", NOTHING)
 def test_rules_that_leave_nothing_are_an_error_that_counts_unless_it_is_allowed(
     folder, verb, capsys
 ):
-    target = folder / "out.parquet"
+    target = folder / ("out" if verb == "score" else "out.parquet")
     given = [verb, *sources_of(verb, folder), "-o", target, *NOTHING[verb]]
     assert call(*given) == 2
     assert "is left: size:9.. drops 24; --allow-empty writes none" in capsys.readouterr().err
     assert not target.exists()
+    if verb == "score":
+        assert call(*given, "--dry-run") == 2
     assert call(*given, "--allow-empty") == 0
-    assert pl.read_parquet(target).height == 0
+    assert gs.scan(target).collect().height == 0
 
 
 @pytest.mark.parametrize("verb", [verb for verb in WRITING if verb != "scan"])

@@ -121,7 +121,7 @@ def test_what_is_right_for_a_pass_rate_is_an_option_of_every_command(tmp_path, f
     words = ["--by", "id", "--keep", keep, "--threshold", threshold, "--allow-empty"]
     assert call("best", file, "-o", tmp_path / "c.jsonl", *words) == 0
     assert len(json_lines(tmp_path / "c.jsonl")) == len(fit)
-    assert call("score", file, "-o", tmp_path / "scored", *words[:-1]) == 0
+    assert call("score", file, "-o", tmp_path / "scored", *words) == 0
     assert pl.read_parquet(tmp_path / "scored/*.parquet").height == mask.sum()
 
 

@@ -13,7 +13,9 @@ from gspo_rs.cli.errors import command
 from gspo_rs.cli.names import given_ones, named, place
 from gspo_rs.cli.outcome import Outcome
 from gspo_rs.cli.parameters import (
+    AllowEmpty,
     By,
+    DryRun,
     Folder,
     Keep,
     Layout,
@@ -44,6 +46,8 @@ def score(
     memory_limit: str = "2GiB",
     resume: bool = True,
     split: Split = None,
+    allow_empty: AllowEmpty = False,
+    dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> Outcome:
     """Score completions in files: rank, percentile and advantage in their group.
@@ -73,11 +77,13 @@ def score(
         keep=keep,
         memory_limit=memory_limit,
         resume=resume,
+        allow_empty=allow_empty,
+        dry_run=dry_run,
         overwrite=overwrite,
         **given_ones(by=keys, reward=reward, threshold=threshold),
         **dict(map(_option, option or [])),
     )
-    return _scored(report, keys or [])
+    return _scored(report, keys or [], dry_run=dry_run)
 
 
 @command("stopped; nothing was changed", summarized=True)
@@ -104,7 +110,7 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _scored(report: Report, by: list[str]) -> Outcome:
+def _scored(report: Report, by: list[str], *, dry_run: bool) -> Outcome:
     signal = report.groups - report.uninformative
     found = f"{report.rows:,} rows in {report.groups:,} groups, {signal:,} of them with signal"
     if report.kept != report.rows:
@@ -113,6 +119,8 @@ def _scored(report: Report, by: list[str]) -> Outcome:
         found += "; each file by itself"
     if report.skipped:
         found += f"; {report.skipped} of {report.files} files were done"
-    facts = {"verb": "score", **asdict(report)}
+    facts = {"verb": "score", "dry_run": dry_run, **asdict(report)}
+    if dry_run:
+        return Outcome([f"{found}; {report.output} would be written, and nothing was"], facts)
     following = ["report", str(report.output)]
     return Outcome([f"{found}; {report.output}"], facts, following=following, by=by)

@@ -13,6 +13,7 @@ from gspo_rs.data.full_disk import naming
 from gspo_rs.data.known_schemas import columns_of
 from gspo_rs.data.source import SourceLike
 from gspo_rs.files.atomic import resolved
+from gspo_rs.files.filters import refuse_empty
 from gspo_rs.files.scoring.by_file import score_by_file
 from gspo_rs.files.scoring.first_pass import (
     Read,
@@ -34,6 +35,7 @@ from gspo_rs.files.scoring.manifest import (
 )
 from gspo_rs.files.scoring.options import Layout, Options, options_of
 from gspo_rs.files.scoring.progress import Progress
+from gspo_rs.files.scoring.rehearsal import rehearsed
 from gspo_rs.files.scoring.staging import AT_ONCE, Staging, is_done, staged
 from gspo_rs.files.scoring.writers import write_narrow, write_wide
 
@@ -54,6 +56,8 @@ def score(
     layout: Layout = "wide",
     memory_limit: str | int = "2GiB",
     resume: bool = True,
+    allow_empty: bool = False,
+    dry_run: bool = False,
     overwrite: bool = False,
     keep: str = "all",
     threshold: float | None = None,
@@ -84,6 +88,10 @@ def score(
     resume : bool
         Whether to go on where a run stopped that was killed or interrupted; with other options or
         inputs than that run it is refused. A finished output is kept if it is what is asked for.
+    allow_empty : bool
+        Whether `keep` may leave no row.
+    dry_run : bool
+        Whether to read, check and count, and write nothing.
     overwrite : bool
         Whether a finished output of something else may be replaced, once the new one is whole.
     keep : str
@@ -143,6 +151,10 @@ def score(
     inputs = inputs_of(source, folder)
     known = columns_of(inputs[0].source, by, reward)
     asked = replace(asked, by=known.by or (), reward=known.reward)
+    if dry_run:
+        done = resume and _finished(Staging(resolved(folder)), asked, inputs) is not None
+        free = done or overwrite
+        return rehearsed(folder, asked, inputs, replaced=free, allow_empty=allow_empty)
     with naming(folder), staged(resolved(folder)) as place:
         if resume and (manifest := _finished(place, asked, inputs)):
             place.remove()
@@ -150,7 +162,7 @@ def score(
         place.refuse_taken(overwrite=overwrite)
         place.begin(asked.recorded() | {"inputs": _stamps(inputs)}, resume=resume)
         try:
-            return report_of(folder, *_run(place, asked, inputs))
+            return report_of(folder, *_run(place, asked, inputs, allow_empty=allow_empty))
         except Exception:
             # What Ctrl-C or a crash leaves can be resumed; a failure would only come again.
             place.remove()
@@ -175,7 +187,9 @@ def _finished(place: Staging, asked: Options, inputs: list[Input]) -> Manifest |
     return manifest if same and is_done(manifest, place.target) else None
 
 
-def _run(place: Staging, asked: Options, inputs: list[Input]) -> tuple[Manifest, Outcome]:
+def _run(
+    place: Staging, asked: Options, inputs: list[Input], *, allow_empty: bool
+) -> tuple[Manifest, Outcome]:
     with Progress() as progress:
         asked = with_reading(inputs, asked)
         total = sum(given.count() for given in inputs) if _countable(inputs) else None
@@ -186,6 +200,9 @@ def _run(place: Staging, asked: Options, inputs: list[Input]) -> tuple[Manifest,
             outcome = score_by_file(place, asked, inputs, total, progress)
         if outcome is None:
             outcome = _score_at_once(place, asked, inputs, total, progress)
+        if asked.rules:
+            found = outcome.tally
+            refuse_empty(found.kept, found.dropped, "the source", allow_empty=allow_empty)
         manifest = manifest_of(asked, inputs, outcome)
         place.commit(manifest)
     return manifest, outcome

@@ -23,7 +23,7 @@ Layout: TypeAlias = Literal["wide", "narrow"]
 
 COLUMNS: Final = ("rank", "percentile", "advantage", "group_size", "group_mean", "group_std")
 
-UNITS: Final = {"": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
+UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 # What reading and writing take at a time, beside the ids and scores.
 BUFFERS: Final = 128 << 20
 LEAST: Final = BUFFERS + (16 << 20)
@@ -118,18 +118,20 @@ def options_of(
 
 
 def _bytes(limit: str | int) -> int:
-    """Return a number of bytes from ``2GiB``, ``256 MiB`` or a number.
+    """Return a number of bytes from ``2GiB``, ``2GB``, ``2g``, ``1.5 GiB`` or a number.
+
+    A unit is a power of 1024, however it is written.
 
     Examples
     --------
-    >>> _bytes("256MiB") == 256 << 20
+    >>> _bytes("256MiB") == _bytes("256 mb") == _bytes("256M") == _bytes("0.25g") == 256 << 20
     True
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]I?B)?\s*", str(limit), re.IGNORECASE)
+    spelled = r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(?:([KMGT])(?:I?B)?|B)?\s*"
+    match = re.fullmatch(spelled, str(limit), re.IGNORECASE | re.ASCII)
     if match is None or isinstance(limit, bool):
         raise ValueError(f"memory_limit is {limit!r}; write it as '2GiB' or a number of bytes")
-    unit = (match[2] or "").upper()
-    found = int(float(match[1]) * UNITS[unit if not unit or "I" in unit else f"{unit[0]}IB"])
+    found = int(float(match[1]) * UNITS[(match[2] or "").upper()])
     if found < LEAST:
         raise ValueError(f"memory_limit is {limit}; scoring needs at least {LEAST >> 20}MiB")
     return found

@@ -17,7 +17,7 @@ from gspo_rs.files.digested_json import seal, unseal
 from gspo_rs.files.lock import locked
 from gspo_rs.files.scoring.manifest import NAME, Manifest, OutputEntry, load
 
-__all__ = ["AT_ONCE", "BY_FILE", "Staging", "staged"]
+__all__ = ["AT_ONCE", "BY_FILE", "Staging", "check_target", "staged"]
 
 # The ways to score: all ids and rewards before the first file is written, or file by file.
 AT_ONCE: Final = "at once"
@@ -209,14 +209,19 @@ def staged(target: Path) -> Iterator[Staging]:
         If the target could not be replaced.
     """
     place = Staging(target)
-    _refuse_foreign(target)
-    atomic.refuse_unreplaceable(target)
+    check_target(target)
     place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _refuse_planted(place.folder)
     with locked(place.folder / "lock", target):
         # What is half written is open to nobody, whatever the old output is open to.
         place.folder.chmod(0o700)
         yield place
+
+
+def check_target(target: Path) -> None:
+    """Raise as `staged` where the target could not be replaced, or must not be."""
+    _refuse_foreign(target)
+    atomic.refuse_unreplaceable(target)
 
 
 def is_done(manifest: Manifest, folder: Path) -> bool:
