@@ -13,16 +13,17 @@ import numpy as np
 import gspo_rs as gs
 
 FOLDER = Path(__file__).parents[1] / "images/estimators"
-WIDTH, HEIGHT, MARGIN = 360, 200, 34
+WIDTH, HEIGHT, MARGIN, TOP, BOTTOM = 360, 236, 40, 62, 42
 
 # Twelve rubric scores: ties at 3 and 7, and one outlier.
 REWARDS = np.array([1.0, 3.0, 3.0, 3.0, 4.0, 5.0, 6.0, 7.0, 7.0, 8.0, 9.0, 16.0])
 LENGTHS = np.array([900, 120, 300, 450, 200, 150, 700, 380, 220, 90, 640, 110])
 # A second group shares the batch with the first, for those that look at all of it.
 OTHERS = np.array([4.0, 5.0, 5.0, 6.0])
+# A ground of its own, so that it is read on light and on dark pages.
 STYLES = (
-    "text{font:11px sans-serif;fill:#555}path{fill:none;stroke:#bbb}"
-    "circle{fill:#1f6feb}.second{fill:#d1662b}"
+    "text{font:11px sans-serif;fill:#444}.title{font-weight:bold;fill:#111}"
+    "path{fill:none;stroke:#bbb}circle{fill:#1f6feb}.second{fill:#d1662b}"
 )
 
 # Figure → what is drawn in it: estimator and options, one series of points each.
@@ -69,8 +70,8 @@ def label(options: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in options.items()) or "defaults"
 
 
-def figure(series: list[tuple[str, dict[str, Any]]]) -> str:
-    """Return one SVG with the points of every series."""
+def figure(name: str, series: list[tuple[str, dict[str, Any]]]) -> str:
+    """Return one SVG with a title and the points of every series."""
     found = [advantages(estimator, options) for estimator, options in series]
     low, high = min(0.0, *map(np.min, found)), max(0.0, *map(np.max, found))
     span = (high - low) or 1.0
@@ -79,15 +80,19 @@ def figure(series: list[tuple[str, dict[str, Any]]]) -> str:
         return MARGIN + (WIDTH - 2 * MARGIN) * reward / 16
 
     def y(advantage: float) -> float:
-        return HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * (advantage - low) / span
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (advantage - low) / span
 
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
+        f"<title>{name}: the advantage of each completion over its reward</title>",
         f"<style>{STYLES}</style>",
+        f'<rect width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#fff"/>',
+        f'<text class="title" x="8" y="18">{name}</text>',
+        f'<text x="8" y="{TOP - 12}">advantage</text>',
         f'<path d="M{x(0)} {y(0):.1f}H{x(16)}M{x(0)} {y(low):.1f}V{y(high):.1f}"/>',
-        f'<text x="{x(16) - 38}" y="{HEIGHT - 8}">reward</text>',
-        *(f'<text x="{x(r) - 3:.1f}" y="{HEIGHT - 20}">{r}</text>' for r in (0, 4, 8, 12, 16)),
-        *(f'<text x="2" y="{y(v) + 4:.1f}">{v:.2g}</text>' for v in sorted({low, 0.0, high})),
+        f'<text x="{x(8)}" y="{HEIGHT - 8}" text-anchor="middle">reward</text>',
+        *(f'<text x="{x(r) - 3:.1f}" y="{HEIGHT - 24}">{r}</text>' for r in (0, 4, 8, 12, 16)),
+        *(f'<text x="4" y="{y(v) + 4:.1f}">{v:.2g}</text>' for v in sorted({low, 0.0, high})),
     ]
     for i, ((_, options), values) in enumerate(zip(series, found, strict=True)):
         kind = ' class="second"' if i else ""
@@ -96,8 +101,8 @@ def figure(series: list[tuple[str, dict[str, Any]]]) -> str:
             for r, v in zip(REWARDS, values, strict=True)
         ]
         lines += [
-            f'<circle{kind} cx="{MARGIN + 14 + 160 * i}" cy="12" r="4"/>',
-            f'<text x="{MARGIN + 22 + 160 * i}" y="16">{label(options)}</text>',
+            f'<circle{kind} cx="{MARGIN + 14 + 160 * i}" cy="30" r="4"/>',
+            f'<text x="{MARGIN + 22 + 160 * i}" y="34">{label(options)}</text>',
         ]
     return "\n".join([*lines, "</svg>", ""])
 
@@ -105,4 +110,4 @@ def figure(series: list[tuple[str, dict[str, Any]]]) -> str:
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for name, series in FIGURES.items():
-        (FOLDER / f"{name}.svg").write_text(figure(series))
+        (FOLDER / f"{name}.svg").write_text(figure(name, series))

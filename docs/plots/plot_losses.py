@@ -15,9 +15,11 @@ import torch
 from gspo_rs import losses
 
 FOLDER = Path(__file__).parents[1] / "images/losses"
-WIDTH, HEIGHT, MARGIN, POINTS, LENGTH = 360, 200, 34, 241, 4
+WIDTH, HEIGHT, MARGIN, TOP, BOTTOM, POINTS, LENGTH = 360, 236, 40, 62, 42, 241, 4
+# A ground of its own, so that it is read on light and on dark pages.
 STYLES = (
-    "text{font:11px sans-serif;fill:#555}path{fill:none;stroke:#bbb}"
+    "text{font:11px sans-serif;fill:#444}.title{font-weight:bold;fill:#111}"
+    "path{fill:none;stroke:#bbb}"
     ".first{stroke:#1f6feb;stroke-width:2}.second{stroke:#d1662b;stroke-width:2}"
 )
 BAND, TOKEN = (0.999, 1.001), (0.0, 3.0)
@@ -74,8 +76,8 @@ def group_weights(name: str, scores: np.ndarray, best: bool) -> np.ndarray:
     return np.array(found)
 
 
-def figure(x: np.ndarray, series: dict[str, np.ndarray], title: str) -> str:
-    """Return one SVG with a line for each of the series."""
+def figure(name: str, x: np.ndarray, series: dict[str, np.ndarray], across_of: str) -> str:
+    """Return one SVG with a title and a line for each of the series."""
     low = min(0.0, *(float(y.min()) for y in series.values()))
     high = max(0.0, *(float(y.max()) for y in series.values()))
 
@@ -83,24 +85,27 @@ def figure(x: np.ndarray, series: dict[str, np.ndarray], title: str) -> str:
         return MARGIN + (WIDTH - 2 * MARGIN) * (value - x[0]) / (x[-1] - x[0])
 
     def up(value: float) -> float:
-        return HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * (value - low) / (high - low)
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low)
 
     marks = (x[0], (x[0] + x[-1]) / 2, x[-1])
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
+        f"<title>{name}: the pull on a completion over {across_of}</title>",
         f"<style>{STYLES}</style>",
+        f'<rect width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#fff"/>',
+        f'<text class="title" x="8" y="18">{name}</text><text x="8" y="{TOP - 12}">pull</text>',
         f'<path d="M{MARGIN} {up(0):.1f}H{WIDTH - MARGIN}M{MARGIN} {up(low):.1f}V{up(high):.1f}"/>',
-        f'<text x="{WIDTH - MARGIN - 60}" y="{HEIGHT - 6}">{title}</text>',
-        *(f'<text x="{across(m) - 12:.1f}" y="{HEIGHT - 20}">{m:.4g}</text>' for m in marks),
-        *(f'<text x="2" y="{up(v) + 4:.1f}">{v:.2g}</text>' for v in sorted({low, 0.0, high})),
+        f'<text x="{WIDTH / 2}" y="{HEIGHT - 8}" text-anchor="middle">{across_of}</text>',
+        *(f'<text x="{across(m) - 12:.1f}" y="{HEIGHT - 24}">{m:.4g}</text>' for m in marks),
+        *(f'<text x="4" y="{up(v) + 4:.1f}">{v:.2g}</text>' for v in sorted({low, 0.0, high})),
     ]
-    for i, (name, values) in enumerate(series.items()):
+    for i, (label, values) in enumerate(series.items()):
         points = "L".join(f"{across(a):.1f} {up(b):.1f}" for a, b in zip(x, values, strict=True))
         kind = "second" if i else "first"
         lines += [
             f'<path class="{kind}" d="M{points}"/>',
-            f'<path class="{kind}" d="M{MARGIN + 10 + 130 * i} 12h18"/>',
-            f'<text x="{MARGIN + 32 + 130 * i}" y="16">{name}</text>',
+            f'<path class="{kind}" d="M{MARGIN + 10 + 130 * i} 30h18"/>',
+            f'<text x="{MARGIN + 32 + 130 * i}" y="34">{label}</text>',
         ]
     return "\n".join([*lines, "</svg>", ""])
 
@@ -111,9 +116,9 @@ if __name__ == "__main__":
         ratios = np.linspace(low, high, POINTS)
         signs = {"A = 1": 1.0, "A = -1": -1.0}
         drawn = {label: policy_weights(name, ratios, sign) for label, sign in signs.items()}
-        (FOLDER / f"{name}.svg").write_text(figure(ratios, drawn, "ratio"))
+        (FOLDER / f"{name}.svg").write_text(figure(name, ratios, drawn, "the ratio"))
     scores = np.linspace(-4.0, 4.0, 81)
     for name in GROUP:
         drawn = {"best of 5": group_weights(name, scores, True)}
         drawn["worst of 5"] = group_weights(name, scores, False)
-        (FOLDER / f"{name}.svg").write_text(figure(scores, drawn, "its score"))
+        (FOLDER / f"{name}.svg").write_text(figure(name, scores, drawn, "its score"))

@@ -51,7 +51,7 @@ def test_the_command_takes_several_files_and_columns(tmp_path, capsys):
     assert command(files, target=target, **options) == 0
     assert capsys.readouterr().out.startswith(f"{target}, ")
     page = target.read_text(encoding="utf-8")
-    assert "2 groups have 2 rollouts on average" in page
+    assert "2 groups, of 2 rollouts on average" in page
     # Group u is right once in two draws, group t never.
     assert "0.25 for one draw, 0.5 for 2" in page
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gspo_rs.report.comparisons import Curve, Standing
 from gspo_rs.report.facts import Facts
-from gspo_rs.report.format import cut, number, share
+from gspo_rs.report.format import count, cut, number, share
 from gspo_rs.report.histograms import Histogram
 from gspo_rs.report.plots import bars, intervals, lines, shares
 
@@ -72,7 +72,7 @@ def about_draws(curves: Sequence[Curve], threshold: float | None) -> list[Figure
         if threshold is None
         else f"the chance that one of k completions is right (reward {number(threshold)} or more)"
     )
-    groups = f"{first.n_groups:,} groups with {first.draws[-1]:,} scored rollouts or more"
+    groups = f"{count(first.n_groups, 'group')} with {first.draws[-1]:,} scored rollouts or more"
     read = (
         f"The line is {meant}, without bias, over {groups}: {number(first.mean[0])} for one "
         f"draw, {number(first.mean[-1])} for {first.draws[-1]:,} ({cut(first.name)})."
@@ -125,7 +125,7 @@ def about_models(standings: Sequence[Standing]) -> list[Figure]:
 
 def _sizes(facts: Facts) -> Figure:
     mean = facts.n_rollouts / facts.n_groups
-    read = f"{facts.n_groups:,} groups have {number(mean)} rollouts on average."
+    read = f"{count(facts.n_groups, 'group')}, of {number(mean)} rollouts on average."
     act = "A percentile moves in steps of 1 / (N - 1): small groups rank coarsely."
     return as_bars(facts.sizes, "Group sizes", "rollouts in a group", read=read, act=act)
 

@@ -47,7 +47,7 @@ def bars(found: Histogram, *, title: str, x: str, y: str) -> str:
     described = f"{x}: {labels[0]} to {labels[-1]}; at most {top:,} {y} in a bar."
     svg = _svg(title, described, HEIGHT)
     across, up = _scales(edges[0], edges[-1], 0, top)
-    _y_axis(svg, up, 0, top, y)
+    _y_axis(svg, up, 0, top, y, whole=True)
     for middle, wide, height, label in zip(*_places(found, across), counts, labels, strict=True):
         if not height:
             continue
@@ -258,8 +258,10 @@ def _x_axis(
     _add(svg, "text", "axis", x=middle, y=height - 8, text_anchor="middle").text = cut(label)
 
 
-def _y_axis(svg: Xml.Element, up: Scale, low: float, high: float, label: str) -> None:
-    for place, written in _ticks(low, high, whole=False):
+def _y_axis(
+    svg: Xml.Element, up: Scale, low: float, high: float, label: str, *, whole: bool = False
+) -> None:
+    for place, written in _ticks(low, high, whole=whole):
         y = up(place)
         _add(svg, "line", "grid", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y)
         _add(svg, "text", "tick", x=LEFT - 6, y=y + 4, text_anchor="end").text = written
