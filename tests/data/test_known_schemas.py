@@ -163,3 +163,8 @@ def test_several_reward_functions_or_fields_are_ambiguous():
 def test_a_log_of_completions_with_its_sum_takes_that():
     log = {**ROWS["TRL log"], "format_reward": 0.0, "reward": 1.0}
     assert taken(located(log))[1] == "reward"
+
+
+def test_a_reward_of_fields_is_taken_apart_only_in_a_known_schema():
+    source = located({"question": "2+2=", "reward": {"score": 1.0}})
+    assert taken(source, "question")[1] == "reward"

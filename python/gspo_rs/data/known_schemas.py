@@ -186,7 +186,7 @@ def columns_of(
         for part, given in parts.items()
     }
     score = taken["reward"] or "reward"
-    if reward is None:
+    if reward is None and found:
         score = taken["reward"] = _number_of(source, score, schema)
     keys = _keys(source, by, score, found, schema)
     new = {part: name for part, name in taken.items() if parts[part] is None and name != part}
