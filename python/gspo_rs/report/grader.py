@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from gspo_rs.groups.statistics import GroupStats
+from gspo_rs.groups.groups import Groups
+from gspo_rs.groups.statistics import GroupStats, stats
 from gspo_rs.report.load import ReportRows
 
 __all__ = ["CheapWins", "Noise", "cheap_wins", "noise"]
@@ -68,54 +69,35 @@ class CheapWins:
 
 def noise(narrow: ReportRows) -> Noise:
     """Estimate the grader's noise; `narrow` has texts."""
-    frame = _frame(narrow).filter(pl.col("text") >= 0)
-    within, _ = _pooled(frame, ["group"])
-    deviation, n_repeats = _pooled(frame, ["group", "text"])
+    assert narrow.text is not None
+    rows = np.flatnonzero((narrow.text >= 0) & ~np.isnan(narrow.reward))
+    if not len(rows):
+        return Noise(0, math.nan, math.nan)
+    codes, texts, reward = narrow.groups.codes[rows], narrow.text[rows], narrow.reward[rows]
+    within, _ = _pooled(stats(reward, Groups(pl.Series(codes))))
+    alike = Groups(pl.DataFrame({"group": codes, "text": texts}))
+    deviation, n_repeats = _pooled(stats(reward, alike))
     return Noise(n_repeats, deviation if n_repeats >= ENOUGH else math.nan, within)
 
 
-def cheap_wins(narrow: ReportRows, stats: GroupStats) -> CheapWins:
+def cheap_wins(narrow: ReportRows, found: GroupStats) -> CheapWins:
     """Find short and empty completions that win; `narrow` has lengths."""
     assert narrow.length is not None
     assert narrow.empty is not None
-    frame = _frame(narrow)
-    rows = frame["row"].to_numpy()
-    groups = narrow.groups.codes[rows]
-    frame = frame.with_columns(
-        length=narrow.length[rows],
-        empty=narrow.empty[rows],
-        lowest=stats.min[groups],
-        highest=stats.max[groups],
-    )
-    known = frame.filter(pl.col("length").is_not_nan(), pl.col("highest") > pl.col("lowest"))
-    middle = pl.col("length").median().over("group")
-    top, some = pl.col("reward") == pl.col("highest"), pl.col("reward") > pl.col("lowest")
-    short = (middle >= LONG) & (pl.col("length") < SHORT * middle) & top
-    found = known.select("row", short=short, empty=pl.col("empty") & some)
-    shown = found.filter(pl.col("short") | pl.col("empty"))["row"].head(SHOWN).to_list()
-    return CheapWins(int(found["short"].sum()), int(found["empty"].sum()), shown)
+    codes, reward = narrow.groups.codes, narrow.reward
+    length = np.where(np.isnan(reward), np.nan, narrow.length)
+    known = ~np.isnan(length) & found.informative[codes]
+    middle = stats(length, narrow.groups).median[codes]
+    short = known & (middle >= LONG) & (length < SHORT * middle) & (reward == found.max[codes])
+    empty = known & narrow.empty & (reward > found.min[codes])
+    shown = np.flatnonzero(short | empty)[:SHOWN].tolist()
+    return CheapWins(int(short.sum()), int(empty.sum()), shown)
 
 
-def _frame(narrow: ReportRows) -> pl.DataFrame:
-    """Return the scored rows."""
-    frame = pl.DataFrame(
-        {
-            "row": np.arange(len(narrow.reward)),
-            "group": narrow.groups.codes,
-            "text": narrow.text,
-            "reward": narrow.reward,
-        }
-    )
-    return frame.filter(pl.col("reward").is_not_nan())
-
-
-def _pooled(frame: pl.DataFrame, by: Sequence[str]) -> tuple[float, int]:
-    """Return the pooled deviation inside the groups of `by`, and its degrees of freedom."""
-    mean = pl.col("reward").mean()
-    # Equal rewards have no distance, whatever the rounding of their mean.
-    apart = pl.col("reward").max() > pl.col("reward").min()
-    squares = pl.when(apart).then((pl.col("reward") - mean).pow(2).sum()).otherwise(0.0)
-    cells = frame.group_by(by).agg(squares=squares)
-    freedom = frame.height - cells.height
-    total = float(cells["squares"].sum())
-    return math.sqrt(total / freedom) if freedom else math.nan, freedom
+def _pooled(found: GroupStats) -> tuple[float, int]:
+    """Return the deviation pooled over groups, and its degrees of freedom."""
+    several = found.scored > 1
+    free = found.scored[several] - 1
+    freedom = int(free.sum())
+    squares = float((free * np.square(found.std[several])).sum())
+    return math.sqrt(squares / freedom) if freedom else math.nan, freedom

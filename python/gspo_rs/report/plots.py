@@ -253,7 +253,9 @@ def _x_axis(
     for place, written in ticks:
         x = across(place)
         _add(svg, "line", "tick", x1=x, x2=x, y1=ground, y2=ground + 4)
-        _add(svg, "text", "tick", x=x, y=ground + 17, text_anchor="middle").text = written
+        # The last label ends with the plot.
+        middle = min(x, WIDTH - LETTER * len(written) / 2)
+        _add(svg, "text", "tick", x=middle, y=ground + 17, text_anchor="middle").text = written
     middle = (across(ticks[0][0]) + across(ticks[-1][0])) / 2 if len(ticks) > 1 else WIDTH / 2
     _add(svg, "text", "axis", x=middle, y=height - 8, text_anchor="middle").text = cut(label)
 
