@@ -154,6 +154,17 @@ def test_a_dry_run_counts_what_would_be_written_and_writes_nothing(folder, verb,
     assert "is there already" in capsys.readouterr().err
 
 
+def test_a_dry_run_of_report_makes_the_page_and_writes_none(folder, capsys):
+    words = ["report", *sources_of("report", folder), "--by", "id", "-o", folder / "r.html"]
+    assert call(*words, "--dry-run") == 0
+    assert "r.html would be written, and nothing was, " in capsys.readouterr().out
+    assert not (folder / "r.html").exists()
+    assert call(*words, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["bytes"] == (folder / "r.html").stat().st_size
+    assert call(*words, "--dry-run") == 2
+
+
 @pytest.mark.parametrize("layout", ["wide", "narrow"])
 def test_a_dry_run_of_score_counts_what_scoring_counts_and_leaves_the_folder_as_it_is(
     folder, layout, capsys

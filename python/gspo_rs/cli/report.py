@@ -8,6 +8,7 @@ from gspo_rs.cli.outcome import Outcome
 from gspo_rs.cli.parameters import (
     By,
     Completion,
+    DryRun,
     ModelColumn,
     Overwrite,
     Page,
@@ -34,6 +35,7 @@ def report(
     compare: str | None = None,
     threshold: float | None = None,
     split: Split = None,
+    dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> Outcome:
     """Write one HTML page about scored completions that opens without a network.
@@ -59,10 +61,10 @@ def report(
         per=named(per, given) or (),
         compare=compare,
         threshold=threshold,
+        dry_run=dry_run,
         overwrite=overwrite,
     )
-    path = written.path
-    assert path is not None
-    size = path.stat().st_size
-    facts = {"verb": "report", "output": str(path), "bytes": size}
-    return Outcome([f"{path}, {size / 1000:,.0f} kB"], facts)
+    size = len(written.html.encode())
+    facts = {"verb": "report", "output": str(target), "dry_run": dry_run, "bytes": size}
+    place_of = f"{target} would be written, and nothing was" if dry_run else str(target)
+    return Outcome([f"{place_of}, {size / 1000:,.0f} kB"], facts)

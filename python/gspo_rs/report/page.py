@@ -78,6 +78,7 @@ def report(
     per: str | Sequence[str] = (),
     compare: SourceLike | None = None,
     threshold: float | None = None,
+    dry_run: bool = False,
     overwrite: bool = False,
 ) -> Report:
     """Write one HTML page about scored completions that opens anywhere, without a network.
@@ -104,6 +105,8 @@ def report(
         its numbers stand beside those of `source`, and groups with the same key are compared.
     threshold : float, optional
         The reward from which on a completion is right. Rewards that are all 0 or 1 need none.
+    dry_run : bool
+        Whether to make the page, and not write it.
     overwrite : bool
         Whether a `target` that is there may be replaced; one that is read never is.
 
@@ -168,7 +171,7 @@ def report(
         "threshold": threshold,
     }
     html = _render(data, made(located, command("report", located, options)), comparison)
-    if path is not None:
+    if path is not None and not dry_run:
         write_text(path, html, overwrite=overwrite)
     return Report(html, path)
 
