@@ -1,10 +1,8 @@
 """One grammar: sources, -o, and options that mean the same in every command."""
 
 import json
-import os
 import runpy
 import shlex
-import subprocess
 
 import polars as pl
 import pytest
@@ -15,7 +13,6 @@ from fixtures.commands import call, command
 from fixtures.places import ROOT
 from gspo_rs.cli import COMMANDS, USAGE, app
 from gspo_rs.cli.errors import EXIT_CODES
-from gspo_rs.cli.names import named
 from gspo_rs.files.scoring.options import options_of
 from gspo_rs.files.selection import apply, read_selection
 
@@ -246,19 +243,6 @@ def test_filter_keeps_rows_and_columns_or_their_numbers(folder, capsys):
     assert "row numbers come without columns" in capsys.readouterr().err
 
 
-def test_names_are_divided_at_commas_but_for_columns_that_have_them(tmp_path):
-    frame = pl.DataFrame({"a,b": [1], "a": [2], "b": [3], "c": [4], "s": [{"x": 5}]})
-    frame.write_parquet(tmp_path / "in.parquet")
-    source = str(tmp_path / "in.parquet")
-    assert named(["a,c"], source) == ["a", "c"]
-    assert named(["a, c", "b"], source) == ["a", "c", "b"]
-    assert named(["a,b"], source) == ["a,b"]
-    assert named(["c,a,b"], source) == ["c", "a,b"]
-    assert named(["b,s.x"], source) == ["b", "s.x"]
-    assert named(["b,none"], source) == ["b", "none"]
-    assert named(None, source) is None
-
-
 def test_groups_of_several_columns_are_the_same_with_commas_and_repeated(folder, capsys):
     (one, two) = sources_of("stats", folder)
     found = []
@@ -319,29 +303,6 @@ def test_each_exit_code_of_a_command_is_in_the_table(folder):
     }
     assert seen <= {*EXIT_CODES}
     assert {0, 2} <= seen
-
-
-@pytest.mark.slow
-def test_the_script_of_completion_completes_verbs_and_options(tmp_path):
-    script = tmp_path / "script"
-    found = command(
-        "--install-completion",
-        "--shell",
-        "bash",
-        "-o",
-        script,
-        env=os.environ | {"HOME": str(tmp_path)},
-    )
-    assert found.returncode == 0, found.stderr
-    ask = f'. {script}; COMP_WORDS=({{}}); COMP_CWORD={{}}; _gspo_rs; echo "${{{{COMPREPLY[@]}}}}"'
-    for words, place, expected in (
-        ("gspo-rs sc", 1, "scan score"),
-        ("gspo-rs pairs --strat", 2, "--strategy"),
-    ):
-        run = subprocess.run(
-            ["bash", "-c", ask.format(words, place)], capture_output=True, text=True, check=False
-        )
-        assert sorted(run.stdout.split()) == expected.split(), run.stderr
 
 
 @pytest.mark.parametrize("verb", [*WRITING, "score"])

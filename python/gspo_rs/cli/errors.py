@@ -13,7 +13,6 @@ from importlib import import_module
 from inspect import Parameter, signature
 from typing import TypeAlias
 
-from gspo_rs.cli import logs
 from gspo_rs.cli.outcome import Outcome, show
 from gspo_rs.cli.parameters import Json, Quiet, Verbose
 from gspo_rs.cli.terminal import one_line, printable
@@ -67,10 +66,8 @@ def command(
         def run(*given: object, **options: object) -> int:
             start = time.perf_counter()
             said = {name: bool(options.pop(name, False)) for name, _ in added}
-            if summarized and not said["quiet"]:
-                logs.show("%(message)s")
             try:
-                with _bars(quiet=said.get("quiet", False)):
+                with _shown(quiet=said.get("quiet")):
                     found = work(*given, **options)
             except KeyboardInterrupt:
                 arguments = own.bind(*given, **options).arguments
@@ -100,12 +97,18 @@ def command(
 
 
 @contextmanager
-def _bars(*, quiet: bool) -> Iterator[None]:
-    """Take progress bars away at the end, however it comes; with `quiet` there are none."""
+def _shown(*, quiet: bool | None) -> Iterator[None]:
+    """Show what the library logs, and take its progress bars away at the end, however it comes.
+
+    With `quiet` neither is shown; with None the command logs for itself.
+    """
     # Loaded by whoever shows bars, if anybody: it takes as long as Polars.
     name = "gspo_rs.data.progress"
-    hidden = import_module(name).silent() if quiet else nullcontext()
-    with hidden:
+    if quiet is False:
+        from gspo_rs.cli import logs
+
+        logs.show("%(message)s")
+    with import_module(name).silent() if quiet else nullcontext():
         try:
             yield
         finally:

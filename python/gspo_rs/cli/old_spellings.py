@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Sequence
-
-from gspo_rs.cli.typed import program
 
 __all__ = ["FLAGS", "TARGETS", "renewed"]
 
@@ -56,6 +53,11 @@ def renewed(words: Sequence[str]) -> str | None:
         return None
     if words[0] == "select" and not HELP & set(rest):
         rest += ["--layout", "narrow"]
+    # Here, because every command comes by, and few need an answer.
+    import shlex
+
+    from gspo_rs.cli.typed import program
+
     return f"error: {'; '.join(why)}; type now: {shlex.join([*program(), verb, *rest])}"
 
 

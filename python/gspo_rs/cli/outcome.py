@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -58,6 +57,8 @@ def show(outcome: Outcome, seconds: float, *, quiet: bool, as_json: bool) -> Non
     With `quiet` only the result; with `as_json` one object in place of both.
     """
     if as_json:
+        import json  # as long to load as what `--help` takes of our own
+
         following = {"next": outcome.next} if outcome.following else {}
         facts = {**outcome.facts, "seconds": round(seconds, 3), **following}
         sys.stdout.write(json.dumps(facts, default=str) + "\n")
