@@ -106,12 +106,13 @@ def test_a_missing_field_is_no_column():
         index_groups(frame, by="meta.ID")
 
 
-def test_a_list_points_to_rows(tmp_path):
+def test_a_list_of_texts_as_rewards_points_to_rows_and_one_of_numbers_is_a_group(tmp_path):
     frame = pl.DataFrame({"id": ["a"], "reward": [[0.0, 1.0]], "prompt": ["p"]})
     for suffix in (".parquet", ".jsonl"):
         source = write(frame, tmp_path / f"lists{suffix}")
-        with pytest.raises(TypeError, match=r"'reward'.*list.*gspo-rs explode"):
-            index_groups(source, by="id")
+        assert index_groups(source, by="id").n_rollouts == 2
+        with pytest.raises(TypeError, match=r"'reward'.*must be a number or a bool"):
+            index_groups(frame.with_columns(reward=pl.Series([["a", "b"]])), by="id")
         with pytest.raises(TypeError, match=r"'reward'.*list.*gspo-rs explode"):
             gs.score(source, tmp_path / "out", by="id")
 

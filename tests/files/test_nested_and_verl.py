@@ -164,15 +164,13 @@ def test_rows_are_made_of_arrays_as_they_are_of_lists(tmp_path):
     arrays = lists.with_columns(
         pl.col("completion").list.to_array(2), pl.col("reward").list.to_array(2)
     )
-    with pytest.raises(TypeError, match=r"make one row of each value with `gspo-rs explode`"):
-        pairs(arrays, tmp_path / "pairs.parquet", by="prompt")
+    pairs(arrays, tmp_path / "pairs.parquet", by="prompt")
+    assert pl.read_parquet(tmp_path / "pairs.parquet")["chosen"].to_list() == ["w"]
     explode(lists, tmp_path / "lists.parquet")
     explode(arrays, tmp_path / "arrays.parquet")
     found = pl.read_parquet(tmp_path / "arrays.parquet")
     assert found.equals(pl.read_parquet(tmp_path / "lists.parquet"))
     assert found["reward"].to_list() == [1, None, 0, 2]
     whole = lists.with_columns(vector=pl.Series([[1.0] * 3] * 2, dtype=pl.Array(pl.Float64, 3)))
-    with pytest.raises(ValueError, match=r"'vector' has 3 values, .* \(--once\)"):
-        explode(whole, tmp_path / "whole.parquet")
-    explode(whole, tmp_path / "whole.parquet", once=["vector"])
+    explode(whole, tmp_path / "whole.parquet")
     assert pl.read_parquet(tmp_path / "whole.parquet")["vector"].to_list() == [[1.0] * 3] * 4

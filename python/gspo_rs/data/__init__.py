@@ -11,9 +11,11 @@ import polars as pl
 from gspo_rs.data.group_index import GroupIndex, index_groups
 from gspo_rs.data.group_stream import stream_groups
 from gspo_rs.data.known_schemas import with_known_columns
+from gspo_rs.data.nested_source import by_member
 from gspo_rs.data.prompt_table import Prompts, prompts
-from gspo_rs.data.schema import RolloutSchema, as_keys, as_names
+from gspo_rs.data.schema import RolloutSchema, as_names
 from gspo_rs.data.source import SourceLike, locate
+from gspo_rs.data.turns import turns
 from gspo_rs.rollouts.rollouts import Rollouts
 
 __all__ = [
@@ -66,7 +68,7 @@ def scan(source: SourceLike) -> pl.LazyFrame:
 def rollouts(
     source: SourceLike,
     *,
-    by: str | Sequence[str],
+    by: str | Sequence[str] | None = None,
     prompt: str = "prompt",
     completion: str = "completion",
     reward: str | Sequence[str] = "reward",
@@ -90,11 +92,14 @@ def rollouts(
     Parameters
     ----------
     source : path, glob, sequence of these, LazyFrame or DataFrame
-        One row per completion; see `scan`. The rows of a group may lie anywhere.
-    by : str or sequence of str
-        The columns that name the group of a row.
+        One row per completion, whose groups may lie anywhere, or one per prompt with lists; see
+        `scan` and `gspo_rs.data.nested_source.by_member`.
+    by : str or sequence of str, optional
+        The columns that name the group of a row. May be left out where each row is a group.
     prompt, completion : str
-        Columns of the texts.
+        Columns of the texts, or of lists of chat messages. If both name one column, or are not
+        there and a column ``messages`` or ``conversations`` is, its last answers are the
+        completion and what stands before is the prompt.
     reward : str or sequence of str
         Column of the rewards: numbers or bools, null or NaN for an unscorable completion. Several
         are handed on as they are, with their sum.
@@ -159,23 +164,17 @@ def rollouts(
     >>> batch.completions, batch.offsets, batch.group_ids
     (['4', '22', '5'], array([0, 2, 3]), ['2+2=', '3+3='])
     """
-    located = locate(source)
-    keys = as_keys(by)
-    columns = RolloutSchema(
-        keys,
-        prompt,
-        completion,
-        as_names(reward, "reward"),
-        old_logprobs,
-        prompt_tokens,
-        completion_tokens,
-        truncated,
-        reward_weights,
+    names = as_names(reward, "reward")
+    more = (old_logprobs, prompt_tokens, completion_tokens, truncated)
+    located, keys = by_member(
+        locate(source), by, names, prompt=prompt, completion=completion, beside=more
     )
+    said = turns(located, prompt, completion)
+    columns = RolloutSchema(keys, said, names, *more, reward_weights)
     located.check([(name, kind) for _, name, kind in columns.parts()])
     index = census
     if index is None:
-        index = index_groups(source, by=keys, reward=reward, reward_weights=reward_weights)
+        index = index_groups(source, by=by, reward=reward, reward_weights=reward_weights)
     if not 0 <= start <= index.n_groups:
         raise ValueError(f"start is {start}, but {located.name} has {index.n_groups} groups")
     order = np.random.default_rng(seed).permutation(index.n_groups) if shuffle else None
@@ -188,4 +187,4 @@ def rollouts(
         order=order,
         directory=spill_directory,
     )
-    return (columns.rollouts(cut, located.name) for cut in cuts)
+    return (columns.rollouts(cut, located) for cut in cuts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, Queue
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 
 import polars as pl
 
@@ -84,4 +84,6 @@ def frames_of(query: pl.LazyFrame) -> Iterator[pl.DataFrame]:
         # Whoever waits to give one more frame can go on.
         with suppress(Empty):
             ready.get_nowait()
-        thread.join(PATIENCE)
+        # Whoever drops the frames may be a query that reads them.
+        if thread is not current_thread():
+            thread.join(PATIENCE)

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from gspo_rs.data.known_schemas import with_known_columns
+from gspo_rs.data.nested_source import by_member
 from gspo_rs.data.progress import under_way
 from gspo_rs.data.reward_column import rewards_of
 from gspo_rs.data.schema import as_keys, as_names
@@ -74,7 +75,7 @@ class GroupIndex:
 def index_groups(
     source: SourceLike,
     *,
-    by: str | Sequence[str],
+    by: str | Sequence[str] | None = None,
     reward: str | Sequence[str] = "reward",
     reward_weights: Sequence[float] | None = None,
     apart: bool = False,
@@ -84,9 +85,9 @@ def index_groups(
     Parameters
     ----------
     source : path, glob, sequence of these, LazyFrame or DataFrame
-        Scored completions; see `gspo_rs.data.scan`.
-    by : str or sequence of str
-        The columns that name the group of a row.
+        Scored completions, one a row, or one row per prompt with lists; see `gspo_rs.data.scan`.
+    by : str or sequence of str, optional
+        The columns that name the group of a row. May be left out where each row is a group.
     reward : str or sequence of str
         Column of the rewards: numbers or bools, null or NaN for an unscorable completion. Several
         are added up, leaving out what is unscorable.
@@ -121,9 +122,10 @@ def index_groups(
     >>> index.n_rollouts, index.n_groups, index.n_uninformative
     (3, 2, 1)
     """
-    located, names = locate(source), as_names(reward, "reward")
+    names = as_names(reward, "reward")
+    located, keys = by_member(locate(source), by, names)
     located.check([(name, NUMBER) for name in names[1:]])
-    narrow = read_keys(located, by, names[0], [located.column(n) for n in names[1:]])
+    narrow = read_keys(located, keys, names[0], [located.column(n) for n in names[1:]])
     others = zip(names[1:], narrow.beside, strict=True)
     rewards = {names[0]: narrow.rewards} | {n: _finite(c, n, located) for n, c in others}
     total = summed(rewards, reward_weights)["reward"]
@@ -144,7 +146,7 @@ def read_keys(
     """Read the ids, the rewards and some expressions `beside` of every row, as `index_groups`."""
     keys = as_keys(by)
     source.check([*((key, KEY) for key in keys), (reward, NUMBER)])
-    ids = [source.column(key).alias(f"key{i}") for i, key in enumerate(keys)]
+    ids = [source.key(key).alias(f"key{i}") for i, key in enumerate(keys)]
     others = [expression.alias(f"beside{i}") for i, expression in enumerate(beside)]
     with under_way("ids"):
         frame = source.collect([*ids, source.column(reward).alias("reward"), *others])
@@ -172,7 +174,8 @@ def _refuse(wrong: pl.Series, source: Source, problem: str) -> None:
     if wrong.any():
         count = wrong.sum()
         more = f" (and at {count - 1} more)" if count > 1 else ""
-        raise ValueError(f"{problem} at row {wrong.arg_max()} of {source.name}{more}")
+        row = int(np.argmax(wrong.to_numpy()))
+        raise ValueError(f"{problem} at {source.place(row)} of {source.name}{more}")
 
 
 def _groups(ids: pl.DataFrame) -> Groups:

@@ -93,6 +93,9 @@ def _clustered(
         reach = int(groups.offsets[start]) + window
         held = int(np.searchsorted(groups.offsets, reach)) - start
         stop = min(start + max(held // batch_groups, 1) * batch_groups, wanted.stop)
+        if reach >= groups.n_rollouts:
+            # A last, smaller batch is no reason to read once more up to it.
+            stop = wanted.stop
         n_bytes = 0
         for cut in _streamed(source, columns, groups, range(start, stop), batch_groups):
             n_bytes += int(cut.frame.estimated_size())

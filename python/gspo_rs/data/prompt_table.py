@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import polars as pl
-
 from gspo_rs.data.known_schemas import with_known_columns
-from gspo_rs.data.source import ANYTHING, TEXT, SourceLike, locate
+from gspo_rs.data.source import ANYTHING, SAID, SourceLike, locate
+from gspo_rs.data.turns import turn
 
 __all__ = ["Prompts", "prompts"]
 
@@ -21,7 +20,7 @@ class Prompts:
     Parameters
     ----------
     texts : list of str, length n
-        The prompts.
+        The prompts; or lists of chat messages.
     columns : dict of lists, each of length n
         Further columns by name, for the reward function.
 
@@ -32,7 +31,7 @@ class Prompts:
     Prompts(texts=['3+3='], columns={'answer': ['6']})
     """
 
-    texts: list[str]
+    texts: list[Any]
     columns: dict[str, list[Any]]
 
     def __len__(self) -> int:
@@ -55,7 +54,8 @@ def prompts(
     source : path, glob, sequence of these, LazyFrame or DataFrame
         Parquet, JSONL or CSV; see `gspo_rs.data.scan`.
     prompt : str
-        Column of the texts.
+        Column of the texts, or of lists of chat messages. If there is none of the usual name, a
+        column ``messages`` or ``conversations``, without the answers that end it.
     columns : sequence of str, optional
         Further columns to keep; all of them by default.
 
@@ -69,7 +69,7 @@ def prompts(
     ValueError
         If a column is missing, a prompt is null (names the row), or there is no row.
     TypeError
-        If the prompts are not text.
+        If the prompts are neither text nor messages.
     OSError
         If the source can't be found or read.
 
@@ -80,16 +80,17 @@ def prompts(
     Prompts(texts=['2+2=', '3+3='], columns={'answer': ['4', '6']})
     """
     located = locate(source)
-    wanted = list(columns or ())
-    schema = located.check([(prompt, TEXT), *((name, ANYTHING) for name in wanted)])
+    wanted, said = list(columns or ()), turn(located, "prompt", prompt)
+    schema = located.check([(said.name, SAID), *((name, ANYTHING) for name in wanted)])
     others = [name for name in (schema if columns is None else wanted) if name != prompt]
     rows = located.as_written() or located
-    texts_of = rows.column(prompt).cast(pl.String).alias(prompt)
+    # What is said is told by the types, which rows as they are written do not have.
+    texts_of = said.said(located).alias(prompt)
     frame = rows.collect([texts_of, *(rows.column(name).alias(name) for name in others)])
     if frame.is_empty():
         raise ValueError(f"{located.name} has no rows, so there is nothing to sample for")
     texts = frame[prompt].alias("prompt")
     if texts.null_count():
         row = texts.is_null().arg_max()
-        raise ValueError(f"column {prompt!r} of {located.name} is null at row {row}")
-    return Prompts(texts.to_list(), {name: rows.objects(frame[name]) for name in others})
+        raise ValueError(f"column {said.name!r} of {located.name} is null at row {row}")
+    return Prompts(rows.objects(texts), {name: rows.objects(frame[name]) for name in others})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gspo_rs.data.source import ENDING, FLOATS, INTEGERS, KEY, NUMBER, TEXT, Source
+from gspo_rs.data.source import ENDING, FLOATS, INTEGERS, KEY, NUMBER, SAID, Source
+from gspo_rs.data.turns import Turn
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts, summed
 
 __all__ = ["GroupBatch", "RolloutSchema", "as_keys", "as_names"]
@@ -18,7 +19,6 @@ __all__ = ["GroupBatch", "RolloutSchema", "as_keys", "as_names"]
 Key = TypeVar("Key")
 LISTS = ("old_logprobs", "prompt_tokens", "completion_tokens")
 TYPES: Mapping[str, pl.DataType] = {
-    TEXT: pl.String(),
     NUMBER: pl.Float64(),
     FLOATS: pl.List(pl.Float32),
     INTEGERS: pl.List(pl.Int64),
@@ -39,6 +39,7 @@ class GroupBatch(NamedTuple):
     frame: pl.DataFrame
     offsets: NDArray[np.int64]
     rows: NDArray[np.int64]
+    place: Callable[[int], str] = "row {}".format
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ class RolloutSchema:
     """
 
     by: tuple[str, ...]
-    prompt: str
-    completion: str
+    turns: tuple[Turn, Turn]
     rewards: tuple[str, ...]
     old_logprobs: str | None = None
     prompt_tokens: str | None = None
@@ -67,8 +67,7 @@ class RolloutSchema:
     def parts(self) -> Iterator[tuple[str, str, str]]:
         """Yield the part, the name in the source and the expected type of each column."""
         yield from ((key, name, KEY) for key, name in zip(self.keys, self.by, strict=True))
-        yield "prompt", self.prompt, TEXT
-        yield "completion", self.completion, TEXT
+        yield from ((turn.part, turn.name, SAID) for turn in self.turns)
         yield from ((f"reward{i}", name, NUMBER) for i, name in enumerate(self.rewards))
         for part, kind in (
             ("old_logprobs", FLOATS),
@@ -80,14 +79,15 @@ class RolloutSchema:
                 yield part, name, kind
 
     def expressions(self, source: Source) -> list[pl.Expr]:
-        """Return what selects the parts, each in its one type; keys keep theirs."""
-        found = ((part, source.column(name), kind) for part, name, kind in self.parts())
-        return [
-            (column.cast(TYPES[kind]) if kind in TYPES else column).alias(part)
-            for part, column, kind in found
-        ]
+        """Return what selects the parts, each in its one type; keys keep theirs, or are JSON."""
+        found = {turn.part: turn.said(source) for turn in self.turns}
+        for part, name, kind in self.parts():
+            if part not in found:
+                column = source.key(name) if kind == KEY else source.column(name)
+                found[part] = column.cast(TYPES[kind]) if kind in TYPES else column
+        return [found[part].alias(part) for part, _, _ in self.parts()]
 
-    def rollouts(self, cut: GroupBatch, source: str) -> Rollouts:
+    def rollouts(self, cut: GroupBatch, source: Source) -> Rollouts:
         """Convert rows into rollouts.
 
         Raises
@@ -97,6 +97,7 @@ class RolloutSchema:
             list holds a null or a log-probability that is not finite, or it is not known why a
             completion ended. Names the row of `source`.
         """
+        cut = cut._replace(place=source.place)
         rewards = summed(
             {
                 name: cut.frame[f"reward{i}"].fill_null(np.nan).to_numpy()
@@ -105,7 +106,7 @@ class RolloutSchema:
             self.weights,
         )
         scored = pl.Series(~np.isnan(rewards["reward"]))
-        names = {part: f"column {name!r} of {source}" for part, name, _ in self.parts()}
+        names = {part: f"column {name!r} of {source.name}" for part, name, _ in self.parts()}
         _refuse(cut, cut.frame["prompt"].is_null(), f"{names['prompt']} is null")
         for part in cut.frame.columns:
             if part in ("completion", *LISTS, "truncated"):
@@ -115,16 +116,21 @@ class RolloutSchema:
             part: _ragged(cut, part, names[part]) for part in LISTS if part in cut.frame.columns
         }
         self._check_aligned(cut, ragged, names)
+        rows, members = source.places(cut.rows.astype(np.int64))
+        empty = "" if cut.frame["completion"].dtype == pl.String else []
         firsts = cut.frame.select(self.keys)[cut.offsets[:-1]]
         return Rollouts(
             offsets=cut.offsets,
             prompts=cut.frame["prompt"].to_list(),
-            completions=cut.frame["completion"].fill_null("").to_list(),
+            completions=[
+                empty if said is None else said for said in cut.frame["completion"].to_list()
+            ],
             **rewards,
             group_ids=firsts.to_series().to_list() if len(self.by) == 1 else firsts.rows(),
             **ragged,
             truncated=_cut_off(cut, names) if "truncated" in cut.frame.columns else None,
-            source_rows=cut.rows.astype(np.int64),
+            source_rows=rows,
+            members=members,
         )
 
     def _check_aligned(
@@ -155,7 +161,8 @@ def as_names(columns: str | Sequence[str], what: str) -> tuple[str, ...]:
 def _refuse(cut: GroupBatch, wrong: pl.Series, problem: str) -> None:
     """Raise with the number of the first wrong row, if there is one."""
     if wrong.any():
-        raise ValueError(f"{problem} at row {cut.rows[wrong.arg_max()]}")
+        row = int(cut.rows[int(np.argmax(wrong.fill_null(value=False).to_numpy()))])
+        raise ValueError(f"{problem} at {cut.place(row)}")
 
 
 def _cut_off(cut: GroupBatch, names: Mapping[str, str]) -> NDArray[np.bool_]:
@@ -180,5 +187,5 @@ def _ragged(cut: GroupBatch, part: str, name: str) -> Ragged:
     if wrong.any():
         place = wrong.to_list().index(True)
         row = cut.rows[np.searchsorted(np.cumsum(lengths), place, side="right")]
-        raise ValueError(f"{name} holds {values[place]} at row {row}")
+        raise ValueError(f"{name} holds {values[place]} at {cut.place(int(row))}")
     return Ragged(values.to_numpy(), lengths)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from gspo_rs.data.addresses import scan_addresses
 from gspo_rs.data.column_names import column_in, nearest, path_to, type_in
@@ -21,6 +22,8 @@ from gspo_rs.data.formats.unions import UnionFiles
 from gspo_rs.data.found import find
 from gspo_rs.data.frames import UNREADABLE, frames_of, reading
 from gspo_rs.data.hive import partitions
+from gspo_rs.data.messages import as_role_and_content, is_messages, is_sharegpt
+from gspo_rs.data.nested_keys import has_exact_text, key_text
 from gspo_rs.data.tables import MixedRows
 
 __all__ = ["READ_AHEAD", "Source", "SourceLike", "locate"]
@@ -47,19 +50,21 @@ COUNTED = (".parquet", ".arrow", ".arrows", ".ipc", ".feather")
 
 # What a column is asked to be, in the words of the error.
 TEXT = "text"
+SAID = "text or a list of messages {role, content}"
 NUMBER = "a number or a bool"
-KEY = "an integer, string, category, bool, binary or date"
+KEY = "an integer, string, category, bool, binary or date, or messages or lists of these"
 FLOATS = "a list of floats"
 INTEGERS = "a list of integers"
 ENDING = "a bool, or text such as 'stop' and 'length'"
 ANYTHING = "anything"
 
-ASKED: Mapping[str, Asked] = {TEXT: "text", NUMBER: "number", KEY: "key"}
+ASKED: Mapping[str, Asked] = {TEXT: "text", SAID: "text", NUMBER: "number", KEY: "key"}
 KEY_TYPES = (pl.String, pl.Categorical, pl.Enum, pl.Binary, pl.Boolean, pl.Date, pl.Datetime)
 EXPECTED: Mapping[str, Callable[[pl.DataType], bool]] = {
     TEXT: lambda found: found in (pl.String, pl.Categorical, pl.Enum),
     NUMBER: lambda found: found.is_numeric() or found in (pl.Boolean, pl.Null),
-    KEY: lambda found: found.is_integer() or found in KEY_TYPES,
+    KEY: lambda found: found.is_integer() or found in KEY_TYPES or has_exact_text(found),
+    SAID: lambda found: EXPECTED[TEXT](found) or is_messages(found),
     FLOATS: lambda found: _inner(found).is_float(),
     INTEGERS: lambda found: _inner(found).is_integer(),
     ENDING: lambda found: found == pl.Boolean or EXPECTED[TEXT](found),
@@ -86,6 +91,11 @@ class Source:
     def frame(self) -> pl.LazyFrame:
         """The rows, scanned; columns of text files are what they have been checked to be."""
         return scanned(self.rows)
+
+    @property
+    def exploded(self) -> tuple[str, ...]:
+        """The columns whose lists are read as one value a row; none, but of a `NestedSource`."""
+        return ()
 
     def as_written(self, items: Iterable[str] = (), typed: Iterable[str] = ()) -> Source | None:
         """Return the rows of JSON Lines with what is nested as binary JSON; see `TextFiles`."""
@@ -120,7 +130,8 @@ class Source:
                     raise ValueError(f"{self.name} has no rows")
                 raise ValueError(f"{self.name} has no column {name!r}; {nearest(name, schema)}")
             inner = _inner(found)
-            if inner != pl.Null and EXPECTED[expected](inner) and expected in ASKED:
+            fits = EXPECTED[expected](found)
+            if not fits and inner != pl.Null and EXPECTED[expected](inner) and expected in ASKED:
                 raise TypeError(
                     f"column {name!r} of {self.name} is {found}, a list for each row; make one "
                     "row of each value with `gspo-rs explode`"
@@ -131,7 +142,7 @@ class Source:
                 text.take_field(path[0])
             if text and expected in ASKED:
                 text.refuse_mixed(path, ASKED[expected])
-            if not EXPECTED[expected](found):
+            if not fits:
                 problem = f"column {name!r} of {self.name} is {found}"
                 raise TypeError(f"{problem}; it must be {expected}")
         paths = [path_to(schema, name) for name, _ in columns]
@@ -141,6 +152,34 @@ class Source:
     def column(self, name: str) -> pl.Expr:
         """Return the column, or the field of one, that is called `name`; its name is no pattern."""
         return column_in(self.check([]), name)
+
+    def key(self, name: str) -> pl.Expr:
+        """Return a column as a key: what is nested, such as messages, as the JSON of its values."""
+        value = self.column(name)
+        return key_text(value) if has_exact_text(self.type_of(name)) else value
+
+    def said(self, name: str) -> pl.Expr:
+        """Return what is said in a column: text as text, or messages {role, content}."""
+        value, kind = self.column(name), self.type_of(name)
+        if is_sharegpt(kind):
+            return as_role_and_content(value)
+        return value if is_messages(kind) else value.cast(pl.String)
+
+    def place(self, row: int) -> str:
+        """Name a row, counted from 0, in an error."""
+        rows, members = self.places(np.array([row]))
+        return f"row {rows[0]}" if members is None else f"row {rows[0]}, member {members[0]}"
+
+    def both(self, one: int, other: int) -> str:
+        """Name two rows in an error."""
+        rows, members = self.places(np.array([one, other]))
+        if members is None:
+            return f"rows {rows[0]} and {rows[1]}"
+        return f"{self.place(one)} and {self.place(other)}"
+
+    def places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        """Return where rows stand in the source, and their place in a row that has lists."""
+        return rows, None
 
     def type_of(self, name: str) -> pl.DataType:
         """Return the type of a column, or of the field of one, that has been checked."""

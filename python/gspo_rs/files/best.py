@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.known_schemas import with_known_columns
+from gspo_rs.data.nested_source import by_member
 from gspo_rs.data.source import SourceLike, locate
 from gspo_rs.files.filters import filter_rows, parse, refuse_empty
 from gspo_rs.files.gather import gather_rows, refuse_null
@@ -31,7 +32,7 @@ def best(
     source: SourceLike,
     target: str | Path,
     *,
-    by: str | Sequence[str],
+    by: str | Sequence[str] | None = None,
     reward: str = "reward",
     prompt: str | None = None,
     completion: str | None = None,
@@ -91,11 +92,11 @@ def best(
     >>> best(pl.DataFrame(rows), by="prompt").rows()
     [('1+1=', '2', 1.0)]
     """
-    located = locate(source)
+    located, keys = by_member(locate(source), by, [reward], prompt=prompt, completion=completion)
     path = checked_target(target, located, overwrite=overwrite)
     rules = (*parse(keep, threshold), *parse(f"best:{as_count('n', n, lowest=1)}"))
     columns = texts(located, prompt, completion, chat=chat)
-    narrow = read_keys(located, by, reward)
+    narrow = read_keys(located, keys, reward)
     kept = filter_rows(narrow.rewards, narrow.groups, rules)
     wanted = np.flatnonzero(kept.mask)
     refuse_empty(len(wanted), kept.dropped, located.name, allow_empty=allow_empty)
@@ -125,6 +126,7 @@ def best(
         rows=n_rows,
         groups=len(np.unique(codes)),
         dropped=kept.dropped,
+        exploded=located.exploded,
         lowest=int(lowest.sum()),
         alike=int((lowest & ~described.informative[codes]).sum()),
     )

@@ -12,6 +12,7 @@ import polars as pl
 from gspo_rs.data.formats.unions import refuse_partial
 from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.known_schemas import with_known_columns
+from gspo_rs.data.nested_source import by_member
 from gspo_rs.data.progress import counted
 from gspo_rs.data.source import ANYTHING, Source, SourceLike, locate
 from gspo_rs.files.filters import Chosen, filter_rows, parse, refuse_empty
@@ -30,7 +31,7 @@ def filter(  # noqa: A001 - the word of pandas, Polars and `datasets`
     source: SourceLike,
     target: str | Path,
     *,
-    by: str | Sequence[str],
+    by: str | Sequence[str] | None = None,
     keep: str,
     reward: str = "reward",
     threshold: float | None = None,
@@ -50,8 +51,8 @@ def filter(  # noqa: A001 - the word of pandas, Polars and `datasets`
     target : path, optional
         The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``; without one the rows are
         returned.
-    by : str or sequence of str
-        The columns that name the group of a row.
+    by : str or sequence of str, optional
+        The columns that name the group of a row. May be left out where each row is a group.
     keep : str
         Rules of `gspo_rs.files.filters`, such as ``"informative,top:0.25"``.
     reward : str
@@ -90,7 +91,14 @@ def filter(  # noqa: A001 - the word of pandas, Polars and `datasets`
     >>> filter(pl.DataFrame(rows), by="id", keep="informative,best:1").rows()
     [('a', 1.0)]
     """
-    located, rules = locate(source), parse(keep, threshold)
+    rules = parse(keep, threshold)
+    located, keys = by_member(
+        locate(source),
+        by,
+        [reward],
+        beside=columns or (),
+        every=columns is None and layout == "wide",
+    )
     if layout not in ("wide", "narrow"):
         raise ValueError(f"layout is {layout!r}; use one of {listed(layout, ('wide', 'narrow'))}")
     suffixes = {"suffixes": [".parquet"]} if layout == "narrow" else {}
@@ -100,16 +108,18 @@ def filter(  # noqa: A001 - the word of pandas, Polars and `datasets`
     elif columns is not None:
         raise ValueError(f"columns={columns!r}: row numbers come without columns; leave it out")
     located.check([(name, ANYTHING) for name in columns or ()])
-    narrow = read_keys(located, by, reward)
+    narrow = read_keys(located, keys, reward)
     kept = filter_rows(narrow.rewards, narrow.groups, rules)
     rows = np.flatnonzero(kept.mask)
     refuse_empty(len(rows), kept.dropped, located.name, allow_empty=allow_empty)
     if layout == "wide":
         _write(located, path, kept, columns, dry_run=dry_run, overwrite=overwrite)
     elif not dry_run:
-        write_selection(path, source, rows, len(kept.mask), overwrite=overwrite)
+        write_selection(path, source, rows, len(kept.mask), overwrite=overwrite, reward=reward)
     groups = len(np.unique(narrow.groups.codes[rows]))
-    return WriteSummary(rows=len(rows), groups=groups, dropped=kept.dropped)
+    return WriteSummary(
+        rows=len(rows), groups=groups, dropped=kept.dropped, exploded=located.exploded
+    )
 
 
 def _write(

@@ -72,4 +72,4 @@ def refuse_null(source: Source, column: pl.Series, rows: NDArray[np.int64], give
     """Raise for the first text that is null, naming its row."""
     if column.null_count():
         row = rows[column.is_null().arg_max()]
-        raise ValueError(f"the {given} is null at row {row} of {source.name}")
+        raise ValueError(f"the {given} is null at {source.place(int(row))} of {source.name}")

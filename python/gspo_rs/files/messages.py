@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from gspo_rs.data.source import EXPECTED, TEXT, Source
+from gspo_rs.data.source import EXPECTED, SAID, TEXT, Source
+from gspo_rs.data.turns import Turn, conversation_in, cut_both
 
-__all__ = ["COMPLETION", "PROMPT", "as_messages", "is_messages", "named", "texts"]
+__all__ = ["COMPLETION", "PROMPT", "as_messages", "is_messages", "named", "texts", "turn"]
 
 # The names that a column of this kind usually has.
 PROMPT = ("prompt",)
@@ -59,32 +60,44 @@ def texts(
     TypeError
         If a column is neither.
     """
-    names = {
-        "prompt": named(source, prompt, PROMPT, "--prompt"),
-        "completion": named(source, completion, COMPLETION, "--completion"),
-    }
-    kinds = {part: is_messages(source, name) for part, name in names.items()}
+    found = (
+        turn(source, "prompt", prompt, PROMPT, "--prompt"),
+        turn(source, "completion", completion, COMPLETION, "--completion"),
+    )
+    if found[0].name == found[1].name:
+        found = cut_both(source, found)
+    kinds = {one: is_messages(source, one.name) for one in found}
     if not chat and len(set(kinds.values())) > 1:
-        messages, text = sorted(names, key=lambda part: not kinds[part])
-        problem = f"{names[messages]!r} of {source.name} holds messages, {names[text]!r} text"
+        messages, text = sorted(found, key=lambda one: not kinds[one])
+        problem = f"{messages.name!r} of {source.name} holds messages, {text.name!r} text"
         raise ValueError(f"{problem}; make messages of both with --chat")
-    if chat:
-        roles = {"prompt": "user", "completion": "assistant"}
-        return [as_messages(source, name, roles[part]).alias(part) for part, name in names.items()]
-    column = source.column
-    return [
-        (column(name) if kinds[part] else column(name).cast(pl.String)).alias(part)
-        for part, name in names.items()
-    ]
+    if not chat:
+        return [one.said(source) for one in found]
+    roles = {"prompt": "user", "completion": "assistant"}
+    return [as_messages(source, one, roles[one.part]) for one in found]
 
 
-def as_messages(source: Source, name: str, role: str) -> pl.Expr:
-    """Return a column as messages: text becomes one, said by `role`; a null stays null."""
-    if is_messages(source, name):
-        return source.column(name)
-    content = source.column(name).cast(pl.String)
+def turn(source: Source, part: str, given: str | None, usual: Sequence[str], option: str) -> Turn:
+    """Return the column `given`, or the one of the `usual` names, or a conversation to cut.
+
+    Raises
+    ------
+    ValueError
+        As `named`.
+    """
+    conversation = conversation_in(source)
+    if given is None and conversation and not set(usual) & set(source.check([])):
+        return Turn(part, conversation, cut=True)
+    return Turn(part, named(source, given, usual, option))
+
+
+def as_messages(source: Source, said: Turn, role: str) -> pl.Expr:
+    """Return what is said as messages: text becomes one, said by `role`; a null stays null."""
+    if is_messages(source, said.name):
+        return said.said(source)
+    content = source.column(said.name).cast(pl.String)
     message = pl.concat_list(pl.struct(role=pl.lit(role), content=content))
-    return pl.when(content.is_not_null()).then(message)
+    return pl.when(content.is_not_null()).then(message).alias(said.part)
 
 
 def is_messages(source: Source, name: str) -> bool:
@@ -101,10 +114,8 @@ def is_messages(source: Source, name: str) -> bool:
     if EXPECTED[TEXT](dtype):
         source.check([(name, TEXT)])
         return False
-    if isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.Struct):
-        fields = {field.name: field.dtype for field in dtype.inner.fields}
-        if fields.get("role") == pl.String and "content" in fields:
-            return True
+    if EXPECTED[SAID](dtype):
+        return True
     if isinstance(dtype, pl.List | pl.Array) and dtype.inner == pl.String:
         # Says how one row is made of each.
         source.check([(name, TEXT)])

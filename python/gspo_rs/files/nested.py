@@ -14,6 +14,8 @@ from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.formats.unions import refuse_partial
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.known_schemas import with_known_columns
+from gspo_rs.data.messages import CONVERSATIONS, is_messages
+from gspo_rs.data.nested_source import is_nested, split_rows
 from gspo_rs.data.progress import counted
 from gspo_rs.data.schema import as_keys
 from gspo_rs.data.source import Source, SourceLike, locate
@@ -90,6 +92,11 @@ def nest(
     [('b', ['x', 'z'], [1.0, None]), ('a', ['y'], [0.0])]
     """
     located = locate(source)
+    if is_nested(located, reward):
+        raise ValueError(
+            f"{located.name} is nested already: {reward!r} is a list for each row; `gspo-rs "
+            "explode` makes one row of each value"
+        )
     refuse_partial(located.rows)
     path = checked_target(target, located, overwrite=overwrite)
     single = [*as_keys(by), *once]
@@ -115,6 +122,7 @@ def explode(
     target: str | Path,
     *,
     once: Sequence[str] = (),
+    reward: str = "reward",
     dry_run: bool = False,
     overwrite: bool = False,
 ) -> WriteSummary:
@@ -123,13 +131,18 @@ def explode(
     Parameters
     ----------
     source : path, glob, sequence of these, LazyFrame or DataFrame
-        One row per group. The lists and arrays of a row are all of one length, at least one.
+        One row per group. If its rewards are lists, those that have as many values in every row
+        are split (see `gspo_rs.data.nested_source.split_rows`); else the lists and arrays of a row
+        are all of one length, at least one.
     target : path, optional
         The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``; without one the rows are
         returned.
     once : sequence of str
         Columns that are lists or arrays, but of the group as a whole, such as a prompt of messages.
-        What is neither is repeated for each member anyway.
+        What is neither is repeated for each member anyway, and so are messages that are the prompt
+        or a conversation.
+    reward : str
+        Column of the rewards, if there is one.
     dry_run : bool
         Whether to read and check, and write nothing.
     overwrite : bool
@@ -157,7 +170,13 @@ def explode(
     refuse_partial(located.rows)
     path = checked_target(target, located, overwrite=overwrite)
     schema = located.check([(name, "anything") for name in once])
-    inner = [name for name in schema if name not in once and isinstance(schema[name], LISTS)]
+    if is_nested(located, reward):
+        return _one_per_reward(located, path, reward, once, dry_run=dry_run, overwrite=overwrite)
+    single = {
+        *once,
+        *(name for name in ("prompt", *CONVERSATIONS) if is_messages(schema.get(name))),
+    }
+    inner = [name for name in schema if name not in single and isinstance(schema[name], LISTS)]
     if not inner:
         raise ValueError(f"no column of {located.name} is a list; it has {', '.join(schema)}")
     located, written = as_written(located, path, inner)
@@ -168,7 +187,28 @@ def explode(
     rows = write_frames(
         frames, pl.Schema(types), path, written=written, overwrite=overwrite, dry_run=dry_run
     )
-    return WriteSummary(rows=rows, groups=n_groups, dropped={})
+    return WriteSummary(rows=rows, groups=n_groups, dropped={}, exploded=tuple(inner))
+
+
+def _one_per_reward(
+    located: Source,
+    path: Path,
+    reward: str,
+    once: Sequence[str],
+    *,
+    dry_run: bool,
+    overwrite: bool,
+) -> WriteSummary:
+    found = split_rows(located, [reward], once=once, every=True)
+    rows, written = as_written(found, path)
+    wanted = [rows.column(name).alias(name) for name in rows.check([])]
+    with located.reading():
+        schema = rows.frame.select(wanted).collect_schema()
+    frames = rows.batches(wanted, rows.count())
+    n_rows = write_frames(
+        frames, schema, path, written=written, overwrite=overwrite, dry_run=dry_run
+    )
+    return WriteSummary(rows=n_rows, groups=len(found.sizes), dropped={}, exploded=found.exploded)
 
 
 def _inner(kind: pl.DataType) -> pl.DataType:

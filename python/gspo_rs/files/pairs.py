@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.known_schemas import with_known_columns
+from gspo_rs.data.nested_source import by_member
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.filters import filter_rows, parse, refuse_empty
 from gspo_rs.files.gather import gather_rows, refuse_null
@@ -30,7 +31,7 @@ def pairs(
     source: SourceLike,
     target: str | Path,
     *,
-    by: str | Sequence[str],
+    by: str | Sequence[str] | None = None,
     reward: str = "reward",
     prompt: str | None = None,
     completion: str | None = None,
@@ -55,8 +56,8 @@ def pairs(
     target : path, optional
         The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``; without one the rows are
         returned.
-    by : str or sequence of str
-        The columns that name the group of a row.
+    by : str or sequence of str, optional
+        The columns that name the group of a row. May be left out where each row is a group.
     reward : str
         Column of the rewards: numbers or bools, null or NaN for an unscorable completion.
     prompt, completion : str, optional
@@ -114,10 +115,10 @@ def pairs(
     >>> pairs(pl.DataFrame(rows), by="prompt").row(0)
     ('1+1=', '2', '3', 1.0, 1.0, 0.0)
     """
-    located = locate(source)
+    located, keys = by_member(locate(source), by, [reward], prompt=prompt, completion=completion)
     path, rules = checked_target(target, located, overwrite=overwrite), parse(keep, threshold)
     columns = texts(located, prompt, completion, chat=chat)
-    narrow = read_keys(located, by, reward)
+    narrow = read_keys(located, keys, reward)
     kept = filter_rows(narrow.rewards, narrow.groups, rules)
     rewards = np.where(kept.mask, narrow.rewards, np.nan)
     found = preference_pairs(rewards, narrow.groups, strategy, margin, seed)
@@ -138,7 +139,7 @@ def pairs(
         joined, _schema(schema), path, written=written, overwrite=overwrite, dry_run=dry_run
     )
     groups = len(np.unique(narrow.groups.codes[found[:, 0]]))
-    return WriteSummary(rows=rows, groups=groups, dropped=kept.dropped)
+    return WriteSummary(rows=rows, groups=groups, dropped=kept.dropped, exploded=located.exploded)
 
 
 def _schema(texts: pl.Schema) -> pl.Schema:
@@ -181,7 +182,8 @@ def _joined(source: Source, frame: pl.DataFrame) -> pl.DataFrame:
     differ = chosen["prompt_hash"] != rejected["prompt_hash"]
     if differ.any():
         place = int(np.argmax(differ.to_numpy()))
-        rows = f"rows {chosen['row'][place]} and {rejected['row'][place]} of {source.name}"
+        both = source.both(chosen["row"][place], rejected["row"][place])
+        rows = f"{both} of {source.name}"
         raise ValueError(f"{rows} are of one group but have different prompts; add a key to `by`")
     return pl.DataFrame(
         [

@@ -19,6 +19,7 @@ from gspo_rs.data.formats import scan_files
 from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.hive import partitions
 from gspo_rs.data.known_schemas import with_known_columns
+from gspo_rs.data.nested_source import by_member, is_nested, split_rows
 from gspo_rs.data.paths import spelled
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.data.written import SELECTION
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 VERSION = 1
+# Of files with one row per prompt, which the reader before would have cut at other rows.
+NESTED = 2
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,15 @@ class Selection:
         The chosen ones, rising, counted over the files from 0.
     names : tuple of str
         The files as they lie below the folder that was searched, whose folders may name columns.
+    reward : str or None
+        Of files with one row per prompt, the lists of rewards: the rows are their completions.
     """
 
     files: tuple[SourceFile, ...]
     n_rows: int
     rows: NDArray[np.int64]
     names: tuple[str, ...] = ()
+    reward: str | None = None
 
 
 @with_known_columns
@@ -77,7 +83,7 @@ def select(
     source: SourceLike,
     target: str | Path,
     *,
-    by: str | Sequence[str],
+    by: str | Sequence[str] | None = None,
     keep: str,
     reward: str = "reward",
     threshold: float | None = None,
@@ -91,8 +97,8 @@ def select(
         Scored completions; see `gspo_rs.data.scan`.
     target : path
         The selection file, ``.parquet``.
-    by : str or sequence of str
-        The columns that name the group of a row.
+    by : str or sequence of str, optional
+        The columns that name the group of a row. May be left out where each row is a group.
     keep : str
         Rules of `gspo_rs.files.filters`.
     reward : str
@@ -111,12 +117,14 @@ def select(
     ValueError, TypeError, OSError
         As `write_selection` and `gspo_rs.data.index_groups`.
     """
-    located, rules = locate(source), parse(keep, threshold)
+    located, keys = by_member(locate(source), by, [reward])
+    rules = parse(keep, threshold)
     path = _target(target, located, overwrite=overwrite)
-    narrow = read_keys(located, by, reward)
+    narrow = read_keys(located, keys, reward)
     kept = filter_rows(narrow.rewards, narrow.groups, rules)
     rows = np.flatnonzero(kept.mask)
-    write_selection(path, source, rows, len(narrow.rewards), overwrite=overwrite)
+    n_rows = len(narrow.rewards)
+    write_selection(path, source, rows, n_rows, reward=reward, overwrite=overwrite)
     groups = len(np.unique(narrow.groups.codes[rows]))
     return WriteSummary(rows=len(rows), groups=groups, dropped=kept.dropped)
 
@@ -127,6 +135,7 @@ def write_selection(
     rows: ArrayLike,
     n_rows: int,
     *,
+    reward: str | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a selection of rows of some files.
@@ -140,7 +149,9 @@ def write_selection(
     rows : array_like of int, shape (m,)
         Row numbers, strictly rising, counted over the files from 0.
     n_rows : int
-        Rows of all files.
+        Rows of all files; of one row per prompt with lists, the completions in them.
+    reward : str, optional
+        Column of the rewards, which tells such files.
     overwrite : bool
         Whether a `target` that is there may be replaced; one that is read never is.
 
@@ -179,6 +190,8 @@ def write_selection(
         "files": [vars(_described(Path(file))) for file in located.files],
         "names": list(located.names),
     }
+    if reward is not None and is_nested(located, reward):
+        record |= {"version": NESTED, "reward": reward}
     with atomic.file(path, overwrite=overwrite) as partial:
         frame = pl.DataFrame({"row": chosen})
         with writing(path):
@@ -201,11 +214,11 @@ def read_selection(path: str | Path) -> Selection:
     if SELECTION not in metadata or list(rows) != ["row"]:
         raise ValueError(f"{path} is no selection file; `write_selection` makes one")
     record: dict[str, Any] = json.loads(metadata[SELECTION])
-    if record["version"] > VERSION:
-        raise ValueError(f"{path} is of version {record['version']}; this reads up to {VERSION}")
+    if record["version"] > NESTED:
+        raise ValueError(f"{path} is of version {record['version']}; this reads up to {NESTED}")
     files = tuple(SourceFile(**file) for file in record["files"])
     names = tuple(record.get("names", ()))
-    return Selection(files, record["n_rows"], rows["row"].to_numpy(), names)
+    return Selection(files, record["n_rows"], rows["row"].to_numpy(), names, record.get("reward"))
 
 
 def is_selection(path: str | Path) -> bool:
@@ -252,6 +265,9 @@ def apply(selection: Selection, source: SourceLike | None = None) -> pl.LazyFram
     mask = np.zeros(selection.n_rows, dtype=np.bool_)
     mask[selection.rows] = True
     frame = located.frame if located else scan_files(given, partitions(selection.names))
+    if selection.reward is not None:
+        rows = located or Source(frame, given[0], tuple(given))
+        frame = split_rows(rows, [selection.reward], every=True).frame
     row = free_name(frame.collect_schema(), "row")
     chosen = pl.col(row).map_batches(
         lambda rows: pl.Series(mask[rows.to_numpy()]), pl.Boolean, is_elementwise=True

@@ -11,6 +11,7 @@ import numpy as np
 
 from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.known_schemas import with_known_columns
+from gspo_rs.data.nested_source import by_member
 from gspo_rs.data.source import KEY, SourceLike, locate
 from gspo_rs.files.notebook import as_html, facts_html
 from gspo_rs.groups.checks import Floats
@@ -96,7 +97,7 @@ class Summaries(list[Summary]):
 def summarize(
     source: SourceLike,
     *,
-    by: str | Sequence[str],
+    by: str | Sequence[str] | None = None,
     reward: str = "reward",
     per: str | None = None,
     threshold: float | None = None,
@@ -107,8 +108,8 @@ def summarize(
     ----------
     source : path, glob, sequence of these, LazyFrame or DataFrame
         Scored completions, one a row; see `gspo_rs.data.scan`.
-    by : str or sequence of str
-        The columns that name the group of a row.
+    by : str or sequence of str, optional
+        The columns that name the group of a row. May be left out where each row is a group.
     reward : str
         Column of the rewards: numbers or bools, null or NaN for an unscorable completion.
     per : str, optional
@@ -141,10 +142,10 @@ def summarize(
     >>> whole.groups, whole.informative, whole.pass_at_k
     (2, 0.5, {1: 0.75, 2: 1.0})
     """
-    located = locate(source)
+    located, keys = by_member(locate(source), by, [reward], beside=[per])
     if per is not None:
         located.check([(per, KEY)])
-    narrow = read_keys(located, by, reward, [located.column(per)] if per else [])
+    narrow = read_keys(located, keys, reward, [located.key(per)] if per else [])
     right = right_from(narrow.rewards, threshold)
     found = Summaries([_described((None, None), narrow.rewards, narrow.groups, right)])
     if per is None:

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from gspo_rs.data.column_names import column_in
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.known_schemas import with_known_columns
+from gspo_rs.data.nested_source import by_member
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.filters import filter_rows, parse, refuse_empty
 from gspo_rs.files.gather import gather_rows, refuse_null
 from gspo_rs.files.in_memory import frame_without_target
-from gspo_rs.files.messages import PROMPT, as_messages, named
+from gspo_rs.files.messages import PROMPT, as_messages, named, turn
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.writer import WriteSummary, as_written, write_frames
 from gspo_rs.groups.statistics import stats
@@ -43,8 +44,8 @@ class Recipe:
 
     Attributes
     ----------
-    by : str or sequence of str
-        The columns that name the group of a row.
+    by : str or sequence of str, optional
+        The columns that name the group of a row. May be left out where each row is a group.
     ground_truth : str, optional
         Column of what the answer is compared with; by default ``reward_model`` has it.
     data_source : str, optional
@@ -100,7 +101,7 @@ def verl(
     source: SourceLike,
     target: str | Path,
     *,
-    by: str | Sequence[str],
+    by: str | Sequence[str] | None = None,
     ground_truth: str | None = None,
     data_source: str | None = None,
     ability: str = "",
@@ -121,8 +122,8 @@ def verl(
         Scored completions, one a row; see `gspo_rs.data.scan`.
     target : path, optional
         The file to write, ``.parquet`` for verl; without one the prompts are returned.
-    by : str or sequence of str
-        The columns that name the group of a row.
+    by : str or sequence of str, optional
+        The columns that name the group of a row. May be left out where each row is a group.
     ground_truth : str, optional
         Column of what the answer is compared with; becomes text. By default the column
         ``reward_model`` is taken as it is.
@@ -178,10 +179,12 @@ def verl(
     >>> found["reward_model"].to_list()
     [{'style': 'rule', 'ground_truth': '2'}]
     """
-    located = locate(source)
+    located, keys = by_member(
+        locate(source), by, [reward], prompt=prompt, beside=[ground_truth, "reward_model"]
+    )
     path = checked_target(target, located, overwrite=overwrite)
     recipe = Recipe(
-        by=by,
+        by=keys,
         ground_truth=ground_truth,
         data_source=data_source,
         ability=ability,
@@ -197,7 +200,9 @@ def verl(
     rows = write_frames(
         found.frames, found.schema, path, written=written, overwrite=overwrite, dry_run=dry_run
     )
-    return WriteSummary(rows=rows, groups=found.groups, dropped=found.dropped)
+    return WriteSummary(
+        rows=rows, groups=found.groups, dropped=found.dropped, exploded=located.exploded
+    )
 
 
 def prompts(
@@ -248,7 +253,7 @@ def prompts(
     rules = parse(recipe.keep, recipe.threshold)
     columns, names = _columns(source, recipe, options)
     narrow = read_keys(
-        source, recipe.by, recipe.reward, [source.column(name).hash() for name in names.values()]
+        source, recipe.by, recipe.reward, [value.hash() for value in _same(source, recipe, names)]
     )
     for number, name in enumerate(names.values()):
         _refuse_differing(source, narrow, f"beside{number}", name)
@@ -270,8 +275,8 @@ def _columns(
 
     The latter are named by what is read of them.
     """
-    prompt = named(source, recipe.prompt, PROMPT, options["prompt"])
-    columns, names = [as_messages(source, prompt, "user").alias("prompt")], {"prompt": prompt}
+    prompt = turn(source, "prompt", recipe.prompt, PROMPT, options["prompt"])
+    columns, names = [as_messages(source, prompt, "user")], {"prompt": prompt.name}
     if recipe.ground_truth is not None:
         truth = named(source, recipe.ground_truth, (), "")
         names["ground_truth"] = truth
@@ -292,6 +297,13 @@ def _columns(
     if isinstance(schema.get("extra_info"), pl.Struct):
         columns.append(pl.col("extra_info"))
     return columns, names
+
+
+def _same(source: Source, recipe: Recipe, names: Mapping[str, str]) -> Iterator[pl.Expr]:
+    """Yield what is the same in all rows of a group: of a conversation, what is its prompt."""
+    prompt = turn(source, "prompt", recipe.prompt, PROMPT, "")
+    for name in names.values():
+        yield prompt.said(source) if prompt == (*prompt[:1], name, True) else source.column(name)
 
 
 def _frames(
@@ -344,5 +356,6 @@ def _refuse_differing(source: Source, narrow: KeyedRewards, column: str, name: s
     differ = hashes != hashes[firsts][narrow.groups.codes]
     if differ.any():
         row = int(np.argmax(differ))
-        rows = f"rows {firsts[narrow.groups.codes[row]]} and {row} of {source.name}"
+        first = int(firsts[narrow.groups.codes[row]])
+        rows = f"{source.both(first, row)} of {source.name}"
         raise ValueError(f"{rows} are of one group but differ in {name!r}; add a key to `by`")

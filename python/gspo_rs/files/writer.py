@@ -40,6 +40,9 @@ class WriteSummary:
     lowest, alike : int or None
         Of the best of groups: rows that have the lowest reward of their group, and those of them
         in groups whose rewards are all equal. None where nothing is the best.
+    exploded : tuple of str
+        The columns whose lists were read as one value for each completion; of a source with one
+        row per completion none.
     """
 
     rows: int
@@ -47,6 +50,7 @@ class WriteSummary:
     dropped: dict[str, int]
     lowest: int | None = None
     alike: int | None = None
+    exploded: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         return facts_html("written", vars(self))

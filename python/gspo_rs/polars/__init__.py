@@ -217,7 +217,7 @@ class LazyFrameNamespace:
             streamable=False,
         )
 
-    def rollouts(self, by: str | Sequence[str], **options: Any) -> Iterator[Rollouts]:
+    def rollouts(self, by: str | Sequence[str] | None = None, **options: Any) -> Iterator[Rollouts]:
         """Read whole groups, some at a time; `options` are those of `gspo_rs.data.rollouts`.
 
         Examples
@@ -242,6 +242,6 @@ class FrameNamespace:
         """Describe each group in one row, as `LazyFrameNamespace.stats`."""
         return describe(self._frame.select(narrow(by, reward)), null_ids)
 
-    def rollouts(self, by: str | Sequence[str], **options: Any) -> Iterator[Rollouts]:
+    def rollouts(self, by: str | Sequence[str] | None = None, **options: Any) -> Iterator[Rollouts]:
         """Read whole groups, some at a time, as `LazyFrameNamespace.rollouts`."""
         return data.rollouts(self._frame, by=by, **options)

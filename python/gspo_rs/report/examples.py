@@ -126,7 +126,7 @@ def gather(
         If it can't be read.
     """
     wanted = sorted(set(rows))
-    columns = [source.column(name).alias(f"key{i}") for i, name in enumerate(names.by)]
+    columns = [source.key(name).alias(f"key{i}") for i, name in enumerate(names.by)]
     texts = {"prompt": names.prompt, "completion": names.completion}
     for part, name in texts.items():
         if name is not None:

@@ -195,7 +195,7 @@ def read(source: Source, names: Names) -> ReportRows:
        authentication code. RFC 7693.
     """
     columns = [*([] if names.model is None else [names.model]), *names.per]
-    found = [labelled(source.column(name)).cast(pl.Categorical) for name in columns]
+    found = [labelled(source.key(name)).cast(pl.Categorical) for name in columns]
     narrow = read_keys(source, names.by, names.reward, found)
     length, text, empty = None, None, None
     if names.completion is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gspo_rs.data.known_schemas import with_known_columns
+from gspo_rs.data.nested_source import by_member
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.atomic import write_text
 from gspo_rs.files.target import checked_target
@@ -70,7 +71,7 @@ def report(
     source: SourceLike,
     target: str | Path | None = None,
     *,
-    by: str | Sequence[str],
+    by: str | Sequence[str] | None = None,
     reward: str = "reward",
     prompt: str | None = None,
     completion: str | None = None,
@@ -176,8 +177,13 @@ def report(
     return Report(html, path)
 
 
-def _load(source: Source, threshold: float | None, **options: Any) -> Data:
-    names = choose(source, **options)
+def _load(
+    source: Source, threshold: float | None, *, by: Any, reward: str, given: Any, **options: Any
+) -> Data:
+    beside = [given["model"], *options.get("per", ())]
+    texts = {part: given[part] for part in ("prompt", "completion")}
+    source, keys = by_member(source, by, [reward], **texts, beside=beside)
+    names = choose(source, by=keys, reward=reward, given=given, **options)
     narrow = read(source, names)
     found = stats(narrow.reward, narrow.groups)
     facts = find_facts(narrow, found, threshold)

@@ -83,7 +83,7 @@ class Rollouts:
     offsets : ndarray of int64, shape (n_groups + 1,)
         Group ``g`` owns the rows ``offsets[g]:offsets[g + 1]``. Rises strictly from 0 to ``n``.
     prompts, completions : list of str, length n
-        The texts, a prompt again for each of its completions.
+        The texts, a prompt again for each of its completions; or lists of chat messages.
     reward : ndarray of float64, shape (n,)
         Higher is better, unitless. NaN where the completion could not be scored.
     prompt_tokens, completion_tokens : Ragged of int64, n rows, optional
@@ -102,6 +102,8 @@ class Rollouts:
         Where there are several, each by its name; `reward` is their weighted sum.
     source_rows : ndarray of int64, shape (n,), optional
         Where each row stood in its source.
+    members : ndarray of int64, shape (n,), optional
+        Its place in that row, where a row of the source has lists.
 
     Raises
     ------
@@ -126,8 +128,8 @@ class Rollouts:
     """
 
     offsets: NDArray[np.int64]
-    prompts: list[str]
-    completions: list[str]
+    prompts: list[Any]
+    completions: list[Any]
     reward: NDArray[np.float64]
     prompt_tokens: Ragged | None = None
     completion_tokens: Ragged | None = None
@@ -137,6 +139,7 @@ class Rollouts:
     group_ids: Sequence[Any] | None = None
     rewards: Mapping[str, NDArray[np.float64]] | None = None
     source_rows: NDArray[np.int64] | None = None
+    members: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         steps = np.diff(self.offsets)
@@ -170,6 +173,8 @@ class Rollouts:
         key = group if self.group_ids is None else self.group_ids[group]
         here = f"row {row} of the batch"
         there = here if self.source_rows is None else f"row {self.source_rows[row]}"
+        if self.members is not None:
+            there += f", member {self.members[row]}"
         return f"{there}, group {key!r}"
 
     def select(self, groups: ArrayLike) -> Rollouts:

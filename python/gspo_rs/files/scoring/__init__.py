@@ -33,6 +33,7 @@ from gspo_rs.files.scoring.manifest import (
     manifest_of,
     report_of,
 )
+from gspo_rs.files.scoring.nested_inputs import split_inputs
 from gspo_rs.files.scoring.options import Layout, Options, options_of
 from gspo_rs.files.scoring.progress import Progress
 from gspo_rs.files.scoring.rehearsal import rehearsed
@@ -151,6 +152,7 @@ def score(
     inputs = inputs_of(source, folder)
     known = columns_of(inputs[0].source, by, reward)
     asked = replace(asked, by=known.by or (), reward=known.reward)
+    inputs, asked = split_inputs(inputs, asked, known.by)
     if dry_run:
         done = resume and _finished(Staging(resolved(folder)), asked, inputs) is not None
         free = done or overwrite

@@ -17,6 +17,7 @@ from gspo_rs.data.formats.unions import refuse_mixed_keys
 from gspo_rs.data.source import READ_AHEAD, Source, next_window
 from gspo_rs.files.filters import filter_rows
 from gspo_rs.files.scoring.inputs import Input, checked
+from gspo_rs.files.scoring.nested_inputs import refuse_unfit
 from gspo_rs.files.scoring.options import COLUMNS, LEAST, Options
 from gspo_rs.files.scoring.progress import Progress
 from gspo_rs.groups.advantages import columns_and_advantage
@@ -141,7 +142,8 @@ def _asked(given: Input, options: Options) -> list[str] | None:
     if options.layout == "wide":
         return None
     schema = given.source.frame.collect_schema()
-    paths = [path_to(schema, name) for name in (*options.by, options.reward)]
+    keys = () if options.nested == "rows" else options.by
+    paths = [path_to(schema, name) for name in (*keys, options.reward)]
     return [path[0] for path in paths if path]
 
 
@@ -200,13 +202,17 @@ def narrow_frames(given: Input, options: Options) -> Iterator[pl.DataFrame]:
     """
     with given.reading():
         found, columns = 0, narrow_columns(given, options)
-        huge = given.is_parquet and largest_row_group(str(given.path)) > WINDOW
+        huge = (
+            given.is_parquet and not options.nested and largest_row_group(str(given.path)) > WINDOW
+        )
         rows = given.count() if huge else 0
         start, window = 0, min(FIRST, WINDOW) if huge else sys.maxsize
         while not start or start < rows:
             # The last part is open, so that rows that should not be there are seen.
             stop, n_bytes = start + window, 0
             for frame in given.source.stream(columns, start, stop if stop < rows else None):
+                if options.nested:
+                    refuse_unfit(given, frame, found, options)
                 found += frame.height
                 n_bytes += int(frame.estimated_size())
                 yield frame
@@ -226,7 +232,7 @@ def _held(source: Source, name: str, instead: pl.DataType) -> pl.Expr:
 
     Polars gives a column without a type to Arrow as none that can be read.
     """
-    found, column = source.type_of(name), source.column(name)
+    found, column = source.type_of(name), source.key(name)
     if found in (pl.Int128, pl.UInt128):
         return column.cast(instead)
     return column.cast(pl.Float64) if found == pl.Null else column

@@ -125,6 +125,9 @@ class Report:
         Whether ids and scores went through the disk.
     by_file : bool
         Whether each file was scored by itself in one pass, since no group lies in two of them.
+    exploded : tuple of str
+        The columns whose lists were read as one value for each completion; of files with one row
+        per completion none.
     """
 
     output: Path
@@ -137,6 +140,7 @@ class Report:
     skipped: int
     spilled: bool
     by_file: bool
+    exploded: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         return facts_html("scored", vars(self))
@@ -191,4 +195,5 @@ def report_of(folder: Path, manifest: Manifest, outcome: Outcome | None) -> Repo
         skipped=outcome.skipped if outcome else len(manifest.outputs),
         spilled=outcome is not None and outcome.spilled,
         by_file=outcome is not None and outcome.by_file,
+        exploded=tuple(manifest.options.get("exploded", ())),
     )

@@ -33,7 +33,8 @@ LEAST: Final = BUFFERS + (16 << 20)
 class Options:
     """Everything that decides the bytes of an output, and the memory that may be used.
 
-    `reading` is what a huge row group takes of it, beside the buffers.
+    `reading` is what a huge row group takes of it, beside the buffers. `nested` is None, or of
+    rows with lists "rows", each of which is a group, or "keys"; `exploded` are the lists.
     """
 
     by: tuple[str, ...]
@@ -46,6 +47,8 @@ class Options:
     rules: tuple[Rule, ...]
     memory_limit: int
     reading: int = 0
+    nested: str | None = None
+    exploded: tuple[str, ...] = ()
 
     @property
     def budget(self) -> int:
@@ -64,6 +67,7 @@ class Options:
             "keep": self.keep,
             # Left out where it is the usual one, as in manifests from before there was another.
             **({} if self.threshold is None else {"threshold": self.threshold}),
+            **({"nested": self.nested, "exploded": list(self.exploded)} if self.nested else {}),
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 from os import PathLike
 from pathlib import Path
@@ -19,6 +20,7 @@ from gspo_rs.data.source import KEY, NUMBER, Source
 from gspo_rs.files.scoring.first_pass import narrow_frames, scores_of
 from gspo_rs.files.scoring.inputs import Input
 from gspo_rs.files.scoring.manifest import InputEntry, Manifest, load
+from gspo_rs.files.scoring.nested_inputs import split_sources
 from gspo_rs.files.scoring.options import COLUMNS, options_of
 from gspo_rs.files.scoring.staging import foreign_files
 
@@ -183,27 +185,43 @@ def _sources(folder: Path, manifest: Manifest) -> list[pl.LazyFrame]:
     hive = _hive(manifest)
     paths = [given.path for given in manifest.inputs if given.path and is_text(given.path)]
     if len(paths) < len(manifest.inputs):
-        return [
-            _source(folder, given, hive if hive is None else hive[number : number + 1])
+        frames = [
+            _source(folder, given, hive if hive is None else hive[number : number + 1], manifest)
             for number, given in enumerate(manifest.inputs)
         ]
+        names = [str(given.path) for given in manifest.inputs]
+        sources = [Source(*pair) for pair in zip(frames, names, strict=True)]
+        return [source.frame for source in _split(sources, manifest)]
     for path, given in zip(paths, manifest.inputs, strict=True):
         _refuse_change(path, given)
     keys = [(key, KEY) for key in manifest.options["by"]]
     sources = [Source(rows, str(folder)) for rows in rows_of_each(paths, hive)]
     for source in sources:
-        source.check([*keys, (manifest.options["reward"], NUMBER)])
-    return [source.frame for source in sources]
+        if "nested" not in manifest.options:
+            source.check([*keys, (manifest.options["reward"], NUMBER)])
+    return [source.frame for source in _split(sources, manifest)]
 
 
-def _source(folder: Path, given: InputEntry, hive: pl.DataFrame | None) -> pl.LazyFrame:
+def _split(sources: list[Source], manifest: Manifest) -> Sequence[Source]:
+    """Return one row per completion of what had one per prompt."""
+    options = manifest.options
+    if "nested" not in options:
+        return sources
+    by = None if options["nested"] == "rows" else options["by"]
+    return split_sources(sources, every=True, by=by, reward=options["reward"])
+
+
+def _source(
+    folder: Path, given: InputEntry, hive: pl.DataFrame | None, manifest: Manifest
+) -> pl.LazyFrame:
     if given.path is None:
         raise ValueError(
             f"{folder} has the scores of rows that are in no file here; join its files to them "
             'with pl.concat([rows, pl.scan_parquet(…)], how="horizontal")'
         )
     frame = _found(given.path, given, hive)
-    rows = _height(frame) if _countable(given.path) else given.rows
+    counted = _countable(given.path) and "nested" not in manifest.options
+    rows = _height(frame) if counted else given.rows
     if rows != given.rows:
         raise ValueError(f"{given.path} has {rows} rows, {given.rows} were scored; score it again")
     return frame

@@ -59,7 +59,7 @@ def write_wide(
 
 def copied(given: Input, options: Options) -> bool:
     """Tell whether the bytes of the columns are copied, not decoded and written anew."""
-    if not given.is_parquet or options.rules:
+    if not given.is_parquet or options.rules or options.nested:
         return False
     assert given.path is not None
     # More have numbers that Parquet's own metadata cannot hold.
@@ -170,7 +170,8 @@ def _compare(
     given.source.refuse_change("number of rows", min(stop, seen.rows), stop)
     changed = scores.changed(frame, seen.start + row, row)
     if changed is not None:
-        raise ValueError(f"{given.source.name} changed at row {changed} while it was scored")
+        place = given.source.place(changed)
+        raise ValueError(f"{given.source.name} changed at {place} while it was scored")
 
 
 def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: Scores) -> int:

@@ -1,0 +1,30 @@
+"""The page about one row per prompt has the numbers of the page about the same rows."""
+
+import re
+
+import polars as pl
+
+import gspo_rs as gs
+
+
+def numbers(path):
+    text = re.sub(r"<[^>]*>", " ", path.read_text().partition("<main")[2] or path.read_text())
+    return re.findall(r"\d[\d.,]* %|\b\d[\d,.]*\b", text.partition("gspo-rs report")[0])
+
+
+def test_lists_of_rewards_are_reported_as_their_rows(tmp_path):
+    said = [[{"role": "user", "content": f"{n}+1="}] for n in range(6)]
+    frame = pl.DataFrame(
+        {
+            "prompt": said,
+            "completion": [["a", "b", "c"][: 1 + n % 3] for n in range(6)],
+            "reward": [[0.0, 1.0, 0.5][: 1 + n % 3] for n in range(6)],
+            "model": [["m", "n", "m"][: 1 + n % 3] for n in range(6)],
+        }
+    )
+    rows = frame.explode("completion", "reward", "model")
+    gs.report(frame, tmp_path / "lists.html", by="prompt")
+    gs.report(rows, tmp_path / "rows.html", by="prompt")
+    found, expected = numbers(tmp_path / "lists.html"), numbers(tmp_path / "rows.html")
+    assert "12" in expected
+    assert found == expected
