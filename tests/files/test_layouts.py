@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import gspo_rs as gs
+from fixtures.commands import call
 from gspo_rs import data
 from gspo_rs.data.source import locate
 from gspo_rs.files.selection import apply, read_selection
@@ -318,3 +319,10 @@ def test_scoring_names_row_and_member_of_what_is_wrong(tmp_path):
         gs.score(bad, tmp_path / "out")
     with pytest.raises(ValueError, match=r"row 1 .*'reward' is an empty list"):
         gs.score(frame.with_columns(reward=pl.Series([[0.0, 1.0], []])), tmp_path / "out")
+
+
+def test_the_command_line_says_which_lists_it_read(tmp_path, capsys):
+    nested(chat=False).write_parquet(tmp_path / "in.parquet")
+    for verb, target in (("score", "out"), ("explode", "rows.parquet"), ("best", "best.parquet")):
+        assert call(verb, tmp_path / "in.parquet", "-o", tmp_path / target) == 0
+        assert "one row per prompt, read by the lists reward, completion" in capsys.readouterr().out

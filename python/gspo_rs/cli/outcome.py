@@ -14,7 +14,7 @@ from gspo_rs.cli.terminal import printable
 if TYPE_CHECKING:
     from gspo_rs.files.writer import WriteSummary
 
-__all__ = ["Outcome", "of_write", "show"]
+__all__ = ["Outcome", "of_write", "read_by_lists", "show"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def of_write(
     place = f"would be in {target}; nothing was written" if dry_run else f"in {target}"
     lines = [f"{written.rows:,} rows{groups} {place}"]
     lines += [f"{rows:,} rows dropped by {rule}" for rule, rows in written.dropped.items()]
-    facts = {
+    facts: dict[str, Any] = {
         "verb": verb,
         "output": str(target),
         "dry_run": dry_run,
@@ -96,7 +96,15 @@ def of_write(
         "groups": written.groups,
         "dropped": written.dropped,
     }
+    if written.exploded:
+        lines.append(read_by_lists(written.exploded))
+        facts["exploded"] = list(written.exploded)
     return Outcome(lines, facts, following=() if dry_run else following, by=by)
+
+
+def read_by_lists(exploded: Sequence[str]) -> str:
+    """Say which lists were read as one value for each completion."""
+    return f"one row per prompt, read by the lists {', '.join(exploded)}"
 
 
 def _worst(written: WriteSummary) -> str:

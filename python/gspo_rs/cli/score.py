@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from gspo_rs.cli.errors import command
 from gspo_rs.cli.names import given_ones, named, place
-from gspo_rs.cli.outcome import Outcome
+from gspo_rs.cli.outcome import Outcome, read_by_lists
 from gspo_rs.cli.parameters import (
     AllowEmpty,
     By,
@@ -123,4 +123,7 @@ def _scored(report: Report, by: list[str], *, dry_run: bool) -> Outcome:
     if dry_run:
         return Outcome([f"{found}; {report.output} would be written, and nothing was"], facts)
     following = ["report", str(report.output)]
-    return Outcome([f"{found}; {report.output}"], facts, following=following, by=by)
+    lines = [f"{found}; {report.output}"]
+    if report.exploded:
+        lines.append(read_by_lists(report.exploded))
+    return Outcome(lines, facts, following=following, by=by)

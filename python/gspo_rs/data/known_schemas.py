@@ -189,7 +189,11 @@ def columns_of(
     if reward is None and found:
         score = taken["reward"] = _number_of(source, score, schema)
     keys = _keys(source, by, score, found, schema)
-    new = {part: name for part, name in taken.items() if parts[part] is None and name != part}
+    new = {
+        part: name
+        for part, name in taken.items()
+        if parts[part] is None and name is not None and name != part
+    }
     said = None
     if found and (new or (by is None and keys is not None)):
         said = _said(found, None if by is not None else keys, score, new)

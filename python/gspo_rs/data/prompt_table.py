@@ -75,6 +75,7 @@ def prompts(
 
     Examples
     --------
+    >>> import polars as pl
     >>> frame = pl.DataFrame({"question": ["2+2=", "3+3="], "answer": ["4", "6"]})
     >>> prompts(frame, prompt="question")
     Prompts(texts=['2+2=', '3+3='], columns={'answer': ['4', '6']})
