@@ -229,7 +229,8 @@ def with_known_columns(function: F) -> F:
         located = locate(source)
         # A part that the function has no argument for is not asked for.
         by, reward = (given.pop(part, NOT_ASKED) for part in ("by", "reward"))
-        first = reward[0] if isinstance(reward, tuple | list) else reward
+        # Of none the function itself says what is wrong.
+        first = next(iter(reward), None) if isinstance(reward, tuple | list) else reward
         found = columns_of(located, by, first, **given)
         for part, name in has.items():
             value = getattr(found, part)
