@@ -1,14 +1,11 @@
 """Metrics: numbers against NumPy, and a file that has each step once."""
 
-import io
 import math
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from gspo_rs.rollouts import Ragged, Rollouts
-from gspo_rs.train.console import Display
 from gspo_rs.train.evaluate import compare
 from gspo_rs.train.metrics import MetricsFile, describe, read
 from gspo_rs.train.step.minibatch import prepare
@@ -102,26 +99,3 @@ def test_the_percentile_is_the_share_of_the_pool_that_is_beaten_ties_half():
     assert found["eval/percentile"] == pytest.approx(np.mean(shares))
     assert found["eval/start_reward"] == pytest.approx(np.nanmean(pool))
     assert compare(pool, pool)["eval/percentile"] == 0.5
-
-
-def test_without_a_terminal_a_step_is_a_plain_line():
-    stream = io.StringIO()
-    with Display(20, 10, Console(file=stream)) as display:
-        for step in range(21):
-            record = {"step": step, "reward/mean": step / 10}
-            display.show(record | ({"eval/percentile": 0.5} if step == 0 else {}))
-    lines = stream.getvalue().splitlines()
-    assert [line.split()[1] for line in lines] == ["0/20", "10/20", "20/20"]
-    assert lines[1] == "step 10/20  reward 1.000  percentile 0.50"
-
-
-def test_on_a_terminal_the_last_steps_are_a_table():
-    stream = io.StringIO()
-    console = Console(file=stream, force_terminal=True, width=120)
-    with Display(40, console=console) as display:
-        for step in range(1, 30):
-            display.show({"step": step, "reward/mean": 0.5})
-    last = stream.getvalue().rsplit("29 of 40", 1)[1]
-    assert "0.500" in last
-    assert " 29 " in last
-    assert " 12 " not in last

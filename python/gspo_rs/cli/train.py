@@ -81,11 +81,12 @@ def _train(config: Any, *, resume: bool) -> str | tuple[str, int]:
     try:
         _quiet()
         from gspo_rs.train import loop as training
+        from gspo_rs.train.summary import near
 
         result = training.train(config, resume=resume)
     except KeyboardInterrupt:
         return "", interrupted(_way_on(folder, before))
-    return f"{result.steps} steps; model in {printable(str(result.final))}\n"
+    return f"{result.steps} steps; model in {printable(str(near(result.final)))}\n"
 
 
 def _quiet() -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from gspo_rs.samplers.progress import Progress
 from gspo_rs.samplers.token_sampler import Sampler
 
 
@@ -63,6 +64,7 @@ def complete(
     *,
     config: GenerationConfig,
     sampler: Sampler,
+    progress: Progress | None = None,
 ) -> list[Drawn]:
     """Generate for all of `prompts`: at once, or those of one length at once.
 
@@ -78,6 +80,8 @@ def complete(
         Of greedy search.
     sampler : Sampler
         Which draws.
+    progress : Progress, optional
+        Reports how many completions are done.
 
     Returns
     -------
@@ -95,7 +99,11 @@ def complete(
     drawn: dict[int, list[Drawn]] = {}
     for rows in together:
         some = [prompts[row] for row in rows]
-        found = iter(_at_once(model, some, num_generations, config=config, sampler=sampler))
+        found = iter(
+            _at_once(
+                model, some, num_generations, config=config, sampler=sampler, progress=progress
+            )
+        )
         drawn |= {row: [next(found) for _ in range(num_generations)] for row in rows}
     return [one for row in range(len(prompts)) for one in drawn[row]]
 
@@ -154,6 +162,7 @@ def _at_once(
     *,
     config: GenerationConfig,
     sampler: Sampler,
+    progress: Progress | None,
 ) -> list[Drawn]:
     ids, mask = _left_padded(prompts, config.pad_token_id, model.device)  # (n_prompts, P)
     cache = _prefilled(model, ids, mask, config=config, repeats=num_generations)
@@ -161,13 +170,15 @@ def _at_once(
         ids.repeat_interleave(num_generations, dim=0),  # (B, P)
         attention_mask=mask.repeat_interleave(num_generations, dim=0),
         generation_config=config,
-        logits_processor=[sampler],
+        logits_processor=[sampler] if progress is None else [sampler, progress.after(ids)],
         **({} if cache is None else {"past_key_values": cache}),
     )
     tokens = sequences[:, ids.shape[1] :]  # (B, T)
     ended = torch.isin(tokens, torch.tensor(config.eos_token_id or [], device=tokens.device))
     # Up to the first end token and with it: positions before which no end token stands.
     lengths = ((ended.cumsum(dim=1) - ended.long()) == 0).sum(dim=1)  # (B,)
+    if progress is not None:
+        progress.add(len(tokens))
     return _cut(tokens, sampler.logprobs(), lengths, ended.any(dim=1))
 
 

@@ -5,7 +5,7 @@ completion.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from transformers import GenerationConfig
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts
 from gspo_rs.samplers.detokenize import completion_texts
 from gspo_rs.samplers.generation import Drawn, complete, generating
+from gspo_rs.samplers.progress import Progress
 from gspo_rs.samplers.special_tokens import before, end_tokens, framed, text_rows
 from gspo_rs.samplers.token_sampler import Sampler
 
@@ -35,6 +36,7 @@ def generate(
     on_long_prompt: Literal["error", "drop"] = "error",
     micro_batch: int | None = None,
     seed: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Rollouts:
     """Sample `num_generations` completions of every prompt.
 
@@ -65,6 +67,8 @@ def generate(
     seed : int, optional
         Model, prompts, options and seed determine the completions. Drawn from torch's global
         state by default.
+    progress : callable, optional
+        Called now and then with the number of completions that are done, and of all.
 
     Returns
     -------
@@ -97,13 +101,24 @@ def generate(
     sampler = Sampler(generator, temperature=temperature, top_p=top_p, top_k=top_k)
     ends = end_tokens(model, tokenizer)
     config = _generation_config(tokenizer, ends, max_completion_length)
+    watch = _watching(progress, ends, len(tokens) * num_generations)
     drawn: list[Drawn] = []
     with generating(model) as base:
         for first in range(0, len(tokens), max(at_once, 1)):
             some = tokens[first : first + at_once]
-            drawn += complete(base, some, num_generations, config=config, sampler=sampler)
+            drawn += complete(
+                base, some, num_generations, config=config, sampler=sampler, progress=watch
+            )
     texts = [prompts[row] for row in rows]
     return _rollouts(tokenizer, texts, tokens, drawn, rows=rows)
+
+
+def _watching(
+    progress: Callable[[int, int], object] | None, ends: list[int], total: int
+) -> Progress | None:
+    if progress is None:
+        return None
+    return Progress(lambda done: progress(done, total), ends=ends)
 
 
 def _check(

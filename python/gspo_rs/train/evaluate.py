@@ -14,6 +14,7 @@ from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.rewards.functions import RewardFunction
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.progress import Report, silent
 from gspo_rs.train.rollout.collect import derived_seed, sample
 from gspo_rs.train.step.group_metrics import mean_of_known
 
@@ -41,6 +42,7 @@ def rewards_of(
     config: Config,
     *,
     draw: int,
+    report: Report = silent,
 ) -> NDArray[np.float64]:
     """Sample completions of the prompts and score them; random generators are left unchanged.
 
@@ -56,6 +58,8 @@ def rewards_of(
         Decides group size, lengths, sampling and the weights of the rewards.
     draw : int
         Part of the seed: another draw gives other completions of the same policy.
+    report : Report
+        Gets how many completions are done.
 
     Returns
     -------
@@ -65,12 +69,23 @@ def rewards_of(
     """
     seed = derived_seed(config.seed, "evaluate", draw)
     with _undisturbed(seed):
-        found = sample(policy, prompts, functions, config, seed=seed).rollouts
+        found = sample(
+            policy, prompts, functions, config, seed=seed, report=_evaluating(report)
+        ).rollouts
     rewards = np.full((len(prompts), config.num_generations), np.nan)
     rewards[np.asarray(found.group_ids, dtype=np.int64)] = found.reward.reshape(
         -1, config.num_generations
     )
     return rewards
+
+
+def _evaluating(report: Report) -> Report:
+    """Say of the sampling that it is for a comparison."""
+
+    def renamed(what: str, done: int = 0, total: int = 0) -> None:
+        report("evaluating" if what == "sampling" else what, done, total)
+
+    return renamed
 
 
 def compare(rewards: NDArray[np.float64], pool: NDArray[np.float64]) -> dict[str, float]:

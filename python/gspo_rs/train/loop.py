@@ -18,10 +18,11 @@ from gspo_rs.rewards.functions import RewardFunction
 from gspo_rs.train import checkpoint, continuation, metrics
 from gspo_rs.train.config.config import Config, ConfigError, resolve
 from gspo_rs.train.config.toml import placed
-from gspo_rs.train.console import Display
+from gspo_rs.train.console import display, without_bars
 from gspo_rs.train.dataset import Dataset, of_model, with_columns
 from gspo_rs.train.inputs import Inputs, separate
 from gspo_rs.train.interruptions import Interruptions
+from gspo_rs.train.notebook import html
 from gspo_rs.train.random_state import seed_generators
 from gspo_rs.train.rollout.prepare import needs_start
 from gspo_rs.train.run import Run
@@ -45,12 +46,19 @@ class Result:
         Optimizer steps in all, those before a resume included.
     metrics : dict of str to float
         Of the last step taken.
+
+    Notes
+    -----
+    A notebook shows it as a table of the last metrics and the curves of reward and percentile.
     """
 
     final: Path
     metrics_file: Path
     steps: int
     metrics: dict[str, float]
+
+    def _repr_html_(self) -> str:
+        return html(metrics.read(self.metrics_file), title=f"{self.steps:,} steps: {self.final}")
 
 
 def train(
@@ -63,6 +71,7 @@ def train(
     model: Any = None,
     tokenizer: Any = None,
     resume: bool = False,
+    quiet: bool = False,
     **fields: Any,
 ) -> Result:
     """Train a causal language model with groups.
@@ -88,6 +97,8 @@ def train(
         What was given in memory is to be given again: data of the same content, and a model
         with the weights that the run started from where they matter (`lora_r`, a reference
         policy); otherwise it gets those of the checkpoint.
+    quiet : bool
+        Show nothing: no steps while it trains, and no summary at its end.
     **fields
         Further fields of `Config`, such as ``max_steps=10``.
 
@@ -128,7 +139,7 @@ def train(
     if resume and not folder.is_dir():
         continuation.find(folder, resume=True)
     with Interruptions() as interruptions, _alone(folder):
-        return _train(config, inputs, interruptions, resume=resume)
+        return _train(config, inputs, interruptions, resume=resume, quiet=quiet)
 
 
 def checked(config: Config, inputs: Inputs) -> Config:
@@ -160,7 +171,9 @@ def opened(config: Config, inputs: Inputs) -> Dataset:
     return dataclasses.replace(data, fingerprints={**data.fingerprints, **found})
 
 
-def _train(config: Config, inputs: Inputs, interruptions: Interruptions, *, resume: bool) -> Result:
+def _train(
+    config: Config, inputs: Inputs, interruptions: Interruptions, *, resume: bool, quiet: bool
+) -> Result:
     folder = Path(config.output_dir)
     found = continuation.find(folder, resume=resume)
     config = with_columns(config, inputs)
@@ -171,6 +184,7 @@ def _train(config: Config, inputs: Inputs, interruptions: Interruptions, *, resu
             return _over(folder, found)
     seed_generators(config.seed)
     run = Run.begin(config, inputs, data, found, interruptions=interruptions)
+    run.display = display(run.total, run.step, config.logging_steps, quiet=quiet)
     atomic.sweep(folder)
     after = -1 if found is None else found.step
     run.file = metrics.MetricsFile(folder / "metrics.jsonl", after)
@@ -188,12 +202,13 @@ def _train(config: Config, inputs: Inputs, interruptions: Interruptions, *, resu
 
 def _carry_out(run: Run, folder: Path) -> None:
     """Train to the end and write the model."""
-    with Display(run.total, run.config.logging_steps) as run.display:
+    with without_bars(), run.display:
         if run.step == 0:
             run.compare_start()
         run.go(folder)
-    with atomic.directory(folder / "final") as partial:
-        run.policy.save(partial)
+        with run.display.timed("checkpoint"), atomic.directory(folder / "final") as partial:
+            run.policy.save(partial)
+    run.display.finish(metrics.read(folder / "metrics.jsonl"), folder)
 
 
 def _leave(run: Run, folder: Path) -> None:

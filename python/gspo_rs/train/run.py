@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gspo_rs.data.group_index import GroupIndex
+from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.rewards.functions import RewardFunction, named
 from gspo_rs.train import checkpoint, evaluate, halfway
 from gspo_rs.train.config.config import Config, ConfigError, unweighable
@@ -129,7 +132,14 @@ class Run:
         if isinstance(self.data.source, GroupIndex):
             rows = self.data.rollouts
             return offline(self.policy, self.config, self.data.source, start=start, rollouts=rows)
-        return online(self.policy, self.data.source, self.rewards, self.config, start=start)
+        return online(
+            self.policy,
+            self.data.source,
+            self.rewards,
+            self.config,
+            start=start,
+            report=self.display.report,
+        )
 
     def _receive(self, source: Iterator[RolloutBatch]) -> None:
         """Fetch a batch of rollouts; the state changes only once the batch is complete."""
@@ -144,6 +154,7 @@ class Run:
             skipped += 1
             refuse_long_prompts(skipped, self.data.n_groups, self.config)
         self.watch.rows(batch, self.batches, self.data.batches(self.config))
+        self.display.report("preparing")
         training_batches = prepare.prepare_batches(cuts, self.policy, self.config, self.frozen)
         seconds = {**batch.seconds, "time/prepare": time.perf_counter() - began}
         batch = dataclasses.replace(batch, seconds=seconds)
@@ -156,6 +167,7 @@ class Run:
     def _learn(self) -> None:
         """Take one optimizer step of the batch."""
         assert self.halfway is not None
+        self.display.report("training")
         place = self.halfway.done % len(self.halfway.training_batches)
         self._step(self.halfway.cuts[place], self.halfway.training_batches[place])
 
@@ -209,18 +221,26 @@ class Run:
         prompts = self.data.exam
         if prompts is None or self.baseline is not None:
             return
-        pool = evaluate.rewards_of(self.policy, prompts, self.rewards, self.config, draw=0)
+        began = time.perf_counter()
+        pool = self._evaluated(prompts, draw=0)
         self.interruptions.hold()
         self.baseline = evaluate.Baseline(prompts, pool)
-        self._record(evaluate.compare(pool, pool))
+        seconds = {"time/eval": time.perf_counter() - began}
+        self._record(evaluate.compare(pool, pool) | seconds)
         self.interruptions.release()
+
+    def _evaluated(self, prompts: Prompts, *, draw: int) -> NDArray[np.float64]:
+        report = self.display.report
+        return evaluate.rewards_of(
+            self.policy, prompts, self.rewards, self.config, draw=draw, report=report
+        )
 
     def _compare(self) -> dict[str, float]:
         if self.baseline is None:
             return {}
         began = time.perf_counter()
         prompts, pool = self.baseline.prompts, self.baseline.pool
-        rewards = evaluate.rewards_of(self.policy, prompts, self.rewards, self.config, draw=1)
+        rewards = self._evaluated(prompts, draw=1)
         return {**evaluate.compare(rewards, pool), "time/eval": time.perf_counter() - began}
 
     def _record(self, metrics: dict[str, float]) -> None:
@@ -238,17 +258,18 @@ class Run:
             tensors["eval/pool"] = torch.from_numpy(self.baseline.pool)
         if self.halfway is not None:
             tensors |= self.halfway.tensors()
-        checkpoint.write(
-            folder,
-            self.policy.save,
-            tensors,
-            step=self.step,
-            batches=self.batches,
-            config=self.config,
-            generators=self.generators,
-            data=self.data.fingerprints,
-            unrecorded=self.unrecorded,
-        )
+        with self.display.timed("checkpoint"):
+            checkpoint.write(
+                folder,
+                self.policy.save,
+                tensors,
+                step=self.step,
+                batches=self.batches,
+                config=self.config,
+                generators=self.generators,
+                data=self.data.fingerprints,
+                unrecorded=self.unrecorded,
+            )
         self.saved = self.step
 
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from gspo_rs.samplers import transformers
 from gspo_rs.samplers.special_tokens import Ends, end_tokens
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.progress import Report, silent
 from gspo_rs.train.rollout.agreement import check_sampler
 from gspo_rs.train.rollout.chat import as_answers, as_texts, is_chat, rendered
 from gspo_rs.train.rollout.tokenize import tokenise
@@ -55,6 +57,7 @@ def sample(
     config: Config,
     *,
     seed: int,
+    report: Report = silent,
 ) -> RolloutBatch:
     """Sample completions of some prompts and score them.
 
@@ -70,6 +73,8 @@ def sample(
         Tells group size, lengths, sampling and the weights of the rewards.
     seed : int
         The completions follow from it.
+    report : Report
+        Gets how many completions are done.
 
     Returns
     -------
@@ -90,8 +95,10 @@ def sample(
             max_prompt_length=config.max_prompt_length,
             on_long_prompt=config.on_long,
             seed=seed,
+            progress=partial(report, "sampling"),
         )
     generated = time.perf_counter()
+    report("scoring")
     assert rollouts.group_ids is not None
     asked = prompts.select(np.repeat(rollouts.group_ids, config.num_generations).tolist())
     chat = is_chat(prompts.texts)
@@ -115,6 +122,7 @@ def online(
     config: Config,
     *,
     start: int,
+    report: Report = silent,
 ) -> Iterator[RolloutBatch]:
     """Sample batches endlessly, in a new order of the prompts every epoch.
 
@@ -130,6 +138,8 @@ def online(
         Tells sizes, sampling, weights and seed.
     start : int
         Batches to leave out, those of before.
+    report : Report
+        Gets how many completions are done.
 
     Yields
     ------
@@ -146,7 +156,7 @@ def online(
     while True:
         rows = _visited(len(prompts.texts), range(batch * size, (batch + 1) * size), config)
         seed = derived_seed(config.seed, "sample", batch)
-        found = sample(policy, prompts.select(rows), rewards, config, seed=seed)
+        found = sample(policy, prompts.select(rows), rewards, config, seed=seed, report=report)
         if batch == start:
             check_sampler(policy, found.rollouts, config)
         yield found

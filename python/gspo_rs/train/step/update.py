@@ -4,6 +4,7 @@ Letters: ``m`` sequences of the step, ``n_tokens`` their sampled tokens.
 """
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -62,9 +63,10 @@ def take(
     -------
     dict of str to float
         `policy_metrics`, `entropy_metrics` and `order_metrics` over the whole step, ``loss``,
-        ``grad_norm``, and ``skipped``, 1 if the weights were left as they are. The CPU waits for
-        the GPU once.
+        ``grad_norm``, ``skipped``, 1 if the weights were left as they are, and the seconds
+        ``time/backward`` and ``time/optimizer``. The CPU waits for the GPU once.
     """
+    began = time.perf_counter()
     optimizer.zero_grad(set_to_none=True)
     measured, whole = backward(policy, training_batch, config)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -77,13 +79,15 @@ def take(
     metrics |= _order(
         whole.rows, training_batch, values[len(measured) :].reshape(means.shape), config
     )
+    known = time.perf_counter()
     skipped = not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"]))
     if not skipped:
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return {**metrics, "skipped": float(skipped), "learning_rate": rate}
+    seconds = {"time/backward": known - began, "time/optimizer": time.perf_counter() - known}
+    return {**metrics, "skipped": float(skipped), "learning_rate": rate, **seconds}
 
 
 def _order(
