@@ -24,6 +24,7 @@ def train(
     *,
     resume: Annotated[bool, Parameter(show_default=False)] = False,
     dry_run: Flag = False,
+    quiet: Flag = False,
     print_config: Flag = False,
     help_all: Flag = False,
     set_: Annotated[
@@ -42,6 +43,8 @@ def train(
     dry_run
         Read and check everything, load the model, make one batch, estimate the memory; write
         nothing.
+    quiet
+        Print nothing but the last line: no steps while it trains, and no summary.
     print_config
         Print all settings, and where each is from, as a run file; train nothing.
     help_all
@@ -64,32 +67,32 @@ def train(
         return printed(settings)
     refuse_exits()
     if dry_run:
-        _quiet()
+        _without_bars()
         from gspo_rs.train.plan_text import lines
         from gspo_rs.train.rehearsal import plan
 
         rehearsed = "\n".join(map(printable, lines(plan(settings.config, resume=resume))))
         return f"{rehearsed}\nnext      {printable(typed(less='--dry-run'))}\n"
-    return _train(settings.config, resume=resume)
+    return _train(settings.config, resume=resume, quiet=quiet)
 
 
-def _train(config: Any, *, resume: bool) -> str | tuple[str, int]:
+def _train(config: Any, *, resume: bool, quiet: bool) -> str | tuple[str, int]:
     """Run a training and say where the model is."""
     # At once, because a reward function may change the working directory.
     folder = Path.cwd() / config.output_dir
     before = set() if resume else _checkpoints(folder)
     try:
-        _quiet()
+        _without_bars()
         from gspo_rs.train import loop as training
         from gspo_rs.train.summary import near
 
-        result = training.train(config, resume=resume)
+        result = training.train(config, resume=resume, quiet=quiet)
     except KeyboardInterrupt:
         return "", interrupted(_way_on(folder, before))
     return f"{result.steps} steps; model in {printable(str(near(result.final)))}\n"
 
 
-def _quiet() -> None:
+def _without_bars() -> None:
     """Switch the progress bars of transformers off, which would cut through a table.
 
     Takes seconds of imports that `--help` and a typing mistake should not wait for.
