@@ -184,6 +184,19 @@ CONTAINERS = {
     "standard input": Container(
         "`-`", _file("stdin", lambda rows, path: path.write_bytes(_lines(rows)))
     ),
+    "one row per prompt": Container(
+        "lists of completions and rewards, without `--by`",
+        _file("nested.parquet", lambda rows, path: nested(rows).write_parquet(path)),
+        asked={},
+        kept=by_group,
+        nested=True,
+    ),
+    "messages": Container(
+        "prompts and completions as lists of `{role, content}`",
+        _file("messages.parquet", _messages),
+        as_prompt=as_user,
+        as_completion=as_assistant,
+    ),
     "rollouts of verl": Container(
         "`3.jsonl`, a dump of verl, without `--by`",
         _file("3.jsonl", _verl_dump),

@@ -14,10 +14,9 @@ from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.formats.unions import refuse_partial
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.known_schemas import with_known_columns
-from gspo_rs.data.messages import CONVERSATIONS, is_messages
-from gspo_rs.data.nested_source import is_nested, split_rows
+from gspo_rs.data.messages import is_messages
+from gspo_rs.data.nested_source import by_member, is_nested, split_rows
 from gspo_rs.data.progress import counted
-from gspo_rs.data.schema import as_keys
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.in_memory import frame_without_target
 from gspo_rs.files.target import checked_target
@@ -35,7 +34,7 @@ def nest(
     source: SourceLike,
     target: str | Path,
     *,
-    by: str | Sequence[str],
+    by: str | Sequence[str] | None = None,
     once: Sequence[str] = (),
     reward: str = "reward",
     spill_directory: str | Path | None = None,
@@ -51,8 +50,9 @@ def nest(
     target : path, optional
         The file to write: ``.parquet``, ``.jsonl`` or ``.ndjson``; without one the rows are
         returned.
-    by : str or sequence of str
-        The columns that name the group of a row; they come once for each group.
+    by : str or sequence of str, optional
+        The columns that name the group of a row; they come once for each group. Of the files of a
+        known tool they are known.
     once : sequence of str
         Columns that are the same in all rows of a group, such as ``prompt``: they come once, too.
     reward : str
@@ -99,9 +99,10 @@ def nest(
         )
     refuse_partial(located.rows)
     path = checked_target(target, located, overwrite=overwrite)
-    single = [*as_keys(by), *once]
+    _, keys = by_member(located, by, [reward])
+    single = [*keys, *once]
     located.check([(name, "anything") for name in single])
-    narrow = read_keys(located, by, reward)
+    narrow = read_keys(located, keys, reward)
     located, written = as_written(located, path)
     schema = located.check([])
     lists = [name for name in schema if name not in single]
@@ -139,8 +140,7 @@ def explode(
         returned.
     once : sequence of str
         Columns that are lists or arrays, but of the group as a whole, such as a prompt of messages.
-        What is neither is repeated for each member anyway, and so are messages that are the prompt
-        or a conversation.
+        What is neither is repeated for each member anyway, and so are the messages of one text.
     reward : str
         Column of the rewards, if there is one.
     dry_run : bool
@@ -172,13 +172,13 @@ def explode(
     schema = located.check([(name, "anything") for name in once])
     if is_nested(located, reward):
         return _one_per_reward(located, path, reward, once, dry_run=dry_run, overwrite=overwrite)
-    single = {
-        *once,
-        *(name for name in ("prompt", *CONVERSATIONS) if is_messages(schema.get(name))),
-    }
+    single = {*once, *(name for name in schema if is_messages(schema[name]))}
     inner = [name for name in schema if name not in single and isinstance(schema[name], LISTS)]
     if not inner:
-        raise ValueError(f"no column of {located.name} is a list; it has {', '.join(schema)}")
+        raise ValueError(
+            f"no column of {located.name} is a list; it has {', '.join(schema)}. A row is one "
+            "completion already, of which `gspo-rs nest` makes lists"
+        )
     located, written = as_written(located, path, inner)
     schema = located.check([])
     types = {name: _inner(kind) if name in inner else kind for name, kind in schema.items()}
