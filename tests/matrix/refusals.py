@@ -16,12 +16,13 @@ class Refusal:
 
 
 NO_OUTPUT = Refusal(
-    "`verify` checks an output of `score`: give the folder that it wrote.", "gspo-rs score"
+    "`verify` checks an output of `score`: give the folder that it wrote.",
+    "gspo-rs score|score into",
 )
 NO_LISTS = Refusal("A row is one completion already; `nest` makes lists of them.", "gspo-rs nest")
 NESTED = Refusal("A row holds its whole group already; `explode` splits it.", "gspo-rs explode")
 SCORED = Refusal(
-    "The rows have scores already: rename or drop those, or score the source.", "rename or drop"
+    "The rows have scores already: rename or drop those, or score the source.", "rename"
 )
 
 
