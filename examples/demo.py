@@ -60,6 +60,8 @@ def main() -> int:
     picture = options.output / "demo.png"
     demo_plot.draw(picture, read(result.metrics_file), start_reward, reward)
     console.print(f"plot: {picture}   model: {result.final}")
+    completions = options.output / "train" / "completions"
+    console.print(f"next: gspo-rs stats {completions} --by prompt_id", soft_wrap=True)
     risen = bool(reward.mean() >= start_reward.mean() + 0.2 and percentile >= 0.75)
     verdict = "[bold green]The policy has risen" if risen else "[bold red]The policy has NOT risen"
     console.print(
@@ -114,6 +116,7 @@ def run_config(options: argparse.Namespace) -> Config:
         warmup_steps=10,
         max_steps=options.steps,
         logging_steps=10,
+        log_completions=True,
         eval_size=32,
         eval_steps=25,
         save_steps=0,

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from fixtures.places import ROOT
-from gspo_rs import data
+from gspo_rs import data, stats
 from gspo_rs.rewards import load as load_reward
 from gspo_rs.rewards import score
 from gspo_rs.train import plan, train
@@ -119,6 +119,9 @@ def test_a_demo_that_does_not_rise_ends_with_an_error(tmp_path):
     assert done.returncode == 1, done.stderr[-2000:]
     assert "NOT risen" in done.stdout
     assert (tmp_path / "demo" / "demo.png").stat().st_size > 10_000
+    assert "stats" in done.stdout
+    logged = tmp_path / "demo" / "train" / "completions"
+    assert stats(logged, by="prompt_id")[0].rows == 2 * 16 * 8
     prompts = (tmp_path / "demo" / "prompts.jsonl").read_text().splitlines()
     assert set(json.loads(prompts[0])) == {"prompt", "answer"}
 

@@ -204,7 +204,7 @@ def test_the_summary_names_what_is_there_as_it_is_typed_here(tmp_path, monkeypat
     (tmp_path / "run" / "completions").mkdir()
     (tmp_path / "run" / "completions" / "a.parquet").touch()
     text = "\n".join(summary([{"step": 9}], {}, 1.0, tmp_path / "run"))
-    assert "  gspo-rs report run/completions -o report.html" in text
+    assert "  gspo-rs report run/completions --by prompt_id -o report.html" in text
 
 
 def test_a_terminal_of_80_columns_shows_a_run_and_the_numbers_of_its_metrics(letters, tmp_path):

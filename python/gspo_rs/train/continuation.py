@@ -17,6 +17,7 @@ _FREE = frozenset(
         "save_steps",
         "save_total_limit",
         "logging_steps",
+        "log_completions",
         "eval_steps",
         "spill_directory",
         "device",

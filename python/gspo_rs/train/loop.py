@@ -24,6 +24,7 @@ from gspo_rs.train.inputs import Inputs, separate
 from gspo_rs.train.interruptions import Interruptions
 from gspo_rs.train.notebook import html
 from gspo_rs.train.random_state import seed_generators
+from gspo_rs.train.rollout.logged_completions import forget_after
 from gspo_rs.train.rollout.prepare import needs_start
 from gspo_rs.train.run import Run
 
@@ -188,6 +189,8 @@ def _train(
     atomic.sweep(folder)
     after = -1 if found is None else found.step
     run.file = metrics.MetricsFile(folder / "metrics.jsonl", after)
+    if found is not None:
+        forget_after(folder, found.step)
     try:
         _carry_out(run, folder)
     except KeyboardInterrupt:

@@ -29,6 +29,7 @@ from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.random_state import Generators
 from gspo_rs.train.rollout import prepare
 from gspo_rs.train.rollout.collect import RolloutBatch, offline, online
+from gspo_rs.train.rollout.logged_completions import log
 from gspo_rs.train.step import update as step
 from gspo_rs.train.step.minibatch import Minibatch
 from gspo_rs.train.step.optimizer import learning_rate, make_optimizer
@@ -167,6 +168,8 @@ class Run:
     def _learn(self) -> None:
         """Take one optimizer step of the batch."""
         assert self.halfway is not None
+        if self.config.log_completions and not self.halfway.done:
+            log(Path(self.config.output_dir), self.halfway.cuts, self.step + 1)
         self.display.report("training")
         place = self.halfway.done % len(self.halfway.training_batches)
         self._step(self.halfway.cuts[place], self.halfway.training_batches[place])

@@ -137,7 +137,7 @@ def _next(folder: Path) -> list[str]:
         lines.append(f"  {here / kept[-1].name}: the newest checkpoint")
     if any((folder / "completions").glob("*.parquet")):
         logged = shlex.quote(str(here / "completions"))
-        lines.append(f"  gspo-rs report {logged} -o report.html: the completions")
+        lines.append(f"  gspo-rs report {logged} --by prompt_id -o report.html")
     lines.append(f"  {here / 'final'}: the model, for from_pretrained")
     return lines
 

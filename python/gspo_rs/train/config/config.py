@@ -243,6 +243,9 @@ class Config:
         Maximum number of checkpoints to keep.
     logging_steps : int
         Steps between lines on the terminal; `metrics.jsonl` records every step.
+    log_completions : bool
+        Write every sampled completion with its reward and advantage to
+        `completions/completions_<step>.parquet`, which all commands read.
     eval_prompts : str or tuple of str, optional
         Held-out prompts in the format of `prompts`; by default the first `eval_size` of `prompts`.
     eval_split : str, optional
@@ -343,6 +346,7 @@ class Config:
     save_steps: int = 50
     save_total_limit: int = 2
     logging_steps: int = 1
+    log_completions: bool = False
     eval_prompts: str | tuple[str, ...] | None = None
     eval_split: str | None = None
     eval_size: int = 16
@@ -461,6 +465,8 @@ def _contradicted(config: Any) -> str | None:
         return "old_logprobs_column is a column of `rollouts`; see old_logprobs"
     if config.online and config.truncated_column is not None:
         return "truncated_column is a column of `rollouts`; online the sampler knows it"
+    if not config.online and config.log_completions:
+        return "log_completions writes what is sampled; offline the completions are `rollouts`"
     if not config.online and config.reward is not None:
         return "reward is a function for online runs; offline see reward_column"
     if config.correction != "none" and (not config.online or config.old_logprobs == "sampler"):

@@ -79,6 +79,7 @@ _THEIRS: Mapping[str, str] = {
     "save_steps": "checkpointsteps savefreq saveinterval checkpointinterval saveevery",
     "save_total_limit": "maxckpttokeep maxactorckpttokeep keeplast keepcheckpoints",
     "logging_steps": "loginterval logsteps logevery",
+    "log_completions": "savecompletions rolloutdatadir",
     "eval_steps": "testfreq evalfreq evalinterval evalevery",
     "seed": "randomseed",
     "output_dir": (

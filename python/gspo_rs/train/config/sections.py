@@ -41,7 +41,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
             " micro_batch_tokens gradient_checkpointing torch_compile"
         ),
         "Checkpoints and comparisons": (
-            "save_steps save_total_limit logging_steps eval_prompts eval_split eval_size eval_steps"
+            "save_steps save_total_limit logging_steps log_completions eval_prompts eval_split"
+            " eval_size eval_steps"
         ),
     }.items()
 }

@@ -1,0 +1,83 @@
+"""The sampled completions of a run as Parquet files, one per batch of rollouts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from gspo_rs.files import atomic
+from gspo_rs.train.step.minibatch import Minibatch
+
+__all__ = ["forget_after", "log"]
+
+
+def log(folder: Path, cuts: Sequence[Minibatch], first: int) -> Path:
+    """Write ``completions/completions_<step>.parquet`` of a batch of rollouts.
+
+    Parameters
+    ----------
+    folder : Path
+        Output folder of the run.
+    cuts : sequence of Minibatch
+        One per optimizer step of the first pass over the batch.
+    first : int
+        Number of the first of these steps; the file has it in its name, so that a step that is
+        taken again after a resume replaces it.
+
+    Returns
+    -------
+    Path
+        The file: one row per completion, with ``step``, ``prompt_id``, ``prompt``, ``completion``,
+        ``reward``, ``reward_<name>`` of each of several, ``advantage``, ``length`` in tokens and
+        ``truncated``. A group is what one ``prompt_id`` has; a run may end before it takes all
+        steps of its last batch.
+    """
+    target = folder / "completions" / f"completions_{first:05}.parquet"
+    target.parent.mkdir(exist_ok=True)
+    frames = [_frame(cut, first + place) for place, cut in enumerate(cuts)]
+    with atomic.file(target) as partial:
+        pl.concat(frames).write_parquet(partial)
+    return target
+
+
+def _frame(cut: Minibatch, step: int) -> pl.DataFrame:
+    rollouts = cut.rollouts
+    truncated = rollouts.truncated
+    return pl.DataFrame(
+        {
+            "step": np.full(rollouts.n_rollouts, step, dtype=np.int64),
+            "prompt_id": [f"{step}-{group}" for group in cut.groups.codes],
+            "prompt": pl.Series(rollouts.prompts, dtype=pl.String),
+            "completion": pl.Series(rollouts.completions, dtype=pl.String),
+            "reward": _known(rollouts.reward),
+            **{
+                f"reward_{name}": _known(column)
+                for name, column in (rollouts.rewards or {}).items()
+            },
+            "advantage": cut.advantages,
+            "length": cut.lengths,
+            "truncated": np.zeros(rollouts.n_rollouts, bool) if truncated is None else truncated,
+        }
+    )
+
+
+def _known(rewards: np.ndarray) -> pl.Series:
+    """Return rewards with null where a completion could not be scored."""
+    return pl.Series(rewards).fill_nan(None)
+
+
+def forget_after(folder: Path, step: int) -> None:
+    """Remove the files of batches that a resumed run samples again.
+
+    Parameters
+    ----------
+    folder : Path
+        Output folder of the run.
+    step : int
+        The last one that is kept.
+    """
+    for path in (folder / "completions").glob("completions_*.parquet"):
+        number = path.stem.removeprefix("completions_")
+        if number.isdecimal() and int(number) > step:
+            path.unlink()
