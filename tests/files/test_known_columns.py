@@ -139,3 +139,20 @@ def test_a_file_is_located_once_for_the_schema_and_the_rows(monkeypatch, tmp_pat
     monkeypatch.setattr(formats, "TextFiles", lambda *a, **o: opened.append(a) or real(*a, **o))
     gs.pairs(path)
     assert len(opened) == 1
+
+
+LISTS = {
+    "OpenRLHF": {"input": PROMPTS[::3], "output": [COMPLETIONS[:3], COMPLETIONS[3:]]}
+    | {"reward": [REWARDS[:3], REWARDS[3:]]},
+    "distilabel": {"instruction": PROMPTS[::3], "generations": [COMPLETIONS[:3], COMPLETIONS[3:]]}
+    | {"ratings": [REWARDS[:3], REWARDS[3:]], "generation_models": [["a", "b", "c"]] * 2},
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("verb", ["stats", "pairs", "best", "filter", "rollouts"])
+def test_a_row_of_lists_of_a_tool_needs_no_names_of_columns(name, verb, tmp_path):
+    pl.DataFrame(LISTS[name]).write_parquet(tmp_path / "rows.parquet")
+    given = {"completion": "response"} if verb == "rollouts" else {}
+    expected = VERBS[verb](PLAIN, by="prompt_id", **given)
+    assert VERBS[verb](tmp_path / "rows.parquet") == expected

@@ -171,6 +171,19 @@ def test_a_file_behind_is_never_the_target(make, suffix, tmp_path):
     assert target.read_bytes() == before
 
 
+def test_a_file_of_lists_behind_is_never_the_target(tmp_path):
+    from gspo_rs.files.selection import write_selection
+
+    lists = FRAME.group_by("prompt", maintain_order=True).agg(pl.all().exclude("prompt"))
+    lists.write_ndjson(tmp_path / "in.jsonl")
+    write_selection(tmp_path / "chosen.parquet", tmp_path / "in.jsonl", [0, 1], 3)
+    before = (tmp_path / "in.jsonl").read_bytes()
+    assert gs.best(tmp_path / "chosen.parquet").height == 2
+    with pytest.raises(ValueError, match="is one of the files to read; write to another one"):
+        gs.best(tmp_path / "chosen.parquet", tmp_path / "in.jsonl", overwrite=True)
+    assert (tmp_path / "in.jsonl").read_bytes() == before
+
+
 def test_rows_are_chosen_only_of_files_that_have_them(tmp_path):
     source, _ = narrow(tmp_path, "parquet")
     with pytest.raises(ValueError, match=r"narrow is no file; .* write the rows themselves"):

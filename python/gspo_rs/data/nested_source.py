@@ -294,6 +294,7 @@ def split_rows(
         name=source.name,
         files=source.files,
         names=source.names,
+        behind=source.behind,
         inner=source,
         members=tuple(path for path in (*paths, *others) if path not in whole),
         decided=tuple(path for path in (*paths, *read) if path not in whole),
