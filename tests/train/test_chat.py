@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
+from fixtures.runs import weights
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.rewards.functions import RewardError
 from gspo_rs.rollouts.rollouts import Rollouts
+from gspo_rs.train import train
 from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import PolicyError
@@ -123,3 +125,58 @@ def test_scored_conversations_are_read_as_texts(chatting):
 def test_a_completion_that_is_not_one_answer_in_words_is_refused(chatting, messages):
     with pytest.raises(ValueError, match="one message of the assistant, with text"):
         as_texts(of(ASKED[:1], [messages]), AutoTokenizer.from_pretrained(chatting))
+
+
+@pytest.fixture
+def fields(chatting, tmp_path):
+    def make(name):
+        return {
+            "model": str(chatting),
+            "output_dir": str(tmp_path / name),
+            "max_completion_length": 4,
+            "num_generations": 2,
+            "prompts_per_step": 2,
+            "steps_per_generation": 1,
+            "max_steps": 2,
+            "learning_rate": 1e-2,
+            "eval_size": 1,
+        }
+
+    return make
+
+
+def length(completions, **_):
+    return [float(len(completion)) for completion in completions]
+
+
+def letters_in(completions, **_):
+    return [float(len(completion[0]["content"])) for completion in completions]
+
+
+@pytest.mark.parametrize("column", ["prompt", "messages"])
+def test_a_run_from_conversations_is_the_run_from_the_texts_of_them(fields, tmp_path, column):
+    train(**fields("chat"), prompts=[{column: asked} for asked in ASKED], reward=letters_in)
+    train(**fields("text"), prompts=[{"prompt": "acdb"}, {"prompt": "aefgb"}], reward=length)
+    assert weights(tmp_path / "chat/final") == weights(tmp_path / "text/final")
+
+
+@pytest.mark.parametrize("layout", ["two columns", "one conversation"])
+def test_scored_conversations_train_what_their_texts_do(fields, tmp_path, layout):
+    texts = [
+        {"prompt_id": place // 2, "prompt": prompt, "completion": answer, "reward": float(place)}
+        for place, (prompt, answer) in enumerate(
+            [("acdb", "ab"), ("acdb", "gh"), ("aefgb", "h"), ("aefgb", "ac")]
+        )
+    ]
+    asked = {"acdb": ASKED[0], "aefgb": ASKED[1]}
+    chat = []
+    for row in texts:
+        prompt = asked[row["prompt"]]
+        answer = [{"role": "assistant", "content": row["completion"]}]
+        parts = {"prompt": prompt, "completion": answer}
+        if layout == "one conversation":
+            parts = {"messages": [*prompt, *answer]}
+        chat.append({"prompt_id": row["prompt_id"], "reward": row["reward"], **parts})
+    train(**fields("chat"), rollouts=chat)
+    train(**fields("text"), rollouts=texts)
+    assert weights(tmp_path / "chat/final") == weights(tmp_path / "text/final")

@@ -259,3 +259,17 @@ def test_names_go_to_the_configuration_and_things_beside_it():
     )
     assert inputs == Inputs(prompts=frame)
     assert inputs.given == ["prompts"]
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_one_row_per_prompt_with_lists_trains_what_one_row_per_completion_does(
+    fields, tmp_path, where
+):
+    flat = pl.DataFrame(ROLLOUTS)
+    lists = flat.group_by("prompt_id", "prompt", maintain_order=True).agg("completion", "reward")
+    lists = lists.drop("prompt_id")
+    lists.write_parquet(tmp_path / "lists.parquet")
+    rollouts = lists if where == "memory" else tmp_path / "lists.parquet"
+    train(**fields("lists", max_steps=2), rollouts=rollouts)
+    train(**fields("rows", max_steps=2), rollouts=flat)
+    assert weights(tmp_path / "lists/final") == weights(tmp_path / "rows/final")

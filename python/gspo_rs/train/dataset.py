@@ -21,6 +21,7 @@ from gspo_rs.data.known_schemas import columns_of
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.data.schema import as_names
 from gspo_rs.data.source import Source, locate
+from gspo_rs.data.turns import turns
 from gspo_rs.groups.estimators import ESTIMATORS
 from gspo_rs.rewards.functions import refuse_names
 from gspo_rs.train.config.config import Config
@@ -149,7 +150,7 @@ def with_columns(config: Config, inputs: Inputs = NOTHING) -> Config:
     found = columns_of(rows, by, first, **parts)
     return dataclasses.replace(
         config,
-        by=by or found.by or config.by,
+        by=by or found.by,  # None where each row is a group
         reward_column=reward or found.reward,
         prompt=found.prompt or config.prompt,
         completion=found.completion or config.completion,
@@ -205,7 +206,8 @@ def _of_rollouts(located: Source, index: GroupIndex, config: Config) -> Fingerpr
 
 def _of_rows(located: Source, config: Config) -> Iterator[bytes]:
     """Yield what a run reads of rows in memory, in a spelling that no version of Polars changes."""
-    named = [config.prompt, config.completion, *as_names(config.reward_column, "reward_column")]
+    said = (turn.name for turn in turns(located, config.prompt, config.completion))
+    named = [*said, *as_names(config.reward_column, "reward_column")]
     more = (
         config.old_logprobs_column,
         config.prompt_tokens_column,

@@ -82,9 +82,9 @@ class Config:
         Weight of each reward, 1 by default. The advantages `gdpo` and `borda` compare each reward
         separately; all others use the weighted sum, which skips unscorable rewards. With one
         reward, `gdpo` is the z-score, standardised over the step.
-    by : str or tuple of str
-        Columns of `rollouts` that identify a row's group; those of a known schema, where there is
-        no `prompt_id` and nothing is given.
+    by : str or tuple of str, optional
+        Columns of `rollouts` that identify a row's group. Where there is no `prompt_id` and nothing
+        is given: those of a known schema, or each row by itself if it holds lists.
     old_logprobs_column : str, optional
         Column of `rollouts` with the sampling policy's log-probability of every completion
         token, as one list per row; without it, the starting policy is the old policy.
@@ -272,7 +272,7 @@ class Config:
     completion: str = "completion"
     reward_column: str | tuple[str, ...] = "reward"
     reward_weights: tuple[float, ...] | None = None
-    by: str | tuple[str, ...] = "prompt_id"
+    by: str | tuple[str, ...] | None = "prompt_id"
     old_logprobs_column: str | None = None
     prompt_tokens_column: str | None = None
     completion_tokens_column: str | None = None
