@@ -62,7 +62,8 @@ def extras(frame):
     return frame.with_columns(
         pl.int_range(i, i + N).cast(pl.String).alias(name)
         for i, name in enumerate(NAMES)
-        if name not in COLUMNS and name not in frame.columns
+        # A column `model` has a meaning in the report, which its `--help` says.
+        if name not in {*COLUMNS, "model"} and name not in frame.columns
     )
 
 
