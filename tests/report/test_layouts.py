@@ -3,6 +3,7 @@
 import re
 
 import polars as pl
+import pytest
 
 import gspo_rs as gs
 
@@ -28,3 +29,13 @@ def test_lists_of_rewards_are_reported_as_their_rows(tmp_path):
     found, expected = numbers(tmp_path / "lists.html"), numbers(tmp_path / "rows.html")
     assert "12" in expected
     assert found == expected
+
+
+def test_rows_of_lists_that_are_groups_without_a_key_are_named_so_and_not_matched():
+    frame = pl.DataFrame({"reward": [[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]]})
+    page = gs.report(frame)
+    assert "2 of 3 groups (66.7 %) have different rewards and can teach" in page.html
+    assert "<code>gs.report(dataframe)</code>" in page.html
+    assert "gs.filter(dataframe, keep=&#39;informative&#39;)" in page.html
+    with pytest.raises(ValueError, match="two sources are matched by their keys: name these"):
+        gs.report(frame, compare=frame)

@@ -16,12 +16,16 @@ __all__ = ["Origin", "arguments", "command", "made", "shown"]
 
 @dataclass(frozen=True)
 class Origin:
-    """The name of the source, when and by which version the page was made, and the command."""
+    """The name of the source, when and by which version the page was made, and the command.
+
+    `keep` is the command that keeps the groups with a signal.
+    """
 
     name: str
     made: str
     version: str
     command: str
+    keep: str
 
 
 def shown(source: Source) -> str:
@@ -59,10 +63,15 @@ def command(verb: str, source: Source, options: Mapping[str, object]) -> str:
     return " ".join(map(shlex.quote, words))
 
 
-def made(source: Source, written: str) -> Origin:
-    """Return where a page comes from that is made now."""
+def made(source: Source, options: Mapping[str, object], keep: Mapping[str, object]) -> Origin:
+    """Return where a page comes from that is made now, with the options that it was made with.
+
+    Those of `keep` are of the command that keeps the groups with a signal.
+    """
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return Origin(shown(source), now, __version__, written)
+    kept = command("filter", source, keep)
+    kept += " -o kept.parquet" if kept.startswith("gspo-rs") else ""
+    return Origin(shown(source), now, __version__, command("report", source, options), kept)
 
 
 def arguments(source: Source) -> Sequence[str]:

@@ -21,7 +21,7 @@ from gspo_rs.report.facts import Facts, find_facts
 from gspo_rs.report.figures import Table
 from gspo_rs.report.format import count, cut, number, share
 from gspo_rs.report.load import Names, ReportRows, choose, read
-from gspo_rs.report.origin import Origin, arguments, command, made, shown
+from gspo_rs.report.origin import Origin, arguments, made, shown
 from gspo_rs.report.result import Report
 from gspo_rs.report.sections import TextFacts, count_mixed, first_curve, sections, text_facts
 from gspo_rs.report.tables import moved, side_by_side
@@ -153,6 +153,8 @@ def report(
     data = _load(located, threshold, by=by, reward=reward, given=given, per=several)
     comparison, other = None, None
     if compare is not None:
+        if not by:
+            raise ValueError("groups of two sources are matched by their keys: name these (by=…)")
         other = locate(compare)
         if path is not None:
             checked_target(path, other, [], overwrite=overwrite)
@@ -161,9 +163,12 @@ def report(
             given["completion"] = None
         before = _load(other, data.facts.threshold, by=by, reward=reward, given=given)
         comparison = _compared(data, before)
+    asked = {
+        "by": by if isinstance(by, str) or not by else list(by),
+        "reward": None if reward == "reward" else reward,
+    }
     options = {
-        "by": list(data.names.by) if len(data.names.by) > 1 else data.names.by[0],
-        **({} if reward == "reward" else {"reward": reward}),
+        **asked,
         "prompt": prompt,
         "completion": completion,
         "model_column": model_column,
@@ -171,7 +176,8 @@ def report(
         "compare": None if other is None else " ".join(arguments(other)),
         "threshold": threshold,
     }
-    html = _render(data, made(located, command("report", located, options)), comparison)
+    keep = {**asked, "keep": "informative"}
+    html = _render(data, made(located, options, keep), comparison)
     if path is not None and not dry_run:
         write_text(path, html, overwrite=overwrite)
     return Report(html, path)
@@ -217,15 +223,8 @@ def _texts(data: Data) -> Texts:
     return Texts(rows, groups, unscorable, n_repeated, many, cheap)
 
 
-def _evidence(data: Data, texts: Texts, comparison: Comparison | None) -> Evidence:
+def _evidence(data: Data, keep: str, texts: Texts, comparison: Comparison | None) -> Evidence:
     facts, found, names = data.facts, data.texts, data.names
-    by = list(names.by) if len(names.by) > 1 else names.by[0]
-    options = {"by": by, "keep": "informative"}
-    if names.reward != "reward":
-        options["reward"] = names.reward
-    keep = command("filter", data.source, options)
-    if data.source.files:
-        keep += " -o kept.parquet"
     return Evidence(
         facts,
         keep=keep,
@@ -257,7 +256,7 @@ def _render(data: Data, origin: Origin, comparison: Comparison | None) -> str:
         names=data.names,
         facts=data.facts,
         wins=data.texts and data.texts.wins,
-        verdict=verdict(_evidence(data, texts, comparison)),
+        verdict=verdict(_evidence(data, origin.keep, texts, comparison)),
         comparison=comparison,
         sections=sections(data.names, data.narrow, data.facts, data.found, data.texts),
         texts=texts,
