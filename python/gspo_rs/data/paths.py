@@ -13,6 +13,7 @@ from gspo_rs.data.hub import of_split, snapshot_of
 from gspo_rs.data.lakes import lake_of
 from gspo_rs.data.save_to_disk import saved_files
 from gspo_rs.data.walk import matching, place, tree
+from gspo_rs.data.written import manifest_in
 
 __all__ = ["files_of", "files_of_split", "names_of", "remote", "spelled"]
 
@@ -212,9 +213,7 @@ def _is_lake(folder: Path) -> bool:
 
 
 def _is_output(folder: Path) -> bool:
-    path = folder / "manifest.json"
-    # Its own keys, because other programs have files of this name.
-    return path.is_file() and b'"uninformative":' in path.read_bytes()
+    return manifest_in(folder) is not None
 
 
 def _refuse_unreadable(file: str) -> None:

@@ -12,7 +12,7 @@ import polars as pl
 
 from gspo_rs.data.frames import UNREADABLE
 
-__all__ = ["SELECTION", "kind_of", "read_written", "refuse_parts"]
+__all__ = ["MANIFEST", "SELECTION", "kind_of", "manifest_in", "read_written", "refuse_parts"]
 
 Kind: TypeAlias = Literal["scores", "selection"]
 
@@ -20,6 +20,8 @@ SELECTION = "gspo_rs_selection"
 """Where in the metadata of a Parquet file a selection says what it is of."""
 
 MANIFEST = "manifest.json"
+"""The file in an output of `gspo-rs score` that says what was made of what."""
+
 # Bytes at the end of a Parquet file that its own notes are likely in.
 END = 1 << 16
 # Who reads them: the rooms that write them are above this one, and loaded when one is met.
@@ -43,7 +45,7 @@ def kind_of(path: Path) -> Kind | None:
     """
     if path.is_file() and path.suffix.lower() == ".parquet" and _is_selection(path):
         return "selection"
-    note = _manifest(path)
+    note = manifest_in(path)
     if note is None:
         return None
     try:
@@ -94,7 +96,8 @@ def refuse_parts(files: Iterable[str]) -> None:
             raise ValueError(f"{file} is {CALLED[kind]}; give it by itself")
 
 
-def _manifest(folder: Path) -> str | None:
+def manifest_in(folder: Path) -> str | None:
+    """Return the manifest of an output of `gspo-rs score`; None for any other folder."""
     path = folder / MANIFEST
     if not path.is_file():
         return None

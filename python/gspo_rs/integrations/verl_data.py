@@ -21,8 +21,8 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from gspo_rs.data.schema import as_keys
 from gspo_rs.data.source import Source
+from gspo_rs.data.written import MANIFEST
 from gspo_rs.files.resolve import resolve_source
-from gspo_rs.files.scoring.manifest import NAME
 from gspo_rs.files.verl import GroupPrompts, Recipe, prompts
 
 __all__ = ["OPTIONS", "PromptDataset"]
@@ -126,7 +126,7 @@ def _source(files: list[str]) -> Source:
     if len(files) == 1:
         return resolve_source(files[0])
     for file in files:
-        if (Path(file) / NAME).is_file():
+        if (Path(file) / MANIFEST).is_file():
             raise ValueError(f"{file} is one of {len(files)} sources; give one scored folder alone")
     return resolve_source(files)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from gspo_rs._core import __version__, file_digest
+from gspo_rs.data.written import MANIFEST
 from gspo_rs.files.digested_json import seal, unseal
 from gspo_rs.files.notebook import facts_html
 from gspo_rs.files.scoring.first_pass import Read, Tally
@@ -14,7 +15,6 @@ from gspo_rs.files.scoring.inputs import Input
 from gspo_rs.files.scoring.options import Options
 
 __all__ = [
-    "NAME",
     "InputEntry",
     "Manifest",
     "Outcome",
@@ -24,8 +24,6 @@ __all__ = [
     "manifest_of",
     "report_of",
 ]
-
-NAME: Final = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -93,9 +91,9 @@ def load(folder: Path) -> Manifest:
     ValueError
         If it is no manifest.
     """
-    path = folder / NAME
+    path = folder / MANIFEST
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} has no {NAME}; it is no output of `gspo-rs score`")
+        raise FileNotFoundError(f"{folder} has no {MANIFEST}; it is no output of `gspo-rs score`")
     try:
         given = unseal(path.read_bytes().decode("utf-8"))
         given["inputs"] = [InputEntry(**entry) for entry in given["inputs"]]

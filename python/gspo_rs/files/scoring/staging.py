@@ -12,10 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from gspo_rs.data.written import MANIFEST
 from gspo_rs.files import atomic
 from gspo_rs.files.digested_json import seal, unseal
 from gspo_rs.files.lock import locked
-from gspo_rs.files.scoring.manifest import NAME, Manifest, OutputEntry, load
+from gspo_rs.files.scoring.manifest import Manifest, OutputEntry, load
 
 __all__ = ["AT_ONCE", "BY_FILE", "Staging", "check_target", "staged"]
 
@@ -73,7 +74,7 @@ class Staging:
             If `resume`, and the run before was asked for something else; says what.
         """
         lines = self._lines()
-        if not lines or not resume or (self.new / NAME).exists():
+        if not lines or not resume or (self.new / MANIFEST).exists():
             self._journal.unlink(missing_ok=True)
             shutil.rmtree(self.new, ignore_errors=True)
             self.new.mkdir(parents=True)
@@ -121,7 +122,7 @@ class Staging:
 
     def commit(self, manifest: Manifest) -> None:
         """Replace the target by the new output atomically."""
-        (self.new / NAME).write_text(manifest.text(), encoding="utf-8")
+        (self.new / MANIFEST).write_text(manifest.text(), encoding="utf-8")
         atomic.put_directory(self.new, self.target, overwrite=self._overwrite)
         self.remove()
 
@@ -231,7 +232,7 @@ def is_done(manifest: Manifest, folder: Path) -> bool:
 
 def foreign_files(target: Path, manifest: Manifest) -> list[str]:
     """List what lies in an output and is not of it."""
-    known = {entry.name for entry in manifest.outputs} | {NAME}
+    known = {entry.name for entry in manifest.outputs} | {MANIFEST}
     files = (path for path in sorted(target.rglob("*")) if not path.is_dir())
     return [name for path in files if (name := str(path.relative_to(target))) not in known]
 
@@ -251,7 +252,7 @@ def _refuse_foreign(target: Path) -> None:
     if not any(target.iterdir()):
         return
     problem = f"{target} holds files that `gspo-rs score` has not written"
-    if not (target / NAME).exists():
+    if not (target / MANIFEST).exists():
         raise ValueError(f"{problem}; choose an empty folder")
     if foreign := foreign_files(target, load(target)):
         raise ValueError(f"{problem}, such as {foreign[0]}; move them away, they would be lost")
