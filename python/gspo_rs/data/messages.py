@@ -10,6 +10,7 @@ import polars as pl
 
 __all__ = [
     "CONVERSATIONS",
+    "ROLES",
     "as_role_and_content",
     "before_answer",
     "is_messages",

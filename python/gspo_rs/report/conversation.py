@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-__all__ = ["Turn", "as_one_text", "said", "spoken"]
+from gspo_rs.data.messages import ROLES
 
-# The roles as ShareGPT calls them.
-ROLES = {"human": "user", "gpt": "assistant"}
+__all__ = ["Turn", "as_one_text", "said", "spoken"]
 
 
 class Turn(NamedTuple):
