@@ -17,7 +17,7 @@ from gspo_rs.data.progress import counted
 from gspo_rs.data.source import ANYTHING, Source, SourceLike, locate
 from gspo_rs.files.filters import Chosen, filter_rows, parse, refuse_empty
 from gspo_rs.files.in_memory import frame_without_target
-from gspo_rs.files.selection import write_selection
+from gspo_rs.files.selection import select
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.writer import WriteSummary, as_written, write_frames
 from gspo_rs.groups.synonyms import listed
@@ -92,30 +92,33 @@ def filter(  # noqa: A001 - the word of pandas, Polars and `datasets`
     [('a', 1.0)]
     """
     rules = parse(keep, threshold)
-    located, keys = by_member(
-        locate(source),
-        by,
-        [reward],
-        beside=columns or (),
-        every=columns is None and layout == "wide",
-    )
     if layout not in ("wide", "narrow"):
         raise ValueError(f"layout is {layout!r}; use one of {listed(layout, ('wide', 'narrow'))}")
-    suffixes = {"suffixes": [".parquet"]} if layout == "narrow" else {}
-    path = checked_target(target, located, overwrite=overwrite, **suffixes)
-    if layout == "wide":
-        refuse_partial(located.rows)
-    elif columns is not None:
-        raise ValueError(f"columns={columns!r}: row numbers come without columns; leave it out")
+    if layout == "narrow":
+        if columns is not None:
+            raise ValueError(f"columns={columns!r}: row numbers come without columns; leave it out")
+        return select(
+            source,
+            target,
+            by=by,
+            keep=keep,
+            reward=reward,
+            threshold=threshold,
+            allow_empty=allow_empty,
+            dry_run=dry_run,
+            overwrite=overwrite,
+        )
+    located, keys = by_member(
+        locate(source), by, [reward], beside=columns or (), every=columns is None
+    )
+    path = checked_target(target, located, overwrite=overwrite)
+    refuse_partial(located.rows)
     located.check([(name, ANYTHING) for name in columns or ()])
     narrow = read_keys(located, keys, reward)
     kept = filter_rows(narrow.rewards, narrow.groups, rules)
     rows = np.flatnonzero(kept.mask)
     refuse_empty(len(rows), kept.dropped, located.name, allow_empty=allow_empty)
-    if layout == "wide":
-        _write(located, path, kept, columns, dry_run=dry_run, overwrite=overwrite)
-    elif not dry_run:
-        write_selection(path, source, rows, len(kept.mask), overwrite=overwrite, reward=reward)
+    _write(located, path, kept, columns, dry_run=dry_run, overwrite=overwrite)
     groups = len(np.unique(narrow.groups.codes[rows]))
     return WriteSummary(
         rows=len(rows), groups=groups, dropped=kept.dropped, exploded=located.exploded

@@ -24,7 +24,7 @@ from gspo_rs.data.paths import spelled
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.data.written import SELECTION
 from gspo_rs.files import atomic
-from gspo_rs.files.filters import filter_rows, parse
+from gspo_rs.files.filters import filter_rows, parse, refuse_empty
 from gspo_rs.files.target import checked_target
 from gspo_rs.files.writer import WriteSummary, writing
 
@@ -87,6 +87,8 @@ def select(
     keep: str,
     reward: str = "reward",
     threshold: float | None = None,
+    allow_empty: bool = True,
+    dry_run: bool = False,
     overwrite: bool = False,
 ) -> WriteSummary:
     """Select rows by rules and write their row numbers.
@@ -105,6 +107,10 @@ def select(
         Column of the rewards.
     threshold : float, optional
         For the rule ``pass-rate``: a completion is right from this reward on; 0.5 by default.
+    allow_empty : bool
+        Whether the rules may leave no row.
+    dry_run : bool
+        Whether to read and check, and write nothing.
     overwrite : bool
         Whether a `target` that is there may be replaced; one that is read never is.
 
@@ -123,10 +129,13 @@ def select(
     narrow = read_keys(located, keys, reward)
     kept = filter_rows(narrow.rewards, narrow.groups, rules)
     rows = np.flatnonzero(kept.mask)
-    n_rows = len(narrow.rewards)
-    write_selection(path, source, rows, n_rows, reward=reward, overwrite=overwrite)
+    refuse_empty(len(rows), kept.dropped, located.name, allow_empty=allow_empty)
+    if not dry_run:
+        write_selection(path, source, rows, len(kept.mask), reward=reward, overwrite=overwrite)
     groups = len(np.unique(narrow.groups.codes[rows]))
-    return WriteSummary(rows=len(rows), groups=groups, dropped=kept.dropped)
+    return WriteSummary(
+        rows=len(rows), groups=groups, dropped=kept.dropped, exploded=located.exploded
+    )
 
 
 def write_selection(
