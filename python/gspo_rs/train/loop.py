@@ -163,9 +163,34 @@ def checked(config: Config, inputs: Inputs) -> Config:
     return config
 
 
-def opened(config: Config, inputs: Inputs) -> Dataset:
-    """Open the data of a run, and fingerprint its model where it starts from one in memory."""
-    data = Dataset.open(config, inputs)
+def opened(
+    config: Config, inputs: Inputs, *, resume: bool
+) -> tuple[Config, Dataset, checkpoint.Checkpoint | None]:
+    """Open the data of a run, and find the checkpoint that it goes on from.
+
+    Returns
+    -------
+    config : Config
+        With the columns that its data has.
+    data : Dataset
+    found : Checkpoint or None
+        Of the same configuration and data.
+
+    Raises
+    ------
+    ConfigError, CheckpointError, ValueError, TypeError, OSError
+        If the data can't be read, or the checkpoint is not of this run.
+    """
+    found = continuation.find(Path(config.output_dir), resume=resume)
+    config = with_columns(config, inputs)
+    data = _with_model(Dataset.open(config, inputs), config, inputs)
+    if found is not None:
+        continuation.check(found, config, data)
+    return config, data, found
+
+
+def _with_model(data: Dataset, config: Config, inputs: Inputs) -> Dataset:
+    """Fingerprint a model in memory as well, where the run needs the weights it starts from."""
     if inputs.model is None or not (config.lora_r or needs_start(config)):
         return data
     found = {"model": of_model(inputs.model)}
@@ -176,13 +201,9 @@ def _train(
     config: Config, inputs: Inputs, interruptions: Interruptions, *, resume: bool, quiet: bool
 ) -> Result:
     folder = Path(config.output_dir)
-    found = continuation.find(folder, resume=resume)
-    config = with_columns(config, inputs)
-    data = opened(config, inputs)
-    if found is not None:
-        continuation.check(found, config, data)
-        if continuation.finished(folder, found, data.steps(config)):
-            return _over(folder, found)
+    config, data, found = opened(config, inputs, resume=resume)
+    if found is not None and continuation.finished(folder, found, data.steps(config)):
+        return _over(folder, found)
     seed_generators(config.seed)
     run = Run.begin(config, inputs, data, found, interruptions=interruptions)
     run.display = display(run.total, run.step, config.logging_steps, quiet=quiet)

@@ -6,7 +6,6 @@ import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,9 @@ import torch
 from gspo_rs.data.group_index import GroupIndex
 from gspo_rs.data.source import SourceLike
 from gspo_rs.rewards.functions import RewardFunction
-from gspo_rs.train import continuation
 from gspo_rs.train.checkpoint import Checkpoint
 from gspo_rs.train.config.config import Config
-from gspo_rs.train.dataset import Dataset, with_columns
+from gspo_rs.train.dataset import Dataset
 from gspo_rs.train.inputs import Inputs, separate
 from gspo_rs.train.loop import checked, opened
 from gspo_rs.train.memory import Memory, cache_bytes, largest_pass, measured
@@ -129,11 +127,7 @@ def plan(
     things = {**data, "reward": reward, "model": model, "tokenizer": tokenizer}
     config, inputs = separate(config, things, fields)
     config = checked(config, inputs)
-    found = continuation.find(Path(config.output_dir), resume=resume)
-    config = with_columns(config, inputs)
-    dataset = opened(config, inputs)
-    if found is not None:
-        continuation.check(found, config, dataset)
+    config, dataset, found = opened(config, inputs, resume=resume)
     if inputs.model is not None:
         inputs = dataclasses.replace(inputs, model=copy.deepcopy(inputs.model))
     return _rehearsed(config, inputs, dataset, found)
