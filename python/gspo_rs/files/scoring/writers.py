@@ -182,7 +182,7 @@ def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: S
     names = [*given.source.frame.collect_schema(), *COLUMNS]
     number, scored = free_name(names, "row"), free_name(names, "scored")
 
-    def types_of(columns: Sequence[pl.Series]) -> pl.Series:
+    def computed(columns: Sequence[pl.Series]) -> pl.Series:
         nonlocal kept, rows
         frame = pl.DataFrame(columns)
         if frame.is_empty():
@@ -201,7 +201,7 @@ def _rewrite(given: Input, seen: Read, target: Path, options: Options, scores: S
 
     refuse_unwritable(given.source.frame.collect_schema(), Path(given.name))
     needed = [pl.col(number), *narrow_columns(given, options)]
-    found = pl.map_batches(needed, types_of, return_dtype=TYPES, is_elementwise=True).alias(scored)
+    found = pl.map_batches(needed, computed, return_dtype=TYPES, is_elementwise=True).alias(scored)
     frame = _with_scores(given.source.frame.with_row_index(number), found, options)
     try:
         with given.reading():
