@@ -41,7 +41,10 @@ __all__ = [
 ROW_COLUMNS: Final = (("rank", {"method": "average"}), "group_mean", "group_std")
 # Rows of whole groups that are computed at a time.
 CHUNK = 1 << 16
-# Packed bytes of a row group and of the one before, which the buffers have room for.
+# How often the packed bytes of a row group are held: a part of it is read while those that the two
+# before it were unpacked from are given back, which takes longer on a busy machine.
+COPIES = 3
+# Packed bytes that the buffers have room for.
 UNREPORTED = 32 << 20
 # Rows of one row group that are decoded at a time: at first, and at most. They take so much less
 # than what is read ahead of whole rows.
@@ -123,8 +126,8 @@ def with_reading(inputs: list[Input], options: Options) -> Options:
         with given.reading():
             number, size = packed(str(given.path), _asked(given, options))
         # All columns are decoded in larger pieces than ids and rewards are.
-        held = 2 * size + (2 * READ_AHEAD if options.layout == "wide" else 0)
-        if 2 * size <= UNREPORTED or held <= most:
+        held = COPIES * size + (2 * READ_AHEAD if options.layout == "wide" else 0)
+        if COPIES * size <= UNREPORTED or held <= most:
             continue
         most = held
         if options.memory_limit < LEAST + most:
