@@ -122,7 +122,9 @@ def test_all_that_a_step_tells_is_the_same_however_it_is_cut(algorithm, shape, b
         policy = make_policy(layout)
         config = configured(algorithm=algorithm, micro_batch_tokens=tokens)
         optimizer = make_optimizer(policy, config)
-        found.append(take(policy, optimizer, given, config, rate=0.0))
+        metrics = take(policy, optimizer, given, config, rate=0.0)
+        # Seconds are never the same.
+        found.append({k: v for k, v in metrics.items() if not k.startswith("time/")})
     assert {"entropy", "entropy/p20"} < found[0].keys()
     assert {"rank/spearman_logp", "percentile/top_q_prob_shift"} < found[0].keys()
     assert found[1] == pytest.approx(found[0], rel=1e-9, abs=1e-12)
