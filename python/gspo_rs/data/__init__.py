@@ -76,6 +76,7 @@ def rollouts(
     old_logprobs: str | None = None,
     prompt_tokens: str | None = None,
     completion_tokens: str | None = None,
+    completion_mask: str | None = None,
     truncated: str | None = None,
     batch_groups: int = 64,
     shuffle: bool = False,
@@ -111,6 +112,9 @@ def rollouts(
         whoever makes the tokens has to see that they are as many.
     prompt_tokens, completion_tokens : str, optional
         Columns of lists of token ids, for a data set that keeps them.
+    completion_mask : str, optional
+        Column of lists of bools, or of 0 and 1, one for each of `completion_tokens`: whether the
+        policy sampled the token, or only read it, such as the answer of a tool.
     truncated : str, optional
         Column that tells which completions were cut off: bools, or reasons to finish, of which
         "length" and "max_tokens" are such.
@@ -136,8 +140,9 @@ def rollouts(
     ------
     ValueError
         If a column is missing (names near ones), an id, prompt or list is null, a reward is
-        infinite (names the row), there is no row, or the source changes while it is read. A null
-        completion or list is accepted where the reward is null too.
+        infinite (names the row), a mask has no tokens or is not as long as they are, there is no
+        row, or the source changes while it is read. A null completion or list is accepted where the
+        reward is null too.
     TypeError
         If a column has the wrong type.
     OSError
@@ -165,7 +170,7 @@ def rollouts(
     (['4', '22', '5'], array([0, 2, 3]), ['2+2=', '3+3='])
     """
     names = as_names(reward, "reward")
-    more = (old_logprobs, prompt_tokens, completion_tokens, truncated)
+    more = (old_logprobs, prompt_tokens, completion_tokens, completion_mask, truncated)
     located, keys = by_member(
         locate(source), by, names, prompt=prompt, completion=completion, beside=more
     )

@@ -10,18 +10,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gspo_rs.data.source import ENDING, FLOATS, INTEGERS, KEY, NUMBER, SAID, Source
+from gspo_rs.data.source import ENDING, FLOATS, INTEGERS, KEY, MASK, NUMBER, SAID, Source
 from gspo_rs.data.turns import Turn
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts, summed
 
 __all__ = ["GroupBatch", "RolloutSchema", "as_keys", "as_names"]
 
 Key = TypeVar("Key")
-LISTS = ("old_logprobs", "prompt_tokens", "completion_tokens")
+LISTS = ("old_logprobs", "prompt_tokens", "completion_tokens", "completion_mask")
 TYPES: Mapping[str, pl.DataType] = {
     NUMBER: pl.Float64(),
     FLOATS: pl.List(pl.Float32),
     INTEGERS: pl.List(pl.Int64),
+    MASK: pl.List(pl.Int64),
 }
 
 
@@ -56,6 +57,7 @@ class RolloutSchema:
     old_logprobs: str | None = None
     prompt_tokens: str | None = None
     completion_tokens: str | None = None
+    completion_mask: str | None = None
     truncated: str | None = None
     weights: Sequence[float] | None = None
 
@@ -73,6 +75,7 @@ class RolloutSchema:
             ("old_logprobs", FLOATS),
             ("prompt_tokens", INTEGERS),
             ("completion_tokens", INTEGERS),
+            ("completion_mask", MASK),
             ("truncated", ENDING),
         ):
             if (name := getattr(self, part)) is not None:
@@ -95,7 +98,8 @@ class RolloutSchema:
         ValueError
             If a prompt is null, a completion or list is null though the row has a reward, or a
             list holds a null or a log-probability that is not finite, or it is not known why a
-            completion ended. Names the row of `source`.
+            completion ended, or a mask has another length than the completion's tokens, or is
+            neither 0 nor 1. Names the row of `source`.
         """
         cut = cut._replace(place=source.place)
         rewards = summed(
@@ -136,10 +140,11 @@ class RolloutSchema:
     def _check_aligned(
         self, cut: GroupBatch, ragged: dict[str, Any], names: dict[str, str]
     ) -> None:
-        if "old_logprobs" in ragged and "completion_tokens" in ragged:
-            found, expected = ragged["old_logprobs"].lengths, ragged["completion_tokens"].lengths
-            problem = f"{names['old_logprobs']} has another length than the completion's tokens"
-            _refuse(cut, pl.Series(found != expected), problem)
+        for part in ("old_logprobs", "completion_mask"):
+            if part in ragged and "completion_tokens" in ragged:
+                found, expected = ragged[part].lengths, ragged["completion_tokens"].lengths
+                problem = f"{names[part]} has another length than the completion's tokens"
+                _refuse(cut, pl.Series(found != expected), problem)
 
 
 def as_keys(by: str | Sequence[Key]) -> tuple[str | Key, ...]:
@@ -184,8 +189,11 @@ def _ragged(cut: GroupBatch, part: str, name: str) -> Ragged:
     lengths = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
     values = lists.filter(pl.Series(lengths > 0)).explode()
     wrong = values.is_null() if part != "old_logprobs" else ~values.is_finite().fill_null(False)
+    if part == "completion_mask":
+        wrong |= ~values.is_in([0, 1])
     if wrong.any():
         place = wrong.to_list().index(True)
         row = cut.rows[np.searchsorted(np.cumsum(lengths), place, side="right")]
         raise ValueError(f"{name} holds {values[place]} at {cut.place(int(row))}")
-    return Ragged(values.to_numpy(), lengths)
+    kind = np.bool_ if part == "completion_mask" else values.to_numpy().dtype
+    return Ragged(values.to_numpy().astype(kind), lengths)

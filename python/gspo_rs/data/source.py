@@ -55,6 +55,7 @@ NUMBER = "a number or a bool"
 KEY = "an integer, string, category, bool, binary or date, or messages or lists of these"
 FLOATS = "a list of floats"
 INTEGERS = "a list of integers"
+MASK = "a list of bools, or of 0 and 1"
 ENDING = "a bool, or text such as 'stop' and 'length'"
 ANYTHING = "anything"
 
@@ -67,6 +68,7 @@ EXPECTED: Mapping[str, Callable[[pl.DataType], bool]] = {
     SAID: lambda found: EXPECTED[TEXT](found) or is_messages(found),
     FLOATS: lambda found: _inner(found).is_float(),
     INTEGERS: lambda found: _inner(found).is_integer(),
+    MASK: lambda found: _inner(found).is_integer() or _inner(found) == pl.Boolean,
     ENDING: lambda found: found == pl.Boolean or EXPECTED[TEXT](found),
     ANYTHING: lambda _: True,
 }

@@ -22,7 +22,7 @@ class Ragged:
     Parameters
     ----------
     values : ndarray, shape (total,)
-        The rows, joined: int64 tokens or float32 log-probabilities.
+        The rows, joined: int64 tokens, float32 log-probabilities or bools.
     lengths : ndarray of int64, shape (n,)
         The length of each row; they add up to ``total``.
 
@@ -73,6 +73,21 @@ class Ragged:
         lengths = self.lengths[indices]
         return Ragged(self.values[joined_ranges(self.offsets[indices], lengths)], lengths)
 
+    def where(self, mask: Ragged | None) -> Ragged:
+        """Return each row without the values at which `mask`, of the same lengths, is False.
+
+        Examples
+        --------
+        >>> mask = Ragged.from_rows([[True, False], [True]], np.bool_)
+        >>> Ragged.from_rows([[5, 6], [7]], np.int64).where(mask)
+        Ragged(values=array([5, 7]), lengths=array([1, 1]))
+        """
+        if mask is None:
+            return self
+        owner = np.repeat(np.arange(len(self)), self.lengths)
+        counts = np.bincount(owner[mask.values], minlength=len(self)).astype(np.int64)
+        return Ragged(self.values[mask.values], counts)
+
 
 @dataclass(frozen=True, eq=False)
 class Rollouts:
@@ -88,6 +103,9 @@ class Rollouts:
         Higher is better, unitless. NaN where the completion could not be scored.
     prompt_tokens, completion_tokens : Ragged of int64, n rows, optional
         The texts as the policy read and wrote them, a sampled end-of-sequence token included.
+    completion_mask : Ragged of bool, n rows, optional
+        True where the policy sampled the token of a completion, False where it only read it, such
+        as the answer of a tool; all were sampled where there is none.
     sampler_logprobs : Ragged of float32, n rows, optional
         Log-probability (nats) of each completion token under the policy that sampled it, at the
         sampling temperature.
@@ -108,8 +126,10 @@ class Rollouts:
     Raises
     ------
     ValueError
-        If a field does not have one entry for each row (or group), or log-probabilities do not
-        have one value for each completion token.
+        If a field does not have one entry for each row (or group), or log-probabilities and masks
+        do not have one value for each completion token.
+    TypeError
+        If a mask is not of bools.
 
     Examples
     --------
@@ -140,6 +160,7 @@ class Rollouts:
     rewards: Mapping[str, NDArray[np.float64]] | None = None
     source_rows: NDArray[np.int64] | None = None
     members: NDArray[np.int64] | None = None
+    completion_mask: Ragged | None = None
 
     def __post_init__(self) -> None:
         steps = np.diff(self.offsets)
@@ -152,10 +173,14 @@ class Rollouts:
             expected = self.n_groups if name == "group_ids" else self.n_rollouts
             if len(entries) != expected:
                 raise ValueError(f"{name} has {len(entries)} entries, expected {expected}")
-        if self.sampler_logprobs is not None and self.completion_tokens is None:
-            raise ValueError("sampler_logprobs belong to completion_tokens, which are missing")
-        for name in ("sampler_logprobs", "old_logprobs"):
+        for name in ("sampler_logprobs", "completion_mask"):
+            if getattr(self, name) is not None and self.completion_tokens is None:
+                raise ValueError(f"{name} belong to completion_tokens, which are missing")
+        for name in ("sampler_logprobs", "old_logprobs", "completion_mask"):
             self._check_aligned(name, getattr(self, name))
+        if self.completion_mask is not None and self.completion_mask.values.dtype != np.bool_:
+            kind = self.completion_mask.values.dtype
+            raise TypeError(f"completion_mask holds {kind}; give bools, True where it was sampled")
 
     @property
     def n_rollouts(self) -> int:
@@ -166,6 +191,12 @@ class Rollouts:
     def n_groups(self) -> int:
         """The number of groups."""
         return len(self.offsets) - 1
+
+    @property
+    def sampled_lengths(self) -> NDArray[np.int64]:
+        """Tokens of each completion that the policy sampled; shape (n,)."""
+        assert self.completion_tokens is not None
+        return self.completion_tokens.where(self.completion_mask).lengths
 
     def place(self, row: int) -> str:
         """Name a row for an error: where it stood, and its group."""
@@ -205,13 +236,13 @@ class Rollouts:
         names = [field.name for field in fields(self) if field.name != "offsets"]
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
-    def _check_aligned(self, name: str, logprobs: Ragged | None) -> None:
-        if logprobs is None or self.completion_tokens is None:
+    def _check_aligned(self, name: str, values: Ragged | None) -> None:
+        if values is None or self.completion_tokens is None:
             return
-        differ = np.flatnonzero(logprobs.lengths != self.completion_tokens.lengths)
+        differ = np.flatnonzero(values.lengths != self.completion_tokens.lengths)
         if differ.size:
             row = int(differ[0])
-            found, expected = logprobs.lengths[row], self.completion_tokens.lengths[row]
+            found, expected = values.lengths[row], self.completion_tokens.lengths[row]
             raise ValueError(f"{name} of row {row} has {found} values for {expected} tokens")
 
 

@@ -212,6 +212,7 @@ def _of_rows(located: Source, config: Config) -> Iterator[bytes]:
         config.old_logprobs_column,
         config.prompt_tokens_column,
         config.completion_tokens_column,
+        config.completion_mask_column,
         config.truncated_column,
     )
     names = dict.fromkeys([*named, *(name for name in more if name is not None)])

@@ -17,7 +17,13 @@ from gspo_rs.train.rollout.collect import RolloutBatch
 from gspo_rs.train.step.minibatch import Minibatch
 from gspo_rs.train.step.training_batch import TrainingBatch
 
-_TOKENS = ("prompt_tokens", "completion_tokens", "sampler_logprobs", "old_logprobs")
+_TOKENS = (
+    "prompt_tokens",
+    "completion_tokens",
+    "completion_mask",
+    "sampler_logprobs",
+    "old_logprobs",
+)
 _LOGPROBS = ("old_logprobs", "ref_logprobs", "sampler_logprobs")
 
 

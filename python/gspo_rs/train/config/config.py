@@ -92,6 +92,10 @@ class Config:
         Column of `rollouts` with the prompt's token ids; without it, the text is tokenised.
     completion_tokens_column : str, optional
         Column of `rollouts` with the completion's token ids; without it, the text is tokenised.
+    completion_mask_column : str, optional
+        Column of `rollouts` with a list of bools, or of 0 and 1, for each completion: False where a
+        token was not sampled but read, such as the answer of a tool. Those are not trained on.
+        Needs `completion_tokens_column`.
     truncated_column : str, optional
         Column of `rollouts` that marks truncated completions: bools or finish reasons.
     shuffle_dataset : bool
@@ -276,6 +280,7 @@ class Config:
     old_logprobs_column: str | None = None
     prompt_tokens_column: str | None = None
     completion_tokens_column: str | None = None
+    completion_mask_column: str | None = None
     truncated_column: str | None = None
     shuffle_dataset: bool = True
     spill_directory: str | None = None
@@ -463,6 +468,8 @@ def _contradicted(config: Any) -> str | None:
         return "give either `prompts` (online) or `rollouts` (offline)"
     if config.online and config.old_logprobs_column is not None:
         return "old_logprobs_column is a column of `rollouts`; see old_logprobs"
+    if config.completion_mask_column is not None and config.completion_tokens_column is None:
+        return "completion_mask_column marks the tokens of completion_tokens_column; give that too"
     if config.online and config.truncated_column is not None:
         return "truncated_column is a column of `rollouts`; online the sampler knows it"
     if not config.online and config.log_completions:

@@ -17,8 +17,9 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "Run": "model output_dir seed device",
         "Data": (
             "prompts reward rollouts split by prompt completion reward_column reward_weights"
-            " old_logprobs_column prompt_tokens_column completion_tokens_column truncated_column"
-            " shuffle_dataset spill_directory max_prompt_length on_long"
+            " old_logprobs_column prompt_tokens_column completion_tokens_column"
+            " completion_mask_column truncated_column shuffle_dataset spill_directory"
+            " max_prompt_length on_long"
         ),
         "Sampling": (
             "num_generations prompts_per_step steps_per_generation num_iterations"

@@ -95,6 +95,7 @@ def collate(
     rows: NDArray[np.int64],
     *,
     shape: Shape,
+    mask: Ragged | None = None,
     device: torch.device | str = "cpu",
 ) -> MicroBatch:
     """Lay out the sequences `rows` for one forward pass.
@@ -107,6 +108,9 @@ def collate(
         The sequences of this micro-batch.
     shape : {"packed", "padded"}
         One row of sequences end to end, or one right-padded row each.
+    mask : Ragged of bool, optional
+        Which tokens of the completions were sampled; the model reads the others, but predicts none
+        of them. All by default.
     device : torch.device or str
         Where the tensors go; to a GPU from pinned memory, without waiting.
 
@@ -118,7 +122,8 @@ def collate(
     Raises
     ------
     ValueError
-        If a completion has no token, or a prompt none that would predict the completion's first.
+        If a completion has no sampled token, or a prompt none that would predict the completion's
+        first.
 
     Examples
     --------
@@ -129,7 +134,9 @@ def collate(
     ([[1, 2, 3, 8]], [[0, 1, 0, 1]], [1, 2, 3])
     """
     starts, texts = prompts.rows(rows), completions.rows(rows)
-    for name, part in (("prompt", starts), ("completion", texts)):
+    asked = None if mask is None else mask.rows(rows)
+    targets = texts.where(asked)
+    for name, part in (("prompt", starts), ("completion", targets)):
         if not part.lengths.all():
             raise ValueError(f"the {name} of sequence {rows[int(part.lengths.argmin())]} is empty")
     inputs = starts.lengths + texts.lengths - 1
@@ -142,13 +149,15 @@ def collate(
     fed = np.ones(len(positions), dtype=bool)
     fed[np.cumsum(texts.lengths) - 1] = False
     ids[positions[fed] + 1] = texts.values[fed]
+    if asked is not None:
+        positions = positions[asked.values]
     places = joined_ranges(np.zeros_like(first), inputs)[None] if shape == "packed" else None
     return MicroBatch(
         input_ids=_tensor(ids.reshape(1 if shape == "packed" else len(rows), -1), device),
         position_ids=None if places is None else _tensor(places, device),
         positions=_tensor(positions, device),
-        targets=_tensor(texts.values, device),
-        lengths=_tensor(texts.lengths, device),
+        targets=_tensor(targets.values, device),
+        lengths=_tensor(targets.lengths, device),
         rows=rows,
     )
 

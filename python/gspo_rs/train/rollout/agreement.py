@@ -44,16 +44,21 @@ def check_sampler(policy: Policy, rollouts: Rollouts, config: Config) -> None:
     assert rollouts.prompt_tokens is not None
     assert rollouts.completion_tokens is not None
     assert rollouts.sampler_logprobs is not None
-    rows = np.flatnonzero(rollouts.completion_tokens.lengths)
+    rows = np.flatnonzero(rollouts.sampled_lengths)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), SEQUENCES)).astype(np.int64)]
     if not len(rows):
         return
     nothing = torch.zeros(len(rows))
+    mask = None if rollouts.completion_mask is None else rollouts.completion_mask.rows(rows)
     training_batch = TrainingBatch(
-        rollouts.prompt_tokens.rows(rows), rollouts.completion_tokens.rows(rows), nothing, nothing
+        rollouts.prompt_tokens.rows(rows),
+        rollouts.completion_tokens.rows(rows),
+        nothing,
+        nothing,
+        mask=mask,
     )
     trained = recompute(policy, training_batch, config).values.astype(np.float64)
-    apart = np.abs(trained - rollouts.sampler_logprobs.rows(rows).values)
+    apart = np.abs(trained - rollouts.sampler_logprobs.rows(rows).where(mask).values)
     limit = LIMITS[policy.autocast is not None]
     if apart.mean() <= limit:
         return

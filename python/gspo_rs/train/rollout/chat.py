@@ -63,7 +63,7 @@ def as_answers(completions: Sequence[str]) -> list[list[dict[str, str]]]:
 
 
 def as_texts(rollouts: Rollouts, tokenizer: Any) -> Rollouts:
-    """Return rollouts whose prompts and completions are texts.
+    """Return rollouts whose prompts and completions are texts, where tokens are to be made of them.
 
     Raises
     ------
@@ -73,10 +73,13 @@ def as_texts(rollouts: Rollouts, tokenizer: Any) -> Rollouts:
         If a completion is more than one answer of the assistant in words; names it.
     """
     prompts, completions = rollouts.prompts, rollouts.completions
-    if not is_chat(prompts) and not is_chat(completions):
+    if rollouts.completion_tokens is None and is_chat(completions):
+        completions = list(map(_answer, completions))
+    if is_chat(prompts) and None in (rollouts.prompt_tokens, rollouts.completion_tokens):
+        prompts = rendered(tokenizer, prompts)
+    if prompts is rollouts.prompts and completions is rollouts.completions:
         return rollouts
-    answers = list(map(_answer, completions)) if is_chat(completions) else completions
-    return replace(rollouts, prompts=rendered(tokenizer, prompts), completions=answers)
+    return replace(rollouts, prompts=prompts, completions=completions)
 
 
 def _answer(messages: Sequence[Any]) -> str:

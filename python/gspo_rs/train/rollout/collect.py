@@ -209,6 +209,7 @@ def offline(
             old_logprobs=config.old_logprobs_column,
             prompt_tokens=config.prompt_tokens_column,
             completion_tokens=config.completion_tokens_column,
+            completion_mask=config.completion_mask_column,
             truncated=config.truncated_column,
             batch_groups=size,
             shuffle=config.shuffle_dataset,

@@ -137,14 +137,14 @@ def _old(
     rollouts = cut.rollouts
     if not config.online:
         assert rollouts.old_logprobs is not None
-        return rollouts.old_logprobs.rows(cut.trained)
+        return cut.sampled(rollouts.old_logprobs)
     if config.old_logprobs != "sampler" and first and config.num_iterations == 1:
         return None  # the weights are still those that sampled: every ratio is 1
     compared = config.correction != "none"
     exact = config.old_logprobs == "auto" and policy.autocast is None and not compared
     if exact or config.old_logprobs == "sampler":
         assert rollouts.sampler_logprobs is not None
-        return rollouts.sampler_logprobs.rows(cut.trained)
+        return cut.sampled(rollouts.sampler_logprobs)
     return recompute(policy, training_batch, config)
 
 
@@ -155,4 +155,4 @@ def _sampler(config: Config, cut: Minibatch) -> Ragged | None:
     ):
         return None
     assert cut.rollouts.sampler_logprobs is not None
-    return cut.rollouts.sampler_logprobs.rows(cut.trained)
+    return cut.sampled(cut.rollouts.sampler_logprobs)

@@ -71,6 +71,16 @@ class Minibatch:
         assert self.rollouts.completion_tokens is not None
         return self.rollouts.completion_tokens.rows(self.trained)
 
+    @property
+    def completion_mask(self) -> Ragged | None:
+        """Which completion tokens of the rows trained on were sampled; None for all of them."""
+        mask = self.rollouts.completion_mask
+        return None if mask is None else mask.rows(self.trained)
+
+    def sampled(self, values: Ragged) -> Ragged:
+        """Return the values of the sampled tokens of the rows trained on."""
+        return values.rows(self.trained).where(self.completion_mask)
+
 
 def prepare(
     rollouts: Rollouts,
@@ -114,9 +124,8 @@ def prepare(
     changes no gradient of the policy loss; keeping it in the denominator makes that exact. It is
     not exact for a penalty towards the starting policy: see `teaches_all` of the objective.
     """
-    assert rollouts.completion_tokens is not None
     groups = Groups.from_offsets(rollouts.offsets)
-    lengths = rollouts.completion_tokens.lengths
+    lengths = rollouts.sampled_lengths
     scored = ~np.isnan(rollouts.reward)
     fits = np.ones(len(lengths), dtype=bool) if too_long is None else ~too_long
     if ESTIMATORS[estimator].several:

@@ -5,6 +5,7 @@ Letters: ``m`` sequences of the step.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -26,14 +27,15 @@ class TrainingBatch:
     Attributes
     ----------
     prompts, completions : Ragged of int64
-        Tokens of the ``m`` sequences; none is empty.
+        Tokens of the ``m`` sequences; of none is the sampled part empty.
     advantages, weights : Tensor, shape (m,)
         The weight of a token of each sequence comes from the whole step.
     old_logprobs, ref_logprobs : Ragged of float32 or None
         Under the policy that sampled and under the reference. Without old ones the current policy
         is the one that sampled, and every ratio is 1.
     sampler_logprobs : Ragged of float32 or None
-        As the sampler computed them, where the loss is corrected for it.
+        As the sampler computed them, where the loss is corrected for it. All log-probabilities are
+        of the sampled tokens only.
     rewards : ndarray of float64, shape (m,), or None
         As given, of several their sum; read by a loss that compares the members of a group, with
         the next two.
@@ -41,6 +43,9 @@ class TrainingBatch:
         The group of each sequence; the step holds whole groups.
     n_groups : int
         Groups that the step counts.
+    mask : Ragged of bool or None
+        Which completion tokens were sampled: the model reads the others, and nothing is computed of
+        them. None where all were.
     """
 
     prompts: Ragged
@@ -53,6 +58,12 @@ class TrainingBatch:
     rewards: NDArray[np.float64] | None = None
     codes: NDArray[np.int64] | None = None
     n_groups: int = 1
+    mask: Ragged | None = None
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Sampled tokens of each sequence, shape (m,)."""
+        return self.completions.where(self.mask).lengths
 
     @classmethod
     def of(cls, minibatch: Minibatch, reduction: Reduction | None, budget: int) -> "TrainingBatch":
@@ -88,6 +99,7 @@ class TrainingBatch:
             rewards=minibatch.rollouts.reward[minibatch.trained],
             codes=codes[minibatch.trained],
             n_groups=max(len(np.unique(codes[minibatch.counted])), 1),
+            mask=minibatch.completion_mask,
         )
 
 
@@ -117,6 +129,7 @@ def batches(policy: Policy, training_batch: TrainingBatch, config: Config) -> It
             training_batch.prompts,
             training_batch.completions,
             rows,
+            mask=training_batch.mask,
             shape=policy.shape,
             device=policy.device,
         )
@@ -148,4 +161,4 @@ def recompute(policy: Policy, training_batch: TrainingBatch, config: Config) -> 
         return Ragged.from_rows([], np.float32)
     rows = np.concatenate(order)
     values = torch.cat(flat).cpu().numpy()
-    return Ragged(values, training_batch.completions.lengths[rows]).rows(np.argsort(rows))
+    return Ragged(values, training_batch.lengths[rows]).rows(np.argsort(rows))

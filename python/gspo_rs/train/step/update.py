@@ -177,7 +177,7 @@ def _taken(
         policy,
         batch,
         lambda part: policy_loss(part, training_batch, config)[0],
-        lengths=None if known else training_batch.completions.lengths[batch.rows].tolist(),
+        lengths=None if known else training_batch.lengths[batch.rows].tolist(),
     )
 
 
