@@ -49,7 +49,8 @@ CONTENDERS = {
     "rloo": {"algorithm": "rloo"},
     "listwise": {"algorithm": "listwise"},
 }
-ONCE = {name: {"algorithm": name} for name in PRESETS if name not in CONTENDERS}
+OFFLINE = {"qrpo"}
+ONCE = {name: {"algorithm": name} for name in PRESETS if name not in {*CONTENDERS, *OFFLINE}}
 RUNS = CONTENDERS | ONCE
 
 

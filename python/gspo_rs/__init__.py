@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gspo_rs.groups.groups import Groups
     from gspo_rs.groups.packing import pack
     from gspo_rs.groups.pairs import preference_pairs
+    from gspo_rs.groups.quantile_rewards import quantile_rewards
     from gspo_rs.groups.rows import rows
     from gspo_rs.groups.statistics import (
         GroupStats,
@@ -64,6 +65,7 @@ __all__ = [
     "percentile",
     "preference_pairs",
     "quantile",
+    "quantile_rewards",
     "rank",
     "report",
     "rows",
@@ -100,6 +102,7 @@ MODULE_OF = {
     "percentile": "groups.statistics",
     "preference_pairs": "groups.pairs",
     "quantile": "groups.statistics",
+    "quantile_rewards": "groups.quantile_rewards",
     "rank": "groups.statistics",
     "rows": "groups.rows",
     "scan": "files.scan",

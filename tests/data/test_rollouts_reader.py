@@ -222,6 +222,50 @@ def test_lists_of_tokens_and_logprobs_come_with_their_rows():
             list(data.rollouts(wrong, by="id", **lists))
 
 
+def test_reference_rewards_come_with_their_rows():
+    lists = [[0.1, None, 2.0], [float("nan"), 1.0], None]
+    frame = pl.DataFrame(
+        {
+            "id": [7, 8, 7],
+            "prompt": ["a", "b", "a"],
+            "completion": ["x", "y", "z"],
+            "reward": [1.0, 0.0, None],
+            "others": lists,
+        },
+        schema_overrides={"others": pl.List(pl.Float64)},
+    )
+    (batch,) = data.rollouts(frame, by="id", reference_rewards="others")
+    found = batch.reference_rewards
+    assert found.lengths.tolist() == [3, 0, 2]
+    np.testing.assert_array_equal(found.values, [0.1, np.nan, 2.0, np.nan, 1.0])
+    assert found.values.dtype == np.float64  # 0.1 of a reward is to be 0.1 of a reference
+    whole = frame.with_columns(others=pl.Series([[1, 2], [3], None]))
+    (batch,) = data.rollouts(whole, by="id", reference_rewards="others")
+    assert batch.reference_rewards.values.tolist() == [1.0, 2.0, 3.0]
+    for wrong, problem in (
+        ([float("inf")], "holds inf at row 1"),
+        ([None], "has no number, though the row has a reward, at row 1"),
+        ([], "has no number, though the row has a reward, at row 1"),
+        (None, "is null, though it has a reward, at row 1"),
+    ):
+        other = frame.with_columns(
+            others=pl.Series([[0.5], wrong, None], dtype=pl.List(pl.Float64))
+        )
+        with pytest.raises(ValueError, match=problem):
+            list(data.rollouts(other, by="id", reference_rewards="others"))
+
+
+def test_a_row_of_a_prompt_has_one_list_of_reference_rewards_for_all_its_completions():
+    rows = {
+        "prompt": ["a", "b"],
+        "completion": [["x", "y"], ["z", "w"]],
+        "reward": [[1.0, 0.0], [0.5, 0.5]],
+        "others": [[0.5, 0.25], [2.0, 3.0]],  # as many as there are completions
+    }
+    (batch,) = data.rollouts(pl.DataFrame(rows), reference_rewards="others")
+    assert batch.reference_rewards.values.tolist() == [0.5, 0.25] * 2 + [2.0, 3.0] * 2
+
+
 COMPLETE = {"id": [1, 1], "prompt": ["p", "p"], "completion": ["c", "d"], "reward": [0.0, 1.0]}
 
 

@@ -15,6 +15,7 @@ from gspo_rs.losses import (
     kl_penalty,
     luspo_loss,
     policy_metrics,
+    qrpo_loss,
     reinforce_loss,
     sapo_loss,
     vespo_loss,
@@ -39,7 +40,7 @@ BY_TOKEN = [
     dppo_loss,
     reinforce_loss,
 ]
-OBJECTIVES = [gspo_loss, luspo_loss, gmpo_loss, kl_loss, *BY_TOKEN]
+OBJECTIVES = [gspo_loss, luspo_loss, gmpo_loss, kl_loss, qrpo_loss, *BY_TOKEN]
 
 
 def batch(shape=(4, 6), dtype=torch.float64, drift=0.1):

@@ -33,6 +33,8 @@ def plain(name, new, old, advantages, mask):
         return mean(-4 / tau * torch.sigmoid(tau * (ratio - 1)) * column)
     if name == "gmpo":
         return -(sequence * advantages).mean()  # no token leaves the band of 0.4
+    if name == "qrpo":
+        return (advantages - 0.1 * log_ratio.sum(1)).square().mean()
     if name == "vespo":
         log_w = log_ratio.detach().sum(1, keepdim=True)
         k, lam = (torch.where(column >= 0, a, b).to(new.dtype) for a, b in ((2.0, 3.0), (3.0, 2.0)))
@@ -48,7 +50,7 @@ def valued(loss_of, new, *rest):
     return loss.detach(), leaf.grad
 
 
-NAMES = "gspo gspo_token grpo sapo cispo gmpo luspo vespo dppo reinforce"
+NAMES = "gspo gspo_token grpo sapo cispo gmpo luspo vespo dppo reinforce qrpo"
 
 
 @pytest.mark.parametrize("seed", range(3))

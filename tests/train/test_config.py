@@ -28,9 +28,13 @@ def online(**fields):
     return Config(model="m", prompts="p.jsonl", reward="r.py:f", **fields)
 
 
+def offline(**fields):
+    return Config(model="m", rollouts="r.parquet", **fields)
+
+
 def test_every_preset_is_a_choice_of_algorithm_and_the_reverse():
     for name in PRESETS:
-        assert resolve(online(algorithm=name)).loss == PRESETS[name].loss
+        assert resolve(offline(algorithm=name)).loss == PRESETS[name].loss
     with pytest.raises(ConfigError, match="algorithm = 'ppo'"):
         online(algorithm="ppo")
 
@@ -139,7 +143,7 @@ def test_what_a_loss_cannot_use_is_refused_before_anything_is_sampled(fields, me
 
 @pytest.mark.parametrize("algorithm", PRESETS)
 def test_a_resolved_config_resolves_to_itself(algorithm):
-    config = resolve(online(algorithm=algorithm))
+    config = resolve(offline(algorithm=algorithm))
     assert resolve(config) == config
 
 

@@ -10,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from fixtures import runs
 from gspo_rs import advantage, top_fraction
 from gspo_rs.rollouts import Ragged, Rollouts
-from gspo_rs.train.config.presets import GROUP_LOSSES, OPTIONS
+from gspo_rs.train.config.presets import GROUP_LOSSES, OPTIONS, SCORE_LOSSES
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.rollout.collect import RolloutBatch
 from gspo_rs.train.rollout.prepare import minibatches
@@ -159,7 +159,7 @@ def test_the_gradient_is_that_of_trl_where_four_of_six_groups_tie(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", sorted(set(OPTIONS) - GROUP_LOSSES))
+@pytest.mark.parametrize("loss", sorted(set(OPTIONS) - SCORE_LOSSES))
 @pytest.mark.parametrize("correction", ["none", "sequence_truncate"])
 def test_each_loss_with_a_penalty_is_that_of_all_rows(policy, loss, correction):
     """By linearity: the gradient without the penalty, and that of the penalty over all rows."""
@@ -293,6 +293,26 @@ def test_renormalising_leaves_groups_without_signal_out_of_the_penalty_too(polic
     assert len(training_batch.prompts) == 6
 
 
+def test_the_loss_of_qrpo_is_that_of_all_rows_tied_groups_included(policy):
+    rollouts = drawn()
+    config = configured(algorithm="qrpo", beta=0.3)
+    training_batch, _, ref = taught(rollouts, config)
+    now, mask = logprobs_of_all(policy, rollouts)
+    h = 0.3 * ((now - padded(ref)) * mask).sum(1)
+    targets = []
+    for group in TIED:
+        for i, reward in enumerate(group):
+            others = group[:i] + group[i + 1 :]
+            q, *known = (sum((x < r) + (x == r) / 2 for x in others) / 2 for r in (reward, *others))
+            targets.append(q - 0.3 * np.log(np.mean(np.exp(np.array(known) / 0.3))))
+    expected = gradient_of_loss(policy, (torch.tensor(targets) - h).square().mean())
+    torch.testing.assert_close(
+        gradient_of(policy, training_batch, config), expected, rtol=0, atol=1e-10
+    )
+    assert expected.abs().max() > 1e-4
+    assert len(training_batch.prompts) == 18
+
+
 def test_only_terms_that_tied_groups_change_send_them_through_the_model():
     assert [teaches_all(configured(loss=loss)) for loss in ("gspo", "top_fraction", "dpo")] == [
         False,
@@ -300,4 +320,5 @@ def test_only_terms_that_tied_groups_change_send_them_through_the_model():
         False,
     ]
     assert teaches_all(configured(beta=0.1))
+    assert teaches_all(configured(loss="qrpo"))
     assert not teaches_all(configured(loss="pairwise", beta=0.1))

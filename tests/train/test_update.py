@@ -63,6 +63,7 @@ def make_training_batch(n=9, seed=0, *, old=True, ref=True):
         rewards=draw.integers(0, 4, n).astype(float),
         codes=np.sort(draw.integers(0, 3, n)),
         n_groups=3,
+        targets=torch.from_numpy(draw.normal(size=n)),
         old_logprobs=logprobs if old else None,
         ref_logprobs=logprobs if ref else None,
     )
@@ -77,6 +78,7 @@ def permuted(training_batch, order):
         rewards=training_batch.rewards[order],
         codes=training_batch.codes[order],
         n_groups=training_batch.n_groups,
+        targets=training_batch.targets[torch.from_numpy(order)],
         old_logprobs=training_batch.old_logprobs.rows(order),
         ref_logprobs=training_batch.ref_logprobs.rows(order),
     )

@@ -78,6 +78,7 @@ def rollouts(
     completion_tokens: str | None = None,
     completion_mask: str | None = None,
     truncated: str | None = None,
+    reference_rewards: str | None = None,
     batch_groups: int = 64,
     shuffle: bool = False,
     seed: int = 0,
@@ -118,6 +119,9 @@ def rollouts(
     truncated : str, optional
         Column that tells which completions were cut off: bools, or reasons to finish, of which
         "length" and "max_tokens" are such.
+    reference_rewards : str, optional
+        Column of lists: rewards of completions of the starting policy for the same prompt, null or
+        NaN for an unscorable one. Where rewards are lists, one list for all of the row.
     batch_groups : int
         Groups per batch; the last one may hold fewer.
     shuffle : bool
@@ -170,9 +174,22 @@ def rollouts(
     (['4', '22', '5'], array([0, 2, 3]), ['2+2=', '3+3='])
     """
     names = as_names(reward, "reward")
-    more = (old_logprobs, prompt_tokens, completion_tokens, completion_mask, truncated)
+    more = (
+        old_logprobs,
+        prompt_tokens,
+        completion_tokens,
+        completion_mask,
+        truncated,
+        reference_rewards,
+    )
     located, keys = by_member(
-        locate(source), by, names, prompt=prompt, completion=completion, beside=more
+        locate(source),
+        by,
+        names,
+        prompt=prompt,
+        completion=completion,
+        beside=more,
+        once=[reference_rewards] if reference_rewards else [],
     )
     said = turns(located, prompt, completion)
     columns = RolloutSchema(keys, said, names, *more, reward_weights)

@@ -10,19 +10,36 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gspo_rs.data.source import ENDING, FLOATS, INTEGERS, KEY, MASK, NUMBER, SAID, Source
+from gspo_rs.data.source import (
+    ENDING,
+    FLOATS,
+    INTEGERS,
+    KEY,
+    MASK,
+    NUMBER,
+    NUMBERS,
+    SAID,
+    Source,
+)
 from gspo_rs.data.turns import Turn
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts, summed
 
 __all__ = ["GroupBatch", "RolloutSchema", "as_keys", "as_names"]
 
 Key = TypeVar("Key")
-LISTS = ("old_logprobs", "prompt_tokens", "completion_tokens", "completion_mask")
+LISTS = (
+    "old_logprobs",
+    "prompt_tokens",
+    "completion_tokens",
+    "completion_mask",
+    "reference_rewards",
+)
 TYPES: Mapping[str, pl.DataType] = {
     NUMBER: pl.Float64(),
     FLOATS: pl.List(pl.Float32),
     INTEGERS: pl.List(pl.Int64),
     MASK: pl.List(pl.Int64),
+    NUMBERS: pl.List(pl.Float64),
 }
 
 
@@ -59,6 +76,7 @@ class RolloutSchema:
     completion_tokens: str | None = None
     completion_mask: str | None = None
     truncated: str | None = None
+    reference_rewards: str | None = None
     weights: Sequence[float] | None = None
 
     @property
@@ -77,6 +95,7 @@ class RolloutSchema:
             ("completion_tokens", INTEGERS),
             ("completion_mask", MASK),
             ("truncated", ENDING),
+            ("reference_rewards", NUMBERS),
         ):
             if (name := getattr(self, part)) is not None:
                 yield part, name, kind
@@ -99,7 +118,8 @@ class RolloutSchema:
             If a prompt is null, a completion or list is null though the row has a reward, or a
             list holds a null or a log-probability that is not finite, or it is not known why a
             completion ended, or a mask has another length than the completion's tokens, or is
-            neither 0 nor 1. Names the row of `source`.
+            neither 0 nor 1, or a list of reference rewards has none, or an infinite one. Names the
+            row of `source`.
         """
         cut = cut._replace(place=source.place)
         rewards = summed(
@@ -120,6 +140,9 @@ class RolloutSchema:
             part: _ragged(cut, part, names[part]) for part in LISTS if part in cut.frame.columns
         }
         self._check_aligned(cut, ragged, names)
+        if "reference_rewards" in ragged:
+            problem = f"{names['reference_rewards']} has no number, though the row has a reward,"
+            _refuse(cut, _without_number(ragged["reference_rewards"]) & scored, problem)
         rows, members = source.places(cut.rows.astype(np.int64))
         empty = "" if cut.frame["completion"].dtype == pl.String else []
         firsts = cut.frame.select(self.keys)[cut.offsets[:-1]]
@@ -170,6 +193,11 @@ def _refuse(cut: GroupBatch, wrong: pl.Series, problem: str) -> None:
         raise ValueError(f"{problem} at {cut.place(row)}")
 
 
+def _without_number(lists: Ragged) -> pl.Series:
+    rows = np.repeat(np.arange(len(lists)), lists.lengths)
+    return pl.Series(np.bincount(rows, ~np.isnan(lists.values), minlength=len(lists)) == 0)
+
+
 def _cut_off(cut: GroupBatch, names: Mapping[str, str]) -> NDArray[np.bool_]:
     """Return which completions were cut off; one without a word, and so without a reward, was."""
     given = cut.frame["truncated"]
@@ -188,7 +216,13 @@ def _ragged(cut: GroupBatch, part: str, name: str) -> Ragged:
     lists = cut.frame[part]
     lengths = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
     values = lists.filter(pl.Series(lengths > 0)).explode()
-    wrong = values.is_null() if part != "old_logprobs" else ~values.is_finite().fill_null(False)
+    if part == "reference_rewards":  # of which some may be unscorable
+        values = values.fill_null(np.nan)
+        wrong = values.is_infinite()
+    elif part == "old_logprobs":
+        wrong = ~values.is_finite().fill_null(False)
+    else:
+        wrong = values.is_null()
     if part == "completion_mask":
         wrong |= ~values.is_in([0, 1])
     if wrong.any():

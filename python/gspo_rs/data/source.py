@@ -56,6 +56,7 @@ KEY = "an integer, string, category, bool, binary or date, or messages or lists 
 FLOATS = "a list of floats"
 INTEGERS = "a list of integers"
 MASK = "a list of bools, or of 0 and 1"
+NUMBERS = "a list of numbers"
 ENDING = "a bool, or text such as 'stop' and 'length'"
 ANYTHING = "anything"
 
@@ -69,6 +70,7 @@ EXPECTED: Mapping[str, Callable[[pl.DataType], bool]] = {
     FLOATS: lambda found: _inner(found).is_float(),
     INTEGERS: lambda found: _inner(found).is_integer(),
     MASK: lambda found: _inner(found).is_integer() or _inner(found) == pl.Boolean,
+    NUMBERS: lambda found: _inner(found).is_numeric(),
     ENDING: lambda found: found == pl.Boolean or EXPECTED[TEXT](found),
     ANYTHING: lambda _: True,
 }

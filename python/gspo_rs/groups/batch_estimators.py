@@ -42,12 +42,17 @@ def against_pool(rewards: Floats, groups: Groups, pool: ArrayLike) -> Floats:
     rivals = np.sort(as_rewards(pool))
     if not len(rivals) or not np.isfinite(rivals).all():
         raise ValueError("pool holds the finite rewards of the rivals, at least one")
+    return rows(beaten_share(rewards, rivals), groups, [MEAN])[0]
+
+
+def beaten_share(rewards: Floats, rivals: Floats) -> Floats:
+    """Return the share of `rivals`, which rise, that each reward beats; a tie counts half."""
     beaten = np.searchsorted(rivals, rewards, "left")
     beaten += np.searchsorted(rivals, rewards, "right")
-    share = beaten / (2 * len(rivals))
+    share: Floats = beaten / (2 * len(rivals))
     del beaten
     share[np.isnan(rewards)] = np.nan
-    return rows(share, groups, [MEAN])[0]
+    return share
 
 
 def opo(rewards: Floats, groups: Groups, lengths: ArrayLike) -> Floats:

@@ -24,6 +24,7 @@ from gspo_rs.losses.listwise import (
     top_fraction_loss,
 )
 from gspo_rs.losses.metrics import Level, policy_metrics
+from gspo_rs.losses.quantile import qrpo_loss
 from gspo_rs.losses.reductions import Reduction, distributed_weights, sequence_weights, step_counts
 from gspo_rs.losses.sequence import gmpo_loss, gspo_loss, gspo_token_loss, luspo_loss
 from gspo_rs.losses.token import grpo_loss, sapo_loss
@@ -51,6 +52,7 @@ __all__ = [
     "pairwise_loss",
     "plackett_luce_loss",
     "policy_metrics",
+    "qrpo_loss",
     "reinforce_loss",
     "sampler_correction",
     "sapo_loss",

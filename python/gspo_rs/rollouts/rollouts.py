@@ -22,7 +22,7 @@ class Ragged:
     Parameters
     ----------
     values : ndarray, shape (total,)
-        The rows, joined: int64 tokens, float32 log-probabilities or bools.
+        The rows, joined: int64 tokens, float32 log-probabilities, float64 rewards or bools.
     lengths : ndarray of int64, shape (n,)
         The length of each row; they add up to ``total``.
 
@@ -114,6 +114,8 @@ class Rollouts:
         made into tokens, which then have to be as many.
     truncated : ndarray of bool, shape (n,), optional
         True where a completion was cut off by the token limit.
+    reference_rewards : Ragged of float64, n rows, optional
+        Rewards of completions of the starting policy for the same prompt; NaN as in `reward`.
     group_ids : sequence, length n_groups, optional
         The key of each group; a tuple where several columns are the key.
     rewards : mapping of str to ndarray of float64, each of shape (n,), optional
@@ -156,6 +158,7 @@ class Rollouts:
     sampler_logprobs: Ragged | None = None
     old_logprobs: Ragged | None = None
     truncated: NDArray[np.bool_] | None = None
+    reference_rewards: Ragged | None = None
     group_ids: Sequence[Any] | None = None
     rewards: Mapping[str, NDArray[np.float64]] | None = None
     source_rows: NDArray[np.int64] | None = None

@@ -214,6 +214,7 @@ def _of_rows(located: Source, config: Config) -> Iterator[bytes]:
         config.completion_tokens_column,
         config.completion_mask_column,
         config.truncated_column,
+        config.reference_rewards_column,
     )
     names = dict.fromkeys([*named, *(name for name in more if name is not None)])
     columns = [located.column(name).alias(name) for name in names]

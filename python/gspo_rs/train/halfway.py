@@ -17,12 +17,13 @@ from gspo_rs.train.rollout.collect import RolloutBatch
 from gspo_rs.train.step.minibatch import Minibatch
 from gspo_rs.train.step.training_batch import TrainingBatch
 
-_TOKENS = (
+_LISTS = (
     "prompt_tokens",
     "completion_tokens",
     "completion_mask",
     "sampler_logprobs",
     "old_logprobs",
+    "reference_rewards",
 )
 _LOGPROBS = ("old_logprobs", "ref_logprobs", "sampler_logprobs")
 
@@ -70,7 +71,7 @@ class Halfway:
             found["truncated"] = rollouts.truncated
         for name, column in (rollouts.rewards or {}).items():
             found[f"rewards/{name}"] = column
-        for name in _TOKENS:
+        for name in _LISTS:
             found |= _flat(name, getattr(rollouts, name))
         for place, training_batch in enumerate(self.training_batches):
             for name in _LOGPROBS:
@@ -105,7 +106,7 @@ def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
         reward=found["reward"],
         truncated=found.get("truncated"),
         rewards={name[8:]: found[name] for name in single} or None,
-        **_taken(_TOKENS, "", found),
+        **_taken(_LISTS, "", found),
     )
     rollout_batch = RolloutBatch(rollouts, found["too_long"], {})
     cuts = prepare.minibatches(rollout_batch, config)

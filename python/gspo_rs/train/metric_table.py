@@ -29,7 +29,7 @@ class Metrics:
     when: str = ""
 
 
-_ONLINE, _POLICY = "online", "a loss of sequences or tokens"
+_ONLINE, _POLICY = "online", "a loss with ratios"
 _TRAINED = "a sequence went through the model"
 
 METRICS: dict[str, tuple[Metrics, ...]] = {
@@ -187,7 +187,7 @@ METRICS: dict[str, tuple[Metrics, ...]] = {
             "kl/ref_k1 kl/ref_k2 kl/ref_k3 kl/ref_k3_is",
             "nats",
             "the same of `l - f`, and what the estimator `k3_is` makes of it",
-            "`beta` above 0, with a loss of sequences or tokens",
+            "`beta` above 0, with a loss with ratios",
         ),
         Metrics(
             "mismatch/k1 mismatch/k3 mismatch/abs mismatch/max",
@@ -224,6 +224,13 @@ METRICS: dict[str, tuple[Metrics, ...]] = {
             "a loss of groups",
         ),
         Metrics("pairs/margin", "", "mean difference of their scores", "a loss of groups"),
+        Metrics(
+            "score/mean score/error",
+            "",
+            "mean over sequences of the score, `beta` times the sum of `l - f`, and of its distance"
+            " from the target of its quantile",
+            "`qrpo`",
+        ),
     ),
     "Of the step": (
         Metrics("step", "steps", "its number, from 1; 0 is the comparison before the first"),

@@ -98,6 +98,10 @@ class Config:
         Needs `completion_tokens_column`.
     truncated_column : str, optional
         Column of `rollouts` that marks truncated completions: bools or finish reasons.
+    reference_rewards_column : str, optional
+        Column of `rollouts` with rewards of completions of the starting policy, as one list per
+        row, in which the loss `qrpo` finds the quantile of a reward; without it, in the others of
+        the group.
     shuffle_dataset : bool
         Visit the groups in random order, reshuffled every epoch.
     spill_directory : str, optional
@@ -192,8 +196,8 @@ class Config:
         on average this many nats less likely.
     beta : float, optional
         Weight of the KL penalty towards the starting policy; the default 0 needs no reference
-        model. For a loss that compares the members of a group: the factor of the log-ratio to the
-        starting policy in the score, 0.1 by default.
+        model. For `qrpo` and a loss that compares the members of a group: the factor of the
+        log-ratio to the starting policy in the score, 0.1 by default.
     kl_estimator : {"k3_is", "k3", "k2"}
         Estimator of `gspo_rs.losses.kl_penalty`.
     learning_rate : float
@@ -282,6 +286,7 @@ class Config:
     completion_tokens_column: str | None = None
     completion_mask_column: str | None = None
     truncated_column: str | None = None
+    reference_rewards_column: str | None = None
     shuffle_dataset: bool = True
     spill_directory: str | None = None
     max_prompt_length: int | None = None

@@ -22,6 +22,7 @@ Loss = Literal[
     "top_fraction",
     "dpo",
     "ipo",
+    "qrpo",
 ]
 Reduction = Literal["seq_mean", "token_mean", "prompt_mean", "constant", "seq_sum"]
 Algorithm = Literal[
@@ -48,6 +49,7 @@ Algorithm = Literal[
     "pairwise",
     "listwise",
     "dpo",
+    "qrpo",
 ]
 
 _SEQUENCE: dict[str, float | str | None] = {"clip_low": 3e-4, "clip_high": 4e-4}
@@ -76,11 +78,15 @@ OPTIONS: dict[str, dict[str, float | str | None]] = {
     "top_fraction": {"q": 0.2},
     "dpo": {"label_smoothing": 0.0},
     "ipo": {},
+    "qrpo": {},
 }
 ALL_OPTIONS = {name for options in OPTIONS.values() for name in options}
 
-# Losses that compare the members of a group: no advantage, no ratio, a mean over groups.
+# Losses that compare the members of a group: a mean over groups.
 GROUP_LOSSES = frozenset({"plackett_luce", "pairwise", "top_fraction", "dpo", "ipo"})
+# Losses whose `beta` is the factor of the log-ratio to the starting policy in a score: they have no
+# advantage, no ratio and no penalty.
+SCORE_LOSSES = GROUP_LOSSES | {"qrpo"}
 # Losses with one ratio per sequence, which take no factor per token.
 SEQUENCE_LOSSES = frozenset({"gspo", "luspo", "gmpo"})
 
@@ -92,7 +98,7 @@ class Preset:
     Attributes
     ----------
     advantage : str
-        Estimator of `gspo_rs.advantage`; only reported by a loss that compares groups.
+        Estimator of `gspo_rs.advantage`; only reported by a loss of scores.
     loss : str
         Function of `gspo_rs.losses`, without ``_loss``.
     reduction : str or None
@@ -137,6 +143,7 @@ PRESETS = {
     "pairwise": Preset("percentile", "pairwise", None),
     "listwise": Preset("percentile", "top_fraction", None),
     "dpo": Preset("percentile", "dpo", None),
+    "qrpo": Preset("percentile", "qrpo", "seq_mean"),
 }
 
 
@@ -183,13 +190,19 @@ def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
         "advantage_options": {**beyond, **(given.get("advantage_options") or {})},
         "loss": loss,
         "reduction": None if grouped else given.get("reduction") or preset.reduction or "seq_mean",
-        "beta": given["beta"] if given.get("beta") is not None else 0.1 if grouped else 0.0,
+        "beta": _beta(given.get("beta"), loss),
         **options,
     }
     _check(given, fields)
     _check_draws(given, fields)
     _check_advantage(fields["advantage"], fields["advantage_options"])
     return fields
+
+
+def _beta(value: float | None, loss: str) -> float:
+    if value is not None:
+        return value
+    return 0.1 if loss in SCORE_LOSSES else 0.0
 
 
 def _refuse_unknown(name: str, value: Any, known: tuple[str, ...]) -> None:
@@ -209,19 +222,7 @@ def _option(name: str, value: Any, loss: str, defaults: Mapping[str, Any]) -> An
 def _check(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
     """Raise ValueError for fields that the loss cannot use."""
     loss, correction = fields["loss"], given.get("correction", "none")
-    if loss in GROUP_LOSSES:
-        for name, without in (
-            ("reduction", None),
-            ("correction", "none"),
-            ("off_policy_mask_threshold", None),
-        ):
-            if given.get(name, without) != without:
-                raise ValueError(
-                    f"{name} = {given[name]!r}: the loss {loss!r} compares the members of a group "
-                    "and takes the mean over groups; leave it out"
-                )
-        if not fields["beta"] > 0:
-            raise ValueError(f"beta = {fields['beta']}: the loss {loss!r} needs it above 0")
+    _check_scores(loss, given, fields)
     if loss in SEQUENCE_LOSSES and correction.startswith("token"):
         raise ValueError(
             f"correction = {correction!r}: the loss {loss!r} has one ratio per sequence; use a "
@@ -234,6 +235,39 @@ def _check(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} = {fields[name]}: must be above 1 + clip_high")
     if loss == "cispo" and fields["w_min"] > fields["w_max"]:
         raise ValueError(f"w_min = {fields['w_min']}: must not be above w_max")
+
+
+def _check_scores(loss: str, given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+    """Raise ValueError for what a loss of scores does not read, and what only `qrpo` does."""
+    column = given.get("reference_rewards_column")
+    if loss != "qrpo" and column is not None:
+        raise ValueError(
+            f"reference_rewards_column = {column!r}: only the loss 'qrpo' reads it; leave it out"
+        )
+    if loss not in SCORE_LOSSES:
+        return
+    unread = {"correction": "none", "off_policy_mask_threshold": None}
+    if loss in GROUP_LOSSES:
+        unread["reduction"] = None
+    for name, without in unread.items():
+        if given.get(name, without) != without:
+            why = "compares the members of a group and takes the mean over groups"
+            why = why if loss in GROUP_LOSSES else "has neither ratio nor advantage"
+            raise ValueError(f"{name} = {given[name]!r}: the loss {loss!r} {why}; leave it out")
+    if not fields["beta"] > 0:
+        raise ValueError(f"beta = {fields['beta']}: the loss {loss!r} needs it above 0")
+    if loss != "qrpo":
+        return
+    if given.get("prompts") is not None:
+        raise ValueError(
+            "loss = 'qrpo': finds rewards among those of the starting policy, and online the "
+            "completions are of the policy that is trained; give `rollouts`"
+        )
+    if column is not None and given.get("renormalise"):
+        raise ValueError(
+            "renormalise = True: leaves out groups of equal rewards, which have a target where "
+            f"reference_rewards_column = {column!r}; leave one of them out"
+        )
 
 
 def _check_draws(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:

@@ -211,6 +211,7 @@ def offline(
             completion_tokens=config.completion_tokens_column,
             completion_mask=config.completion_mask_column,
             truncated=config.truncated_column,
+            reference_rewards=config.reference_rewards_column,
             batch_groups=size,
             shuffle=config.shuffle_dataset,
             seed=derived_seed(config.seed, "shuffle", epoch),

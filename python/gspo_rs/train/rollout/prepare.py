@@ -43,6 +43,7 @@ def minibatches(rollout_batch: RolloutBatch, config: Config) -> list[Minibatch]:
                 renormalise=config.renormalise,
                 without_signal=teaches_all(config),
                 weights=config.reward_weights,
+                qrpo_beta=config.beta if config.loss == "qrpo" else None,
             )
         )
     return cuts
@@ -120,7 +121,7 @@ def needs_start(config: Config) -> bool:
     Returns
     -------
     bool
-        True for a KL penalty or a loss of groups, and offline without old log-probabilities in
+        True for a KL penalty or a loss of scores, and offline without old log-probabilities in
         the data.
     """
     return bool(config.beta) or _starts_old(config)

@@ -11,6 +11,7 @@ from gspo_rs.groups.advantages import advantage
 from gspo_rs.groups.batch_estimators import preferring
 from gspo_rs.groups.estimators import ESTIMATORS
 from gspo_rs.groups.groups import Groups
+from gspo_rs.groups.quantile_rewards import quantile_rewards
 from gspo_rs.groups.statistics import informative
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts
 
@@ -41,6 +42,8 @@ class Minibatch:
     dropped : mapping of str to int
         ``dropped_groups`` without signal that do not go through the model; rows
         ``dropped_unscorable``, ``dropped_long`` and ``dropped_empty``.
+    targets : ndarray of float64, shape (n,), or None
+        Of `gspo_rs.losses.qrpo_loss`, where the loss is that one; NaN where unscorable or too long.
     """
 
     rollouts: Rollouts
@@ -51,6 +54,7 @@ class Minibatch:
     counted: NDArray[np.bool_]
     trained: NDArray[np.int64]
     dropped: Mapping[str, int]
+    targets: NDArray[np.float64] | None = None
 
     @property
     def flat(self) -> int:
@@ -91,6 +95,7 @@ def prepare(
     renormalise: bool = False,
     without_signal: bool = False,
     weights: Sequence[float] | None = None,
+    qrpo_beta: float | None = None,
 ) -> Minibatch:
     """Compute the advantages within groups and select the rows to train on.
 
@@ -112,6 +117,8 @@ def prepare(
         the objective has a term that is not 0 for them.
     weights : sequence of float, optional
         Of the single rewards, for an estimator that takes several; 1 by default.
+    qrpo_beta : float, optional
+        The beta of QRPO, whose targets are computed then.
 
     Returns
     -------
@@ -128,6 +135,7 @@ def prepare(
     lengths = rollouts.sampled_lengths
     scored = ~np.isnan(rollouts.reward)
     fits = np.ones(len(lengths), dtype=bool) if too_long is None else ~too_long
+    reward = np.where(fits, rollouts.reward, np.nan)
     if ESTIMATORS[estimator].several:
         # Where the sum ties the rewards that it is of may differ, and so teach something.
         columns = list((rollouts.rewards or {"reward": rollouts.reward}).values())
@@ -135,7 +143,6 @@ def prepare(
         signal = preferring(columns, groups, weights)
         found = advantage(np.stack(columns, axis=1), groups, estimator, weights=weights, **options)
     else:
-        reward = np.where(fits, rollouts.reward, np.nan)
         signal = informative(reward, groups)
         found = advantage(reward, groups, estimator, **options)
     usable = scored & fits & (lengths > 0)
@@ -157,4 +164,15 @@ def prepare(
             "dropped_long": int((~fits).sum()),
             "dropped_empty": int((scored & fits & (lengths == 0)).sum()),
         },
+        targets=None if qrpo_beta is None else _targets(rollouts, reward, groups, qrpo_beta),
     )
+
+
+def _targets(
+    rollouts: Rollouts, reward: NDArray[np.float64], groups: Groups, beta: float
+) -> NDArray[np.float64]:
+    """Return the targets of QRPO, among the references of each row or the rest of its group."""
+    given = rollouts.reference_rewards
+    pool = None if given is None else [given.row(row) for row in range(len(given))]
+    quantiles, log_partition = quantile_rewards(reward, groups, beta=beta, pool=pool)
+    return quantiles - beta * log_partition

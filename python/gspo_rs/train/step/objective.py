@@ -15,7 +15,7 @@ from gspo_rs import losses
 from gspo_rs.losses.layout import Layout, to_device
 from gspo_rs.rollouts.rollouts import Ragged
 from gspo_rs.train.config.config import Config
-from gspo_rs.train.config.presets import GROUP_LOSSES, OPTIONS, SEQUENCE_LOSSES
+from gspo_rs.train.config.presets import GROUP_LOSSES, OPTIONS, SCORE_LOSSES, SEQUENCE_LOSSES
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.step.training_batch import TrainingBatch, batches
 
@@ -90,6 +90,8 @@ def policy_loss(
         Of this part: those of the loss, of the correction and of the KL penalty.
     """
     assert config.loss is not None
+    if config.loss == "qrpo":
+        return _qrpo_loss(part, training_batch, config)
     old = part.tokens(training_batch.old_logprobs)
     advantages, corrected = _advantages(part, old, training_batch, config)
     weights = part.of(training_batch.weights)
@@ -110,6 +112,22 @@ def policy_loss(
         )
         loss, metrics = loss + config.beta * penalty, metrics | kl
     return loss, metrics
+
+
+def _qrpo_loss(
+    part: Part, training_batch: TrainingBatch, config: Config
+) -> tuple[Tensor, dict[str, Tensor]]:
+    assert training_batch.targets is not None
+    assert config.beta is not None
+    return losses.qrpo_loss(
+        part.logprobs,
+        part.tokens(training_batch.ref_logprobs),
+        part.of(training_batch.targets),
+        None,
+        part.of(training_batch.weights),
+        beta=config.beta,
+        lengths=part.lengths,
+    )
 
 
 def compares_groups(config: Config) -> bool:
@@ -140,11 +158,14 @@ def teaches_all(config: Config) -> bool:
     -------
     bool
         True for a KL penalty, which pulls every sequence to the starting policy whatever its
-        advantage, and for ``top_fraction``, whose target for a tied group is the uniform one. The
-        other losses of groups compare members of unlike reward only, and every other term, the
-        corrections among them, is a factor of the advantage.
+        advantage, for ``top_fraction``, whose target for a tied group is the uniform one, and for
+        ``qrpo``, where each sequence has a target. The other losses of groups compare members of
+        unlike reward only, and every other term, the corrections among them, is a factor of the
+        advantage.
     """
-    return config.loss == "top_fraction" if compares_groups(config) else bool(config.beta)
+    if config.loss in SCORE_LOSSES:
+        return config.loss in ("top_fraction", "qrpo")
+    return bool(config.beta)
 
 
 def weighs_sequences(config: Config) -> bool:
@@ -160,6 +181,8 @@ def weighs_sequences(config: Config) -> bool:
     bool
         Then the gradient is taken in one pass over the head: see `gspo_rs.logprobs.fused`.
     """
+    if config.loss == "qrpo":
+        return True
     alike = config.loss in ("gspo", "gspo_token", "luspo", "vespo")
     return alike and not config.beta and not config.correction.startswith("token")
 

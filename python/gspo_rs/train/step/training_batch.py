@@ -46,6 +46,8 @@ class TrainingBatch:
     mask : Ragged of bool or None
         Which completion tokens were sampled: the model reads the others, and nothing is computed of
         them. None where all were.
+    targets : Tensor of float64, shape (m,), or None
+        Of `gspo_rs.losses.qrpo_loss`, where the loss is that one.
     """
 
     prompts: Ragged
@@ -59,6 +61,7 @@ class TrainingBatch:
     codes: NDArray[np.int64] | None = None
     n_groups: int = 1
     mask: Ragged | None = None
+    targets: Tensor | None = None
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
@@ -100,6 +103,9 @@ class TrainingBatch:
             codes=codes[minibatch.trained],
             n_groups=max(len(np.unique(codes[minibatch.counted])), 1),
             mask=minibatch.completion_mask,
+            targets=None
+            if minibatch.targets is None
+            else torch.from_numpy(minibatch.targets)[trained],
         )
 
 
