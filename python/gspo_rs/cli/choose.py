@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from gspo_rs.cli.errors import command
 from gspo_rs.cli.names import named, place
-from gspo_rs.cli.outcome import Outcome, of_write
+from gspo_rs.cli.outcome import Outcome, grouping, of_write
 from gspo_rs.cli.parameters import (
     AllowEmpty,
     By,
@@ -46,7 +46,8 @@ def _calls(
 ) -> Callable[[Callable[..., None]], Callable[..., int]]:
     """Turn a signature into a command that calls the function of its name in `gspo_rs.files`.
 
-    What comes next is `following` on what was written, with the same `by` if that is still there.
+    What comes next is `following` on what was written, with the same `by` and reward if these are
+    still there.
     """
 
     def decorate(asked: Callable[..., None]) -> Callable[..., int]:
@@ -73,12 +74,12 @@ def _ended(
     verb: str, written: Any, chosen: dict[str, Any], following: tuple[str, ...], *, by: bool
 ) -> Outcome:
     target: Path = chosen["target"]
+    same = grouping(chosen.get("by"), chosen.get("reward")) if by else []
     return of_write(
         verb,
         written,
         target,
-        following=[*following, str(target)],
-        by=chosen.get("by", ()) if by else (),
+        following=[*following, str(target), *same],
         dry_run=chosen["dry_run"],
     )
 
@@ -111,7 +112,7 @@ def best(
     """
 
 
-@_calls("nested", "stats")
+@_calls("nested", "scan")
 def explode(
     source: Sources,
     /,

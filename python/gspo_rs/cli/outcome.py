@@ -14,7 +14,7 @@ from gspo_rs.cli.terminal import printable
 if TYPE_CHECKING:
     from gspo_rs.files.writer import WriteSummary
 
-__all__ = ["Outcome", "of_write", "read_by_lists", "show"]
+__all__ = ["Outcome", "counted", "grouping", "of_write", "read_by_lists", "show"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,7 @@ class Outcome:
     result : str
         What the command is for, such as a table; then the summary is on standard error.
     following : sequence of str
-        The words of a command that may come next; `by` is added with its options.
-    by : sequence of str
-        The columns that name the group of a row.
+        The words of a command that may come next.
     code : int
         The exit code.
     """
@@ -41,14 +39,35 @@ class Outcome:
     facts: Mapping[str, Any]
     result: str = ""
     following: Sequence[str] = ()
-    by: Sequence[str] = ()
     code: int = 0
 
     @property
     def next(self) -> str:
         """The command that may come next, quoted for a shell."""
-        by = [word for key in self.by for word in ("--by", key)]
-        return shlex.join(["gspo-rs", *self.following, *by]) if self.following else ""
+        return shlex.join(["gspo-rs", *self.following]) if self.following else ""
+
+
+def grouping(by: Sequence[str] | None, reward: str | None) -> list[str]:
+    """Return the options with which the next command finds the same groups and rewards.
+
+    Examples
+    --------
+    >>> grouping(["id"], "score"), grouping(None, None)
+    (['--by', 'id', '--reward', 'score'], [])
+    """
+    keys = [word for key in by or () for word in ("--by", key)]
+    return [*keys, "--reward", reward] if reward not in (None, "reward") else keys
+
+
+def counted(n: int, things: str) -> str:
+    """Return a number of things, in the singular where it is one.
+
+    Examples
+    --------
+    >>> counted(1, "files"), counted(1200, "rows")
+    ('1 file', '1,200 rows')
+    """
+    return f"{n:,} {things.removesuffix('s') if n == 1 else things}"
 
 
 def show(outcome: Outcome, seconds: float, *, quiet: bool, as_json: bool) -> None:
@@ -78,16 +97,17 @@ def of_write(
     target: Path,
     *,
     following: Sequence[str],
-    by: Sequence[str] = (),
     dry_run: bool = False,
 ) -> Outcome:
     """Summarise what was written and dropped; warn if rows have their group's lowest reward."""
     if written.lowest:
         sys.stderr.write(_worst(written))
-    groups = "" if written.groups is None else f" of {written.groups:,} groups"
+    groups = "" if written.groups is None else f" of {counted(written.groups, 'groups')}"
     place = f"would be in {target}; nothing was written" if dry_run else f"in {target}"
-    lines = [f"{written.rows:,} rows{groups} {place}"]
-    lines += [f"{rows:,} rows dropped by {rule}" for rule, rows in written.dropped.items()]
+    lines = [f"{counted(written.rows, 'rows')}{groups} {place}"]
+    lines += [
+        f"{counted(rows, 'rows')} dropped by {rule}" for rule, rows in written.dropped.items()
+    ]
     facts: dict[str, Any] = {
         "verb": verb,
         "output": str(target),
@@ -99,7 +119,7 @@ def of_write(
     if written.exploded:
         lines.append(read_by_lists(written.exploded))
         facts["exploded"] = list(written.exploded)
-    return Outcome(lines, facts, following=() if dry_run else following, by=by)
+    return Outcome(lines, facts, following=() if dry_run else following)
 
 
 def read_by_lists(exploded: Sequence[str]) -> str:

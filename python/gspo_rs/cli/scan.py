@@ -11,7 +11,7 @@ from rich.table import Table
 
 from gspo_rs.cli.errors import command
 from gspo_rs.cli.names import named, place
-from gspo_rs.cli.outcome import Outcome, of_write
+from gspo_rs.cli.outcome import Outcome, counted, of_write
 from gspo_rs.cli.parameters import Columns, Copy, DryRun, Overwrite, Sources, Split, Whole
 from gspo_rs.cli.terminal import one_line, printable
 
@@ -50,7 +50,8 @@ def scan(
         following = ["scan", str(target)]
         return of_write("scan", written, target, following=following, dry_run=dry_run)
     found = library.contents(given, columns=names, rows=rows)
-    lines = [f"{found.rows:,} rows of {len(found.columns)} columns; {found.container}"]
+    size = f"{counted(found.rows, 'rows')} of {counted(len(found.columns), 'columns')}"
+    lines = [f"{size}; {found.container}"]
     facts = {"verb": "scan", **found.to_dict()}
     return Outcome(lines, facts, result=_table(found))
 

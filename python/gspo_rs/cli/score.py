@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from gspo_rs.cli.errors import command
 from gspo_rs.cli.names import given_ones, named, place
-from gspo_rs.cli.outcome import Outcome, read_by_lists
+from gspo_rs.cli.outcome import Outcome, counted, grouping, read_by_lists
 from gspo_rs.cli.parameters import (
     AllowEmpty,
     By,
@@ -83,7 +83,7 @@ def score(
         **given_ones(by=keys, reward=reward, threshold=threshold),
         **dict(map(_option, option or [])),
     )
-    return _scored(report, keys or [], dry_run=dry_run)
+    return _scored(report, dry_run=dry_run)
 
 
 @command("stopped; nothing was changed", summarized=True)
@@ -97,7 +97,7 @@ def verify(
     files = sum(len(manifest.outputs) for manifest in manifests)
     rows = sum(manifest.kept for manifest in manifests)
     facts = {"verb": "verify", "files": files, "rows": rows}
-    return Outcome([f"{files} files, {rows:,} rows: as written"], facts)
+    return Outcome([f"{counted(files, 'files')}, {counted(rows, 'rows')}: as written"], facts)
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -110,20 +110,21 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _scored(report: Report, by: list[str], *, dry_run: bool) -> Outcome:
+def _scored(report: Report, *, dry_run: bool) -> Outcome:
     signal = report.groups - report.uninformative
-    found = f"{report.rows:,} rows in {report.groups:,} groups, {signal:,} of them with signal"
+    groups = f"{counted(report.groups, 'groups')}, {signal:,} of them with signal"
+    found = f"{counted(report.rows, 'rows')} in {groups}"
     if report.kept != report.rows:
-        found += f"; {report.kept:,} rows kept"
+        found += f"; {counted(report.kept, 'rows')} kept"
     if report.by_file and report.files > 1:
         found += "; each file by itself"
     if report.skipped:
-        found += f"; {report.skipped} of {report.files} files were done"
+        found += f"; {report.skipped} of {counted(report.files, 'files')} were done"
     facts = {"verb": "score", "dry_run": dry_run, **asdict(report)}
     if dry_run:
         return Outcome([f"{found}; {report.output} would be written, and nothing was"], facts)
-    following = ["report", str(report.output)]
+    following = ["report", str(report.output), *grouping(report.by, report.reward)]
     lines = [f"{found}; {report.output}"]
     if report.exploded:
         lines.append(read_by_lists(report.exploded))
-    return Outcome(lines, facts, following=following, by=by)
+    return Outcome(lines, facts, following=following)

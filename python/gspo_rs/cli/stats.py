@@ -10,7 +10,7 @@ from rich.table import Table
 
 from gspo_rs.cli.errors import command
 from gspo_rs.cli.names import given_ones, named, place
-from gspo_rs.cli.outcome import Outcome
+from gspo_rs.cli.outcome import Outcome, counted, grouping
 from gspo_rs.cli.parameters import By, Reward, Sources, Split
 from gspo_rs.cli.terminal import printable
 
@@ -56,9 +56,9 @@ def stats(
         console.print(whole(found[0]))
         if per is not None:
             console.print(parts(found[1:], per=per))
-    lines = [f"{found[0].rows:,} rows in {found[0].groups:,} groups"]
-    following = ["report", *source]
-    return Outcome(lines, facts, result=shown.get(), following=following, by=keys or ())
+    lines = [f"{counted(found[0].rows, 'rows')} in {counted(found[0].groups, 'groups')}"]
+    following = ["report", *source, *grouping(keys, reward)]
+    return Outcome(lines, facts, result=shown.get(), following=following)
 
 
 def whole(summary: Summary) -> Table:

@@ -314,8 +314,23 @@ def _keys(
     else:
         problem = "nothing says which rows are of one prompt"
     raise ValueError(
-        f"{source.name}: {problem}; name the columns with --by (by=…). It has {_listed(schema)}"
+        f"{source.name}: {problem}; name the columns with --by (by=…){_lists_of_rewards(schema)}. "
+        f"It has {_listed(schema)}"
     )
+
+
+def _lists_of_rewards(schema: pl.Schema) -> str:
+    """Say how rows with a list of rewards each, one per completion, are read."""
+    is_number: Callable[[pl.DataType], bool] = EXPECTED[NUMBER]
+    lists = [
+        name
+        for name, kind in schema.items()
+        if isinstance(kind, pl.List | pl.Array)
+        and isinstance(kind.inner, pl.DataType)
+        and is_number(kind.inner)
+    ]
+    which = " or ".join(f"--reward {name}" for name in lists)
+    return f", or the rewards where each row has a list of them: {which}" if lists else ""
 
 
 def _innermost(schema: pl.Schema, name: str) -> pl.DataType | None:

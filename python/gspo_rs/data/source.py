@@ -132,7 +132,11 @@ class Source:
             if path is None or found is None:
                 if text and not text.n_rows:
                     raise ValueError(f"{self.name} has no rows")
-                raise ValueError(f"{self.name} has no column {name!r}; {nearest(name, schema)}")
+                usual = name == "reward" and expected == NUMBER
+                remedy = "name the rewards with --reward (reward=…); " if usual else ""
+                raise ValueError(
+                    f"{self.name} has no column {name!r}; {remedy}{nearest(name, schema)}"
+                )
             inner = _inner(found)
             fits = EXPECTED[expected](found)
             if not fits and inner != pl.Null and EXPECTED[expected](inner) and expected in ASKED:

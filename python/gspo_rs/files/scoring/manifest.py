@@ -123,6 +123,10 @@ class Report:
         Whether ids and scores went through the disk.
     by_file : bool
         Whether each file was scored by itself in one pass, since no group lies in two of them.
+    by : tuple of str
+        The columns that name the group of a row in the output.
+    reward : str
+        The column of the rewards.
     exploded : tuple of str
         The columns whose lists were read as one value for each completion; of files with one row
         per completion none.
@@ -138,6 +142,8 @@ class Report:
     skipped: int
     spilled: bool
     by_file: bool
+    by: tuple[str, ...] = ()
+    reward: str = "reward"
     exploded: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
@@ -193,5 +199,7 @@ def report_of(folder: Path, manifest: Manifest, outcome: Outcome | None) -> Repo
         skipped=outcome.skipped if outcome else len(manifest.outputs),
         spilled=outcome is not None and outcome.spilled,
         by_file=outcome is not None and outcome.by_file,
+        by=tuple(manifest.options["by"]),
+        reward=manifest.options["reward"],
         exploded=tuple(manifest.options.get("exploded", ())),
     )

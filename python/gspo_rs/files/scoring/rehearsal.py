@@ -64,4 +64,6 @@ def rehearsed(
         skipped=0,
         spilled=scores.spilled,
         by_file=False,
+        by=asked.by,
+        reward=asked.reward,
     )
