@@ -8,7 +8,7 @@ import pytest
 from gspo_rs.rollouts import Ragged, Rollouts
 from gspo_rs.train.evaluate import compare
 from gspo_rs.train.metrics import MetricsFile, describe, read
-from gspo_rs.train.step.minibatch import prepare
+from gspo_rs.train.step.minibatch import prepare, standing_of
 
 REWARDS = [0.0, 1.0, 0.5, 2.0, 2.0, math.nan, 3.0, 1.0]
 
@@ -27,7 +27,7 @@ def make(rewards=REWARDS, lengths=(1, 2, 3, 4, 5, 6, 0, 8), **fields):
 
 
 def test_rewards_are_split_into_what_is_within_and_between_groups():
-    found = describe(prepare(make(), "mean", {}))
+    found = describe(prepare(make(), standing_of(make(), "mean", {})))
     scored = np.array([r for r in REWARDS if not math.isnan(r)])
     groups = [scored[:3], scored[3:5], scored[5:]]
     within = np.concatenate([group - group.mean() for group in groups])
@@ -42,7 +42,9 @@ def test_rewards_are_split_into_what_is_within_and_between_groups():
 def test_what_is_left_out_of_training_is_counted_by_its_reason():
     too_long = np.zeros(8, dtype=bool)
     too_long[1] = True
-    minibatch = prepare(make(), "percentile", {}, too_long=too_long)
+    minibatch = prepare(
+        make(), standing_of(make(), "percentile", {}, too_long=too_long), too_long=too_long
+    )
     # Rows 3 to 5 have no signal (and row 5 no reward), 1 is too long, 6 is empty.
     assert minibatch.trained.tolist() == [0, 2, 7]
     assert minibatch.counted.tolist() == [True, False, True, True, True, False, False, True]
@@ -58,7 +60,7 @@ def test_what_is_left_out_of_training_is_counted_by_its_reason():
 
 
 def test_renormalising_leaves_groups_without_signal_out_of_the_denominator():
-    minibatch = prepare(make(), "percentile", {}, renormalise=True)
+    minibatch = prepare(make(), standing_of(make(), "percentile", {}), renormalise=True)
     assert np.flatnonzero(minibatch.counted).tolist() == minibatch.trained.tolist()
 
 

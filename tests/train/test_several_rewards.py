@@ -120,13 +120,14 @@ def test_online_the_advantages_are_those_of_the_matrix_of_rewards(
     train(config, reward=[kept(f, a) for f, a in zip((many_a, length), answers, strict=True)])
     assert len(training_batches) == 4
     batches = [numbers(batch).T for batch in zip(*answers, strict=True)]
-    ids = np.arange(24) // 8
+    ids = np.arange(48) // 8
     for number, training_batch in enumerate(training_batches):
-        matrix = np.split(batches[number // 2], 2)[number % 2]
+        matrix, half = batches[number // 2], ids // 3 == number % 2
         estimator = "gdpo" if algorithm == "gdpo" else "zscore"
         expected = gs.advantage(matrix, ids, estimator, weights=WEIGHTS)
-        assert_array_equal(training_batch.advantages.numpy(), expected[differ(matrix, ids)])
-        assert np.abs(expected).max() > 0.5
+        taught = expected[half & differ(matrix, ids)]
+        assert_array_equal(training_batch.advantages.numpy(), taught)
+        assert np.abs(taught).max() > 0.5
 
 
 @pytest.mark.parametrize("algorithm", ["gdpo", "grpo"])
@@ -144,7 +145,7 @@ def test_offline_the_advantages_are_those_of_the_columns_of_what_is_not_dropped(
     ids = frame["prompt_id"].to_numpy()
     assert len(training_batches) == 4
     for number, training_batch in enumerate(training_batches):
-        rows = np.flatnonzero(ids // 3 == number)
+        rows = np.flatnonzero(ids // 6 == number // 2)
         rows = rows[np.argsort(ids[rows], kind="stable")]  # group after group
         some, of = matrix[rows], ids[rows]
         plain = np.ones(2) if shares is None else np.array(shares)
@@ -152,7 +153,8 @@ def test_offline_the_advantages_are_those_of_the_columns_of_what_is_not_dropped(
         expected = gs.advantage(some, of, estimator, weights=plain)
         total = np.where(np.isnan(some).all(axis=1), np.nan, np.nansum(some * plain, axis=1))
         signal = differ(some if algorithm == "gdpo" else total[:, None], of)
-        assert_array_equal(training_batch.advantages.numpy(), expected[signal & ~np.isnan(total)])
+        taught = signal & ~np.isnan(total) & (of // 3 == number)
+        assert_array_equal(training_batch.advantages.numpy(), expected[taught])
 
 
 def test_a_group_tied_in_the_sum_alone_teaches_gdpo_and_not_grpo(make):
@@ -186,12 +188,11 @@ def test_of_one_reward_gdpo_is_that_of_a_matrix_of_one_column(make, training_bat
     answers = []
     train(make(algorithm="gdpo", max_steps=2), reward=kept(many_a, answers))
     (batch,) = answers
-    ids = np.arange(24) // 8
-    for part, training_batch in zip(
-        np.split(numbers(batch)[:, None], 2), training_batches, strict=True
-    ):
-        expected = gs.advantage(part, ids, "gdpo")
-        assert_array_equal(training_batch.advantages.numpy(), expected[differ(part, ids)])
+    matrix, ids = numbers(batch)[:, None], np.arange(48) // 8
+    expected = gs.advantage(matrix, ids, "gdpo")
+    for number, training_batch in enumerate(training_batches):
+        taught = differ(matrix, ids) & (ids // 3 == number)
+        assert_array_equal(training_batch.advantages.numpy(), expected[taught])
 
 
 def test_each_reward_is_measured_under_its_name_beside_the_weighted_sum(make):

@@ -81,7 +81,7 @@ class Config:
     reward_weights : tuple of float, optional
         Weight of each reward, 1 by default. The advantages `gdpo` and `borda` compare each reward
         separately; all others use the weighted sum, which skips unscorable rewards. With one
-        reward, `gdpo` is the z-score, standardised over the step.
+        reward, `gdpo` is the z-score, standardised over the batch of rollouts.
     by : str or tuple of str, optional
         Columns of `rollouts` that identify a row's group. Where there is no `prompt_id` and nothing
         is given: those of a known schema, or each row by itself if it holds lists.

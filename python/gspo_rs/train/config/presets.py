@@ -118,7 +118,8 @@ class Preset:
 
 # Sources: docs/reference/losses.md. The percentile advantage of `gspo` is this project's:
 # group-sensitive preference. Where a paper changes the advantage only, the loss is that of GRPO or
-# DAPO. `gdpo` is for several rewards; of one its formula is a z-score, standardised over the step.
+# DAPO. `gdpo` is for several rewards; of one its formula is a z-score, standardised over the batch
+# of rollouts.
 PRESETS = {
     "gspo": Preset("percentile", "gspo", "seq_mean"),
     "gspo_token": Preset("percentile", "gspo_token", "seq_mean"),

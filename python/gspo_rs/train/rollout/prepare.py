@@ -9,13 +9,13 @@ from gspo_rs.train.config.config import Config
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.rollout.collect import RolloutBatch
-from gspo_rs.train.step.minibatch import Minibatch, prepare
+from gspo_rs.train.step.minibatch import Minibatch, prepare, standing_of
 from gspo_rs.train.step.objective import teaches_all
 from gspo_rs.train.step.training_batch import TrainingBatch, recompute
 
 
 def minibatches(rollout_batch: RolloutBatch, config: Config) -> list[Minibatch]:
-    """Split a batch of rollouts into the whole groups of each optimizer step.
+    """Compare a batch of rollouts, and split it into the whole groups of each optimizer step.
 
     Parameters
     ----------
@@ -29,20 +29,25 @@ def minibatches(rollout_batch: RolloutBatch, config: Config) -> list[Minibatch]:
     list of Minibatch
         In the order of the groups; the last may have fewer.
     """
-    rollouts, cuts = rollout_batch.rollouts, []
+    rollouts, too_long, cuts = rollout_batch.rollouts, rollout_batch.too_long, []
     assert config.advantage is not None
+    standing = standing_of(
+        rollouts,
+        config.advantage,
+        config.advantage_options,
+        too_long=too_long,
+        weights=config.reward_weights,
+    )
     for first in range(0, rollouts.n_groups, config.prompts_per_step):
-        groups = np.arange(first, min(first + config.prompts_per_step, rollouts.n_groups))
-        rows = slice(rollouts.offsets[groups[0]], rollouts.offsets[groups[-1] + 1])
+        groups = slice(first, min(first + config.prompts_per_step, rollouts.n_groups))
+        rows = slice(rollouts.offsets[groups.start], rollouts.offsets[groups.stop])
         cuts.append(
             prepare(
-                rollouts.select(groups),
-                config.advantage,
-                config.advantage_options,
-                too_long=rollout_batch.too_long[rows],
+                rollouts.select(np.arange(groups.start, groups.stop)),
+                standing.part(groups, rows),
+                too_long=too_long[rows],
                 renormalise=config.renormalise,
                 without_signal=teaches_all(config),
-                weights=config.reward_weights,
                 qrpo_beta=config.beta if config.loss == "qrpo" else None,
             )
         )

@@ -17,6 +17,27 @@ from gspo_rs.rollouts.rollouts import Ragged, Rollouts
 
 
 @dataclass(frozen=True)
+class Standing:
+    """Where the rollouts of a batch stand, each in its group.
+
+    Attributes
+    ----------
+    advantages : ndarray of float64, shape (n,)
+        0 where the reward is unscorable, the row too long, or the group without signal.
+    informative : ndarray of bool, shape (n_groups,)
+        Whether what the estimator compares, the reward or any of several, differs between the rows
+        of a group that can be trained on.
+    """
+
+    advantages: NDArray[np.float64]
+    informative: NDArray[np.bool_]
+
+    def part(self, groups: slice, rows: slice) -> "Standing":
+        """Return that of some of the groups, whose rows are `rows`."""
+        return Standing(self.advantages[rows], self.informative[groups])
+
+
+@dataclass(frozen=True)
 class Minibatch:
     """Whole groups of tokenised rollouts with their advantages.
 
@@ -29,12 +50,11 @@ class Minibatch:
     groups : Groups
         Which rollouts belong together.
     advantages : ndarray of float64, shape (n,)
-        0 where the reward is unscorable, the row too long, or the group without signal.
+        Of `Standing`.
     lengths : ndarray of int64, shape (n,)
         Sampled tokens of each completion.
     informative : ndarray of bool, shape (n_groups,)
-        Whether what the estimator compares, the reward or any of several, differs between the rows
-        of a group that can be trained on.
+        Of `Standing`.
     counted : ndarray of bool, shape (n,)
         What the reduction's denominator counts.
     trained : ndarray of int64, shape (m,)
@@ -86,23 +106,21 @@ class Minibatch:
         return values.rows(self.trained).where(self.completion_mask)
 
 
-def prepare(
+def standing_of(
     rollouts: Rollouts,
     estimator: str,
     options: Mapping[str, Any],
     *,
     too_long: NDArray[np.bool_] | None = None,
-    renormalise: bool = False,
-    without_signal: bool = False,
     weights: Sequence[float] | None = None,
-    qrpo_beta: float | None = None,
-) -> Minibatch:
-    """Compute the advantages within groups and select the rows to train on.
+) -> Standing:
+    """Compute the advantages of a batch of rollouts, and which of its groups have a signal.
 
     Parameters
     ----------
     rollouts : Rollouts
-        Whole groups with tokens and rewards.
+        Whole groups with rewards: all that was sampled or read at once, since some estimators
+        look beyond one group.
     estimator : str
         Of `gspo_rs.advantage`.
     options : mapping
@@ -110,13 +128,59 @@ def prepare(
     too_long : ndarray of bool, shape (n,), optional
         Rows that cannot go through the model. They are left out of their groups as if they were
         not there, since the advantages of what is trained on should still sum to zero.
+    weights : sequence of float, optional
+        Of the single rewards, for an estimator that takes several; 1 by default.
+
+    Returns
+    -------
+    Standing
+
+    Examples
+    --------
+    >>> texts = {"prompts": ["p"] * 2, "completions": ["a", "b"]}
+    >>> rollouts = Rollouts(offsets=np.array([0, 2]), reward=np.array([1.0, 0.0]), **texts)
+    >>> standing_of(rollouts, "mean", {})
+    Standing(advantages=array([ 0.5, -0.5]), informative=array([ True]))
+    """
+    groups = Groups.from_offsets(rollouts.offsets)
+    fits = np.ones(rollouts.n_rollouts, dtype=bool) if too_long is None else ~too_long
+    if ESTIMATORS[estimator].several:
+        # Where the sum ties the rewards that it is of may differ, and so teach something.
+        columns = list((rollouts.rewards or {"reward": rollouts.reward}).values())
+        columns = [np.where(fits, column, np.nan) for column in columns]
+        signal = preferring(columns, groups, weights)
+        found = advantage(np.stack(columns, axis=1), groups, estimator, weights=weights, **options)
+    else:
+        reward = np.where(fits, rollouts.reward, np.nan)
+        signal = informative(reward, groups)
+        found = advantage(reward, groups, estimator, **options)
+    return Standing(found, signal)
+
+
+def prepare(
+    rollouts: Rollouts,
+    standing: Standing,
+    *,
+    too_long: NDArray[np.bool_] | None = None,
+    renormalise: bool = False,
+    without_signal: bool = False,
+    qrpo_beta: float | None = None,
+) -> Minibatch:
+    """Select the rows of some groups to train on.
+
+    Parameters
+    ----------
+    rollouts : Rollouts
+        Whole groups with tokens and rewards.
+    standing : Standing
+        Theirs.
+    too_long : ndarray of bool, shape (n,), optional
+        Rows that cannot go through the model.
     renormalise : bool
         Whether groups without signal leave the step, the reduction's denominator included.
     without_signal : bool
         Whether groups without signal that stay in the step go through the model: needed where
         the objective has a term that is not 0 for them.
-    weights : sequence of float, optional
-        Of the single rewards, for an estimator that takes several; 1 by default.
     qrpo_beta : float, optional
         The beta of QRPO, whose targets are computed then.
 
@@ -136,15 +200,7 @@ def prepare(
     scored = ~np.isnan(rollouts.reward)
     fits = np.ones(len(lengths), dtype=bool) if too_long is None else ~too_long
     reward = np.where(fits, rollouts.reward, np.nan)
-    if ESTIMATORS[estimator].several:
-        # Where the sum ties the rewards that it is of may differ, and so teach something.
-        columns = list((rollouts.rewards or {"reward": rollouts.reward}).values())
-        columns = [np.where(fits, column, np.nan) for column in columns]
-        signal = preferring(columns, groups, weights)
-        found = advantage(np.stack(columns, axis=1), groups, estimator, weights=weights, **options)
-    else:
-        signal = informative(reward, groups)
-        found = advantage(reward, groups, estimator, **options)
+    signal = standing.informative
     usable = scored & fits & (lengths > 0)
     with_signal = usable & signal[groups.codes]
     counted = with_signal if renormalise else usable
@@ -153,7 +209,7 @@ def prepare(
     return Minibatch(
         rollouts=rollouts,
         groups=groups,
-        advantages=found,
+        advantages=standing.advantages,
         lengths=lengths,
         informative=signal,
         counted=counted,
