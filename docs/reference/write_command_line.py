@@ -43,7 +43,8 @@ def _common() -> Iterator[tuple[str, tuple[str, str]]]:
 
 def _verb(verb: str) -> str:
     arguments, example = USAGE[verb]
-    text = f"\n## {verb}\n\n{COMMANDS[verb][1]}\n\n```\ngspo-rs {verb} {arguments} [OPTIONS]\n```\n"
+    usage = f"```text\ngspo-rs {verb} {arguments} [OPTIONS]\n```\n"
+    text = f"\n## {verb}\n\n{COMMANDS[verb][1]}\n\n{usage}"
     if verb == "train":
         return (
             f"{text}\nExample: `gspo-rs {example}`. `gspo-rs train --help-all` has all options.\n"

@@ -50,6 +50,7 @@ losses inside of TRL's own trainer, see [TRL](../integrations/trl.md); here are 
 `gspo-rs train` for those of `GRPOConfig`, `GRPOTrainer` and `ModelConfig`. An option with TRL's
 name, `--epsilon 0.2` or `--lora_rank 8`, is answered with ours.
 
+<!-- not run: the same in two libraries, of which one cannot be assumed -->
 ```python
 config = GRPOConfig(max_steps=10)
 GRPOTrainer(model, reward_funcs=score, args=config, train_dataset=dataset).train()  # TRL

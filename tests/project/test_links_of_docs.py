@@ -22,7 +22,8 @@ CODE = re.compile(r"`[^`\n]*`")
 LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]:\s*(\S+)", re.M)
 HEADING = re.compile(r"^#+\s+(.*?)\s*#*$", re.M)
 ROOMS = "benches|docs|examples|python|rust|tests"
-PATH = re.compile(rf"(?<![\w./-])(?:{ROOMS})/[\w./-]*\.(?:md|py|rs|toml|jsonl|svg)\b")
+KINDS = r"md|py|rs|toml|jsonl(?:\.gz)?|parquet|csv|svg"
+PATH = re.compile(rf"(?<![\w./-])(?:{ROOMS})/[\w./-]*\.(?:{KINDS})\b")
 # They tell what was, with the paths of then.
 HISTORY = {ROOT / "CHANGELOG.md", ROOT / "docs" / "log.md"}
 

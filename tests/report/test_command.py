@@ -22,10 +22,18 @@ def test_the_source_and_a_folder_are_not_overwritten(tmp_path):
         report(path, path, by="id")
     with pytest.raises(IsADirectoryError, match="is a folder; name a file in it"):
         report(path, tmp_path, by="id")
-    with pytest.raises(NotADirectoryError, match="is no folder; make it first"):
-        report(path, tmp_path / "none" / "report.html", by="id")
+    with pytest.raises(NotADirectoryError, match=r"a\.parquet is no folder, so"):
+        report(path, path / "report.html", by="id")
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_folder_of_the_page_is_made_but_not_by_a_dry_run(tmp_path):
+    frame = pl.DataFrame({"id": [1], "reward": [0.5]})
+    target = tmp_path / "new" / "report.html"
+    report(frame, target, by="id", dry_run=True)
+    assert not target.parent.exists()
+    assert report(frame, target, by="id").html == target.read_text(encoding="utf-8")
 
 
 def test_a_mistake_gets_one_line_and_leaves_no_file(tmp_path, capsys):

@@ -58,6 +58,8 @@ def refuse_unreplaceable(target: Path) -> None:
     if target.exists() and not (target.is_file() or target.is_dir()):
         raise OSError(f"{target} is neither a file nor a folder; write to another name")
     written = [next(parent for parent in target.parents if parent.exists())]
+    if not written[0].is_dir():
+        raise NotADirectoryError(f"{written[0]} is no folder, so {target} cannot be in it")
     if target.is_dir() and any(target.iterdir()):
         written.append(target)
     for folder in written:

@@ -146,8 +146,6 @@ def report(
     path = None
     if target is not None:
         path = checked_target(target, located, [], overwrite=overwrite)
-        if not path.parent.is_dir():
-            raise NotADirectoryError(f"{path.parent} is no folder; make it first")
     given = {"prompt": prompt, "completion": completion, "model": model_column}
     several = (per,) if isinstance(per, str) else tuple(per)
     data = _load(located, threshold, by=by, reward=reward, given=given, per=several)

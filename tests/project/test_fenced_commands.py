@@ -1,0 +1,132 @@
+"""Every fenced command and program of README and docs runs as printed, page after page.
+
+A block that cannot run here says why in a comment above it, `<!-- not run: … -->`.
+"""
+
+import re
+import shutil
+from itertools import groupby
+
+import pytest
+import torch
+
+from fixtures.pages import PAGES, SHELL, Reader, blocks, commands, program
+from fixtures.places import ROOT
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+RUN = {
+    page: list(found)
+    for page, found in groupby((block for block in BLOCKS if block.runs), lambda block: block.page)
+}
+LEFT_OUT = [block for block in BLOCKS if block.reason]
+LANGUAGES = {*SHELL, "python", "json", "toml", "text"}
+TRAINING = {
+    "README.md",
+    "docs/guides/rewards.md",
+    "docs/guides/training.md",
+    "docs/guides/watching.md",
+}
+# A demo of a second: it does not rise, and says so by its exit code.
+DEMO = ["examples/demo.py", "--lessons", "5", "--steps", "2"]
+# Page → the first words of what its commands print on the page, from there to the end of the block.
+SHOWN = {
+    "docs/guides/data_formats.md": "read as a verl rollout dump",
+    "docs/guides/watching.md": "next\n  runs/watched",
+    "docs/reference/losses.md": "loss: one ratio per sequence",
+}
+
+
+@pytest.fixture(scope="module")
+def letters_runs(tmp_path_factory):
+    """What `python examples/letters.py` writes, once for all pages that begin with it."""
+    return _runs_of(tmp_path_factory.mktemp("letters"), ["examples/letters.py"], 0)
+
+
+@pytest.fixture(scope="module")
+def demo_runs(tmp_path_factory):
+    """What a short demo writes."""
+    return _runs_of(tmp_path_factory.mktemp("demo"), DEMO, 1)
+
+
+def _runs_of(folder, words, code):
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert program(words) == code
+    return folder / "runs"
+
+
+def names_of_your_own():
+    """Names that the programs on the pages take from the reader's own loop."""
+    torch.manual_seed(0)
+    mask = torch.arange(6) < torch.tensor([[6], [4], [5], [3]])
+    old_logprobs = torch.where(mask, -torch.rand(4, 6), torch.nan)
+    return {
+        "rewards": torch.tensor([0.0, 1.0, 0.5, 0.5]),
+        "prompt_ids": ["a", "b", "a", "b"],
+        "mask": mask,
+        "lengths_of_the_whole_step": mask.sum(1),
+        "old_logprobs": old_logprobs,
+        "logprobs": old_logprobs.clone().requires_grad_(),
+        "advantages": torch.tensor([-1.0, 1.0, 1.0, -1.0]),
+    }
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] if page in TRAINING else []) for page in RUN],
+)
+def test_the_blocks_of_a_page_run_one_after_the_other(
+    page, request, capsys, caplog, tmp_path, monkeypatch, one_thread
+):
+    def copied(fixture):
+        made = request.getfixturevalue(fixture)
+        return lambda: shutil.copytree(made, "runs", dirs_exist_ok=True)
+
+    already = {"make test": lambda: None}  # which runs this
+    if page in TRAINING:
+        already["python examples/letters.py"] = copied("letters_runs")
+    if page == "README.md":
+        already["make demo"] = copied("demo_runs")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    reader = Reader(names_of_your_own(), already)
+    printed = "".join(reader.follow(block, capsys) for block in RUN[page])
+    if page in SHOWN:
+        text = (ROOT / page).read_text()
+        shown = text[text.index(SHOWN[page]) :].partition("```")[0].partition('"')[0]
+        assert " ".join(shown.split()) in " ".join(f"{printed} {caplog.text}".split())
+
+
+@pytest.mark.parametrize("block", LEFT_OUT, ids=lambda block: f"{block.page}:{block.line}")
+def test_a_block_that_is_not_run_says_why(block):
+    assert len(block.reason) > 10
+    assert block.language in (*SHELL, "python")
+    pytest.skip(block.reason)
+
+
+def test_few_blocks_are_not_run():
+    assert len(LEFT_OUT) < 10 < len([block for found in RUN.values() for block in found])
+
+
+def test_every_block_names_its_language():
+    # Of a block without one nobody could say whether it is to be run.
+    unnamed = [f"{block.page}:{block.line}" for block in BLOCKS if block.language not in LANGUAGES]
+    assert unnamed == []
+    fences = sum(len(re.findall(r"^ *```", page.read_text(), re.M)) for page in PAGES)
+    assert fences == 2 * len(BLOCKS)
+
+
+def test_no_two_commands_of_the_pages_write_the_same_output():
+    # Whoever types two pages one after the other is not to be refused on the second.
+    targets = [
+        target
+        for block in BLOCKS
+        if block.runs and block.language in SHELL
+        for command, _ in commands(block)
+        if not re.search("gspo-rs train|--overwrite", command)
+        for target in re.findall(r" (?:-o|>) (\S+)", command)
+    ]
+    assert len(targets) > 15
+    assert len({*targets}) == len(targets)
+    assert all(target.startswith("runs/") for target in targets)
