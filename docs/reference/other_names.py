@@ -30,7 +30,7 @@ TRL: dict[str, tuple[str, str]] = {
     "prompt_tokens_column": ("-", "of `rollouts`"),
     "completion_tokens_column": ("-", "of `rollouts`"),
     "completion_mask_column": ("-", "of `rollouts`; `env_mask` of a `rollout_func`"),
-    "truncated_column": ("-", "of `rollouts`; `mask_truncated_completions` is not it"),
+    "truncated_column": ("-", "of `rollouts`; `mask_truncated` says what becomes of them"),
     "reference_rewards_column": ("-", "of `rollouts`; TRL has no QRPO"),
     "shuffle_dataset": ("shuffle_dataset", SAME),
     "spill_directory": ("-", "of `rollouts` larger than memory"),
@@ -83,6 +83,12 @@ TRL: dict[str, tuple[str, str]] = {
     "q": ("-", "TRL has no such loss"),
     "label_smoothing": ("label_smoothing", "in `DPOConfig`"),
     "renormalise": ("-", "TRL counts groups without signal"),
+    "overlong_penalty": ("-", "in TRL a reward function, `get_soft_overlong_punishment`"),
+    "overlong_cache": ("-", "`soft_punish_cache` of that function"),
+    "mask_truncated": (
+        "mask_truncated_completions",
+        "the denominators leave them out with `renormalise` only; in TRL those by tokens do",
+    ),
     "correction": (
         "vllm_importance_sampling_mode",
         "any sampler here, not vLLM alone; the modes have TRL's names, and `seq_mask` is more",
@@ -136,7 +142,6 @@ TRL: dict[str, tuple[str, str]] = {
 TRL_BESIDES: dict[str, str] = {
     "importance_sampling_level": "`algorithm`: `gspo` has one ratio per sequence, `grpo` per token",
     "generation_batch_size": "`prompts_per_step * steps_per_generation * num_generations`",
-    "mask_truncated_completions": "`truncated_column` or `on_long` say what is left out",
     "multi_objective_aggregation": '`advantage = "gdpo"` for `"normalize_then_sum"`',
     "use_vllm": "there is no vLLM here; the training model samples",
     "top_entropy_quantile": "not here",
@@ -220,6 +225,9 @@ VERL: dict[str, tuple[str, str]] = {
     "q": ("-", ""),
     "label_smoothing": ("-", ""),
     "renormalise": ("algorithm.filter_groups.enable", "verl samples others in their place"),
+    "overlong_penalty": ("-", "`overlong_buffer_cfg` of the reward manager `dapo`"),
+    "overlong_cache": ("-", "its `len`, with the factor 1"),
+    "mask_truncated": ("-", "verl's recipe of DAPO trains on them"),
     "correction": (
         "algorithm.rollout_correction.rollout_is",
         "`token` is `token_truncate`, `sequence` is `sequence_truncate`; masks are `rollout_rs`",

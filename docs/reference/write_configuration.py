@@ -129,7 +129,7 @@ def _presets() -> Iterator[str]:
         options = {key: getattr(config, key) for key in OPTIONS[preset.loss]}
         options = {key: value for key, value in options.items() if value is not None}
         options |= {"advantage_options": config.advantage_options}
-        options |= {"beta": config.beta}
+        options |= {"beta": config.beta, **preset.besides}
         options = {key: value for key, value in options.items() if value}
         cells = (name, str(config.advantage), str(config.loss), config.reduction or "over groups")
         shown = ", ".join(f"`{key} = {as_toml(value)}`" for key, value in options.items())

@@ -53,6 +53,7 @@ def test_what_is_left_out_of_training_is_counted_by_its_reason():
         "dropped_unscorable": 1,
         "dropped_long": 1,
         "dropped_empty": 1,
+        "dropped_truncated": 0,
     }
     # What is too long leaves its group: the advantages of the others still sum to zero.
     assert minibatch.advantages[1] == 0

@@ -36,6 +36,7 @@ GIVEN = {
     "divergence": ("kl", ["kl"]),
     "correction": ("seq_mask", ["seq_mask"]),
     "kl_estimator": ("k2", ["k2"]),
+    "overlong_penalty": ("soft", ["soft"]),
     "lr_scheduler_type": ("cosine", ["cosine"]),
     "dtype": ("bfloat16", ["bfloat16"]),
     "layout": ("padded", ["padded"]),

@@ -25,10 +25,11 @@ def describe(minibatch: Minibatch) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        ``reward/*`` over the scored rollouts, ``adv/*``, ``group/*``, ``passk/*`` and ``bestofn/*``
-        (see `gspo_rs.train.step.group_metrics`), ``length/*`` in tokens, ``dropped_*``,
-        ``zero_advantage_groups``, ``tokens`` and ``seqs`` trained on. Of several
-        rewards ``reward/*`` is that of their sum, and each has ``reward/<name>/mean``. NaN where
+        ``reward/*`` over the scored rollouts, ``reward/overlong_penalty`` where there is one,
+        ``adv/*``, ``group/*``, ``passk/*`` and ``bestofn/*`` (see
+        `gspo_rs.train.step.group_metrics`), ``length/*`` in tokens, ``dropped_*``,
+        ``zero_advantage_groups``, ``tokens`` and ``seqs`` trained on. Of several rewards
+        ``reward/*`` is that of their sum, and each has ``reward/<name>/mean``. NaN where
         there is nothing to describe.
     """
     rewards, groups = minibatch.rollouts.reward, minibatch.groups
@@ -37,6 +38,7 @@ def describe(minibatch: Minibatch) -> dict[str, float]:
     trained = minibatch.trained
     return {
         **_rewards(minibatch),
+        **_penalty(minibatch),
         **_advantages(minibatch.advantages[scored]),
         "group/zero_variance_frac": mean_of_known(~minibatch.informative),
         "group/size_min": float(groups.sizes.min(initial=np.iinfo(np.int64).max)),
@@ -81,6 +83,12 @@ def _rewards(minibatch: Minibatch) -> dict[str, float]:
             for name, column in (minibatch.rollouts.rewards or {}).items()
         },
     }
+
+
+def _penalty(minibatch: Minibatch) -> dict[str, float]:
+    if minibatch.penalty is None:
+        return {}
+    return {"reward/overlong_penalty": mean_of_known(minibatch.penalty)}
 
 
 def _advantages(advantages: NDArray[np.float64]) -> dict[str, float]:

@@ -90,6 +90,7 @@ def _dropped(plan: Plan) -> str:
         "dropped_unscorable": "completions without a reward",
         "dropped_long": "completions that are too long",
         "dropped_empty": "empty completions",
+        "dropped_truncated": "truncated completions",
     }
     return ", ".join(f"{n:,} {named[key]}" for key, n in plan.dropped.items() if n)
 

@@ -15,7 +15,7 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     (
         "prompts_per_step steps_per_generation num_iterations num_train_epochs max_steps"
         " max_completion_length max_prompt_length micro_batch_tokens logging_steps"
-        " save_total_limit",
+        " save_total_limit overlong_cache",
         lambda v: v >= 1,
         "at least 1",
     ),
@@ -180,10 +180,21 @@ class Config:
         Share of a group that the loss `top_fraction` lifts.
     label_smoothing : float, optional
         Chance that a preference is wrong, in the losses `dpo` and `pairwise`.
-    renormalise : bool
-        Leave groups without signal out of the step as if they had not been sampled: out of the
-        reduction's denominator and of a KL penalty. If false, they count as sequences with zero
-        policy loss, and the step size does not depend on how many there are.
+    renormalise : bool, optional
+        Leave groups without signal, and what `mask_truncated` masks, out of the step as if they had
+        not been sampled: out of the reduction's denominator and of a KL penalty. If false, they
+        count as sequences with zero policy loss, and the step size does not depend on how many
+        there are. In place of the preset's.
+    overlong_penalty : {"none", "soft"}, optional
+        What is added to the reward of a long completion before groups are compared, in place of the
+        preset's. "soft" is DAPO's: 0 up to `overlong_cache` tokens before `max_completion_length`,
+        from there falling to -1.
+    overlong_cache : int, optional
+        Tokens over which the soft penalty falls; by default a fifth of `max_completion_length`, as
+        in DAPO's paper.
+    mask_truncated : bool, optional
+        Leave completions that the token limit cut off out of the loss, but not out of the
+        statistics of their groups. In place of the preset's.
     correction : str
         Correction of the advantages for the mismatch between sampler and training engine: a mode
         of `gspo_rs.losses.sampler_correction`, or "none".
@@ -323,7 +334,10 @@ class Config:
     divergence: Literal["tv", "kl"] | None = None
     q: float | None = None
     label_smoothing: float | None = None
-    renormalise: bool = False
+    renormalise: bool | None = None
+    overlong_penalty: Literal["none", "soft"] | None = None
+    overlong_cache: int | None = None
+    mask_truncated: bool | None = None
     correction: Literal[
         "none", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask", "seq_mask"
     ] = "none"
@@ -396,7 +410,8 @@ def resolve(config: Config) -> Config:
     Returns
     -------
     Config
-        With `advantage`, `loss`, `reduction`, `beta` and the options of loss and advantage set.
+        With `advantage`, `loss`, `reduction`, `beta`, the options of loss and advantage and all
+        else that a preset decides set.
 
     Raises
     ------

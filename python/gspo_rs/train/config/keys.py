@@ -107,9 +107,10 @@ _THEIRS: Mapping[str, str] = {
     "correction_low": "vllmimportancesamplingclipmin",
     "off_policy_mask_threshold": "opsm opsmdelta",
     "shuffle_dataset": "shuffle datashuffle shufflebuffer trainsamplingstrategy",
-    "on_long": (
-        "overlongfilter truncation maskcompletions masktruncatedcompletions filteroverlongprompts"
-    ),
+    "on_long": "truncation filteroverlongprompts",
+    "mask_truncated": "overlongfilter overlongfiltering maskcompletions masktruncatedcompletions",
+    "overlong_penalty": "overlongbuffer softoverlongpunishment softoverlong overlongrewardshaping",
+    "overlong_cache": "overlongbufferlen softpunishcache softcachelength overlongbufferlength",
     "algorithm": "algo preset trainer importancesamplinglevel rlalgorithm",
     "steps_per_generation": "numminibatches updatesperrollout",
     "renormalise": "renormalize",

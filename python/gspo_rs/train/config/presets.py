@@ -82,6 +82,13 @@ OPTIONS: dict[str, dict[str, float | str | None]] = {
 }
 ALL_OPTIONS = {name for options in OPTIONS.values() for name in options}
 
+# Fields that a preset decides besides, with their values where it does not say.
+BESIDES: dict[str, Any] = {
+    "renormalise": False,
+    "overlong_penalty": "none",
+    "mask_truncated": False,
+}
+
 # Losses that compare the members of a group: a mean over groups.
 GROUP_LOSSES = frozenset({"plackett_luce", "pairwise", "top_fraction", "dpo", "ipo"})
 # Losses whose `beta` is the factor of the log-ratio to the starting policy in a score: they have no
@@ -107,6 +114,8 @@ class Preset:
         Options of the loss where they are not its defaults.
     advantage_options : mapping of str to Any
         Options of the estimator where they are not its defaults.
+    besides : mapping of str to Any
+        Fields of `BESIDES` where they are not those.
     """
 
     advantage: str
@@ -114,7 +123,10 @@ class Preset:
     reduction: Reduction | None
     options: Mapping[str, float] = field(default_factory=dict)
     advantage_options: Mapping[str, Any] = field(default_factory=dict)
+    besides: Mapping[str, Any] = field(default_factory=dict)
 
+
+_DAPO = {"overlong_penalty": "soft", "mask_truncated": True, "renormalise": True}
 
 # Sources: docs/reference/losses.md. The percentile advantage of `gspo` is this project's:
 # group-sensitive preference. Where a paper changes the advantage only, the loss is that of GRPO or
@@ -124,7 +136,7 @@ PRESETS = {
     "gspo": Preset("percentile", "gspo", "seq_mean"),
     "gspo_token": Preset("percentile", "gspo_token", "seq_mean"),
     "grpo": Preset("zscore", "grpo", "seq_mean"),
-    "dapo": Preset("zscore", "grpo", "token_mean", {"clip_high": 0.28}),
+    "dapo": Preset("zscore", "grpo", "token_mean", {"clip_high": 0.28}, besides=_DAPO),
     "dr_grpo": Preset("mean", "grpo", "constant"),
     "sapo": Preset("zscore", "sapo", "seq_mean"),
     "cispo": Preset("zscore", "cispo", "token_mean"),
@@ -159,8 +171,9 @@ def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``advantage``, ``advantage_options``, ``loss``, ``reduction``, ``beta`` and every option
-        of any loss: None for those that the loss does not have.
+        ``advantage``, ``advantage_options``, ``loss``, ``reduction``, ``beta``, those of
+        `BESIDES`, ``overlong_cache`` and every option of any loss: None for those that the loss
+        does not have.
 
     Raises
     ------
@@ -192,6 +205,7 @@ def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
         "loss": loss,
         "reduction": None if grouped else given.get("reduction") or preset.reduction or "seq_mean",
         "beta": _beta(given.get("beta"), loss),
+        **_besides(given, preset),
         **options,
     }
     _check(given, fields)
@@ -204,6 +218,23 @@ def _beta(value: float | None, loss: str) -> float:
     if value is not None:
         return value
     return 0.1 if loss in SCORE_LOSSES else 0.0
+
+
+def _besides(given: Mapping[str, Any], preset: Preset) -> dict[str, Any]:
+    """Return the fields of `BESIDES`, and over how many tokens a soft penalty falls."""
+    decided = {**BESIDES, **preset.besides}
+    decided |= {name: given[name] for name in BESIDES if given.get(name) is not None}
+    cache, budget = given.get("overlong_cache"), given.get("max_completion_length")
+    if decided["overlong_penalty"] == "none":
+        if cache is not None:
+            raise ValueError(f"overlong_cache = {cache}: belongs to overlong_penalty = 'soft'")
+    elif budget is not None:
+        cache = max(budget // 5, 1) if cache is None else cache
+        if cache > budget:
+            raise ValueError(
+                f"overlong_cache = {cache}: must be at most max_completion_length, {budget}"
+            )
+    return {**decided, "overlong_cache": cache}
 
 
 def _refuse_unknown(name: str, value: Any, known: tuple[str, ...]) -> None:
@@ -234,6 +265,17 @@ def _check(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
     for name in ("dual_clip", "delta"):
         if fields[name] is not None and not fields[name] > 1 + fields["clip_high"]:
             raise ValueError(f"{name} = {fields[name]}: must be above 1 + clip_high")
+    if fields["overlong_penalty"] != "none" and fields["advantage"] in ("gdpo", "borda"):
+        raise ValueError(
+            f"overlong_penalty = {fields['overlong_penalty']!r}: is added to one reward, and the"
+            f" advantage {fields['advantage']!r} compares several; set it to 'none', and give a"
+            " reward function that returns soft_overlong_penalty"
+        )
+    if fields["overlong_penalty"] != "none" and loss == "qrpo":
+        raise ValueError(
+            f"overlong_penalty = {fields['overlong_penalty']!r}: the references of the loss 'qrpo'"
+            " have none; set it to 'none'"
+        )
     if loss == "cispo" and fields["w_min"] > fields["w_max"]:
         raise ValueError(f"w_min = {fields['w_min']}: must not be above w_max")
 

@@ -27,7 +27,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         ),
         "Algorithm": (
             "algorithm advantage advantage_options loss reduction beta kl_estimator renormalise"
-            " correction correction_low correction_high off_policy_mask_threshold"
+            " overlong_penalty overlong_cache mask_truncated correction correction_low"
+            " correction_high off_policy_mask_threshold"
         ),
         "Options of the loss": (
             "clip_low clip_high dual_clip delta tau_pos tau_neg w_min w_max clip k_pos lam_pos"

@@ -29,9 +29,9 @@ def log(folder: Path, cuts: Sequence[Minibatch], first: int) -> Path:
     -------
     Path
         The file: one row per completion, with ``step``, ``prompt_id``, ``prompt``, ``completion``,
-        ``reward``, ``reward_<name>`` of each of several, ``advantage``, ``length`` in tokens and
-        ``truncated``. A group is what one ``prompt_id`` has; a run may end before it takes all
-        steps of its last batch.
+        ``reward``, ``reward_<name>`` of each of several, ``overlong_penalty`` where it is added
+        before groups are compared, ``advantage``, ``length`` in tokens and ``truncated``. A group
+        is what one ``prompt_id`` has; a run may end before it takes all steps of its last batch.
     """
     target = folder / "completions" / f"completions_{first:05}.parquet"
     target.parent.mkdir(exist_ok=True)
@@ -55,6 +55,7 @@ def _frame(cut: Minibatch, step: int) -> pl.DataFrame:
                 f"reward_{name}": _known(column)
                 for name, column in (rollouts.rewards or {}).items()
             },
+            **({} if cut.penalty is None else {"overlong_penalty": cut.penalty}),
             "advantage": cut.advantages,
             "length": cut.lengths,
             "truncated": np.zeros(rollouts.n_rollouts, bool) if truncated is None else truncated,

@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gspo_rs.rollouts.rollouts import Ragged
+from gspo_rs.groups.advantages import soft_overlong_penalty
+from gspo_rs.rollouts.rollouts import Ragged, Rollouts
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import Policy
@@ -31,11 +33,13 @@ def minibatches(rollout_batch: RolloutBatch, config: Config) -> list[Minibatch]:
     """
     rollouts, too_long, cuts = rollout_batch.rollouts, rollout_batch.too_long, []
     assert config.advantage is not None
+    masked = _masked(rollouts, config)
     standing = standing_of(
         rollouts,
         config.advantage,
         config.advantage_options,
         too_long=too_long,
+        penalty=_penalty(rollouts, config),
         weights=config.reward_weights,
     )
     for first in range(0, rollouts.n_groups, config.prompts_per_step):
@@ -46,12 +50,34 @@ def minibatches(rollout_batch: RolloutBatch, config: Config) -> list[Minibatch]:
                 rollouts.select(np.arange(groups.start, groups.stop)),
                 standing.part(groups, rows),
                 too_long=too_long[rows],
-                renormalise=config.renormalise,
+                masked=None if masked is None else masked[rows],
+                renormalise=bool(config.renormalise),
                 without_signal=teaches_all(config),
                 qrpo_beta=config.beta if config.loss == "qrpo" else None,
             )
         )
     return cuts
+
+
+def _penalty(rollouts: Rollouts, config: Config) -> NDArray[np.float64] | None:
+    """Return what is added to the rewards of long completions."""
+    if config.overlong_penalty != "soft":
+        return None
+    assert rollouts.completion_tokens is not None
+    assert config.overlong_cache is not None
+    lengths = rollouts.completion_tokens.lengths
+    return soft_overlong_penalty(lengths, config.max_completion_length, config.overlong_cache)
+
+
+def _masked(rollouts: Rollouts, config: Config) -> NDArray[np.bool_] | None:
+    """Return which completions the token limit cut off, where the loss leaves these out."""
+    if not config.mask_truncated:
+        return None
+    if rollouts.truncated is not None:
+        return rollouts.truncated
+    assert rollouts.completion_tokens is not None
+    # Where nothing tells, a text of full length was given no end token.
+    return rollouts.completion_tokens.lengths >= config.max_completion_length
 
 
 def prepare_batches(

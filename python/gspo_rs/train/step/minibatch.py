@@ -27,14 +27,18 @@ class Standing:
     informative : ndarray of bool, shape (n_groups,)
         Whether what the estimator compares, the reward or any of several, differs between the rows
         of a group that can be trained on.
+    penalty : ndarray of float64, shape (n,), or None
+        What was added to the rewards before they were compared.
     """
 
     advantages: NDArray[np.float64]
     informative: NDArray[np.bool_]
+    penalty: NDArray[np.float64] | None = None
 
     def part(self, groups: slice, rows: slice) -> "Standing":
         """Return that of some of the groups, whose rows are `rows`."""
-        return Standing(self.advantages[rows], self.informative[groups])
+        penalty = None if self.penalty is None else self.penalty[rows]
+        return Standing(self.advantages[rows], self.informative[groups], penalty)
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,11 @@ class Minibatch:
         Rows that go through the model; a subset of the counted ones.
     dropped : mapping of str to int
         ``dropped_groups`` without signal that do not go through the model; rows
-        ``dropped_unscorable``, ``dropped_long`` and ``dropped_empty``.
+        ``dropped_unscorable``, ``dropped_long``, ``dropped_empty`` and ``dropped_truncated``.
     targets : ndarray of float64, shape (n,), or None
         Of `gspo_rs.losses.qrpo_loss`, where the loss is that one; NaN where unscorable or too long.
+    penalty : ndarray of float64, shape (n,), or None
+        Of `Standing`.
     """
 
     rollouts: Rollouts
@@ -75,6 +81,13 @@ class Minibatch:
     trained: NDArray[np.int64]
     dropped: Mapping[str, int]
     targets: NDArray[np.float64] | None = None
+    penalty: NDArray[np.float64] | None = None
+
+    @property
+    def compared(self) -> NDArray[np.float64]:
+        """The rewards that were compared: as they are, or with the penalty."""
+        reward = self.rollouts.reward
+        return reward if self.penalty is None else reward + self.penalty
 
     @property
     def flat(self) -> int:
@@ -112,6 +125,7 @@ def standing_of(
     options: Mapping[str, Any],
     *,
     too_long: NDArray[np.bool_] | None = None,
+    penalty: NDArray[np.float64] | None = None,
     weights: Sequence[float] | None = None,
 ) -> Standing:
     """Compute the advantages of a batch of rollouts, and which of its groups have a signal.
@@ -128,6 +142,9 @@ def standing_of(
     too_long : ndarray of bool, shape (n,), optional
         Rows that cannot go through the model. They are left out of their groups as if they were
         not there, since the advantages of what is trained on should still sum to zero.
+    penalty : ndarray of float64, shape (n,), optional
+        What is added to the rewards before they are compared; not for an estimator that takes
+        several.
     weights : sequence of float, optional
         Of the single rewards, for an estimator that takes several; 1 by default.
 
@@ -140,7 +157,7 @@ def standing_of(
     >>> texts = {"prompts": ["p"] * 2, "completions": ["a", "b"]}
     >>> rollouts = Rollouts(offsets=np.array([0, 2]), reward=np.array([1.0, 0.0]), **texts)
     >>> standing_of(rollouts, "mean", {})
-    Standing(advantages=array([ 0.5, -0.5]), informative=array([ True]))
+    Standing(advantages=array([ 0.5, -0.5]), informative=array([ True]), penalty=None)
     """
     groups = Groups.from_offsets(rollouts.offsets)
     fits = np.ones(rollouts.n_rollouts, dtype=bool) if too_long is None else ~too_long
@@ -151,10 +168,11 @@ def standing_of(
         signal = preferring(columns, groups, weights)
         found = advantage(np.stack(columns, axis=1), groups, estimator, weights=weights, **options)
     else:
-        reward = np.where(fits, rollouts.reward, np.nan)
+        reward = rollouts.reward if penalty is None else rollouts.reward + penalty
+        reward = np.where(fits, reward, np.nan)
         signal = informative(reward, groups)
         found = advantage(reward, groups, estimator, **options)
-    return Standing(found, signal)
+    return Standing(found, signal, penalty)
 
 
 def prepare(
@@ -162,6 +180,7 @@ def prepare(
     standing: Standing,
     *,
     too_long: NDArray[np.bool_] | None = None,
+    masked: NDArray[np.bool_] | None = None,
     renormalise: bool = False,
     without_signal: bool = False,
     qrpo_beta: float | None = None,
@@ -176,8 +195,11 @@ def prepare(
         Theirs.
     too_long : ndarray of bool, shape (n,), optional
         Rows that cannot go through the model.
+    masked : ndarray of bool, shape (n,), optional
+        Rows that are to be left out of the loss, though not of the statistics.
     renormalise : bool
-        Whether groups without signal leave the step, the reduction's denominator included.
+        Whether groups without signal and what is masked leave the step, the reduction's denominator
+        included.
     without_signal : bool
         Whether groups without signal that stay in the step go through the model: needed where
         the objective has a term that is not 0 for them.
@@ -202,9 +224,10 @@ def prepare(
     reward = np.where(fits, rollouts.reward, np.nan)
     signal = standing.informative
     usable = scored & fits & (lengths > 0)
-    with_signal = usable & signal[groups.codes]
+    taught = usable if masked is None else usable & ~masked
+    with_signal = taught & signal[groups.codes]
     counted = with_signal if renormalise else usable
-    trained = counted if without_signal else with_signal
+    trained = counted & taught if without_signal else with_signal
     left_out = ~signal if renormalise or not without_signal else np.zeros_like(signal)
     return Minibatch(
         rollouts=rollouts,
@@ -219,8 +242,10 @@ def prepare(
             "dropped_unscorable": int((~scored).sum()),
             "dropped_long": int((~fits).sum()),
             "dropped_empty": int((scored & fits & (lengths == 0)).sum()),
+            "dropped_truncated": int((usable & ~taught).sum()),
         },
         targets=None if qrpo_beta is None else _targets(rollouts, reward, groups, qrpo_beta),
+        penalty=standing.penalty,
     )
 
 

@@ -37,8 +37,8 @@ class TrainingBatch:
         As the sampler computed them, where the loss is corrected for it. All log-probabilities are
         of the sampled tokens only.
     rewards : ndarray of float64, shape (m,), or None
-        As given, of several their sum; read by a loss that compares the members of a group, with
-        the next two.
+        As they were compared, of several their sum; read by a loss that compares the members of a
+        group, with the next two.
     codes : ndarray of int64, shape (m,), or None
         The group of each sequence; the step holds whole groups.
     n_groups : int
@@ -99,7 +99,7 @@ class TrainingBatch:
             completions=minibatch.completion_tokens,
             advantages=torch.from_numpy(minibatch.advantages)[trained],
             weights=weights[trained],
-            rewards=minibatch.rollouts.reward[minibatch.trained],
+            rewards=minibatch.compared[minibatch.trained],
             codes=codes[minibatch.trained],
             n_groups=max(len(np.unique(codes[minibatch.counted])), 1),
             mask=minibatch.completion_mask,

@@ -1,0 +1,136 @@
+"""Metrics of the rollouts of a step: rewards, advantages, groups, lengths, and what is left out."""
+
+from dataclasses import dataclass
+
+__all__ = ["OF_ROLLOUTS", "Metrics"]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Metrics that one sentence defines.
+
+    Attributes
+    ----------
+    names : str
+        Separated by blanks. ``<k>`` stands for a whole number, ``<name>`` for a reward's name.
+    unit : str
+        Of all of them; empty where they are plain numbers.
+    meaning : str
+        Definition, in Markdown.
+    when : str
+        When they are written; empty for always.
+    """
+
+    names: str
+    unit: str
+    meaning: str
+    when: str = ""
+
+
+OF_ROLLOUTS: tuple[Metrics, ...] = (
+    Metrics(
+        "reward/mean reward/std reward/min reward/max",
+        "reward",
+        "of the scored rewards (ddof 0); of several, of their weighted sum",
+        "a reward is known",
+    ),
+    Metrics(
+        "reward/p10 reward/p50 reward/p90",
+        "reward",
+        "their percentiles, interpolated linearly",
+        "a reward is known",
+    ),
+    Metrics(
+        "reward/within_std reward/between_std",
+        "reward",
+        "root mean square of the distance from the group's mean; deviation of the groups' means",
+        "a reward is known",
+    ),
+    Metrics("reward/<name>/mean", "reward", "of each of several rewards", "several rewards"),
+    Metrics(
+        "reward/overlong_penalty",
+        "reward",
+        "mean of what is added to the rewards for their length before groups are compared; the"
+        " other rewards here are without it",
+        "`overlong_penalty`",
+    ),
+    Metrics(
+        "adv/mean adv/std adv/abs_mean adv/min adv/max",
+        "",
+        "of the advantages of the scored rollouts",
+        "a reward is known",
+    ),
+    Metrics(
+        "adv/pos_frac adv/zero_frac",
+        "share",
+        "of them above 0, and equal to 0",
+        "a reward is known",
+    ),
+    Metrics(
+        "group/size_min group/size_max",
+        "rollouts",
+        "of the smallest and of the largest group, unscorable ones included",
+    ),
+    Metrics("group/zero_variance_frac", "share", "of groups without signal"),
+    Metrics(
+        "group/tie_frac",
+        "share",
+        "of the pairs of scored rollouts of one group whose rewards are equal",
+        "a group has two rewards",
+    ),
+    Metrics(
+        "group/distinct",
+        "rewards",
+        "different rewards of a group, mean over the groups with a reward",
+        "a reward is known",
+    ),
+    Metrics(
+        "group/all_best group/all_worst",
+        "share",
+        "of groups all of whose rewards are the best, and the worst, there is: 1 and 0 where"
+        " all rewards of the step are 0 or 1, else the highest and the lowest of the step."
+        " Near 1, the prompts have become too easy, or are too hard",
+        "the step has two different rewards, or only 0 and 1",
+    ),
+    Metrics(
+        "passk/<k>",
+        "share",
+        "`1 - C(N-c, k) / C(N, k)` for c right of N, mean over the groups of at least k"
+        " rewards: the chance that one of k completions is right. k = 1, 2, 4, … up to the"
+        " largest group",
+        "all rewards of the step are 0 or 1",
+    ),
+    Metrics(
+        "bestofn/<k>",
+        "reward",
+        "expected highest reward of k completions: the mean over all choices of k, then over"
+        " the groups of at least k rewards",
+        "a group has k rewards",
+    ),
+    Metrics("length/mean length/max", "tokens", "sampled tokens of a completion"),
+    Metrics(
+        "length/clipped_frac",
+        "share",
+        "of completions that the token limit cut off",
+        "known which were cut off",
+    ),
+    Metrics(
+        "length/corr_adv",
+        "-1 to 1",
+        "correlation of length and advantage over the scored rollouts: is length what is rewarded?",
+        "both vary",
+    ),
+    Metrics("dropped_groups", "groups", "without signal, which did not go through the model"),
+    Metrics(
+        "dropped_unscorable dropped_long dropped_empty",
+        "rollouts",
+        "without a reward, too long for the model, without a token",
+    ),
+    Metrics(
+        "dropped_truncated",
+        "rollouts",
+        "cut off by the token limit, which `mask_truncated` leaves out of the loss",
+    ),
+    Metrics("dropped_prompts", "prompts", "that were too long to sample for"),
+    Metrics("zero_advantage_groups", "groups", "with signal all of whose advantages are 0"),
+)
