@@ -59,30 +59,6 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Its tokenizer has an end token and no pad token.
     """
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from fixtures.tiny_models import write_letters
 
-    folder = tmp_path_factory.mktemp("letters")
-    vocabulary = {symbol: number for number, symbol in enumerate("$?abcdefgh ")}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", behavior="isolated")
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="$", unk_token="?"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-        initializer_range=0.2,
-        bos_token_id=None,
-        eos_token_id=0,
-        pad_token_id=None,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+    return write_letters(tmp_path_factory.mktemp("letters"))
