@@ -112,6 +112,18 @@ def test_stories_rise_within_a_few_steps(stories, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_game_of_three_turns_with_a_tool_is_learnt(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import guessing
+
+    assert [guessing.compare(guess, "c") for guess in ("a", "c", "f", "=", "")] == list(">=<??")
+    result = guessing.main(tmp_path / "run", steps=90)
+    rewards = [step["reward/mean"] for step in read(result.metrics_file) if "reward/mean" in step]
+    assert np.mean(rewards[:5]) < 0.3
+    assert np.mean(rewards[-5:]) > 0.55  # 3 / 7 without listening to the tool
+
+
+@pytest.mark.slow
 def test_a_demo_that_does_not_rise_ends_with_an_error(tmp_path):
     command = [sys.executable, EXAMPLES / "demo.py", "--output", tmp_path / "demo"]
     command += ["--lessons", "5", "--steps", "2"]

@@ -31,8 +31,8 @@ class RewardError(ValueError):
     """A reward function failed, or did not return a list of rewards."""
 
 
-def load(spec: str, *, what: str = "reward") -> RewardFunction:
-    """Import the reward function that `spec` names, running no code but its own module's.
+def load(spec: str, *, what: str = "reward") -> Callable[..., Any]:
+    """Import the function that `spec` names, running no code but its own module's.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def score(
     )
 
 
-def name_of(reward_fn: RewardFunction) -> str:
+def name_of(reward_fn: Callable[..., Any]) -> str:
     """Return the name of a function, or of the class of another callable.
 
     Examples

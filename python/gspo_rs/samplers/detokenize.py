@@ -46,18 +46,19 @@ def _added(tokenizer: Any, prompt: str, start: list[int], row: list[int]) -> str
     That is the whole prompt, but where both are written in bytes: there a first token that is half
     a character turns the whole character before it into replacement characters.
     """
-    whole = _decoded(tokenizer, [*start, *row])
+    whole = decoded(tokenizer, [*start, *row])
     if whole.startswith(prompt):
         return whole[len(prompt) :]
     for cut in range(len(start), -1, -1):
-        before = _decoded(tokenizer, start[:cut])
-        whole = _decoded(tokenizer, [*start[:cut], *row])
+        before = decoded(tokenizer, start[:cut])
+        whole = decoded(tokenizer, [*start[:cut], *row])
         if whole.startswith(before):
             break
     return whole[len(before) :]
 
 
-def _decoded(tokenizer: Any, row: list[int]) -> str:
+def decoded(tokenizer: Any, row: list[int]) -> str:
+    """Return the text of tokens, special ones and blanks included; "" of none."""
     options = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
     text: str = tokenizer.decode(row, **options) if row else ""
     return text

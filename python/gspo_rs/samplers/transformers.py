@@ -6,14 +6,14 @@ completion.
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 import torch
 from transformers import GenerationConfig
 
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts
-from gspo_rs.samplers.detokenize import completion_texts
+from gspo_rs.samplers.detokenize import completion_texts, decoded
 from gspo_rs.samplers.generation import Drawn, complete, generating
 from gspo_rs.samplers.progress import Progress
 from gspo_rs.samplers.special_tokens import before, end_tokens, framed, text_rows
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 def generate(
     model: Any,
     tokenizer: Any,
-    prompts: Sequence[str],
+    prompts: Sequence[str] | Sequence[Sequence[int]],
     *,
     num_generations: int,
     max_completion_length: int,
@@ -46,9 +46,9 @@ def generate(
         A causal language model. Generates in eval mode, and gets back the modes it had.
     tokenizer : transformers.PreTrainedTokenizerBase
         Needs no pad token. Without an end token all completions are `max_completion_length` long.
-    prompts : sequence of str, length n_prompts
+    prompts : sequence of str or of sequences of int, length n_prompts
         One group of rollouts each. A conversation is to be rendered as text before; one that
-        begins with the BOS gets no second.
+        begins with the BOS gets no second. Tokens are read as they are.
     num_generations : int
         Completions per prompt, at least 1.
     max_completion_length : int
@@ -109,8 +109,8 @@ def generate(
             drawn += complete(
                 base, some, num_generations, config=config, sampler=sampler, progress=watch
             )
-    texts = [prompts[row] for row in rows]
-    return _rollouts(tokenizer, texts, tokens, drawn, rows=rows)
+    kept: Any = [prompts[row] for row in rows]
+    return _rollouts(tokenizer, kept, tokens, drawn, rows=rows)
 
 
 def _watching(
@@ -142,11 +142,18 @@ def _prompt_limit(model: Any, max_prompt_length: int | None, completion: int) ->
 
 
 def _encode(
-    tokenizer: Any, prompts: Sequence[str], *, limit: int | None, on_long_prompt: str
+    tokenizer: Any,
+    prompts: Sequence[str] | Sequence[Sequence[int]],
+    *,
+    limit: int | None,
+    on_long_prompt: str,
 ) -> tuple[list[int], list[list[int]]]:
     """Return the rows of `prompts` that are kept, and their tokens."""
-    frame = before(tokenizer) if prompts else []
-    tokens = [framed(row, frame) for row in text_rows(tokenizer, prompts)]
+    if _are_texts(prompts):
+        frame = before(tokenizer) if prompts else []
+        tokens = [framed(row, frame) for row in text_rows(tokenizer, prompts)]
+    else:
+        tokens = [list(map(int, row)) for row in prompts]
     for row, some in enumerate(tokens):
         if not some:
             raise ValueError(f"prompt of row {row} has no token: {prompts[row]!r}")
@@ -164,6 +171,10 @@ def _encode(
     return kept, [tokens[row] for row in kept]
 
 
+def _are_texts(prompts: Sequence[Any]) -> TypeGuard[Sequence[str]]:
+    return not len(prompts) or isinstance(prompts[0], str)
+
+
 def _generation_config(tokenizer: Any, ends: list[int], max_length: int) -> GenerationConfig:
     pad = tokenizer.pad_token_id
     if pad is None:  # It only fills: what it stands for is masked, or cut off.
@@ -179,7 +190,7 @@ def _generation_config(tokenizer: Any, ends: list[int], max_length: int) -> Gene
 
 def _rollouts(
     tokenizer: Any,
-    prompts: list[str],
+    prompts: Sequence[str] | Sequence[Sequence[int]],
     tokens: list[list[int]],
     drawn: list[Drawn],
     *,
@@ -187,8 +198,12 @@ def _rollouts(
 ) -> Rollouts:
     repeats = len(drawn) // len(prompts) if prompts else 0
     completions = [row.tokens for row in drawn]
-    repeated = [prompt for prompt in prompts for _ in range(repeats)]
-    starts = [row for row in text_rows(tokenizer, prompts) for _ in range(repeats)]
+    if _are_texts(prompts):
+        texts, alone = prompts, text_rows(tokenizer, prompts)
+    else:
+        texts, alone = [decoded(tokenizer, row) for row in tokens], tokens
+    repeated = [text for text in texts for _ in range(repeats)]
+    starts = [row for row in alone for _ in range(repeats)]
     written = [row.tokens[: len(row.tokens) - row.ended].tolist() for row in drawn]
     return Rollouts(
         offsets=np.arange(len(prompts) + 1, dtype=np.int64) * repeats,

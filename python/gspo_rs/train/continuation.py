@@ -167,23 +167,24 @@ def _replaced(before: Config, now: Config) -> Config:
     }
     if _stays(before.model, before.output_dir, now.model, now.output_dir):
         same["model"] = now.model
-    rewards = [_several(config.reward) for config in (before, now)]
-    if len(rewards[0]) == len(rewards[1]) and all(
-        _stays(one, before.output_dir, other, now.output_dir) or _moved(one, other)
-        for one, other in zip(*rewards, strict=True)
-    ):
-        same["reward"] = now.reward
+    for key in ("reward", "rollout"):
+        one, other = (_several(getattr(config, key)) for config in (before, now))
+        if len(one) == len(other) and all(
+            _stays(spec, before.output_dir, new, now.output_dir) or _moved(spec, new)
+            for spec, new in zip(one, other, strict=True)
+        ):
+            same[key] = getattr(now, key)
     return replace(before, **same)
 
 
 def _moved(before: str, now: str) -> bool:
-    """Return whether a reward's file has moved: it is gone, and one of its name is given."""
+    """Return whether the file of a function has moved: it is gone, and one of its name is given."""
     gone = not Path(before.rpartition(":")[0]).exists()
     return gone and Path(before).is_absolute() and Path(before).name == Path(now).name
 
 
-def _several(reward: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    return (reward,) if isinstance(reward, str) else reward or ()
+def _several(specs: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (specs,) if isinstance(specs, str) else specs or ()
 
 
 def _stays(before: str, home: str, now: str, home_now: str) -> bool:

@@ -15,7 +15,9 @@ from gspo_rs.rewards.functions import RewardFunction
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.progress import Report, silent
-from gspo_rs.train.rollout.collect import derived_seed, sample
+from gspo_rs.train.rollout.collect import sample
+from gspo_rs.train.rollout.function import RolloutFunction
+from gspo_rs.train.rollout.policy_sampler import derived_seed
 from gspo_rs.train.step.group_metrics import mean_of_known
 
 
@@ -43,6 +45,7 @@ def rewards_of(
     *,
     draw: int,
     report: Report = silent,
+    rollout: RolloutFunction | None = None,
 ) -> NDArray[np.float64]:
     """Sample completions of the prompts and score them; random generators are left unchanged.
 
@@ -60,22 +63,30 @@ def rewards_of(
         Part of the seed: another draw gives other completions of the same policy.
     report : Report
         Gets how many completions are done.
+    rollout : callable, optional
+        Samples in place of one completion at a time.
 
     Returns
     -------
-    ndarray of float64, shape (n_prompts, num_generations)
-        Weighted sum if there are several. NaN if unscorable, or if the prompt was dropped as too
-        long.
+    ndarray of float64, shape (n_prompts, n)
+        With ``n`` of the largest group. Weighted sum if there are several. NaN if unscorable,
+        beyond a smaller group, and if the prompt was dropped as too long.
     """
     seed = derived_seed(config.seed, "evaluate", draw)
     with _undisturbed(seed):
         found = sample(
-            policy, prompts, functions, config, seed=seed, report=_evaluating(report)
+            policy,
+            prompts,
+            functions,
+            config,
+            seed=seed,
+            report=_evaluating(report),
+            rollout=rollout,
         ).rollouts
-    rewards = np.full((len(prompts), config.num_generations), np.nan)
-    rewards[np.asarray(found.group_ids, dtype=np.int64)] = found.reward.reshape(
-        -1, config.num_generations
-    )
+    sizes = np.diff(found.offsets)
+    rewards = np.full((len(prompts), sizes.max(initial=config.num_generations)), np.nan)
+    places = np.arange(found.n_rollouts) - np.repeat(found.offsets[:-1], sizes)
+    rewards[np.repeat(np.asarray(found.group_ids, np.int64), sizes), places] = found.reward
     return rewards
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gspo_rs.data.source import SourceLike
 from gspo_rs.rewards.functions import RewardFunction
+from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.config.typed import checked
 
@@ -17,7 +18,7 @@ __all__ = ["MEMORY", "NOTHING", "Inputs", "separate"]
 
 # What a field of the configuration has where the thing itself is in memory, and its type.
 MEMORY = "memory://"
-_THINGS = ("model", "prompts", "rollouts", "eval_prompts")
+_THINGS = ("model", "prompts", "rollouts", "eval_prompts", "rollout")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Inputs:
         Frames, tables, data sets or rows.
     reward : callable or sequence of callable, optional
         Reward functions.
+    rollout : callable, optional
+        Rollout function.
     model : transformers.PreTrainedModel, optional
         Trained in place.
     tokenizer : transformers.PreTrainedTokenizerBase, optional
@@ -40,6 +43,7 @@ class Inputs:
     rollouts: SourceLike | None = None
     eval_prompts: SourceLike | None = None
     reward: RewardFunction | Sequence[RewardFunction] | None = None
+    rollout: Callable[..., Rollouts] | None = None
     model: Any = None
     tokenizer: Any = None
 

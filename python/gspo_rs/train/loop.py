@@ -24,6 +24,7 @@ from gspo_rs.train.inputs import Inputs, separate
 from gspo_rs.train.interruptions import Interruptions
 from gspo_rs.train.notebook import html
 from gspo_rs.train.random_state import seed_generators
+from gspo_rs.train.rollout.function import RolloutFunction
 from gspo_rs.train.rollout.logged_completions import forget_after
 from gspo_rs.train.rollout.prepare import needs_start
 from gspo_rs.train.run import Run
@@ -66,6 +67,7 @@ def train(
     config: Config | None = None,
     *,
     reward: RewardFunction | Sequence[RewardFunction] | str | Sequence[str] | None = None,
+    rollout: RolloutFunction | str | None = None,
     prompts: SourceLike | None = None,
     rollouts: SourceLike | None = None,
     eval_prompts: SourceLike | None = None,
@@ -84,6 +86,10 @@ def train(
         fields. Online with `prompts`, offline with `rollouts`.
     reward : callable or str, or a sequence of these, optional
         Reward functions with TRL's signature, of different names, or where they are.
+    rollout : callable or str, optional
+        ``f(sampler, prompts, **columns) -> Rollouts``, or where it is: samples in place of one
+        completion at a time (`gspo_rs.train.rollout.policy_sampler`). Without `reward` its
+        rewards are taken.
     prompts, rollouts, eval_prompts : source, optional
         Data as for all of `gspo_rs`: paths, DataFrames and LazyFrames of Polars, DataFrames of
         pandas, Arrow tables, `datasets`, a list of rows or a dict of columns.
@@ -114,8 +120,8 @@ def train(
         If `config` cannot be run, its output folder holds a run and `resume` is off, or no
         checkpoint and `resume` is on, or configuration or data differ from the checkpoint's in
         what is learned.
-    CheckpointError, PolicyError, RewardError, LengthError, ValueError
-        If a checkpoint, the model, the reward function or the data cannot be used.
+    CheckpointError, PolicyError, RewardError, RolloutError, LengthError, ValueError
+        If a checkpoint, the model, the reward or rollout function or the data cannot be used.
     RuntimeError
         If another process trains in the folder.
     TrainingDivergedError
@@ -133,7 +139,7 @@ def train(
         "rollouts": rollouts,
         "eval_prompts": eval_prompts,
     }
-    things |= {"reward": reward, "model": model, "tokenizer": tokenizer}
+    things |= {"reward": reward, "rollout": rollout, "model": model, "tokenizer": tokenizer}
     config, inputs = separate(config, things, fields)
     config = checked(config, inputs)
     folder = Path(config.output_dir)

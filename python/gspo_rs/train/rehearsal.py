@@ -26,6 +26,7 @@ from gspo_rs.train.plan_text import lines
 from gspo_rs.train.random_state import seed_generators
 from gspo_rs.train.rollout import prepare
 from gspo_rs.train.rollout.collect import RolloutBatch, offline, online
+from gspo_rs.train.rollout.function import RolloutFunction, rollout_function
 from gspo_rs.train.run import reward_functions
 from gspo_rs.train.step.minibatch import Minibatch
 from gspo_rs.train.step.training_batch import batches
@@ -98,6 +99,7 @@ def plan(
     config: Config | None = None,
     *,
     reward: RewardFunction | Sequence[RewardFunction] | str | Sequence[str] | None = None,
+    rollout: RolloutFunction | str | None = None,
     prompts: SourceLike | None = None,
     rollouts: SourceLike | None = None,
     eval_prompts: SourceLike | None = None,
@@ -110,7 +112,7 @@ def plan(
 
     Parameters
     ----------
-    config, reward, prompts, rollouts, eval_prompts, model, tokenizer, resume, fields
+    config, reward, rollout, prompts, rollouts, eval_prompts, model, tokenizer, resume, fields
         As for `gspo_rs.train.train`. A model in memory stays as it is.
 
     Returns
@@ -124,7 +126,7 @@ def plan(
         What `train` would raise before its first step.
     """
     data = {"prompts": prompts, "rollouts": rollouts, "eval_prompts": eval_prompts}
-    things = {**data, "reward": reward, "model": model, "tokenizer": tokenizer}
+    things = {**data, "reward": reward, "rollout": rollout, "model": model, "tokenizer": tokenizer}
     config, inputs = separate(config, things, fields)
     config = checked(config, inputs)
     config, dataset, found = opened(config, inputs, resume=resume)
@@ -134,7 +136,8 @@ def plan(
 
 
 def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint | None) -> Plan:
-    rewards = reward_functions(config, inputs.reward) if config.online else {}
+    rewards = reward_functions(config, inputs) if config.online else {}
+    rollout = rollout_function(config, inputs.rollout)
     seed_generators(config.seed)
     available = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
     policy = policies.load(config, None if found is None else found.model, inputs)
@@ -144,7 +147,7 @@ def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint 
         rows = data.rollouts
         batch = next(offline(policy, config, data.source, start=start, rollouts=rows))
     else:
-        batch = next(online(policy, data.source, rewards, config, start=start))
+        batch = next(online(policy, data.source, rewards, config, start=start, rollout=rollout))
     cuts = prepare.minibatches(batch, config)
     plain = prepare.plain_batches(cuts, config)
     largest = largest_pass(one for some in plain for one in batches(policy, some, config))

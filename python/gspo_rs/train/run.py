@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.random_state import Generators
 from gspo_rs.train.rollout import prepare
 from gspo_rs.train.rollout.collect import RolloutBatch, offline, online
+from gspo_rs.train.rollout.function import RolloutFunction, rollout_function
 from gspo_rs.train.rollout.logged_completions import log
 from gspo_rs.train.step import update as step
 from gspo_rs.train.step.minibatch import Minibatch
@@ -51,6 +52,7 @@ class Run:
     policy: Policy
     optimizer: torch.optim.Optimizer
     rewards: Mapping[str, RewardFunction]
+    rollout: RolloutFunction | None
     data: Dataset
     total: int
     frozen: Policy | None
@@ -78,7 +80,7 @@ class Run:
         interruptions: Interruptions,
     ) -> "Run":
         """Load model, optimizer and data, from a checkpoint if there is one."""
-        rewards = reward_functions(config, inputs.reward) if config.online else {}
+        rewards = reward_functions(config, inputs) if config.online else {}
         start = inputs
         if inputs.model is not None and prepare.needs_start(config) and not config.lora_r:
             # Before it is trained, or gets the weights of a checkpoint.
@@ -92,6 +94,7 @@ class Run:
             policy=policy,
             optimizer=optimizer,
             rewards=rewards,
+            rollout=rollout_function(config, inputs.rollout),
             data=data,
             total=data.steps(config),
             frozen=policies.freeze(config, start) if prepare.needs_start(config) else None,
@@ -140,6 +143,7 @@ class Run:
             self.config,
             start=start,
             report=self.display.report,
+            rollout=self.rollout,
         )
 
     def _receive(self, source: Iterator[RolloutBatch]) -> None:
@@ -233,9 +237,14 @@ class Run:
         self.interruptions.release()
 
     def _evaluated(self, prompts: Prompts, *, draw: int) -> NDArray[np.float64]:
-        report = self.display.report
         return evaluate.rewards_of(
-            self.policy, prompts, self.rewards, self.config, draw=draw, report=report
+            self.policy,
+            prompts,
+            self.rewards,
+            self.config,
+            draw=draw,
+            report=self.display.report,
+            rollout=self.rollout,
         )
 
     def _compare(self) -> dict[str, float]:
@@ -276,12 +285,15 @@ class Run:
         self.saved = self.step
 
 
-def reward_functions(
-    config: Config, given: RewardFunction | Sequence[RewardFunction] | None
-) -> dict[str, RewardFunction]:
-    """Return the reward functions: those `given`, or those that the configuration names."""
-    functions = config.reward if given is None else given
+def reward_functions(config: Config, inputs: Inputs) -> dict[str, RewardFunction]:
+    """Return the reward functions: those given, or those that the configuration names.
+
+    There may be none where a rollout function gives the rewards itself.
+    """
+    functions = config.reward if inputs.reward is None else inputs.reward
     if functions is None:
+        if config.rollout is not None:
+            return {}
         raise ConfigError("reward is missing: name the function that scores, as file.py:function")
     pairs = named(functions)
     if fault := unweighable("reward", [name for name, _ in pairs], config.reward_weights):

@@ -65,6 +65,10 @@ class Config:
     reward : str or tuple of str, optional
         One or several reward functions with TRL's signature, written `module:function` or
         `file.py:function`.
+    rollout : str, optional
+        A function `rollout(sampler, prompts, **columns) -> Rollouts`, written like `reward`, that
+        samples in place of one completion at a time: games, tools, search. Without `reward` its
+        rewards are taken.
     rollouts : str or tuple of str, optional
         Scored completions to learn from: files, folders, globs, addresses or a data set of the hub.
         Makes the run offline.
@@ -285,6 +289,7 @@ class Config:
     output_dir: str = "runs/gspo"
     prompts: str | tuple[str, ...] | None = None
     reward: str | tuple[str, ...] | None = None
+    rollout: str | None = None
     rollouts: str | tuple[str, ...] | None = None
     split: str | None = None
     prompt: str = "prompt"
@@ -492,8 +497,12 @@ def _contradicted(config: Any) -> str | None:
         return "completion_mask_column marks the tokens of completion_tokens_column; give that too"
     if config.online and config.truncated_column is not None:
         return "truncated_column is a column of `rollouts`; online the sampler knows it"
+    if config.online and config.completion_mask_column is not None:
+        return "completion_mask_column is a column of `rollouts`; online see `rollout`"
     if not config.online and config.log_completions:
         return "log_completions writes what is sampled; offline the completions are `rollouts`"
+    if not config.online and config.rollout is not None:
+        return "rollout is a function that samples for `prompts`; offline they have been sampled"
     if not config.online and config.reward is not None:
         return "reward is a function for online runs; offline see reward_column"
     if config.correction != "none" and (not config.online or config.old_logprobs == "sampler"):

@@ -59,6 +59,7 @@ _THEIRS: Mapping[str, str] = {
     "split": "datasettrainsplit trainsplit datasetsplit",
     "eval_split": "datasettestsplit testsplit validationsplit",
     "eval_prompts": "valfiles valfile evaldataset validation testfiles",
+    "rollout": "rolloutfunc rolloutfn environment environmentfactory",
     "reward": (
         "rewardfuncs rewardfunc rewardfunction rewardfn customrewardfunction rewardmodel rewards"
     ),

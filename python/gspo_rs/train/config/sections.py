@@ -16,8 +16,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     for title, names in {
         "Run": "model output_dir seed device",
         "Data": (
-            "prompts reward rollouts split by prompt completion reward_column reward_weights"
-            " old_logprobs_column prompt_tokens_column completion_tokens_column"
+            "prompts reward rollout rollouts split by prompt completion reward_column"
+            " reward_weights old_logprobs_column prompt_tokens_column completion_tokens_column"
             " completion_mask_column truncated_column reference_rewards_column shuffle_dataset"
             " spill_directory max_prompt_length on_long"
         ),

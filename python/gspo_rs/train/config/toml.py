@@ -43,8 +43,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     ----------
     path : str or Path
         A flat TOML or YAML file whose keys are the fields of `Config`. Relative paths in it, those
-        of a reward ``file.py:function`` and of a `model` directory that exists included, are taken
-        from the folder of the file.
+        of a function ``file.py:function`` and of a `model` directory that exists included, are
+        taken from the folder of the file.
     overrides : sequence of str
         ``key=value`` pairs that replace keys of the file. A value is TOML, or else a plain string;
         its relative paths are taken from the current folder.
@@ -206,6 +206,8 @@ def _placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         placed["reward"] = _function(rewards, folder)
     elif rewards:
         placed["reward"] = tuple(_function(spec, folder) for spec in rewards)
+    if values.get("rollout") is not None:
+        placed["rollout"] = _function(values["rollout"], folder)
     # A hub name looks like a relative path; only a folder that is there is one.
     if "model" in values and (folder / values["model"]).is_dir():
         placed["model"] = place(values["model"], data=False)

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +15,15 @@ from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.data.source import SourceLike
 from gspo_rs.rewards.functions import RewardFunction, score
 from gspo_rs.rollouts.rollouts import Rollouts, summed
-from gspo_rs.samplers import transformers
 from gspo_rs.samplers.special_tokens import Ends, end_tokens
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.progress import Report, silent
 from gspo_rs.train.rollout.agreement import check_sampler
-from gspo_rs.train.rollout.chat import as_answers, as_texts, is_chat, rendered
-from gspo_rs.train.rollout.tokenize import tokenise
+from gspo_rs.train.rollout.chat import as_answers, as_texts, is_chat
+from gspo_rs.train.rollout.function import RolloutFunction, play
+from gspo_rs.train.rollout.policy_sampler import PolicySampler, derived_seed
+from gspo_rs.train.rollout.tokenize import beyond_limits, check_tokens, tokenise
 
 _log = logging.getLogger("gspo_rs")
 
@@ -58,6 +58,7 @@ def sample(
     *,
     seed: int,
     report: Report = silent,
+    rollout: RolloutFunction | None = None,
 ) -> RolloutBatch:
     """Sample completions of some prompts and score them.
 
@@ -68,13 +69,15 @@ def sample(
     prompts : Prompts
         One group each; the reward functions get their other columns.
     rewards : mapping of str to callable
-        With TRL's signature, by name.
+        With TRL's signature, by name. None where the rollout function gives the rewards.
     config : Config
         Tells group size, lengths, sampling and the weights of the rewards.
     seed : int
         The completions follow from it.
     report : Report
         Gets how many completions are done.
+    rollout : callable, optional
+        Samples in place of one completion at a time.
 
     Returns
     -------
@@ -82,37 +85,38 @@ def sample(
         Groups in the order of the prompts, without those that were too long and dropped.
     """
     began = time.perf_counter()
-    with policy.computing():
-        rollouts = transformers.generate(
-            policy.model,
-            policy.tokenizer,
-            rendered(policy.tokenizer, prompts.texts),
-            num_generations=config.num_generations,
-            max_completion_length=config.max_completion_length,
-            temperature=config.temperature,
-            top_p=config.top_p,
-            top_k=config.top_k,
-            max_prompt_length=config.max_prompt_length,
-            on_long_prompt=config.on_long,
-            seed=seed,
-            progress=partial(report, "sampling"),
-        )
+    sampler = PolicySampler(policy, config, seed, report)
+    if rollout is None:
+        rollouts = sampler.generate(prompts.texts)
+    else:
+        rollouts = play(rollout, sampler, prompts)
     generated = time.perf_counter()
     report("scoring")
-    assert rollouts.group_ids is not None
-    asked = prompts.select(np.repeat(rollouts.group_ids, config.num_generations).tolist())
-    chat = is_chat(prompts.texts)
-    texts = asked.texts, as_answers(rollouts.completions) if chat else rollouts.completions
-    scores = {
-        name: score(reward, *texts, asked.columns, name=name) for name, reward in rewards.items()
-    }
+    scored = _scored(rollouts, prompts, rewards, config)
+    check_tokens(scored, len(policy.tokenizer))
     seconds = {
         "time/generate": generated - began,
         "time/score": time.perf_counter() - generated,
     }
-    nothing = np.zeros(rollouts.n_rollouts, dtype=bool)
-    scored = replace(rollouts, **summed(scores, config.reward_weights))
-    return RolloutBatch(scored, nothing, seconds, len(prompts) - rollouts.n_groups)
+    too_long = beyond_limits(scored, {"the model's context": policy.context}, config)
+    return RolloutBatch(scored, too_long, seconds, len(prompts) - rollouts.n_groups)
+
+
+def _scored(
+    rollouts: Rollouts, prompts: Prompts, rewards: Mapping[str, RewardFunction], config: Config
+) -> Rollouts:
+    """Return rollouts with the rewards of the functions, or their own if there are none."""
+    if not rewards:
+        return rollouts
+    assert rollouts.group_ids is not None
+    rows = np.repeat(np.asarray(rollouts.group_ids, np.int64), np.diff(rollouts.offsets))
+    asked = prompts.select(rows.tolist())
+    said = rollouts.completions
+    texts = asked.texts, as_answers(said) if is_chat(prompts.texts) and not is_chat(said) else said
+    scores = {
+        name: score(reward, *texts, asked.columns, name=name) for name, reward in rewards.items()
+    }
+    return replace(rollouts, **summed(scores, config.reward_weights))
 
 
 def online(
@@ -123,6 +127,7 @@ def online(
     *,
     start: int,
     report: Report = silent,
+    rollout: RolloutFunction | None = None,
 ) -> Iterator[RolloutBatch]:
     """Sample batches endlessly, in a new order of the prompts every epoch.
 
@@ -140,6 +145,8 @@ def online(
         Batches to leave out, those of before.
     report : Report
         Gets how many completions are done.
+    rollout : callable, optional
+        Samples in place of one completion at a time.
 
     Yields
     ------
@@ -156,7 +163,8 @@ def online(
     while True:
         rows = _visited(len(prompts.texts), range(batch * size, (batch + 1) * size), config)
         seed = derived_seed(config.seed, "sample", batch)
-        found = sample(policy, prompts.select(rows), rewards, config, seed=seed, report=report)
+        asked = prompts.select(rows)
+        found = sample(policy, asked, rewards, config, seed=seed, report=report, rollout=rollout)
         if batch == start:
             check_sampler(policy, found.rollouts, config)
         yield found
@@ -238,32 +246,6 @@ def _log_ends(config: Config, ends: Ends) -> None:
             " end; set truncated_column or completion_tokens_column if some were truncated",
             config.max_completion_length,
         )
-
-
-def derived_seed(seed: int, purpose: str, index: int) -> int:
-    """Derive a separate seed for each purpose and position of a run.
-
-    Parameters
-    ----------
-    seed : int
-        Of the run.
-    purpose : str
-        What is drawn.
-    index : int
-        Which draw.
-
-    Returns
-    -------
-    int
-        In ``[0, 2**62)``.
-
-    Examples
-    --------
-    >>> derived_seed(0, "sample", 1) == derived_seed(0, "sample", 2)
-    False
-    """
-    words = np.random.SeedSequence([seed, index, *purpose.encode()]).generate_state(1, np.uint64)
-    return int(words[0] >> np.uint64(2))
 
 
 def _visited(n: int, places: range, config: Config) -> list[int]:

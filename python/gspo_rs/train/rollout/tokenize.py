@@ -1,6 +1,6 @@
 """Tokenization of scored texts, and which of them the model cannot take."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -62,23 +62,56 @@ def tokenise(
         If the file has a token that the tokenizer does not have.
     """
     ends = Ends.of(tokenizer) if ends is None else ends
-    _check_given(rollouts, len(tokenizer))
+    check_tokens(rollouts, len(tokenizer))
     known = rollouts.completion_tokens is not None or rollouts.old_logprobs is not None
     if rollouts.prompt_tokens is None or rollouts.completion_tokens is None:
         rollouts = _with_tokens(rollouts, tokenizer, ends, config.max_completion_length)
     rollouts = _with_truncated(rollouts, ends, known=known)
+    limits = {
+        "max_prompt_length": config.max_prompt_length,
+        "max_completion_length": config.max_completion_length,
+        "the model's context": context,
+    }
+    return rollouts, beyond_limits(rollouts, limits, config)
+
+
+def beyond_limits(
+    rollouts: Rollouts, limits: Mapping[str, int | None], config: Config
+) -> NDArray[np.bool_]:
+    """Return which rows have more tokens than a limit allows.
+
+    Parameters
+    ----------
+    rollouts : Rollouts
+        With tokens.
+    limits : mapping of str to int or None
+        Of `max_prompt_length`, `max_completion_length` and "the model's context", which is of both
+        together, those that hold.
+    config : Config
+        Tells `on_long`.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+
+    Raises
+    ------
+    LengthError
+        If there is such a row and `on_long` is "error"; names the first.
+    """
     assert rollouts.prompt_tokens is not None
     assert rollouts.completion_tokens is not None
     prompts, completions = rollouts.prompt_tokens.lengths, rollouts.completion_tokens.lengths
-    limits = [
-        ("prompt", prompts, "max_prompt_length", config.max_prompt_length),
-        ("completion", completions, "max_completion_length", config.max_completion_length),
-        ("prompt and completion", prompts + completions, "the model's context", context),
-    ]
+    parts = {
+        "max_prompt_length": ("prompt", prompts),
+        "max_completion_length": ("completion", completions),
+        "the model's context": ("prompt and completion", prompts + completions),
+    }
     too_long = np.zeros(rollouts.n_rollouts, dtype=bool)
-    for what, lengths, name, limit in limits:
+    for name, limit in limits.items():
         if limit is None:
             continue
+        what, lengths = parts[name]
         if config.on_long == "error" and (lengths > limit).any():
             row = int((lengths > limit).argmax())
             raise LengthError(
@@ -86,11 +119,19 @@ def tokenise(
                 " raise it where the model allows, or set on_long = 'drop'"
             )
         too_long |= lengths > limit
-    return rollouts, too_long
+    return too_long
 
 
-def _check_given(rollouts: Rollouts, known: int) -> None:
-    """Raise for tokens that another tokenizer made, and for prompts without tokens."""
+def check_tokens(rollouts: Rollouts, known: int) -> None:
+    """Check that tokens are those of the tokenizer, which has `known`, and that prompts have any.
+
+    Raises
+    ------
+    ValueError
+        If there is a token that the tokenizer does not have; names it.
+    LengthError
+        If a prompt of a completion with a reward has no token.
+    """
     for name in ("prompt_tokens", "completion_tokens"):
         given: Ragged | None = getattr(rollouts, name)
         if given is None:
