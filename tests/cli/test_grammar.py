@@ -3,6 +3,7 @@
 import json
 import runpy
 import shlex
+import shutil
 
 import polars as pl
 import pytest
@@ -69,6 +70,21 @@ def test_an_example_is_a_command_that_would_run(verb):
     words = shlex.split(example)
     assert words[0] == verb
     app.parse_args(words, exit_on_error=False, print_error=False)
+
+
+def test_the_examples_of_the_help_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+    data = ROOT / "examples" / "data"
+    shutil.copytree(data / "completions", tmp_path / "in")
+    shutil.copy(data / "completions.jsonl.gz", tmp_path / "runs.jsonl.gz")
+    (tmp_path / "my_project").mkdir()
+    shutil.copy(ROOT / "examples" / "own_loss.py", tmp_path / "my_project" / "losses.py")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    # The first write what others read; `train` has an example with a name to fill in.
+    first = ["score", "nest", "doctor"]
+    for verb in [*first, *(verb for verb in COMMANDS if verb not in (*first, "train"))]:
+        code = call(*shlex.split(USAGE[verb][1]))
+        assert code == (1 if verb == "doctor" else 0), capsys.readouterr().err
 
 
 @pytest.mark.slow

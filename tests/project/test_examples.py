@@ -74,16 +74,23 @@ def test_the_demos_letters_are_one_token_each_and_come_back(demo_task):
     assert letters.decode(ids[4:], skip_special_tokens=True) == "abc"
 
 
-def test_the_run_file_of_the_letters_is_that_of_the_guide():
-    config = load(EXAMPLES / "letters.toml")
-    load_reward(config.reward)
+@pytest.mark.parametrize("name", ["letters", "offline"])
+def test_a_run_file_of_the_letters_is_that_of_the_guide(name):
+    config = load(EXAMPLES / f"{name}.toml")
     page = (ROOT / "docs" / "guides" / "training.md").read_text()
     # A model that is not made yet is left as it is written, since it may be one of the hub.
     assert f"--model {os.path.relpath(EXAMPLES / '../runs/letters/model', ROOT)}" in page
     assert config.model.endswith("runs/letters/model")
-    for path in (config.prompts, config.output_dir):
+    for path in (config.prompts or config.rollouts, config.output_dir):
         assert os.path.relpath(path, ROOT) in page
-    for field in ("max_completion_length", "prompts_per_step", "steps_per_generation", "max_steps"):
+    fields = ["max_completion_length", "prompts_per_step", "steps_per_generation"]
+    if name == "letters":
+        load_reward(config.reward)
+        fields.append("max_steps")
+    else:
+        fields += ["by", "truncated_column"]
+        assert f"--learning-rate {config.learning_rate:.0e}".replace("e-0", "e-") in page
+    for field in fields:
         assert f"--{field.replace('_', '-')} {getattr(config, field)}" in page
 
 
