@@ -5,6 +5,7 @@ A block that cannot run here says why in a comment above it, `<!-- not run: … 
 
 import re
 import shutil
+from functools import partial
 from itertools import groupby
 
 import pytest
@@ -18,16 +19,18 @@ RUN = {
     page: list(found)
     for page, found in groupby((block for block in BLOCKS if block.runs), lambda block: block.page)
 }
-LEFT_OUT = [block for block in BLOCKS if block.reason]
+# The reason of a block that shows lines of a file, and is compared with them.
+EXCERPT = "lines of "
+EXCERPTS = [block for block in BLOCKS if block.reason and block.reason.startswith(EXCERPT)]
+LEFT_OUT = [block for block in BLOCKS if block.reason and block not in EXCERPTS]
 LANGUAGES = {*SHELL, "python", "json", "toml", "text"}
-TRAINING = {
-    "README.md",
-    "docs/guides/rewards.md",
-    "docs/guides/training.md",
-    "docs/guides/watching.md",
-}
+TRAINING = [
+    page for page, found in RUN.items() if any("gspo-rs train" in block.text for block in found)
+]
 # A demo of a second: it does not rise, and says so by its exit code.
 DEMO = ["examples/demo.py", "--lessons", "5", "--steps", "2"]
+# What runs this, and an example that trains in tests/project/test_examples.py.
+RUN_ELSEWHERE = ("make test", "python examples/guessing.py")
 # Page → the first words of what its commands print on the page, from there to the end of the block.
 SHOWN = {
     "docs/guides/data_formats.md": "read as a verl rollout dump",
@@ -36,19 +39,8 @@ SHOWN = {
 }
 
 
-@pytest.fixture(scope="module")
-def letters_runs(tmp_path_factory):
-    """What `python examples/letters.py` writes, once for all pages that begin with it."""
-    return _runs_of(tmp_path_factory.mktemp("letters"), ["examples/letters.py"], 0)
-
-
-@pytest.fixture(scope="module")
-def demo_runs(tmp_path_factory):
-    """What a short demo writes."""
-    return _runs_of(tmp_path_factory.mktemp("demo"), DEMO, 1)
-
-
 def _runs_of(folder, words, code):
+    """Run an example and return the folder of what it writes."""
     shutil.copytree(ROOT / "examples", folder / "examples")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -72,30 +64,47 @@ def names_of_your_own():
     }
 
 
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(page, marks=[pytest.mark.slow] if page in TRAINING else []) for page in RUN],
-)
-def test_the_blocks_of_a_page_run_one_after_the_other(
-    page, request, capsys, caplog, tmp_path, monkeypatch, one_thread
-):
-    def copied(fixture):
-        made = request.getfixturevalue(fixture)
-        return lambda: shutil.copytree(made, "runs", dirs_exist_ok=True)
+@pytest.fixture
+def follow(capsys, caplog, tmp_path, monkeypatch, one_thread):
+    """Run the blocks of a page in a folder of its own, with what is written already."""
 
-    already = {"make test": lambda: None}  # which runs this
-    if page in TRAINING:
-        already["python examples/letters.py"] = copied("letters_runs")
-    if page == "README.md":
-        already["make demo"] = copied("demo_runs")
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    monkeypatch.chdir(tmp_path)
-    reader = Reader(names_of_your_own(), already)
-    printed = "".join(reader.follow(block, capsys) for block in RUN[page])
+    def followed(page, already):
+        folder = tmp_path / page.replace("/", "-")
+        shutil.copytree(ROOT / "examples", folder / "examples")
+        monkeypatch.chdir(folder)
+        copies = {
+            command: partial(shutil.copytree, runs, "runs", dirs_exist_ok=True)
+            for command, runs in already.items()
+        }
+        elsewhere = dict.fromkeys(RUN_ELSEWHERE, lambda: None)
+        reader = Reader(names_of_your_own(), {**copies, **elsewhere})
+        printed = "".join(reader.follow(block, capsys) for block in RUN[page])
+        _check_shown(page, f"{printed} {caplog.text}")
+
+    return followed
+
+
+def _check_shown(page, printed):
     if page in SHOWN:
         text = (ROOT / page).read_text()
         shown = text[text.index(SHOWN[page]) :].partition("```")[0].partition('"')[0]
-        assert " ".join(shown.split()) in " ".join(f"{printed} {caplog.text}".split())
+        assert " ".join(shown.split()) in " ".join(printed.split())
+
+
+@pytest.mark.parametrize("page", [page for page in RUN if page not in TRAINING])
+def test_the_blocks_of_a_page_run_one_after_the_other(page, follow):
+    follow(page, {})
+
+
+@pytest.mark.slow
+def test_the_blocks_of_pages_that_train_run_one_after_the_other(tmp_path, follow):
+    # One test, so that one process teaches the model of the letters, and once.
+    already = {
+        "python examples/letters.py": _runs_of(tmp_path / "letters", ["examples/letters.py"], 0),
+        "make demo": _runs_of(tmp_path / "demo", DEMO, 1),
+    }
+    for page in TRAINING:
+        follow(page, already)
 
 
 @pytest.mark.parametrize("block", LEFT_OUT, ids=lambda block: f"{block.page}:{block.line}")
@@ -103,6 +112,13 @@ def test_a_block_that_is_not_run_says_why(block):
     assert len(block.reason) > 10
     assert block.language in (*SHELL, "python")
     pytest.skip(block.reason)
+
+
+@pytest.mark.parametrize("block", EXCERPTS, ids=lambda block: f"{block.page}:{block.line}")
+def test_an_excerpt_of_a_file_is_in_it(block):
+    file = (ROOT / block.reason.removeprefix(EXCERPT)).read_text()
+    assert block.text.splitlines()[0] in file
+    assert "".join(block.text.split()) in "".join(file.split())
 
 
 def test_few_blocks_are_not_run():
