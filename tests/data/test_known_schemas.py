@@ -55,6 +55,7 @@ ROWS = {
         "rationales": ["good", "bad"],
         "model_name": "judge",
     },
+    "lists": {"prompt": "2+2=", "completions": ["4", "5"], "rewards": [1.0, 0.0]},
 }
 # by, reward, prompt, completion, model, and what is said.
 TAKEN = {
@@ -67,6 +68,7 @@ TAKEN = {
     "slime": (("group_index",), "reward", "prompt", "response", None),
     "slime with a key": (("group_index",), "reward.score", "prompt", "response", None),
     "distilabel": (None, "ratings", "instruction", "generations", "generation_models"),
+    "lists": (None, "rewards", "prompt", "completions", None),
 }
 
 

@@ -142,6 +142,8 @@ def test_a_file_is_located_once_for_the_schema_and_the_rows(monkeypatch, tmp_pat
 
 
 LISTS = {
+    "plurals": {"prompt": PROMPTS[::3], "completions": [COMPLETIONS[:3], COMPLETIONS[3:]]}
+    | {"rewards": [REWARDS[:3], REWARDS[3:]]},
     "OpenRLHF": {"input": PROMPTS[::3], "output": [COMPLETIONS[:3], COMPLETIONS[3:]]}
     | {"reward": [REWARDS[:3], REWARDS[3:]]},
     "distilabel": {"instruction": PROMPTS[::3], "generations": [COMPLETIONS[:3], COMPLETIONS[3:]]}

@@ -110,6 +110,14 @@ SCHEMAS = (
         reward=("reward",),
     ),
     KnownSchema(
+        "prompts with their completions",
+        ("prompt", "completions", "rewards"),
+        by=("prompt",),
+        prompt=("prompt",),
+        completion=("completions",),
+        reward=("rewards",),
+    ),
+    KnownSchema(
         "generations of distilabel",
         ("instruction", "generations", "ratings"),
         by=("instruction",),

@@ -14,13 +14,13 @@ from gspo_rs.report.histograms import Histogram, round_step
 __all__ = ["bars", "intervals", "lines", "shares", "trend"]
 
 WIDTH, HEIGHT = 400, 220
-LEFT, RIGHT, TOP, BOTTOM = 46, 14, 28, 44
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 28, 44
 # Shares stand three in a row.
 NARROW = 320
 LEGEND = 20
 WIDEST = 64
-# Width of a letter of a tick's label, at most.
-LETTER = 6.5
+# Width of a letter of a label of a tick, at most: on a phone they are larger.
+LETTER = 7.2
 
 Scale = Callable[[float], float]
 

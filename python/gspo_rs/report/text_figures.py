@@ -45,7 +45,7 @@ def about_noise(noise: Noise) -> Figure | None:
         act = f"No noise is seen in {noise.n_repeats:,} repeats: nothing to do."
     # Repeats may by chance differ more than the others.
     parts = [
-        ("between equal completions", min(alike, noise.within**2)),
+        ("equal completions", min(alike, noise.within**2)),
         ("the rest", max(noise.within**2 - alike, 0.0)),
     ]
     rows = [
