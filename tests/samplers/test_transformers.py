@@ -66,7 +66,7 @@ def assert_logprobs_are_those_of_a_fresh_forward(model, rollouts, temperature=1.
         {"temperature": 0.7},
         {"temperature": 1.3, "top_k": 5},
         {"top_p": 0.8},
-        {"micro_batch": 9},
+        {"generation_batch": 9},
         {"num_generations": 1},
     ],
 )
@@ -228,7 +228,7 @@ def test_a_prompt_without_a_token_is_named(model, tokenizer):
         ({"temperature": 0.0}, "temperature = 0.0: must be above 0"),
         ({"top_p": 0.0}, "top_p = 0.0: must be above 0 and at most 1"),
         ({"num_generations": 0}, "num_generations = 0 .* at least 1"),
-        ({"micro_batch": 3}, "micro_batch = 3 holds no group of 4 rows"),
+        ({"generation_batch": 0}, "generation_batch = 0: must be at least 1"),
     ],
 )
 def test_options_out_of_their_range_are_refused(model, tokenizer, options, message):

@@ -8,13 +8,15 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from fixtures.alphabets import CHATML, letters
+from fixtures.alphabets import CHATML
+from fixtures.alphabets import letters as lettered
+from fixtures.runs import share_of_a
 from gspo_rs.data.group_index import index_groups
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.train.config.config import Config, ConfigError, resolve
 from gspo_rs.train.evaluate import rewards_of
 from gspo_rs.train.model import policy as policies
-from gspo_rs.train.rollout.collect import offline, sample
+from gspo_rs.train.rollout.collect import offline, online, sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def chat(tmp_path_factory):
     """A folder with a model of random weights that may stop at either of two tokens."""
     folder = tmp_path_factory.mktemp("chat")
-    tokenizer = letters("<s> $A", chat_template=CHATML)
+    tokenizer = lettered("<s> $A", chat_template=CHATML)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
@@ -112,3 +114,34 @@ def test_rewards_see_all_that_was_written_and_no_end(chat, through):
             assert found.prompt_tokens.row(row).tolist().count(1) == 1
     assert len(seen) == 32
     assert not any("</s>" in text or "<|im_end|>" in text for _, text in seen)
+
+
+def test_completions_follow_from_epoch_and_row_whatever_the_order_and_the_size_of_batches(letters):
+    texts = ["ab", "c", "dab", "cd", "ba"]
+
+    def two_epochs(**fields):
+        config = resolve(
+            Config(
+                model=str(letters),
+                prompts="p",
+                max_completion_length=8,
+                num_generations=3,
+                steps_per_generation=1,
+                **fields,
+            )
+        )
+        policy = policies.load(config)
+        policy.model.double()
+        prompts = Prompts(texts, {})
+        batches = online(policy, prompts, {"reward": share_of_a}, config, start=0)
+        seen = []
+        while len(seen) < 30:
+            rollouts = next(batches).rollouts
+            seen += zip(rollouts.prompts, rollouts.completions, strict=True)
+        return [sorted(seen[:15]), sorted(seen[15:30])]
+
+    expected = two_epochs(prompts_per_step=5)
+    assert expected[0] != expected[1]
+    assert two_epochs(prompts_per_step=2, shuffle_dataset=False) == expected
+    assert two_epochs(prompts_per_step=5, generation_batch=2, seed=0) == expected
+    assert two_epochs(prompts_per_step=5, seed=1) != expected

@@ -132,6 +132,30 @@ def test_each_call_of_a_sampler_draws_anew_and_the_same_again_from_its_seed(lett
     assert [first, second] == [again.generate(["ab"]).completions for _ in range(2)]
 
 
+def test_what_a_turn_draws_follows_from_the_prompt_and_not_from_those_beside_it(letters):
+    config = resolve(Config(model=str(letters), prompts="p", reward="r", max_completion_length=5))
+    policy = policies.load(config)
+    policy.model.double()
+
+    def two_turns(texts, numbers):
+        sampler = PolicySampler(policy, config, seed=5, numbers=numbers)
+        first = sampler.generate(texts, num_generations=3)
+        so_far = [
+            [*first.prompt_tokens.row(row).tolist(), *first.completion_tokens.row(row).tolist()]
+            for row in range(first.n_rollouts)
+        ]
+        then = sampler.generate(so_far, num_generations=1)
+        rest = sampler.generate(so_far[:2] * 2 + so_far[:1], num_generations=1)
+        turns = zip(first.completions, then.completions, strict=True)
+        return dict(zip(numbers, np.array(list(turns)).reshape(-1, 6).tolist(), strict=True)), rest
+
+    one, rest = two_turns(["ab", "cde", "f"], [4, 2, 9])
+    assert two_turns(["f", "ab", "cde"], [9, 4, 2])[0] == one
+    # Of some of the rows, each call of each batch draws anew.
+    assert two_turns(["ab", "cde", "f"], [5, 2, 9])[1].completions != rest.completions
+    assert len(set(rest.completions)) > 2
+
+
 def test_the_groups_of_a_function_may_come_in_any_order_and_of_any_size(sampled):
     def backwards(sampler, prompts, **_):
         return sampler.generate(prompts).select([2, 0])

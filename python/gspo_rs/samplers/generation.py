@@ -8,7 +8,7 @@ import contextlib
 import copy
 import inspect
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,12 +43,23 @@ def generating(model: Any) -> Iterator[Any]:
     base.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
     model.eval()
     try:
-        with torch.inference_mode(), _uncompiled():
+        with _without_gradient(model.device), _uncompiled():
             yield base
     finally:
         base.generation_config = defaults
         for module in training:
             module.training = True
+
+
+def _without_gradient(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Run without gradient, fast: inference mode has no cache of the weights that autocast casts.
+
+    Without that cache each weight is cast anew for each token.
+    """
+    if torch.is_autocast_enabled(device.type):
+        return torch.no_grad()
+    mode: contextlib.AbstractContextManager[None] = torch.inference_mode()
+    return mode
 
 
 def _uncompiled() -> contextlib.AbstractContextManager[None]:
@@ -59,8 +70,8 @@ def _uncompiled() -> contextlib.AbstractContextManager[None]:
 
 def complete(
     model: Any,
-    prompts: list[list[int]],
-    num_generations: int,
+    prompts: Mapping[int, list[int]],
+    generations: range,
     *,
     config: GenerationConfig,
     sampler: Sampler,
@@ -72,10 +83,10 @@ def complete(
     ----------
     model : transformers.PreTrainedModel
         From `generating`.
-    prompts : list of list of int
-        Tokens; none is empty.
-    num_generations : int
-        Completions of each.
+    prompts : mapping of int to list of int
+        The tokens of each, none empty, by the number that it has in the draws.
+    generations : range
+        Which completions of each.
     config : transformers.GenerationConfig
         Of greedy search.
     sampler : Sampler
@@ -95,23 +106,24 @@ def complete(
     """
     config = copy.copy(config)
     config.use_cache = _has_cache(model)
-    together = [list(range(len(prompts)))] if _bears_padding(model) else _of_one_length(prompts)
+    together = [list(prompts)] if _bears_padding(model) else _of_one_length(prompts)
     drawn: dict[int, list[Drawn]] = {}
-    for rows in together:
-        some = [prompts[row] for row in rows]
+    for numbers in together:
+        some = [prompts[number] for number in numbers]
+        sampler.begin([(number, generation) for number in numbers for generation in generations])
         found = iter(
             _at_once(
-                model, some, num_generations, config=config, sampler=sampler, progress=progress
+                model, some, len(generations), config=config, sampler=sampler, progress=progress
             )
         )
-        drawn |= {row: [next(found) for _ in range(num_generations)] for row in rows}
-    return [one for row in range(len(prompts)) for one in drawn[row]]
+        drawn |= {number: [next(found) for _ in generations] for number in numbers}
+    return [one for number in prompts for one in drawn[number]]
 
 
-def _of_one_length(prompts: list[list[int]]) -> list[list[int]]:
-    """Return the rows of the prompts of each length."""
-    lengths = dict.fromkeys(map(len, prompts))
-    return [[row for row, some in enumerate(prompts) if len(some) == k] for k in lengths]
+def _of_one_length(prompts: Mapping[int, list[int]]) -> list[list[int]]:
+    """Return the numbers of the prompts of each length."""
+    lengths = dict.fromkeys(map(len, prompts.values()))
+    return [[number for number, some in prompts.items() if len(some) == k] for k in lengths]
 
 
 def _layers(model: Any) -> list[type]:

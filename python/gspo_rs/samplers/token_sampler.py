@@ -3,22 +3,30 @@
 Letters: ``B`` rows, ``V`` vocabulary, ``T`` tokens drawn so far.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor
+
+from gspo_rs.samplers.uniforms import uniforms
+
+_AHEAD = 64
+"""Positions for which random numbers are made at once."""
 
 
 class Sampler(LogitsProcessor):
     """A logits processor that leaves greedy search one choice: the token it has drawn.
 
     Drawing here, from the policy's own logits, gives the log-probability of each token without
-    the (B, T, V) scores, takes a generator of its own, and costs one random number per token:
-    ``torch.multinomial`` draws V of them.
+    the (B, T, V) scores, and costs one random number per token: ``torch.multinomial`` draws V of
+    them. That number is a function of the place of the token (see `uniforms`), so that rows may be
+    sampled together or apart, in any order and on any device.
 
     Parameters
     ----------
-    generator : torch.Generator
-        On the device of the logits.
+    seed : int
+        Of the random numbers.
     temperature : float
         Above 0; logits are divided by it.
     top_p, top_k : float, int
@@ -27,21 +35,27 @@ class Sampler(LogitsProcessor):
 
     Examples
     --------
-    >>> sampler = Sampler(torch.Generator().manual_seed(0), temperature=1.0, top_p=1.0, top_k=1)
+    >>> sampler = Sampler(0, temperature=1.0, top_p=1.0, top_k=1)
+    >>> sampler.begin([(0, 0)])
     >>> sampler(torch.tensor([[7]]), torch.tensor([[0.0, 2.0, 1.0]])).argmax(dim=-1)
     tensor([1])
     >>> sampler.logprobs()
     tensor([[-0.4076]])
     """
 
-    def __init__(
-        self, generator: torch.Generator, *, temperature: float, top_p: float, top_k: int
-    ) -> None:
-        self.generator = generator
+    def __init__(self, seed: int, *, temperature: float, top_p: float, top_k: int) -> None:
+        self.seed = seed
         self.temperature = temperature
         self.top_p = top_p
         self.top_k = top_k
+        self._rows: Sequence[tuple[int, int]] = ()
+        self._ahead = torch.empty(0)
         self._drawn: list[Tensor] = []
+
+    def begin(self, rows: Sequence[tuple[int, int]]) -> None:
+        """Say which prompt and generation each of the next B rows is; their first token is next."""
+        self._rows = rows
+        self._drawn.clear()
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002
         """Draw one token per row of `scores` (B, V); return them with that token's score raised."""
@@ -60,15 +74,19 @@ class Sampler(LogitsProcessor):
         self._drawn.clear()
         return drawn
 
+    def _uniform(self, device: torch.device) -> Tensor:
+        """Return the random number of each row for the token that is next, (B, 1) float64."""
+        position = len(self._drawn)
+        place = position % _AHEAD
+        if place == 0:
+            made = uniforms(self.seed, self._rows, position, position + _AHEAD)
+            self._ahead = torch.from_numpy(made).to(device)
+        return self._ahead[:, place : place + 1]
+
     def _draw(self, weights: Tensor) -> Tensor:
         # float64: next to a sum of 1, float32 has no place for a token of less than 6e-8.
         cumulative = weights.double().cumsum(dim=-1)  # (B, V)
-        uniform = torch.rand(
-            (len(weights), 1),
-            dtype=torch.float64,
-            device=weights.device,
-            generator=self.generator,
-        )
+        uniform = self._uniform(weights.device)
         tokens = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
         return tokens.clamp_(max=weights.shape[1] - 1)
 

@@ -5,7 +5,7 @@ completion.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeGuard
 
 import numpy as np
@@ -34,7 +34,8 @@ def generate(
     top_k: int = 0,
     max_prompt_length: int | None = None,
     on_long_prompt: Literal["error", "drop"] = "error",
-    micro_batch: int | None = None,
+    generation_batch: int | None = None,
+    prompt_numbers: Sequence[int] | None = None,
     seed: int | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Rollouts:
@@ -62,11 +63,14 @@ def generate(
         In tokens. What `max_completion_length` leaves of the model's context is a limit too.
     on_long_prompt : {"error", "drop"}
         What a prompt beyond the limit gets. A drop is logged; `group_ids` tell which are left.
-    micro_batch : int, optional
-        Most rows generated at once, at least `num_generations`; all of them by default.
+    generation_batch : int, optional
+        Most rows sampled at once, less memory with fewer; all of them by default. It does not
+        change what is sampled, but for the rounding of logits (see Notes).
+    prompt_numbers : sequence of int, length n_prompts, optional
+        What stands for each prompt in the draws: none twice, none negative. By default its row.
     seed : int, optional
-        Model, prompts, options and seed determine the completions. Drawn from torch's global
-        state by default.
+        Model, prompts, their numbers, options and seed determine the completions. Drawn from
+        torch's global state by default.
     progress : callable, optional
         Called now and then with the number of completions that are done, and of all.
 
@@ -82,32 +86,44 @@ def generate(
     Raises
     ------
     ValueError
-        If a prompt is too long or has no token, or an option is out of its range.
+        If a prompt is too long or has no token, two have one number, or an option is out of its
+        range.
     FloatingPointError
         If the logits of the model are not finite.
+
+    Notes
+    -----
+    A token is decided by the logits of its own sequence and by one random number, a function of
+    `seed`, the number of its prompt, the number of the completion, and its position
+    (`gspo_rs.samplers.uniforms`). So prompts may come in any order, together or apart. What rows
+    are beside it changes the last digits of a sequence's logits, and a token only where its random
+    number falls between the two values of a border: in float32 about one in a hundred thousand.
 
     See Also
     --------
     gspo_rs.samplers.token_sampler.Sampler : draws the tokens.
     """
-    _check(num_generations, max_completion_length, temperature=temperature, top_p=top_p)
+    _check(
+        num_generations,
+        max_completion_length,
+        generation_batch,
+        temperature=temperature,
+        top_p=top_p,
+    )
     limit = _prompt_limit(model, max_prompt_length, max_completion_length)
     rows, tokens = _encode(tokenizer, prompts, limit=limit, on_long_prompt=on_long_prompt)
-    at_once = len(tokens) if micro_batch is None else micro_batch // num_generations
-    if at_once == 0 and tokens:
-        raise ValueError(f"micro_batch = {micro_batch} holds no group of {num_generations} rows")
-    generator = torch.Generator(model.device)
-    generator.manual_seed(int(torch.randint(2**62, ())) if seed is None else seed)
-    sampler = Sampler(generator, temperature=temperature, top_p=top_p, top_k=top_k)
+    numbers = _numbers(prompt_numbers, len(prompts))
+    seed = int(torch.randint(2**62, ())) if seed is None else seed
+    sampler = Sampler(seed, temperature=temperature, top_p=top_p, top_k=top_k)
     ends = end_tokens(model, tokenizer)
     config = _generation_config(tokenizer, ends, max_completion_length)
     watch = _watching(progress, ends, len(tokens) * num_generations)
     drawn: list[Drawn] = []
+    numbered = list(zip((numbers[row] for row in rows), tokens, strict=True))
     with generating(model) as base:
-        for first in range(0, len(tokens), max(at_once, 1)):
-            some = tokens[first : first + at_once]
+        for some, generations in _cuts(numbered, num_generations, generation_batch):
             drawn += complete(
-                base, some, num_generations, config=config, sampler=sampler, progress=watch
+                base, some, generations, config=config, sampler=sampler, progress=watch
             )
     kept: Any = [prompts[row] for row in rows]
     return _rollouts(tokenizer, kept, tokens, drawn, rows=rows)
@@ -121,14 +137,43 @@ def _watching(
     return Progress(lambda done: progress(done, total), ends=ends)
 
 
+def _numbers(given: Sequence[int] | None, n: int) -> Sequence[int]:
+    """Return the numbers of the prompts in the draws."""
+    numbers = range(n) if given is None else [int(number) for number in given]
+    if len(numbers) != n or len(set(numbers)) < n or min(numbers, default=0) < 0:
+        raise ValueError(
+            f"prompt_numbers = {given!r}: give {n}, one for each prompt, none twice or negative"
+        )
+    return numbers
+
+
+def _cuts(
+    numbered: list[tuple[int, list[int]]], num_generations: int, most: int | None
+) -> Iterator[tuple[dict[int, list[int]], range]]:
+    """Cut into what is sampled at once: some whole groups, or a part of one that is larger."""
+    most = most or max(len(numbered), 1) * num_generations
+    together, part = max(most // num_generations, 1), min(most, num_generations)
+    for first in range(0, len(numbered), together):
+        some = dict(numbered[first : first + together])
+        for start in range(0, num_generations, part):
+            yield some, range(start, min(start + part, num_generations))
+
+
 def _check(
-    num_generations: int, max_completion_length: int, *, temperature: float, top_p: float
+    num_generations: int,
+    max_completion_length: int,
+    generation_batch: int | None,
+    *,
+    temperature: float,
+    top_p: float,
 ) -> None:
     if num_generations < 1 or max_completion_length < 1:
         raise ValueError(
             f"num_generations = {num_generations} and max_completion_length = "
             f"{max_completion_length}: both must be at least 1"
         )
+    if generation_batch is not None and generation_batch < 1:
+        raise ValueError(f"generation_batch = {generation_batch}: must be at least 1")
     if not temperature > 0:
         raise ValueError(f"temperature = {temperature}: must be above 0")
     if not 0 < top_p <= 1:

@@ -23,6 +23,7 @@ _FREE = frozenset(
         "device",
         "layout",
         "micro_batch_tokens",
+        "generation_batch",
         "attn_implementation",
     }
 )

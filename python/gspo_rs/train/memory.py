@@ -28,7 +28,7 @@ class Memory:
     weights, reference, gradients, optimizer : int
         Kept during the whole run; the reference is 0 without one.
     cache : int
-        Keys and values of a batch of rollouts while it is sampled, all completions of full length.
+        Keys and values of what is sampled at once, all completions of full length.
     activations : int
         What the largest micro-batch keeps for its backward pass.
     logits : int

@@ -98,6 +98,6 @@ def _dropped(plan: Plan) -> str:
 def _available(plan: Plan) -> str:
     if plan.available is None:
         return ""
-    least = " - TOO MUCH; lower micro_batch_tokens, prompts_per_step or num_generations"
+    least = " - TOO MUCH; lower micro_batch_tokens or generation_batch"
     fits = "" if plan.memory.total <= plan.available else least
     return f" of {size(plan.available)} that are free{fits}"

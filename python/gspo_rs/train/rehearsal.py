@@ -195,4 +195,5 @@ def _cache(policy: Policy, batch: RolloutBatch, config: Config) -> int:
     if not config.online or tokens is None or not len(tokens.lengths):
         return 0
     length = int(tokens.lengths.max()) + config.max_completion_length
-    return cache_bytes(policy, batch.rollouts.n_rollouts, length)
+    n = batch.rollouts.n_rollouts
+    return cache_bytes(policy, min(n, config.generation_batch or n), length)

@@ -14,7 +14,7 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ("num_generations", lambda v: v >= 2, "at least 2: a group of one has no signal"),
     (
         "prompts_per_step steps_per_generation num_iterations num_train_epochs max_steps"
-        " max_completion_length max_prompt_length micro_batch_tokens logging_steps"
+        " max_completion_length max_prompt_length micro_batch_tokens generation_batch logging_steps"
         " save_total_limit overlong_cache",
         lambda v: v >= 1,
         "at least 1",
@@ -258,6 +258,9 @@ class Config:
     micro_batch_tokens : int, optional
         Token budget per micro-batch, padding included; by default 2048 on CPU, 16384 on GPU. A
         longer sequence gets its own micro-batch.
+    generation_batch : int, optional
+        Most completions sampled at once, all of a batch by default; fewer take less memory. It does
+        not change what is sampled, but for the rounding of logits.
     seed : int
         Seed for data order, sampling and the initialisation of new weights.
     save_steps : int
@@ -371,6 +374,7 @@ class Config:
     gradient_checkpointing: bool = False
     torch_compile: bool = False
     micro_batch_tokens: int | None = None
+    generation_batch: int | None = None
     seed: int = 0
     save_steps: int = 50
     save_total_limit: int = 2

@@ -40,7 +40,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         ),
         "Model and memory": (
             "lora_r lora_alpha lora_target_modules dtype attn_implementation layout"
-            " micro_batch_tokens gradient_checkpointing torch_compile"
+            " micro_batch_tokens generation_batch gradient_checkpointing torch_compile"
         ),
         "Checkpoints and comparisons": (
             "save_steps save_total_limit logging_steps log_completions eval_prompts eval_split"

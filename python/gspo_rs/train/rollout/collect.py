@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,6 +57,7 @@ def sample(
     config: Config,
     *,
     seed: int,
+    numbers: Sequence[int] | None = None,
     report: Report = silent,
     rollout: RolloutFunction | None = None,
 ) -> RolloutBatch:
@@ -74,6 +75,8 @@ def sample(
         Tells group size, lengths, sampling and the weights of the rewards.
     seed : int
         The completions follow from it.
+    numbers : sequence of int, optional
+        What stands for each prompt in the draws; by default its row.
     report : Report
         Gets how many completions are done.
     rollout : callable, optional
@@ -85,7 +88,7 @@ def sample(
         Groups in the order of the prompts, without those that were too long and dropped.
     """
     began = time.perf_counter()
-    sampler = PolicySampler(policy, config, seed, report)
+    sampler = PolicySampler(policy, config, seed, report, numbers)
     if rollout is None:
         rollouts = sampler.generate(prompts.texts)
     else:
@@ -152,7 +155,8 @@ def online(
     ------
     RolloutBatch
         Of ``prompts_per_step * steps_per_generation`` prompts. Batch k is a function of the
-        weights, the seed and k alone.
+        weights, the seed and k alone; a completion of the weights, the seed, the epoch, the row of
+        its prompt and its place in the group.
 
     Raises
     ------
@@ -160,11 +164,22 @@ def online(
         If the log-probabilities of the first batch are not those of the training pass.
     """
     size, batch = config.prompts_per_step * config.steps_per_generation, start
+    seed, n = derived_seed(config.seed, "sample", 0), len(prompts.texts)
     while True:
-        rows = _visited(len(prompts.texts), range(batch * size, (batch + 1) * size), config)
-        seed = derived_seed(config.seed, "sample", batch)
-        asked = prompts.select(rows)
-        found = sample(policy, asked, rewards, config, seed=seed, report=report, rollout=rollout)
+        places = range(batch * size, (batch + 1) * size)
+        rows = _visited(n, places, config)
+        # A prompt that is met again in another epoch has another number there.
+        numbers = [place // n * n + row for place, row in zip(places, rows, strict=True)]
+        found = sample(
+            policy,
+            prompts.select(rows),
+            rewards,
+            config,
+            seed=seed,
+            numbers=numbers,
+            report=report,
+            rollout=rollout,
+        )
         if batch == start:
             check_sampler(policy, found.rollouts, config)
         yield found

@@ -33,6 +33,8 @@ class PolicySampler:
         What the calls draw follows from it and from their order.
     report : Report
         Gets how many completions of a call are done.
+    numbers : sequence of int, optional
+        What stands for each prompt of the batch in the draws; by default its row.
     calls : int
         Calls so far.
     """
@@ -41,6 +43,7 @@ class PolicySampler:
     config: Config
     seed: int
     report: Report = silent
+    numbers: Sequence[int] | None = None
     calls: int = 0
 
     @property
@@ -89,8 +92,13 @@ class PolicySampler:
             If a prompt is too long or has no token.
         PolicyError
             If messages cannot be rendered.
+
+        Notes
+        -----
+        What is drawn for a prompt of the batch does not depend on the others, nor does it for what
+        was sampled for each if a later call has as many for every prompt, group after group.
         """
-        seed = derived_seed(self.seed, "call", self.calls) if self.calls else self.seed
+        seed, numbers = self._draws(len(prompts))
         self.calls += 1
         tokens = _are_tokens(prompts)
         with self.policy.computing():
@@ -106,9 +114,23 @@ class PolicySampler:
                 # What goes on from tokens has completions in it: the context alone is a limit.
                 max_prompt_length=None if tokens else self.config.max_prompt_length,
                 on_long_prompt=self.config.on_long,
+                generation_batch=self.config.generation_batch,
+                prompt_numbers=numbers,
                 seed=seed,
                 progress=partial(self.report, "sampling"),
             )
+
+    def _draws(self, n: int) -> tuple[int, Sequence[int] | None]:
+        """Return the seed of a call for `n` prompts, and what stands for each in the draws."""
+        each, rest = divmod(n, len(self.numbers)) if self.numbers else (1, 0)
+        seed = self.seed
+        if self.calls or each > 1:
+            seed = derived_seed(seed, f"call for {each}", self.calls)
+        if not self.numbers or not n:
+            return seed, None
+        if rest or not each:  # some of them, nobody knows which
+            return derived_seed(seed, "rows", self.numbers[0]), None
+        return seed, [number * each + place for number in self.numbers for place in range(each)]
 
 
 def _are_tokens(prompts: Sequence[Any]) -> bool:
