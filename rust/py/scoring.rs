@@ -146,11 +146,13 @@ impl PyScores {
         Ok(chunk.map(|(rewards, offsets)| (rewards.into_pyarray(py), offsets.into_pyarray(py))))
     }
 
+    #[pyo3(signature = (columns, keep, again=None))]
     fn put(
         &self,
         py: Python<'_>,
         columns: [PyReadonlyArray1<'_, f64>; 4],
         keep: Option<PyReadonlyArray1<'_, bool>>,
+        again: Option<PyReadonlyArray1<'_, bool>>,
     ) -> PyResult<usize> {
         let [rank, advantage, mean, std] = &columns;
         let results = Results {
@@ -159,6 +161,7 @@ impl PyScores {
             keep: keep.as_ref().map(|keep| keep.as_slice()).transpose()?,
             mean: mean.as_slice()?,
             std: std.as_slice()?,
+            again: again.as_ref().map(|again| again.as_slice()).transpose()?,
         };
         let scores: &mut Scores = &mut *self.lock()?;
         Ok(in_pool(py, || scores.put(results)))

@@ -25,6 +25,9 @@ pub struct Results<'a> {
     pub mean: &'a [f64],
     /// Its sample deviation.
     pub std: &'a [f64],
+    /// Whether each row is another sequence of a rollout that an earlier one counts; `None` if none
+    /// is.
+    pub again: Option<&'a [bool]>,
 }
 
 /// What all members of a group share; deviations and means by their bits.
@@ -129,7 +132,13 @@ impl Part {
         let first = starts[groups.start] as usize;
         let found = groups.clone().into_par_iter().with_min_len(256);
         let found: Vec<(u64, bool)> = found.map(|g| self.put_group(g, first, results)).collect();
-        let sizes = groups.clone().map(|g| u64::from(starts[g + 1] - starts[g]));
+        let sizes = groups.clone().map(|g| {
+            let rows = starts[g] as usize - first..starts[g + 1] as usize - first;
+            let again = results.again.map_or(0, |again| {
+                again[rows.clone()].iter().filter(|&&again| again).count()
+            });
+            (rows.len() - again) as u64
+        });
         let of_group = |column: &[f64], g: usize| column[starts[g] as usize - first].to_bits();
         let shared = &mut self.shared;
         shared.size.extend(sizes);
@@ -143,7 +152,7 @@ impl Part {
         found.iter().filter(|&&(_, differs)| !differs).count()
     }
 
-    /// Writes the results of one group; returns its scorable members and whether their ranks
+    /// Writes the results of one group; returns its scorable rollouts and whether their ranks
     /// differ.
     fn put_group(&self, group: usize, first: usize, results: Results<'_>) -> (u64, bool) {
         let (mut scored, mut lowest, mut highest) = (0, u32::MAX, 0);
@@ -153,7 +162,7 @@ impl Part {
             self.numbers[row].store(results.advantage[at].to_bits(), Relaxed);
             self.twice_ranks[row].store(twice, Relaxed);
             if twice > 0 {
-                scored += 1;
+                scored += u64::from(results.again.is_none_or(|again| !again[at]));
                 (lowest, highest) = (lowest.min(twice), highest.max(twice));
             }
             if results.keep.is_some_and(|keep| !keep[at]) {

@@ -43,6 +43,7 @@ def score(
     layout: Layout = "wide",
     keep: Keep = "all",
     threshold: Threshold = None,
+    rollouts: str | None = None,
     memory_limit: str = "2GiB",
     resume: bool = True,
     split: Split = None,
@@ -60,6 +61,8 @@ def score(
         key=value of the estimator, such as scale=none; repeat the option for several.
     layout
         wide: all input columns and the scores; narrow: the scores alone.
+    rollouts
+        Column of ids of rollouts that gave several rows: a reward counts once.
     memory_limit
         Memory for ids and scores; beyond it they are sorted on disk.
     resume
@@ -80,7 +83,7 @@ def score(
         allow_empty=allow_empty,
         dry_run=dry_run,
         overwrite=overwrite,
-        **given_ones(by=keys, reward=reward, threshold=threshold),
+        **given_ones(by=keys, reward=reward, threshold=threshold, rollouts=rollouts),
         **dict(map(_option, option or [])),
     )
     return _scored(report, dry_run=dry_run)

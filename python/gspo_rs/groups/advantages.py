@@ -11,10 +11,20 @@ from numpy.typing import ArrayLike, NDArray
 from gspo_rs.groups import batch_estimators
 from gspo_rs.groups.array_types import A, T, as_rows, per_row
 from gspo_rs.groups.batch_estimators import weighted_sum
-from gspo_rs.groups.checks import Floats, as_count, as_rewards, as_several, is_tensor, plain
+from gspo_rs.groups.checks import (
+    Floats,
+    as_count,
+    as_integers,
+    as_rewards,
+    as_several,
+    is_tensor,
+    plain,
+    refuse_infinite,
+)
 from gspo_rs.groups.estimators import estimator_named, resolve
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.rows import Column, rows
+from gspo_rs.groups.sequences import sequences_of
 from gspo_rs.groups.shapes import Shape, grouped
 
 __all__ = ["advantage", "advantage_from_wins", "columns_and_advantage", "soft_overlong_penalty"]
@@ -27,6 +37,7 @@ def advantage(
     estimator: str = "percentile",
     *,
     group_size: int | None = None,
+    rollouts: Any = None,
     **options: Any,
 ) -> Floats:
     """Return the advantage of each completion over its group.
@@ -52,6 +63,9 @@ def advantage(
         (``weights``, ``eps=1e-8``), ``borda`` (``weights``).
     group_size : int, optional
         In place of `groups`: consecutive rows, so many to a group.
+    rollouts : ids of n rows, optional
+        Where one rollout gave several sequences, a row each: rows of one group with one id have one
+        reward, which counts once, and each gets its advantage. ``lengths`` of them are added.
     **options
         The options of the estimator. For k rewards of each rollout and any estimator but the
         last two, also ``weights`` of shape (k,): the rewards are summed with them first, leaving
@@ -68,8 +82,8 @@ def advantage(
     ------
     ValueError
         For an unknown estimator or a bad option, an infinite reward or an advantage that
-        leaves the range of float64 (the message names the row), or if the numbers of rewards
-        and rollouts differ.
+        leaves the range of float64 (the message names the row), if the numbers of rewards
+        and rollouts differ, or if rows of one rollout have different rewards (names both).
     TypeError
         For an option that the estimator does not have, or one that it needs and did not get;
         the message lists those it has.
@@ -100,7 +114,11 @@ def advantage(
            [ 0. ,  0. ]])
     >>> advantage([0.0, 1.0, 2.0, 2.0], group_size=2, estimator="mean")
     array([-0.5,  0.5,  0. ,  0. ])
+    >>> advantage([1.0, 1.0, 1.0, 0.0], [0, 0, 0, 0], "mean", rollouts=[7, 7, 7, 8])
+    array([ 0.5,  0.5,  0.5, -0.5])
     """
+    if rollouts is not None:
+        return _of_rollouts(rewards, groups, rollouts, estimator, options)
     found = estimator_named(estimator)
     weights = None if found.several else options.pop("weights", None)
     options = resolve(estimator, options)
@@ -113,6 +131,28 @@ def advantage(
     if _looks_beyond(estimator, options):
         return _composed(one, groups, estimator, options)
     return rows(one, groups, [("advantage", {"estimator": estimator, **options})])[0]
+
+
+def _of_rollouts(
+    rewards: Any, groups: Groups, rollouts: Any, estimator: str, options: dict[str, Any]
+) -> Floats:
+    """Return for each row the advantage of the rollout that it is a sequence of."""
+    one = np.ndim(rewards) == 1
+    columns = [as_rewards(rewards)] if one else as_several(rewards)
+    _check_count(columns[0], groups)
+    found = sequences_of(groups, rollouts)
+    for column in columns:
+        refuse_infinite(column)
+        found.refuse_differing(column)
+    if options.get("lengths") is not None:
+        own = found.codes >= 0
+        lengths = as_integers("lengths", options["lengths"])
+        whole = np.zeros(len(found.firsts), dtype=np.int64)
+        np.add.at(whole, found.codes[own], lengths[own])
+        options = {**options, "lengths": whole}
+    kept = [column[found.firsts] for column in columns]
+    gains = advantage(kept[0] if one else np.stack(kept, 1), found.groups, estimator, **options)
+    return found.spread(gains)
 
 
 def columns_and_advantage(

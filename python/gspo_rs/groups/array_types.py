@@ -192,8 +192,9 @@ def _any_array(kernel: Any, back: Callable[..., Any]) -> Any:
             return kernel(rewards, as_groups(groups), *args, **options)
         _refuse_other_labels(rewards, groups)
         flat, cut, shape = grouped(_values(rewards), groups, group_size)
-        if shape is not None and options.get("lengths") is not None:
-            options["lengths"] = flattened(options["lengths"], "lengths", shape)
+        for name in ("lengths", "rollouts"):
+            if shape is not None and options.get(name) is not None:
+                options[name] = flattened(options[name], name, shape)
         return back(kernel(flat, cut, *args, **options), Given(rewards, cut, shape))
 
     return called

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from gspo_rs.groups.batch_estimators import weighted_sum
+from gspo_rs.groups.groups import Groups
+from gspo_rs.groups.sequences import Sequences, sequences_of
 
 __all__ = ["Ragged", "Rollouts", "summed"]
 
@@ -106,6 +108,9 @@ class Rollouts:
     completion_mask : Ragged of bool, n rows, optional
         True where the policy sampled the token of a completion, False where it only read it, such
         as the answer of a tool; all were sampled where there is none.
+    rollout_ids : ndarray of int64, shape (n,), optional
+        Where one rollout gave several sequences, a row each: rows of one group with one number are
+        of one rollout. They have one reward, which counts once.
     sampler_logprobs : Ragged of float32, n rows, optional
         Log-probability (nats) of each completion token under the policy that sampled it, at the
         sampling temperature.
@@ -131,7 +136,7 @@ class Rollouts:
         If a field does not have one entry for each row (or group), or log-probabilities and masks
         do not have one value for each completion token.
     TypeError
-        If a mask is not of bools.
+        If a mask is not of bools, or `rollout_ids` are not integers.
 
     Examples
     --------
@@ -164,6 +169,7 @@ class Rollouts:
     source_rows: NDArray[np.int64] | None = None
     members: NDArray[np.int64] | None = None
     completion_mask: Ragged | None = None
+    rollout_ids: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         steps = np.diff(self.offsets)
@@ -184,6 +190,8 @@ class Rollouts:
         if self.completion_mask is not None and self.completion_mask.values.dtype != np.bool_:
             kind = self.completion_mask.values.dtype
             raise TypeError(f"completion_mask holds {kind}; give bools, True where it was sampled")
+        if self.rollout_ids is not None and self.rollout_ids.dtype.kind not in "iu":
+            raise TypeError(f"rollout_ids hold {self.rollout_ids.dtype}; give integers")
 
     @property
     def n_rollouts(self) -> int:
@@ -194,6 +202,20 @@ class Rollouts:
     def n_groups(self) -> int:
         """The number of groups."""
         return len(self.offsets) - 1
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """Which rows are sequences of one rollout; checked to have one reward.
+
+        Raises
+        ------
+        ValueError
+            If two have different rewards; names their rows.
+        """
+        found = sequences_of(Groups.from_offsets(self.offsets), self.rollout_ids)
+        for column in [self.reward, *(self.rewards or {}).values()]:
+            found.refuse_differing(column, self.place)
+        return found
 
     @property
     def sampled_lengths(self) -> NDArray[np.int64]:

@@ -83,10 +83,10 @@ def rewards_of(
             report=_evaluating(report),
             rollout=rollout,
         ).rollouts
-    sizes = np.diff(found.offsets)
-    rewards = np.full((len(prompts), sizes.max(initial=config.num_generations)), np.nan)
-    places = np.arange(found.n_rollouts) - np.repeat(found.offsets[:-1], sizes)
-    rewards[np.repeat(np.asarray(found.group_ids, np.int64), sizes), places] = found.reward
+    once, groups = found.sequences.firsts, found.sequences.groups
+    rewards = np.full((len(prompts), groups.sizes.max(initial=config.num_generations)), np.nan)
+    places = np.arange(len(once)) - groups.offsets[groups.codes]
+    rewards[np.asarray(found.group_ids, np.int64)[groups.codes], places] = found.reward[once]
     return rewards
 
 

@@ -67,8 +67,9 @@ class Halfway:
             "reward": rollouts.reward,
             "too_long": self.rollout_batch.too_long,
         }
-        if rollouts.truncated is not None:
-            found["truncated"] = rollouts.truncated
+        for name in ("truncated", "rollout_ids"):
+            if (column := getattr(rollouts, name)) is not None:
+                found[name] = column
         for name, column in (rollouts.rewards or {}).items():
             found[f"rewards/{name}"] = column
         for name in _LISTS:
@@ -105,6 +106,7 @@ def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
         completions=completions,
         reward=found["reward"],
         truncated=found.get("truncated"),
+        rollout_ids=found.get("rollout_ids"),
         rewards={name[8:]: found[name] for name in single} or None,
         **_taken(_LISTS, "", found),
     )

@@ -30,16 +30,19 @@ def describe(minibatch: Minibatch) -> dict[str, float]:
         `gspo_rs.train.step.group_metrics`), ``length/*`` in tokens, ``dropped_*``,
         ``zero_advantage_groups``, ``tokens`` and ``seqs`` trained on. Of several rewards
         ``reward/*`` is that of their sum, and each has ``reward/<name>/mean``. NaN where
-        there is nothing to describe.
+        there is nothing to describe. A rollout of several sequences counts once in ``reward/*``,
+        ``adv/*`` and ``group/*``.
     """
-    rewards, groups = minibatch.rollouts.reward, minibatch.groups
-    scored = ~np.isnan(rewards)
+    sequences = minibatch.rollouts.sequences
+    rewards, groups = minibatch.rollouts.reward[sequences.firsts], sequences.groups
+    judged = sequences.firsts[~np.isnan(rewards)]
+    scored = ~np.isnan(minibatch.rollouts.reward)
     truncated = minibatch.rollouts.truncated
     trained = minibatch.trained
     return {
         **_rewards(minibatch),
         **_penalty(minibatch),
-        **_advantages(minibatch.advantages[scored]),
+        **_advantages(minibatch.advantages[judged]),
         "group/zero_variance_frac": mean_of_known(~minibatch.informative),
         "group/size_min": float(groups.sizes.min(initial=np.iinfo(np.int64).max)),
         "group/size_max": float(groups.sizes.max(initial=0)),
@@ -59,7 +62,8 @@ def describe(minibatch: Minibatch) -> dict[str, float]:
 
 
 def _rewards(minibatch: Minibatch) -> dict[str, float]:
-    rewards, codes = minibatch.rollouts.reward, minibatch.groups.codes
+    sequences = minibatch.rollouts.sequences
+    rewards, codes = minibatch.rollouts.reward[sequences.firsts], sequences.groups.codes
     scored = ~np.isnan(rewards)
     rewards, codes = rewards[scored], codes[scored]
     if not len(rewards):
@@ -79,7 +83,7 @@ def _rewards(minibatch: Minibatch) -> dict[str, float]:
         "reward/within_std": float(np.sqrt(np.square(within).mean())),
         "reward/between_std": float(means.std()),
         **{
-            f"reward/{name}/mean": mean_of_known(column)
+            f"reward/{name}/mean": mean_of_known(column[sequences.firsts])
             for name, column in (minibatch.rollouts.rewards or {}).items()
         },
     }

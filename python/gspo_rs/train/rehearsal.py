@@ -181,7 +181,7 @@ def _of_batch(batch: RolloutBatch, cuts: list[Minibatch]) -> dict[str, Any]:
         for reason, count in cut.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + count
     return {
-        "rewards": batch.rollouts.reward,
+        "rewards": batch.rollouts.reward[batch.rollouts.sequences.firsts],
         "lengths": np.concatenate([cut.lengths for cut in cuts]) if cuts else np.zeros(0, np.int64),
         "informative": sum(int(cut.informative.sum()) for cut in cuts),
         "sampled": batch.rollouts.n_groups,

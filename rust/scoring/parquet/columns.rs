@@ -191,6 +191,7 @@ mod tests {
             keep: None,
             mean: &mean,
             std: &std,
+            again: None,
         };
         part.put(&(0..sizes.len()), results);
         part.settle();

@@ -37,6 +37,7 @@ from gspo_rs.files.scoring.nested_inputs import split_inputs
 from gspo_rs.files.scoring.options import Layout, Options, options_of
 from gspo_rs.files.scoring.progress import Progress
 from gspo_rs.files.scoring.rehearsal import rehearsed
+from gspo_rs.files.scoring.rollouts import compute_rollouts
 from gspo_rs.files.scoring.staging import AT_ONCE, Staging, is_done, staged
 from gspo_rs.files.scoring.writers import write_narrow, write_wide
 
@@ -62,6 +63,7 @@ def score(
     overwrite: bool = False,
     keep: str = "all",
     threshold: float | None = None,
+    rollouts: str | None = None,
     **options: Any,
 ) -> Report:
     """Score completions in files, however large, and write them with their scores.
@@ -101,6 +103,9 @@ def score(
     threshold : float, optional
         For the rule ``pass-rate`` and the estimator ``pass_at_k``: a completion is right from this
         reward on; 0.5 by default.
+    rollouts : str, optional
+        Column of ids where one rollout gave several sequences, a row each: rows of one group with
+        one id have one reward, which counts once, in `group_size` too, and all get its scores.
 
     Returns
     -------
@@ -110,7 +115,8 @@ def score(
     ------
     ValueError, TypeError
         For bad options, bad columns (a missing one, a wrong type, a null id, an infinite
-        reward, columns that differ between files, names that would be given twice), or files
+        reward, two rewards of one rollout, columns that differ between files, names that would be
+        given twice), or files
         that change meanwhile. Names the file, the column and the row within the file. Also for an
         unfinished run that was asked for something else.
     OSError
@@ -147,6 +153,7 @@ def score(
         keep=keep,
         threshold=threshold,
         memory_limit=memory_limit,
+        rollouts=rollouts,
     )
     folder = Path(target).absolute()
     inputs = inputs_of(source, folder)
@@ -220,7 +227,10 @@ def _score_at_once(
     seen = read(inputs, asked, scores, progress)
     place.same_contents({g.name: one.digest for g, one in zip(inputs, seen, strict=True)})
     progress.begin("scoring", scores.n_rows)
-    tally = compute(scores, asked, progress)
+    if asked.rollouts is None:
+        tally = compute(scores, asked, progress)
+    else:
+        tally = compute_rollouts(inputs, asked, scores)
     progress.begin("writing", scores.n_rows)
     skipped = len(place.done)
     outputs = _write(place, asked, inputs, seen, scores=scores, progress=progress)

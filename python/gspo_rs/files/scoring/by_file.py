@@ -53,7 +53,8 @@ def score_by_file(
     ValueError, TypeError, OSError
         Naming the file, the column and the row.
     """
-    if asked.layout != "wide" or estimator_named(asked.estimator).scope == "batch":
+    batch = asked.rollouts is not None or estimator_named(asked.estimator).scope == "batch"
+    if asked.layout != "wide" or batch:
         return None
     if len(inputs) > 1 and not _may_succeed(place, asked, inputs):
         return None

@@ -97,10 +97,11 @@ def check_columns(inputs: list[Input], options: Options) -> None:
     ValueError, TypeError, OSError
         Naming the file and the column.
     """
-    found: dict[str, dict[pl.DataType, str]] = {key: {} for key in options.by}
+    keys = options.by if options.rollouts is None else (*options.by, options.rollouts)
+    found: dict[str, dict[pl.DataType, str]] = {key: {} for key in keys}
     for given in inputs:
         with given.reading():
-            schema = checked(given, options.by, options.reward, COLUMNS)
+            schema = checked(given, keys, options.reward, COLUMNS)
         for key, types in found.items():
             kind = type_in(schema, key)
             assert kind is not None  # checked

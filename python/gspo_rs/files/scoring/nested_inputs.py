@@ -46,7 +46,13 @@ def split_inputs(
             "score them one after the other"
         )
     given = [one.source for one in inputs]
-    sources = split_sources(given, every=asked.layout == "wide", by=by, reward=asked.reward)
+    sources = split_sources(
+        given,
+        every=asked.layout == "wide",
+        by=by,
+        reward=asked.reward,
+        beside=[asked.rollouts],
+    )
     keys = tuple(by) if by is not None else (str(sources[0].group),)
     found = [replace(one, source=source) for one, source in zip(inputs, sources, strict=True)]
     nested_as = "rows" if by is None else "keys"
@@ -54,13 +60,18 @@ def split_inputs(
 
 
 def split_sources(
-    sources: Sequence[Source], *, every: bool, by: Sequence[str] | None, reward: str
+    sources: Sequence[Source],
+    *,
+    every: bool,
+    by: Sequence[str] | None,
+    reward: str,
+    beside: Sequence[str | None] = (),
 ) -> list[NestedSource]:
     """Return rows of completions of each file, the rows above them numbered over all files."""
     found: list[NestedSource] = []
     first = 0
     for one in sources:
-        source, _ = by_member(one, by, [reward], every=every, first=first)
+        source, _ = by_member(one, by, [reward], beside=beside, every=every, first=first)
         assert isinstance(source, NestedSource)
         first += len(source.sizes)
         found.append(source)

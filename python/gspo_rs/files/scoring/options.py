@@ -33,8 +33,9 @@ LEAST: Final = BUFFERS + (16 << 20)
 class Options:
     """Everything that decides the bytes of an output, and the memory that may be used.
 
-    `reading` is what a huge row group takes of it, beside the buffers. `nested` is None, or of
-    rows with lists "rows", each of which is a group, or "keys"; `exploded` are the lists.
+    `reading` is what a huge row group takes of it, beside the buffers. `rollouts` is the column
+    that says which rows are of one rollout. `nested` is None, or of rows with lists "rows", each of
+    which is a group, or "keys"; `exploded` are the lists.
     """
 
     by: tuple[str, ...]
@@ -47,6 +48,7 @@ class Options:
     rules: tuple[Rule, ...]
     memory_limit: int
     reading: int = 0
+    rollouts: str | None = None
     nested: str | None = None
     exploded: tuple[str, ...] = ()
 
@@ -67,6 +69,7 @@ class Options:
             "keep": self.keep,
             # Left out where it is the usual one, as in manifests from before there was another.
             **({} if self.threshold is None else {"threshold": self.threshold}),
+            **({} if self.rollouts is None else {"rollouts": self.rollouts}),
             **({"nested": self.nested, "exploded": list(self.exploded)} if self.nested else {}),
         }
 
@@ -81,6 +84,7 @@ def options_of(
     keep: str,
     threshold: float | None,
     memory_limit: str | int,
+    rollouts: str | None = None,
 ) -> Options:
     """Check the options.
 
@@ -94,6 +98,8 @@ def options_of(
         raise ValueError(f"`by` is {by!r}; it names at least one column, and none twice")
     if layout not in ("wide", "narrow"):
         raise ValueError(f"layout is {layout!r}; use one of {listed(layout, get_args(Layout))}")
+    if rollouts is not None and keep != "all":
+        raise ValueError(f"keep is {keep!r}, but rows of one rollout stay together; use 'all'")
     found = estimator_named(estimator)
     if found.several:
         raise ValueError(f"{estimator} needs several rewards a row; score reads one column")
@@ -118,6 +124,7 @@ def options_of(
         threshold,
         parse(keep, threshold),
         _bytes(memory_limit),
+        rollouts=rollouts,
     )
 
 

@@ -12,6 +12,7 @@ from gspo_rs.files.scoring.inputs import Input
 from gspo_rs.files.scoring.manifest import Report
 from gspo_rs.files.scoring.options import Options
 from gspo_rs.files.scoring.progress import Progress
+from gspo_rs.files.scoring.rollouts import compute_rollouts
 from gspo_rs.files.scoring.staging import check_target
 
 __all__ = ["rehearsed"]
@@ -50,7 +51,10 @@ def rehearsed(
         progress.begin("reading", None)
         seen = read(inputs, asked, scores, progress)
         progress.begin("scoring", scores.n_rows)
-        tally = compute(scores, asked, progress)
+        if asked.rollouts is None:
+            tally = compute(scores, asked, progress)
+        else:
+            tally = compute_rollouts(inputs, asked, scores)
     if asked.rules:
         refuse_empty(tally.kept, tally.dropped, "the source", allow_empty=allow_empty)
     return Report(

@@ -1,7 +1,9 @@
 """The sampled completions of a run as Parquet files, one per batch of rollouts."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -30,8 +32,9 @@ def log(folder: Path, cuts: Sequence[Minibatch], first: int) -> Path:
     Path
         The file: one row per completion, with ``step``, ``prompt_id``, ``prompt``, ``completion``,
         ``reward``, ``reward_<name>`` of each of several, ``overlong_penalty`` where it is added
-        before groups are compared, ``advantage``, ``length`` in tokens and ``truncated``. A group
-        is what one ``prompt_id`` has; a run may end before it takes all steps of its last batch.
+        before groups are compared, ``advantage``, ``length`` in tokens, ``truncated``, and
+        ``rollout`` where one may have several sequences. A group is what one ``prompt_id`` has; a
+        run may end before it takes all steps of its last batch.
     """
     target = folder / "completions" / f"completions_{first:05}.parquet"
     target.parent.mkdir(exist_ok=True)
@@ -48,8 +51,8 @@ def _frame(cut: Minibatch, step: int) -> pl.DataFrame:
         {
             "step": np.full(rollouts.n_rollouts, step, dtype=np.int64),
             "prompt_id": [f"{step}-{group}" for group in cut.groups.codes],
-            "prompt": pl.Series(rollouts.prompts, dtype=pl.String),
-            "completion": pl.Series(rollouts.completions, dtype=pl.String),
+            "prompt": _said(rollouts.prompts),
+            "completion": _said(rollouts.completions),
             "reward": _known(rollouts.reward),
             **{
                 f"reward_{name}": _known(column)
@@ -59,8 +62,24 @@ def _frame(cut: Minibatch, step: int) -> pl.DataFrame:
             "advantage": cut.advantages,
             "length": cut.lengths,
             "truncated": np.zeros(rollouts.n_rollouts, bool) if truncated is None else truncated,
+            **({} if rollouts.rollout_ids is None else {"rollout": rollouts.rollout_ids}),
         }
     )
+
+
+def _said(texts: Sequence[Any]) -> pl.Series:
+    """Return texts, or messages with role and content; a content that is no text as JSON."""
+    if isinstance(texts[0], str):
+        return pl.Series(texts, dtype=pl.String)
+    said = [
+        [{"role": one.get("role"), "content": _text(one.get("content"))} for one in messages]
+        for messages in texts
+    ]
+    return pl.Series(said, dtype=pl.List(pl.Struct({"role": pl.String, "content": pl.String})))
+
+
+def _text(content: Any) -> str | None:
+    return content if content is None or isinstance(content, str) else json.dumps(content)
 
 
 def _known(rewards: np.ndarray) -> pl.Series:

@@ -63,9 +63,9 @@ def _penalty(rollouts: Rollouts, config: Config) -> NDArray[np.float64] | None:
     """Return what is added to the rewards of long completions."""
     if config.overlong_penalty != "soft":
         return None
-    assert rollouts.completion_tokens is not None
     assert config.overlong_cache is not None
-    lengths = rollouts.completion_tokens.lengths
+    codes, lengths = rollouts.sequences.codes, rollouts.sampled_lengths
+    lengths = np.bincount(codes, lengths).astype(np.int64)[codes]
     return soft_overlong_penalty(lengths, config.max_completion_length, config.overlong_cache)
 
 

@@ -52,7 +52,7 @@ class Minibatch:
     rollouts : Rollouts
         All ``n``, with tokens.
     groups : Groups
-        Which rollouts belong together.
+        Which rows belong together.
     advantages : ndarray of float64, shape (n,)
         Of `Standing`.
     lengths : ndarray of int64, shape (n,)
@@ -114,6 +114,13 @@ class Minibatch:
         mask = self.rollouts.completion_mask
         return None if mask is None else mask.rows(self.trained)
 
+    @property
+    def rollout_codes(self) -> NDArray[np.int64] | None:
+        """The rollout of each row trained on; None where each is one."""
+        if self.rollouts.rollout_ids is None:
+            return None
+        return self.rollouts.sequences.codes[self.trained]
+
     def sampled(self, values: Ragged) -> Ragged:
         """Return the values of the sampled tokens of the rows trained on."""
         return values.rows(self.trained).where(self.completion_mask)
@@ -159,20 +166,26 @@ def standing_of(
     >>> standing_of(rollouts, "mean", {})
     Standing(advantages=array([ 0.5, -0.5]), informative=array([ True]), penalty=None)
     """
-    groups = Groups.from_offsets(rollouts.offsets)
+    sequences = rollouts.sequences
+    groups, firsts = sequences.groups, sequences.firsts
     fits = np.ones(rollouts.n_rollouts, dtype=bool) if too_long is None else ~too_long
+    # A rollout counts while one of its sequences fits.
+    left = np.bincount(sequences.codes, fits, minlength=len(firsts)) > 0
+
+    def once(rewards: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.where(left, rewards[firsts], np.nan)
+
     if ESTIMATORS[estimator].several:
         # Where the sum ties the rewards that it is of may differ, and so teach something.
-        columns = list((rollouts.rewards or {"reward": rollouts.reward}).values())
-        columns = [np.where(fits, column, np.nan) for column in columns]
+        columns = list(map(once, (rollouts.rewards or {"reward": rollouts.reward}).values()))
         signal = preferring(columns, groups, weights)
-        found = advantage(np.stack(columns, axis=1), groups, estimator, weights=weights, **options)
+        several = np.stack(columns, axis=1)
+        found = advantage(several, groups, estimator, weights=weights, **options)
     else:
-        reward = rollouts.reward if penalty is None else rollouts.reward + penalty
-        reward = np.where(fits, reward, np.nan)
+        reward = once(rollouts.reward if penalty is None else rollouts.reward + penalty)
         signal = informative(reward, groups)
         found = advantage(reward, groups, estimator, **options)
-    return Standing(found, signal, penalty)
+    return Standing(np.where(fits, sequences.spread(found), 0.0), signal, penalty)
 
 
 def prepare(
@@ -221,7 +234,6 @@ def prepare(
     lengths = rollouts.sampled_lengths
     scored = ~np.isnan(rollouts.reward)
     fits = np.ones(len(lengths), dtype=bool) if too_long is None else ~too_long
-    reward = np.where(fits, rollouts.reward, np.nan)
     signal = standing.informative
     usable = scored & fits & (lengths > 0)
     taught = usable if masked is None else usable & ~masked
@@ -244,16 +256,15 @@ def prepare(
             "dropped_empty": int((scored & fits & (lengths == 0)).sum()),
             "dropped_truncated": int((usable & ~taught).sum()),
         },
-        targets=None if qrpo_beta is None else _targets(rollouts, reward, groups, qrpo_beta),
+        targets=None if qrpo_beta is None else _targets(rollouts, fits, qrpo_beta),
         penalty=standing.penalty,
     )
 
 
-def _targets(
-    rollouts: Rollouts, reward: NDArray[np.float64], groups: Groups, beta: float
-) -> NDArray[np.float64]:
+def _targets(rollouts: Rollouts, fits: NDArray[np.bool_], beta: float) -> NDArray[np.float64]:
     """Return the targets of QRPO, among the references of each row or the rest of its group."""
-    given = rollouts.reference_rewards
-    pool = None if given is None else [given.row(row) for row in range(len(given))]
-    quantiles, log_partition = quantile_rewards(reward, groups, beta=beta, pool=pool)
-    return quantiles - beta * log_partition
+    given, sequences = rollouts.reference_rewards, rollouts.sequences
+    reward = np.where(fits, rollouts.reward, np.nan)[sequences.firsts]
+    pool = None if given is None else [given.row(row) for row in sequences.firsts]
+    quantiles, log_partition = quantile_rewards(reward, sequences.groups, beta=beta, pool=pool)
+    return sequences.spread(quantiles - beta * log_partition)

@@ -207,7 +207,7 @@ def group_slopes(
     Returns
     -------
     slopes : Tensor of float64, shape (m,)
-        ``c = dL/dh``.
+        ``c = dL/dh``, of a rollout of several sequences the same for each.
     loss : Tensor, scalar
         Detached.
     metrics : dict of str to Tensor
@@ -222,13 +222,32 @@ def group_slopes(
     scores.requires_grad_()
     options = _options(config) | ({"beta": config.beta} if config.loss == "ipo" else {})
     loss, metrics = getattr(losses, f"{config.loss}_loss")(
-        scores,
-        training_batch.rewards,
-        training_batch.codes,
+        *_of_rollouts(scores, training_batch, average=config.loss == "ipo"),
         n_groups=training_batch.n_groups,
         **options,
     )
     return torch.autograd.grad(loss, scores)[0], loss.detach(), metrics
+
+
+def _of_rollouts(
+    scores: Tensor, training_batch: TrainingBatch, *, average: bool
+) -> tuple[Tensor, NDArray[np.float64] | None, NDArray[np.int64] | None]:
+    """Return the score of each rollout, with its reward and group.
+
+    That of several sequences is their sum, or `average` over all of their tokens.
+    """
+    rewards, codes = training_batch.rewards, training_batch.codes
+    if training_batch.rollouts is None or rewards is None or codes is None:
+        return scores, rewards, codes
+    _, firsts, owner = np.unique(training_batch.rollouts, return_index=True, return_inverse=True)
+    place = to_device(torch.from_numpy(owner), scores.device)
+    lengths = to_device(torch.from_numpy(training_batch.lengths), scores.device)
+    weights = lengths.to(scores.dtype) if average else torch.ones_like(scores)
+    nothing = scores.new_zeros(len(firsts))
+    joined = nothing.index_add(0, place, scores * weights)
+    if average:
+        joined = joined / nothing.index_add(0, place, weights)
+    return joined, rewards[firsts], codes[firsts]
 
 
 def group_scores(part: Part, training_batch: TrainingBatch, config: Config) -> Tensor:

@@ -48,6 +48,9 @@ class TrainingBatch:
         them. None where all were.
     targets : Tensor of float64, shape (m,), or None
         Of `gspo_rs.losses.qrpo_loss`, where the loss is that one.
+    rollouts : ndarray of int64, shape (m,), or None
+        The rollout of each sequence, where one may have several; a loss that compares the members
+        of a group compares rollouts.
     """
 
     prompts: Ragged
@@ -62,6 +65,7 @@ class TrainingBatch:
     n_groups: int = 1
     mask: Ragged | None = None
     targets: Tensor | None = None
+    rollouts: NDArray[np.int64] | None = None
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
@@ -106,6 +110,7 @@ class TrainingBatch:
             targets=None
             if minibatch.targets is None
             else torch.from_numpy(minibatch.targets)[trained],
+            rollouts=minibatch.rollout_codes,
         )
 
 
