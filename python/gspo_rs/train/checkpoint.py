@@ -247,17 +247,18 @@ def restore_optimizer(
     CheckpointError
         If the state is of other parameters.
     """
-    index = {name: place for place, name in enumerate(names)}
-    state: dict[int, dict[str, Tensor]] = {}
+    every = (p for group in optimizer.param_groups for p in group["params"])
+    parameters = dict(zip(names, every, strict=True))
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
-        key, _, parameter = rest.partition("/")
+        key, _, named = rest.partition("/")
         if kind != "optimizer":
             continue
-        if parameter not in index:
-            raise CheckpointError(f"the checkpoint has optimizer state of {parameter}, not trained")
-        state.setdefault(index[parameter], {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        if named not in parameters:
+            raise CheckpointError(f"the checkpoint has optimizer state of {named}, not trained")
+        # Not by `load_state_dict`, which casts all of it to the dtype of the parameter.
+        parameter = parameters[named]
+        optimizer.state[parameter][key] = tensor.to(parameter.device)
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -241,9 +241,13 @@ class Config:
         Adapters are scaled by `lora_alpha / lora_r`.
     lora_target_modules : tuple of str
         Modules to which adapters are added.
+    weights : {"float32", "bfloat16"}
+        Precision of the model's weights. Those in bfloat16 are computed in it; an update of 1e-6,
+        which it would round away, goes into float32 master copies of what is trained. Adapters of
+        LoRA are float32 whatever the weights below them.
     dtype : {"auto", "float32", "bfloat16"}
-        Precision of the computation; "auto" is bfloat16 on a GPU that supports it. Weights and
-        optimizer state stay float32, because bfloat16 would round an update of 1e-6 away.
+        Precision of the computation; "auto" is that of `weights` in bfloat16, and bfloat16 on a
+        GPU that supports it.
     device : str
         "auto", "cpu", "cuda" or "cuda:<n>".
     attn_implementation : str, optional
@@ -367,6 +371,7 @@ class Config:
     lora_r: int = 0
     lora_alpha: int = 32
     lora_target_modules: tuple[str, ...] = ("all-linear",)
+    weights: Literal["float32", "bfloat16"] = "float32"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
     attn_implementation: str | None = None
@@ -516,6 +521,8 @@ def _contradicted(config: Any) -> str | None:
         )
     if (weights := config.advantage_options.get("weights")) is not None:
         return f"advantage_options weights = {weights!r}: rewards have theirs in reward_weights"
+    if config.weights == "bfloat16" and config.dtype == "float32":
+        return "dtype = 'float32': weights in bfloat16 are computed in it; set one of both back"
     if config.online:
         return None  # a function given in place of a name is not known here
     names = config.reward_column

@@ -39,7 +39,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
             " adam_beta2 adam_epsilon max_steps num_train_epochs"
         ),
         "Model and memory": (
-            "lora_r lora_alpha lora_target_modules dtype attn_implementation layout"
+            "lora_r lora_alpha lora_target_modules weights dtype attn_implementation layout"
             " micro_batch_tokens generation_batch gradient_checkpointing torch_compile"
         ),
         "Checkpoints and comparisons": (

@@ -33,6 +33,7 @@ from gspo_rs.train.model.probe import mixes_packed, sees_ahead
 __all__ = ["Policy", "PolicyError", "freeze", "load", "starting"]
 
 _log = logging.getLogger("gspo_rs")
+_WEIGHTS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Policy:
     Attributes
     ----------
     model : transformers.PreTrainedModel or peft.PeftModel
-        float32 weights, in eval mode: dropout would make a ratio compare unlike with unlike.
+        In eval mode: dropout would make a ratio compare unlike with unlike.
     tokenizer : transformers.PreTrainedTokenizerBase
         May lack a pad token.
     device : torch.device
@@ -142,7 +143,7 @@ def load(config: Config, resumed: Path | None = None, inputs: Inputs = NOTHING) 
         model=model.to(device).eval(),
         tokenizer=found.tokenizer,
         device=device,
-        autocast=_autocast(config.dtype, device),
+        autocast=_autocast(config, device),
         shape="padded",
         context=getattr(model.config.get_text_config(), "max_position_embeddings", None),
         temperature=config.temperature,
@@ -215,8 +216,10 @@ def _found(config: Config, resumed: Path | None, inputs: Inputs) -> Pretrained:
     if inputs.model is not None:
         if config.attn_implementation is not None:
             raise PolicyError("attn_implementation is that of the model given; leave it out")
-        return held_in_memory(inputs.model, inputs.tokenizer, resumed)
-    found = load_pretrained(str(resumed or config.model), config.attn_implementation)
+        return held_in_memory(inputs.model, inputs.tokenizer, resumed, _WEIGHTS[config.weights])
+    found = load_pretrained(
+        str(resumed or config.model), config.attn_implementation, _WEIGHTS[config.weights]
+    )
     if inputs.tokenizer is None:
         return found
     refuse_unknown_tokens(found.model, inputs.tokenizer, repr(config.model))
@@ -235,11 +238,13 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _autocast(dtype: str, device: torch.device) -> torch.dtype | None:
-    if dtype == "auto":
+def _autocast(config: Config, device: torch.device) -> torch.dtype | None:
+    if config.weights == "bfloat16":
+        return torch.bfloat16
+    if config.dtype == "auto":
         capable = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if capable else None
-    return torch.bfloat16 if dtype == "bfloat16" else None
+    return torch.bfloat16 if config.dtype == "bfloat16" else None
 
 
 def _merged(found: Pretrained, config: Config) -> Any:

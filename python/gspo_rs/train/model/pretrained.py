@@ -33,7 +33,7 @@ class Pretrained:
     Attributes
     ----------
     model : transformers.PreTrainedModel
-        float32 weights; of an adapter, its base.
+        Weights as asked for; of an adapter, its base.
     tokenizer : transformers.PreTrainedTokenizerBase
         Of the name, or else of the base.
     adapter : peft.LoraConfig or None
@@ -45,7 +45,9 @@ class Pretrained:
     adapter: LoraConfig | None
 
 
-def load_pretrained(name: str, attention: str | None = None) -> Pretrained:
+def load_pretrained(
+    name: str, attention: str | None = None, dtype: torch.dtype = torch.float32
+) -> Pretrained:
     """Load the model from a folder or from the hub.
 
     Parameters
@@ -54,6 +56,8 @@ def load_pretrained(name: str, attention: str | None = None) -> Pretrained:
         A folder that `save_pretrained` has written, whole or an adapter's; or a name of the hub.
     attention : str, optional
         Implementation of the attention.
+    dtype : torch.dtype
+        Of the weights.
 
     Returns
     -------
@@ -77,7 +81,7 @@ def load_pretrained(name: str, attention: str | None = None) -> Pretrained:
         tokenizer = AutoTokenizer.from_pretrained(name if own else base, trust_remote_code=False)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             base,
-            dtype=torch.float32,
+            dtype=dtype,
             trust_remote_code=False,
             output_loading_info=True,
             **options,
@@ -92,17 +96,24 @@ def load_pretrained(name: str, attention: str | None = None) -> Pretrained:
     return Pretrained(model, tokenizer, adapter)
 
 
-def held_in_memory(model: Any, tokenizer: Any, resumed: Path | None = None) -> Pretrained:
+def held_in_memory(
+    model: Any,
+    tokenizer: Any,
+    resumed: Path | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Pretrained:
     """Check a model in memory, which is trained in place.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        With float32 weights.
+        With weights in `dtype`.
     tokenizer : transformers.PreTrainedTokenizerBase or None
         Its own; needed, because a model does not tell which.
     resumed : Path, optional
         Folder of a checkpoint's model, whose weights it gets.
+    dtype : torch.dtype
+        That the run has its weights in.
 
     Returns
     -------
@@ -123,14 +134,16 @@ def held_in_memory(model: Any, tokenizer: Any, resumed: Path | None = None) -> P
     if tokenizer is None:
         raise PolicyError(f"the {name} needs its tokenizer: train(…, model=…, tokenizer=…)")
     kinds = {str(value.dtype) for value in model.parameters() if value.is_floating_point()}
-    if kinds != {"torch.float32"}:
+    if kinds != {str(dtype)}:
+        wanted = str(dtype).removeprefix("torch.")
+        cast = {"float32": "float"}.get(wanted, wanted)
         raise PolicyError(
-            f"the {name} has weights in {', '.join(sorted(kinds))}; they are trained in float32,"
-            " where an update of 1e-6 is not rounded away: give model.float()"
+            f"the {name} has weights in {', '.join(sorted(kinds))} and the run weights = {wanted!r}:"
+            f" give model.{cast}(), or set the other `weights`"
         )
     refuse_unknown_tokens(model, tokenizer, f"the {name}")
     if resumed is not None:
-        model.load_state_dict(load_pretrained(str(resumed)).model.state_dict())
+        model.load_state_dict(load_pretrained(str(resumed), dtype=dtype).model.state_dict())
     return Pretrained(model, tokenizer, None)
 
 

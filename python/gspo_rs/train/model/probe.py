@@ -120,6 +120,8 @@ def _exact(policy: Subject) -> bool:
 
     That of its weights, whatever it trains in; flash attention alone has no float32.
     """
+    if next(policy.model.parameters()).dtype == torch.bfloat16:
+        return False
     attention = str(getattr(policy.model.config, "_attn_implementation", ""))
     return policy.autocast is None or "flash" not in attention
 

@@ -17,6 +17,7 @@ from gspo_rs.losses.metrics import entropy_metrics
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.microbatch import MicroBatch
 from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.step import master_weights
 from gspo_rs.train.step.group_metrics import order_metrics
 from gspo_rs.train.step.objective import (
     Part,
@@ -84,7 +85,7 @@ def take(
     if not skipped:
         for group in optimizer.param_groups:
             group["lr"] = rate
-        optimizer.step()
+        master_weights.step(optimizer)
     optimizer.zero_grad(set_to_none=True)
     seconds = {"time/backward": known - began, "time/optimizer": time.perf_counter() - known}
     return {**metrics, "skipped": float(skipped), "learning_rate": rate, **seconds}
