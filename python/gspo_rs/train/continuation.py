@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from gspo_rs.train import checkpoint, metrics
+from gspo_rs.train import checkpoint, final, metrics
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.config.toml import changed
 from gspo_rs.train.dataset import Dataset
@@ -140,8 +140,7 @@ def finished(folder: Path, found: checkpoint.Checkpoint, total: int) -> bool:
     """
     if found.step < total or found.unrecorded is not None:
         return False
-    final = checkpoint.digests(folder / "final")
-    return found.model_digests.items() <= final.items()
+    return final.is_of(folder, found)
 
 
 def _content(folder: Path) -> str:

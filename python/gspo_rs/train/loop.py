@@ -15,7 +15,7 @@ from gspo_rs.data.source import SourceLike
 from gspo_rs.files import atomic
 from gspo_rs.files.lock import locked
 from gspo_rs.rewards.functions import RewardFunction
-from gspo_rs.train import checkpoint, continuation, metrics
+from gspo_rs.train import checkpoint, continuation, final, metrics
 from gspo_rs.train.config.config import Config, ConfigError, resolve
 from gspo_rs.train.config.toml import placed
 from gspo_rs.train.console import display, without_bars
@@ -236,8 +236,8 @@ def _carry_out(run: Run, folder: Path) -> None:
         if run.step == 0:
             run.compare_start()
         run.go(folder)
-        with run.display.timed("checkpoint"), atomic.directory(folder / "final") as partial:
-            run.policy.save(partial)
+        with run.display.timed("checkpoint"):
+            final.write(run.policy, run.config, folder, step=run.step, stored=run.stored)
     run.display.finish(metrics.read(folder / "metrics.jsonl"), folder)
 
 

@@ -26,6 +26,7 @@ from gspo_rs.train.interruptions import Interruptions
 from gspo_rs.train.metrics import MetricsFile, describe
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.model.pretrained import stored_dtype
 from gspo_rs.train.random_state import Generators
 from gspo_rs.train.rollout import prepare
 from gspo_rs.train.rollout.collect import RolloutBatch, offline, online
@@ -38,6 +39,8 @@ from gspo_rs.train.step.training_batch import TrainingBatch
 from gspo_rs.train.watch import Watch, refuse_long_prompts, refuse_no_room
 
 _log = logging.getLogger("gspo_rs")
+_STORED = "final/dtype"
+"""An empty tensor of a checkpoint, whose dtype is that of the weights that the run began with."""
 
 
 @dataclass
@@ -57,6 +60,7 @@ class Run:
     total: int
     frozen: Policy | None
     interruptions: Interruptions
+    stored: torch.dtype = torch.float32
     baseline: evaluate.Baseline | None = None
     step: int = 0
     batches: int = 0
@@ -99,6 +103,7 @@ class Run:
             total=data.steps(config),
             frozen=policies.freeze(config, start) if prepare.needs_start(config) else None,
             interruptions=interruptions,
+            stored=_stored(config, inputs, found),
         )
         if found is not None:
             run._restore(found)
@@ -270,6 +275,7 @@ class Run:
             tensors["eval/pool"] = torch.from_numpy(self.baseline.pool)
         if self.halfway is not None:
             tensors |= self.halfway.tensors()
+        tensors[_STORED] = torch.empty(0, dtype=self.stored)
         with self.display.timed("checkpoint"):
             checkpoint.write(
                 folder,
@@ -283,6 +289,16 @@ class Run:
                 unrecorded=self.unrecorded,
             )
         self.saved = self.step
+
+
+def _stored(config: Config, inputs: Inputs, found: checkpoint.Checkpoint | None) -> torch.dtype:
+    """Return the dtype that the model came in; it may be gone when a run goes on."""
+    if found is not None and _STORED in found.tensors:
+        return found.tensors[_STORED].dtype
+    if inputs.model is not None:
+        dtype: torch.dtype = inputs.model.dtype
+        return dtype
+    return stored_dtype(config.model)
 
 
 def reward_functions(config: Config, inputs: Inputs) -> dict[str, RewardFunction]:

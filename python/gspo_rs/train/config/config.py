@@ -241,6 +241,10 @@ class Config:
         Adapters are scaled by `lora_alpha / lora_r`.
     lora_target_modules : tuple of str
         Modules to which adapters are added.
+    use_dora : bool
+        Train the norms of the columns of an adapted weight apart from their directions (DoRA).
+    lora_merge : bool
+        Merge the adapters into the model that is written at the end, instead of writing them alone.
     weights : {"float32", "bfloat16"}
         Precision of the model's weights. Those in bfloat16 are computed in it; an update of 1e-6,
         which it would round away, goes into float32 master copies of what is trained. Adapters of
@@ -371,6 +375,8 @@ class Config:
     lora_r: int = 0
     lora_alpha: int = 32
     lora_target_modules: tuple[str, ...] = ("all-linear",)
+    use_dora: bool = False
+    lora_merge: bool = False
     weights: Literal["float32", "bfloat16"] = "float32"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
@@ -521,6 +527,9 @@ def _contradicted(config: Any) -> str | None:
         )
     if (weights := config.advantage_options.get("weights")) is not None:
         return f"advantage_options weights = {weights!r}: rewards have theirs in reward_weights"
+    for name in ("use_dora", "lora_merge"):
+        if getattr(config, name) and not config.lora_r:
+            return f"{name} = True: is of adapters; give their rank, lora_r"
     if config.weights == "bfloat16" and config.dtype == "float32":
         return "dtype = 'float32': weights in bfloat16 are computed in it; set one of both back"
     if config.online:

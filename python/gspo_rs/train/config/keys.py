@@ -78,6 +78,8 @@ _THEIRS: Mapping[str, str] = {
     "lora_r": "lorarank r rank peftr",
     "lora_alpha": "alpha",
     "lora_target_modules": "targetmodules loratargets",
+    "lora_merge": "merge mergelora mergeadapter mergeadapters mergeandunload",
+    "use_dora": "dora loradora",
     "save_steps": "checkpointsteps savefreq saveinterval checkpointinterval saveevery",
     "save_total_limit": "maxckpttokeep maxactorckpttokeep keeplast keepcheckpoints",
     "logging_steps": "loginterval logsteps logevery",

@@ -39,8 +39,9 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
             " adam_beta2 adam_epsilon max_steps num_train_epochs"
         ),
         "Model and memory": (
-            "lora_r lora_alpha lora_target_modules weights dtype attn_implementation layout"
-            " micro_batch_tokens generation_batch gradient_checkpointing torch_compile"
+            "lora_r lora_alpha lora_target_modules use_dora lora_merge weights dtype"
+            " attn_implementation layout micro_batch_tokens generation_batch"
+            " gradient_checkpointing torch_compile"
         ),
         "Checkpoints and comparisons": (
             "save_steps save_total_limit logging_steps log_completions eval_prompts eval_split"

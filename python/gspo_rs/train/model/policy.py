@@ -33,6 +33,7 @@ from gspo_rs.train.model.probe import mixes_packed, sees_ahead
 __all__ = ["Policy", "PolicyError", "freeze", "load", "starting"]
 
 _log = logging.getLogger("gspo_rs")
+_ALL = ("all-linear",)
 _WEIGHTS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -258,22 +259,42 @@ def _merged(found: Pretrained, config: Config) -> Any:
 def _adapted(found: Pretrained, config: Config, resumed: Path | None) -> Any:
     """Return the model with the adapter to train: a checkpoint's, its own, or a new one."""
     model, own = found.model, found.adapter
-    if own is not None and (own.r, own.lora_alpha) != (config.lora_r, config.lora_alpha):
-        raise PolicyError(
-            f"model {config.model!r} is an adapter with lora_r = {own.r} and lora_alpha ="
-            f" {own.lora_alpha}, the run has lora_r = {config.lora_r} and lora_alpha ="
-            f" {config.lora_alpha}; give its own to train it further, or lora_r = 0 to merge it"
-        )
+    if own is not None:
+        _refuse_other(own, config)
     if resumed is not None or own is not None:
         return with_adapter(model, str(resumed or config.model))
     targets = config.lora_target_modules
     adapter = LoraConfig(
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
-        target_modules="all-linear" if targets == ("all-linear",) else list(targets),
+        target_modules="all-linear" if targets == _ALL else list(targets),
+        use_dora=config.use_dora,
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, adapter).eval()
+
+
+def _refuse_other(own: LoraConfig, config: Config) -> None:
+    """Raise a PolicyError if the run has other adapters than the one it is to go on with."""
+    if (own.r, own.lora_alpha) != (config.lora_r, config.lora_alpha):
+        raise PolicyError(
+            f"model {config.model!r} is an adapter with lora_r = {own.r} and lora_alpha ="
+            f" {own.lora_alpha}, the run has lora_r = {config.lora_r} and lora_alpha ="
+            f" {config.lora_alpha}; give its own to train it further, or lora_r = 0 to merge it"
+        )
+    if bool(own.use_dora) != config.use_dora:
+        raise PolicyError(
+            f"model {config.model!r} is an adapter with use_dora = {bool(own.use_dora)}, the run has"
+            f" use_dora = {config.use_dora}; give its own to train it further"
+        )
+    targets = own.target_modules if isinstance(own.target_modules, str) else None
+    named = {targets} if targets else set(own.target_modules or ())
+    if config.lora_target_modules != _ALL and named != set(config.lora_target_modules):
+        raise PolicyError(
+            f"model {config.model!r} is an adapter of {', '.join(sorted(named))}, the run has"
+            f" lora_target_modules = {list(config.lora_target_modules)}; leave that out to train the"
+            " adapter further"
+        )
 
 
 def _shape(config: Config, policy: Policy) -> Shape:

@@ -13,7 +13,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils._validators import validate_repo_id
 from peft import LoraConfig, PeftConfig, PeftModel
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
 # What a file holds that Git LFS has not fetched yet.
@@ -152,6 +152,27 @@ def refuse_unknown_tokens(model: Any, tokenizer: Any, name: str) -> None:
     known = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > known:
         raise PolicyError(f"model {name} knows {known} tokens, its tokenizer {len(tokenizer)}")
+
+
+def stored_dtype(name: str) -> torch.dtype:
+    """Return the dtype of the weights of a model; of an adapter, those of its base.
+
+    Parameters
+    ----------
+    name : str
+        A model that `load_pretrained` loads.
+
+    Returns
+    -------
+    torch.dtype
+        That of its configuration; float32 where that says nothing.
+    """
+    adapter = adapter_of(name)
+    base = name if adapter is None else str(adapter.base_model_name_or_path)
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+    found = config.dtype or config.get_text_config().dtype or torch.float32
+    dtype: torch.dtype = getattr(torch, found) if isinstance(found, str) else found
+    return dtype
 
 
 def adapter_of(name: str) -> LoraConfig | None:

@@ -1,0 +1,82 @@
+"""The model at the end of a run: in the dtype that it came in, and with adapters merged if asked."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gspo_rs.files import atomic
+from gspo_rs.files.digested_json import seal, unseal
+from gspo_rs.train.checkpoint import Checkpoint, digests
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.model.policy import Policy
+
+__all__ = ["is_of", "write"]
+
+_MARK = ".final.json"
+"""Which step `final/` is of, where its files are not those of a checkpoint."""
+
+
+def write(policy: Policy, config: Config, folder: Path, *, step: int, stored: torch.dtype) -> None:
+    """Write ``final/``: the model, or its adapters, and the tokenizer.
+
+    Parameters
+    ----------
+    policy : Policy
+        Stays as it is.
+    config : Config
+        Tells whether adapters are merged.
+    folder : Path
+        The run's output folder.
+    step : int
+        How far the run is.
+    stored : torch.dtype
+        That the model came in. Adapters that are not merged stay float32.
+    """
+    merge = bool(config.lora_r) and config.lora_merge
+    kinds = {p.dtype for p in policy.model.parameters() if p.is_floating_point()}
+    same = not merge and (bool(config.lora_r) or kinds == {stored})
+    with atomic.directory(folder / "final") as partial:
+        if same:
+            policy.save(partial)
+        else:
+            # Merged in float32, and rounded once.
+            model = _on_cpu(policy.model, torch.float32 if merge else stored)
+            model = model.merge_and_unload().to(stored) if merge else model
+            model.save_pretrained(partial)
+            policy.tokenizer.save_pretrained(partial)
+    if not same:
+        mark = {"step": step, "digests": digests(folder / "final")}
+        atomic.write_text(folder / _MARK, seal(mark))
+
+
+def is_of(folder: Path, found: Checkpoint) -> bool:
+    """Return whether ``final/`` is whole and was made of what a checkpoint holds.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's output folder.
+    found : Checkpoint
+        Of its last step.
+    """
+    final = digests(folder / "final")
+    if found.model_digests.items() <= final.items():
+        return True
+    try:
+        mark = unseal((folder / _MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(mark == {"step": found.step, "digests": final})
+
+
+def _on_cpu(model: Any, dtype: torch.dtype) -> Any:
+    """Copy a model to the CPU with its weights in another dtype, as they are copied."""
+    new: dict[int, Any] = {}
+    for old in model.parameters():
+        kind = dtype if old.is_floating_point() else old.dtype
+        data = old.detach().to("cpu", kind, copy=True)
+        new[id(old)] = torch.nn.Parameter(data, requires_grad=False)
+    new |= {id(old): old.detach().to("cpu", copy=True) for old in model.buffers()}
+    return copy.deepcopy(model, new)
