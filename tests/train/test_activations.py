@@ -4,8 +4,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
+from fixtures.tiny_models import saved
 from gspo_rs.train.config.config import Config, resolve
-from gspo_rs.train.model.layers import ActivationsError, recompute_activations
+from gspo_rs.train.model import policy
+from gspo_rs.train.model.layers import ActivationsError, recompute_activations, recomputes
 from gspo_rs.train.model.policy import load
 
 
@@ -44,3 +46,28 @@ def test_a_layer_with_dropout_of_its_own_is_refused():
     model = OPTForCausalLM(OPTConfig(vocab_size=9, num_hidden_layers=1, dropout=0.9, **shape))
     with pytest.raises(ActivationsError, match="OPTForCausalLM computes something else"):
         recompute_activations(model.eval())
+
+
+@pytest.mark.parametrize(
+    ("asked", "on"), [(None, True), (False, False), (True, True)], ids=["default", "off", "on"]
+)
+def test_a_large_model_recomputes_unless_it_is_not_to(letters, monkeypatch, asked, on):
+    def loaded():
+        config = Config(model=str(letters), rollouts="r", gradient_checkpointing=asked)
+        return recomputes(load(resolve(config)).model)
+
+    assert loaded() == bool(asked)
+    monkeypatch.setattr(policy, "LARGE", 100)
+    assert loaded() == on
+
+
+def test_a_large_model_that_cannot_recompute_keeps_its_activations(letters, tmp_path, monkeypatch):
+    shape = {"hidden_size": 8, "ffn_dim": 8, "num_attention_heads": 1, "word_embed_proj_dim": 8}
+    shape |= {"max_position_embeddings": 64, "dropout": 0.9, "num_hidden_layers": 1}
+    folder = saved(OPTForCausalLM(OPTConfig(vocab_size=11, **shape)), letters, tmp_path / "opt")
+    monkeypatch.setattr(policy, "LARGE", 1)
+    model = load(resolve(Config(model=str(folder), rollouts="r"))).model
+    assert not recomputes(model)
+    asked = Config(model=str(folder), rollouts="r", gradient_checkpointing=True)
+    with pytest.raises(ActivationsError, match="OPTForCausalLM computes something else"):
+        load(resolve(asked))

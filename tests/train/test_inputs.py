@@ -210,7 +210,10 @@ def adapted(held):
     ("change", "message"),
     [
         (lambda held: {**held, "tokenizer": None}, "needs its tokenizer"),
-        (lambda held: {**held, "model": held["model"].bfloat16()}, r"give model\.float\(\), or set"),
+        (
+            lambda held: {**held, "model": held["model"].bfloat16()},
+            r"give model\.float\(\), or set",
+        ),
         (lambda held: {**held, "model": torch.nn.Linear(1, 1)}, "Linear is no causal language mod"),
         (lambda held: {**held, "model": held["model"].model}, "is no causal language model"),
         (adapted, "has adapters already"),

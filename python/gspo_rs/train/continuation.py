@@ -25,6 +25,7 @@ _FREE = frozenset(
         "micro_batch_tokens",
         "generation_batch",
         "attn_implementation",
+        "gradient_checkpointing",
     }
 )
 _ENDS = frozenset({"max_steps", "num_train_epochs"})

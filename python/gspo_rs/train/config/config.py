@@ -259,8 +259,9 @@ class Config:
     layout : {"auto", "packed", "padded"}
         Micro-batches as one row without padding, or as right-padded rows of similar length. "auto"
         packs for attention kernels that skip tokens of other sequences.
-    gradient_checkpointing : bool
-        Recompute the activations of each layer in the backward pass: less memory, more time.
+    gradient_checkpointing : bool, optional
+        Recompute the activations of each layer in the backward pass: less memory, more time, the
+        same gradients. By default for models of a billion parameters and more.
     torch_compile : bool
         Compile the layers for the training passes; needs a compiler and about a minute at first.
     micro_batch_tokens : int, optional
@@ -382,7 +383,7 @@ class Config:
     device: str = "auto"
     attn_implementation: str | None = None
     layout: Literal["auto", "packed", "padded"] = "auto"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | None = None
     torch_compile: bool = False
     micro_batch_tokens: int | None = None
     generation_batch: int | None = None

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-__all__ = ["ActivationsError", "compile_layers", "recompute_activations"]
+__all__ = ["ActivationsError", "compile_layers", "recompute_activations", "recomputes"]
 
 
 class ActivationsError(ValueError):
@@ -52,10 +52,17 @@ def recompute_activations(model: Any) -> None:
         if getattr(module, "gradient_checkpointing", False):
             module.training = True
     if not torch.equal(before, _probe(base)):
+        for module in base.modules():
+            module.training = False
         raise ActivationsError(
             f"{type(base).__name__} computes something else in training, such as dropout in its "
             "layers; set its dropout to 0 or leave gradient_checkpointing off"
         )
+
+
+def recomputes(model: Any) -> bool:
+    """Return whether `recompute_activations` has been done to a model."""
+    return any(module.training for module in model.modules())
 
 
 def compile_layers(model: Any) -> None:

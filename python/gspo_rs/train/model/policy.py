@@ -17,7 +17,7 @@ from gspo_rs.logprobs import model_logprobs, model_logprobs_and_entropy, model_o
 from gspo_rs.logprobs.fused import Loss
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.inputs import NOTHING, Inputs
-from gspo_rs.train.model.layers import compile_layers, recompute_activations
+from gspo_rs.train.model.layers import ActivationsError, compile_layers, recompute_activations
 from gspo_rs.train.model.microbatch import MicroBatch, Shape
 from gspo_rs.train.model.pretrained import (
     PolicyError,
@@ -34,6 +34,8 @@ __all__ = ["Policy", "PolicyError", "freeze", "load", "starting"]
 
 _log = logging.getLogger("gspo_rs")
 _ALL = ("all-linear",)
+LARGE = 10**9
+"""Parameters from which on activations are recomputed by default."""
 _WEIGHTS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -157,8 +159,7 @@ def load(config: Config, resumed: Path | None = None, inputs: Inputs = NOTHING) 
         raise PolicyError(f"model {config.model!r} is not causal: its tokens see those that follow")
     if config.lora_r > 0:
         model = _adapted(dataclasses.replace(found, model=policy.model), config, resumed)
-    if config.gradient_checkpointing:
-        recompute_activations(model)
+    _recompute(model, config)
     if config.torch_compile:
         compile_layers(model)
     return dataclasses.replace(policy, model=model, shape=shape)
@@ -295,6 +296,19 @@ def _refuse_other(own: LoraConfig, config: Config) -> None:
             f" lora_target_modules = {list(config.lora_target_modules)}; leave that out to train the"
             " adapter further"
         )
+
+
+def _recompute(model: Any, config: Config) -> None:
+    """Let the layers recompute their activations, where it is asked for or the model is large."""
+    asked = config.gradient_checkpointing
+    if asked is False or (asked is None and sum(p.numel() for p in model.parameters()) < LARGE):
+        return
+    try:
+        recompute_activations(model)
+    except ActivationsError as error:
+        if asked:
+            raise
+        _log.info("%s; its activations are kept", error)
 
 
 def _shape(config: Config, policy: Policy) -> Shape:
