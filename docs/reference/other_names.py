@@ -125,7 +125,10 @@ TRL: dict[str, tuple[str, str]] = {
     "device": ("use_cpu", "names the device"),
     "attn_implementation": ("attn_implementation", SAME),
     "layout": ("-", "TRL's GRPO pads"),
-    "gradient_checkpointing": ("gradient_checkpointing", "by default from a billion parameters on; always in TRL"),
+    "gradient_checkpointing": (
+        "gradient_checkpointing",
+        "by default from a billion parameters on; always in TRL",
+    ),
     "torch_compile": ("torch_compile", SAME),
     "micro_batch_tokens": (
         "gradient_accumulation_steps",

@@ -77,7 +77,8 @@ def test_merged_adapters_are_a_whole_model_that_computes_as_with_them(letters, t
     path = make(tmp_path, letters, **SHORT, lora_r=2, lora_merge=True, **fields)
     result = train(load(path))
     (last,) = checkpoint.steps(tmp_path / "run")[-1:]
-    base = AutoModelForCausalLM.from_pretrained(letters)
+    kept = getattr(torch, fields.get("weights", "float32"))
+    base = AutoModelForCausalLM.from_pretrained(letters, dtype=kept).float()
     expected = logits(PeftModel.from_pretrained(base, last / "model").eval())
     assert not (result.final / "adapter_config.json").exists()
     merged = AutoModelForCausalLM.from_pretrained(result.final).eval()

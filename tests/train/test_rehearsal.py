@@ -1,6 +1,7 @@
 """A rehearsal tells what a run will do and take, and leaves no trace."""
 
 import dataclasses
+import re
 
 import numpy as np
 import polars as pl
@@ -11,15 +12,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 from fixtures.commands import command
 from fixtures.runs import REWARD, contents, make, share_of_a
 from gspo_rs.data.prompt_table import Prompts
+from gspo_rs.logprobs.model_head import OutputHead, head_inputs
 from gspo_rs.samplers.generation import generating
 from gspo_rs.train import metrics, plan, train
 from gspo_rs.train.config.config import Config, ConfigError, resolve
 from gspo_rs.train.config.toml import load
 from gspo_rs.train.inputs import Inputs
-from gspo_rs.train.memory import cache_bytes, largest_pass, measured
+from gspo_rs.train.memory import cache_bytes, expected_pass, largest_pass, measured
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.rollout import prepare
 from gspo_rs.train.rollout.collect import sample
+from gspo_rs.train.step import master_weights
 from gspo_rs.train.step.optimizer import make_optimizer
 from gspo_rs.train.step.training_batch import batches
 from gspo_rs.train.step.update import backward
@@ -53,7 +56,7 @@ def configuration(model, **fields):
 @pytest.mark.parametrize("fields", [{}, {"lora_r": 2}])
 def test_what_is_kept_is_what_a_step_really_makes(stepped, fields):
     config, policy, training_batch = stepped(**fields)
-    found = measured(policy, reference=True, cache=0, largest=None, checkpointing=False)
+    found = measured(policy, reference=True, cache=0, largest=None)
     optimizer = make_optimizer(policy, config)
     backward(policy, training_batch, config)
     gradients = [p.grad for p in policy.model.parameters() if p.grad is not None]
@@ -87,14 +90,14 @@ def test_the_cache_is_as_large_as_the_one_that_generation_ends_with(stepped):
 def test_activations_are_what_the_allocator_still_holds_after_a_forward_pass(stepped):
     config, policy, training_batch = stepped()
     largest = largest_pass(batches(policy, training_batch, config))
-    found = measured(policy, reference=False, cache=0, largest=largest, checkpointing=False)
+    found = measured(policy, reference=False, cache=0, largest=largest)
     assert found.activations == pytest.approx(held_after_a_pass(policy, largest), rel=0.1)
 
 
 def held_after_a_pass(policy, batch):
     """Bytes that the allocator of torch has given and not taken back, by its profiler."""
     with torch.profiler.profile(profile_memory=True) as profile:
-        held = policy.logprobs_and_entropy(batch)
+        held = head_inputs(policy.model, OutputHead.of(policy.model), batch.input_ids, None, None)
     del held
     return sum(event.self_cpu_memory_usage for event in profile.key_averages())
 
@@ -104,27 +107,24 @@ def test_recomputed_activations_are_the_inputs_of_all_layers_and_the_inside_of_o
     deep = policy.model.config
     deep.num_hidden_layers = 6
     held = {"model": LlamaForCausalLM(deep), "tokenizer": policy.tokenizer}
-    config = dataclasses.replace(config, gradient_checkpointing=True)
-    policy = policies.load(config, inputs=Inputs(**held))
     largest = largest_pass(batches(policy, training_batch, config))
-    every, some = (
-        measured(policy, reference=False, cache=0, largest=largest, checkpointing=on).activations
-        for on in (False, True)
-    )
+    found = []
+    for on in (False, True):
+        config = dataclasses.replace(config, gradient_checkpointing=on)
+        policy = policies.load(config, inputs=Inputs(**held))
+        found.append(measured(policy, reference=False, cache=0, largest=largest))
+    every, some = (memory.activations for memory in found)
     inputs = held_after_a_pass(policy, largest)
     assert inputs < some < every / 2
     assert some - inputs < every / 6 * 1.5
 
 
-def test_checkpointing_of_activations_is_not_on_while_they_are_counted(stepped):
-    config, policy, training_batch = stepped()
-    largest = largest_pass(batches(policy, training_batch, config))
-    plain = measured(policy, reference=False, cache=0, largest=largest, checkpointing=False)
-    other = dataclasses.replace(config, gradient_checkpointing=True)
-    policy = policies.load(other)
-    counted = measured(policy, reference=False, cache=0, largest=largest, checkpointing=False)
+def test_checkpointing_is_on_and_the_cache_counted_after_activations_are(letters):
+    config = configuration(letters, gradient_checkpointing=True)
+    policy = policies.load(config)
+    largest = expected_pass(policy, config, 3)
+    assert measured(policy, reference=False, cache=0, largest=largest).activations > 0
     # Without a cache of keys and values, which transformers leaves out then.
-    assert counted.activations == pytest.approx(plain.activations, rel=0.1)
     assert cache_bytes(policy, 1, 4) > 0
     assert any(module.training for module in policy.model.modules())
 
@@ -212,3 +212,35 @@ def test_prompts_come_from_standard_input(letters, tmp_path):
         found = command(*words, stdin=rows, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert "5 prompts in -" in found.stdout
+
+
+@pytest.mark.parametrize("fields", [{}, {"weights": "bfloat16"}, {"lora_r": 2}])
+def test_the_optimizer_keeps_what_is_said_of_it(stepped, fields):
+    config, policy, training_batch = stepped(**fields)
+    found = measured(policy, reference=False, cache=0, largest=None)
+    optimizer = make_optimizer(policy, config)
+    backward(policy, training_batch, config)
+    master_weights.step(optimizer)
+    state = [t for s in optimizer.state.values() for t in s.values() if t.numel() > 1]
+    assert found.optimizer == sum(t.numel() * t.element_size() for t in state)
+
+
+def test_the_pass_that_is_expected_has_the_largest_of_full_completions(letters):
+    config = configuration(letters, max_completion_length=20, micro_batch_tokens=100)
+    policy = policies.load(config)
+    found = expected_pass(policy, config, 6)
+    # A token of a completion is not read but predicted: 25 of 26, four times within the budget.
+    assert tuple(found.input_ids.shape) == (4, 25)
+    assert len(found.targets) == 80
+    beyond = expected_pass(policy, config, 10_000)
+    assert tuple(beyond.input_ids.shape) == (1, policy.context - 1)
+
+
+def test_a_run_begins_with_a_line_of_the_memory_it_takes(letters, tmp_path, capsys):
+    train(load(make(tmp_path, letters, max_steps=1, eval_size=0)))
+    lines = capsys.readouterr().out.splitlines()
+    assert re.match(r"memory: about \S+ \w+ \(weights .*, gradients .*, optimizer .*\)", lines[0])
+    assert sum(line.startswith("memory: ") for line in lines) == 1
+    config = dataclasses.replace(load(tmp_path / "run.toml"), output_dir=str(tmp_path / "quiet"))
+    train(config, quiet=True)
+    assert capsys.readouterr().out == ""

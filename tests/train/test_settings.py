@@ -39,6 +39,7 @@ GIVEN = {
     "overlong_penalty": ("soft", ["soft"]),
     "lr_scheduler_type": ("cosine", ["cosine"]),
     "dtype": ("bfloat16", ["bfloat16"]),
+    "weights": ("bfloat16", ["bfloat16"]),
     "layout": ("padded", ["padded"]),
 }
 

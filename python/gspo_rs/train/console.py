@@ -63,6 +63,7 @@ class Display:
         self._record: dict[str, float] = {}
         self._records: list[Mapping[str, float]] = []
         self._rows = 0
+        self._notes: list[str] = []
         self._doing: tuple[str, int, int] = ("starting", 0, 0)
         self._page = Page() if self._console.is_jupyter and not self._console.quiet else None
         terminal = self._console.is_interactive and not self._console.is_jupyter
@@ -100,6 +101,12 @@ class Display:
         finally:
             self._seconds[what] += time.perf_counter() - began
 
+    def note(self, line: str) -> None:
+        """Show a line above everything else."""
+        self._notes.append(line)
+        if self._page is None:
+            self._console.print(self._spelled(line), soft_wrap=self._live is None)
+
     def show(self, record: Mapping[str, float]) -> None:
         """Show the metrics of a step; the percentile is kept until the next comparison."""
         kept = {k: v for k, v in self._record.items() if k == "eval/percentile"}
@@ -127,7 +134,7 @@ class Display:
         plain, elapsed = self._console.options.ascii_only, time.monotonic() - self._began
         lines = summary(records, self._seconds, elapsed, folder, ascii_only=plain)
         if self._page is not None:
-            self._page.update(html(records, lines=lines), now=True)
+            self._page.update(html(records, lines=[*self._notes, *lines]), now=True)
             return
         for line in lines:
             self._console.print(self._spelled(line), soft_wrap=True)
@@ -166,7 +173,7 @@ class Display:
 
     def _refresh(self) -> None:
         if self._page is not None:
-            self._page.update(html(self._records, lines=self._lines()))
+            self._page.update(html(self._records, lines=[*self._notes, *self._lines()]))
         if self._live is not None:
             self._live.update(Group(*map(Text, self._lines())), refresh=True)
 

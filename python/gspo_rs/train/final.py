@@ -1,4 +1,4 @@
-"""The model at the end of a run: in the dtype that it came in, and with adapters merged if asked."""
+"""The model at the end of a run: in the dtype that it came in, its adapters merged if asked."""
 
 import copy
 from pathlib import Path

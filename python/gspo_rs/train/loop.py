@@ -15,7 +15,7 @@ from gspo_rs.data.source import SourceLike
 from gspo_rs.files import atomic
 from gspo_rs.files.lock import locked
 from gspo_rs.rewards.functions import RewardFunction
-from gspo_rs.train import checkpoint, continuation, final, metrics
+from gspo_rs.train import checkpoint, continuation, estimate, final, metrics
 from gspo_rs.train.config.config import Config, ConfigError, resolve
 from gspo_rs.train.config.toml import placed
 from gspo_rs.train.console import display, without_bars
@@ -213,6 +213,9 @@ def _train(
     seed_generators(config.seed)
     run = Run.begin(config, inputs, data, found, interruptions=interruptions)
     run.display = display(run.total, run.step, config.logging_steps, quiet=quiet)
+    if not quiet:
+        second = run.frozen is not None
+        run.display.note(estimate.line(run.policy, config, data.source, reference=second))
     atomic.sweep(folder)
     after = -1 if found is None else found.step
     run.file = metrics.MetricsFile(folder / "metrics.jsonl", after)

@@ -1,4 +1,8 @@
-"""How much memory a run takes: what is kept, what a batch of rollouts and a micro-batch add."""
+"""How much memory a run takes: what is kept, what a batch of rollouts and a micro-batch add.
+
+Letters: ``R`` rows and ``S`` columns of a micro-batch, ``n`` sampled tokens of it, ``D`` hidden
+size, ``V`` vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gspo_rs.logprobs.chunk import default_chunk_size
-from gspo_rs.logprobs.model_head import OutputHead
+from gspo_rs.logprobs.model_head import OutputHead, head_inputs
+from gspo_rs.rollouts.rollouts import Ragged
 from gspo_rs.samplers.generation import generating
+from gspo_rs.train.config.config import Config
+from gspo_rs.train.model.layers import recomputes
 from gspo_rs.train.model.microbatch import MicroBatch
 from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.step.training_batch import TrainingBatch, batches
 
-__all__ = ["Memory", "cache_bytes", "largest_pass", "measured"]
+__all__ = ["Memory", "cache_bytes", "expected_pass", "largest_pass", "measured"]
+
+PROBES = 16, 32, 64
+"""Tokens of the passes from whose activations those of a micro-batch are extrapolated."""
+MASTER = 12
+"""Bytes a number while a bfloat16 weight takes its step in float32."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +39,18 @@ class Memory:
 
     Attributes
     ----------
-    weights, reference, gradients, optimizer : int
+    weights, reference, optimizer : int
         Kept during the whole run; the reference is 0 without one.
+    gradients : int
+        Of all that is trained, while a step is taken.
     cache : int
         Keys and values of what is sampled at once, all completions of full length.
     activations : int
         What the largest micro-batch keeps for its backward pass.
     logits : int
-        Of the tokens whose logits are there at once.
+        Of the tokens whose logits are there at once, and the sums of the head's gradient.
+    step : int
+        What the optimizer adds to move the largest weight.
     """
 
     weights: int
@@ -42,53 +60,45 @@ class Memory:
     cache: int
     activations: int
     logits: int
+    step: int = 0
 
     @property
     def total(self) -> int:
         """About the most that is there at once: nothing is sampled while a step is taken."""
-        kept = self.weights + self.reference + self.gradients + self.optimizer
-        return kept + max(self.cache, self.activations + self.logits)
+        kept = self.weights + self.reference + self.optimizer
+        learning = self.gradients + max(self.activations + self.logits, self.step)
+        return kept + max(self.cache, learning)
 
 
-def measured(
-    policy: Policy, *, reference: bool, cache: int, largest: MicroBatch | None, checkpointing: bool
-) -> Memory:
+def measured(policy: Policy, *, reference: bool, cache: int, largest: MicroBatch | None) -> Memory:
     """Return the memory of a run with a policy.
 
     Parameters
     ----------
     policy : Policy
-        Loaded, without gradients.
+        Loaded, without gradients. It reads a few tokens.
     reference : bool
         Whether a copy of the model is kept.
     cache : int
         From `cache_bytes`.
     largest : MicroBatch or None
-        From `largest_pass`; None if there is nothing to train on.
-    checkpointing : bool
-        Whether the activations of layers are computed again.
+        From `largest_pass` or `expected_pass`; None if there is nothing to train on.
 
     Returns
     -------
     Memory
-        Of AdamW, which keeps two numbers for each that is trained.
     """
     weights = _bytes([*policy.model.parameters(), *policy.model.buffers()])
-    trained = _bytes(policy.trainable().values())
-    vocabulary = OutputHead.of(policy.model).vocabulary
-    activations = logits = 0
-    if largest is not None:
-        activations = _saved(policy, largest, checkpointing=checkpointing)
-        rows = min(len(largest.targets), default_chunk_size(vocabulary))
-        logits = rows * vocabulary * 4
+    trained = list(policy.trainable().values())
     return Memory(
         weights=weights,
         reference=weights if reference else 0,
-        gradients=trained,
-        optimizer=2 * trained,
+        gradients=_bytes(trained),
+        optimizer=sum(_state_bytes(part) for part in trained),
         cache=cache,
-        activations=activations,
-        logits=logits,
+        activations=0 if largest is None else _activations(policy, largest),
+        logits=0 if largest is None else _head_bytes(policy, largest),
+        step=max((MASTER * p.numel() for p in trained if p.dtype == torch.bfloat16), default=0),
     )
 
 
@@ -115,30 +125,92 @@ def largest_pass(batches: Iterable[MicroBatch]) -> MicroBatch | None:
     return max(batches, key=lambda batch: batch.input_ids.numel(), default=None)
 
 
-def _saved(policy: Policy, batch: MicroBatch, *, checkpointing: bool) -> int:
-    """Return the bytes that autograd keeps of a forward pass besides the weights."""
+def expected_pass(policy: Policy, config: Config, prompt: int) -> MicroBatch:
+    """Return the largest micro-batch of a step whose completions all have the full length.
+
+    Parameters
+    ----------
+    policy : Policy
+        Tells device, layout and context.
+    config : Config
+        Tells sizes and the token budget.
+    prompt : int
+        Tokens of each prompt.
+    """
+    room = prompt + config.max_completion_length
+    length = min(room, policy.context or room)
+    completion = max(min(config.max_completion_length, length - 1), 1)
+    n = config.prompts_per_step * config.num_generations
+    prompts, completions = (
+        Ragged(np.zeros(n * size, np.int64), np.full(n, size))
+        for size in (max(length - completion, 1), completion)
+    )
+    nothing = torch.zeros(n)
+    largest = largest_pass(
+        batches(policy, TrainingBatch(prompts, completions, nothing, nothing), config)
+    )
+    assert largest is not None
+    return largest
+
+
+def _state_bytes(parameter: Tensor) -> int:
+    """Return what the optimizer keeps of a parameter: two numbers, and the rest of a bfloat16."""
+    rest = 2 if parameter.dtype == torch.bfloat16 else 0
+    return (8 + rest) * parameter.numel()
+
+
+def _activations(policy: Policy, batch: MicroBatch) -> int:
+    """Return what autograd keeps of the layers for the backward pass of a micro-batch."""
+    rows, columns = batch.input_ids.shape
+    most = min(policy.context or PROBES[-1], PROBES[-1])
+    sizes = [max(most * size // PROBES[-1], 1) for size in PROBES]
+    if len(set(sizes)) < len(sizes):
+        sizes = [1, 2, 3]
+    kept = [_saved(policy, size) for size in sizes]
+    # Per row: nothing, or copies of weights; what grows with the tokens; what with their pairs.
+    found = np.linalg.solve(np.vander(sizes, increasing=True), kept)
+    const, linear, square = map(float, found)
+    everything = max(const, 0) + rows * columns * (linear + max(square, 0) * columns)
+    if not recomputes(policy.model):
+        return round(everything)
+    config = policy.model.config.get_text_config()
+    layers, width = int(config.num_hidden_layers), 4 if policy.autocast is None else 2
+    return round(everything / layers + layers * rows * columns * int(config.hidden_size) * width)
+
+
+def _saved(policy: Policy, size: int) -> int:
+    """Return the bytes that autograd keeps of a pass over one row besides the weights."""
     own = {_storage(part)[0] for part in [*policy.model.parameters(), *policy.model.buffers()]}
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        place, size = _storage(tensor)
+        place, n_bytes = _storage(tensor)
         if place not in own:
-            kept[place] = size
+            kept[place] = n_bytes
         return tensor
 
+    ids = torch.zeros((1, size), dtype=torch.int64, device=policy.device)
+    head = OutputHead.of(policy.model)
     with (
         _without_checkpointing(policy.model),
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        policy.computing(),
     ):
-        found = policy.logprobs_and_entropy(batch)  # held, so that no storage is used twice
+        found = head_inputs(policy.model, head, ids, None, None)  # held: no storage is used twice
     del found
-    everything = sum(kept.values())
-    if not checkpointing:
-        return everything
-    config = policy.model.config.get_text_config()
-    inputs = batch.input_ids.numel() * int(config.hidden_size) * 4
-    layers = int(config.num_hidden_layers)
-    return everything // layers + layers * inputs
+    return sum(kept.values())
+
+
+def _head_bytes(policy: Policy, batch: MicroBatch) -> int:
+    """Return what the head takes: logits and their entropies, and the sums of its gradient."""
+    head, n = OutputHead.of(policy.model), len(batch.targets)
+    logits = 4 * min(n, default_chunk_size(head.vocabulary)) * head.vocabulary
+    weight = getattr(head.module, "weight", None)
+    if weight is None:
+        return 2 * logits
+    sums = 4 * weight.numel() if weight.requires_grad else 0
+    narrow = policy.device.type == "cpu" and policy.autocast is not None
+    return 2 * logits + sums + (4 * weight.numel() if narrow else 0)
 
 
 @contextmanager

@@ -9,9 +9,10 @@ import numpy as np
 from gspo_rs.train.inputs import MEMORY
 
 if TYPE_CHECKING:
+    from gspo_rs.train.memory import Memory
     from gspo_rs.train.rehearsal import Plan
 
-__all__ = ["lines", "size"]
+__all__ = ["excess", "lines", "size"]
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -39,7 +40,8 @@ def lines(plan: Plan) -> list[str]:
         "optimizer": memory.optimizer,
         "keys and values while sampling": memory.cache,
         f"activations of a micro-batch of {plan.pass_tokens:,} tokens": memory.activations,
-        "logits": memory.logits,
+        "logits, and the sums of the head's gradient": memory.logits,
+        "the step of the largest weight": memory.step,
     }
     found += [("", f"{size(value):>10}  {name}") for name, value in parts.items() if value]
     found.append(("output", f"{config.output_dir}; nothing was written"))
@@ -98,6 +100,10 @@ def _dropped(plan: Plan) -> str:
 def _available(plan: Plan) -> str:
     if plan.available is None:
         return ""
+    return f" of {size(plan.available)} that are free{excess(plan.memory, plan.available)}"
+
+
+def excess(memory: Memory, available: int) -> str:
+    """Return what to say where a run takes more memory than there is; nothing elsewhere."""
     least = " - TOO MUCH; lower micro_batch_tokens or generation_batch"
-    fits = "" if plan.memory.total <= plan.available else least
-    return f" of {size(plan.available)} that are free{fits}"
+    return "" if memory.total <= available else least

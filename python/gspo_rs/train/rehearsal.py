@@ -21,7 +21,6 @@ from gspo_rs.train.inputs import Inputs, separate
 from gspo_rs.train.loop import checked, opened
 from gspo_rs.train.memory import Memory, cache_bytes, largest_pass, measured
 from gspo_rs.train.model import policy as policies
-from gspo_rs.train.model.layers import recomputes
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.plan_text import lines
 from gspo_rs.train.random_state import seed_generators
@@ -157,7 +156,6 @@ def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint 
         reference=prepare.needs_start(config) and not config.lora_r,
         cache=_cache(policy, batch, config),
         largest=largest,
-        checkpointing=recomputes(policy.model),
     )
     return Plan(
         config=config,

@@ -285,16 +285,16 @@ def _refuse_other(own: LoraConfig, config: Config) -> None:
         )
     if bool(own.use_dora) != config.use_dora:
         raise PolicyError(
-            f"model {config.model!r} is an adapter with use_dora = {bool(own.use_dora)}, the run has"
-            f" use_dora = {config.use_dora}; give its own to train it further"
+            f"model {config.model!r} is an adapter with use_dora = {bool(own.use_dora)}, the run"
+            f" has use_dora = {config.use_dora}; give its own to train it further"
         )
     targets = own.target_modules if isinstance(own.target_modules, str) else None
     named = {targets} if targets else set(own.target_modules or ())
     if config.lora_target_modules != _ALL and named != set(config.lora_target_modules):
         raise PolicyError(
             f"model {config.model!r} is an adapter of {', '.join(sorted(named))}, the run has"
-            f" lora_target_modules = {list(config.lora_target_modules)}; leave that out to train the"
-            " adapter further"
+            f" lora_target_modules = {list(config.lora_target_modules)}; leave that out to train"
+            " the adapter further"
         )
 
 

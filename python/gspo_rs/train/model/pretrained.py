@@ -138,8 +138,8 @@ def held_in_memory(
         wanted = str(dtype).removeprefix("torch.")
         cast = {"float32": "float"}.get(wanted, wanted)
         raise PolicyError(
-            f"the {name} has weights in {', '.join(sorted(kinds))} and the run weights = {wanted!r}:"
-            f" give model.{cast}(), or set the other `weights`"
+            f"the {name} has weights in {', '.join(sorted(kinds))} and the run weights ="
+            f" {wanted!r}: give model.{cast}(), or set the other `weights`"
         )
     refuse_unknown_tokens(model, tokenizer, f"the {name}")
     if resumed is not None:
