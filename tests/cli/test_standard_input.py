@@ -14,3 +14,5 @@ def test_a_dash_is_standard_input_wherever_it_stands(words, tmp_path):
         run = command(*words, stdin=rows)
     assert run.returncode == 0, run.stderr
     assert "2 rows" in run.stdout + run.stderr or '"rows": 2' in run.stdout
+    # No command could read the stream again.
+    assert "next" not in run.stdout + run.stderr

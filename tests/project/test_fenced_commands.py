@@ -7,6 +7,7 @@ import re
 import shutil
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,6 +81,9 @@ def follow(capsys, caplog, tmp_path, monkeypatch, one_thread):
         reader = Reader(names_of_your_own(), {**copies, **elsewhere})
         printed = "".join(reader.follow(block, capsys) for block in RUN[page])
         _check_shown(page, f"{printed} {caplog.text}")
+        for command in {*re.findall(r"next: (gspo-rs .*)", printed)}:
+            Path("report.html").unlink(missing_ok=True)  # the usual name, of several reports
+            assert reader.run(command) == 0, f"the next command of {page}: {command}"
 
     return followed
 

@@ -156,7 +156,7 @@ def filter(  # noqa: A001
     """Write the rows that rules keep, or their row numbers."""
 
 
-@_calls("nested", "explode")
+@_calls("nested", "scan")
 def nest(
     source: Sources,
     /,

@@ -57,7 +57,8 @@ def stats(
         if per is not None:
             console.print(parts(found[1:], per=per))
     lines = [f"{counted(found[0].rows, 'rows')} in {counted(found[0].groups, 'groups')}"]
-    following = ["report", *source, *grouping(keys, reward)]
+    # A stream that was read is gone.
+    following = [] if "-" in source else ["report", *source, *grouping(keys, reward)]
     return Outcome(lines, facts, result=shown.get(), following=following)
 
 
