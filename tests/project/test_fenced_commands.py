@@ -1,4 +1,4 @@
-"""Every fenced command and program of README and docs runs as printed, page after page.
+"""Every fenced command and program of README and docs runs as printed (two with less to learn).
 
 A block that cannot run here says why in a comment above it, `<!-- not run: … -->`.
 """
@@ -28,8 +28,11 @@ LANGUAGES = {*SHELL, "python", "json", "toml", "text"}
 TRAINING = [
     page for page, found in RUN.items() if any("gspo-rs train" in block.text for block in found)
 ]
-# A demo of a second: it does not rise, and says so by its exit code.
-DEMO = ["examples/demo.py", "--lessons", "5", "--steps", "2"]
+# What the pages print → the same with less to learn; the short demo does not rise, and says so.
+SHORT = {
+    "python examples/letters.py": (["examples/letters.py", "--lessons", "30"], 0),
+    "make demo": (["examples/demo.py", "--lessons", "5", "--steps", "2"], 1),
+}
 # What runs this, and an example that trains in tests/project/test_examples.py.
 RUN_ELSEWHERE = ("make test", "python examples/guessing.py")
 # Page → the first words of what its commands print on the page, from there to the end of the block.
@@ -40,13 +43,18 @@ SHOWN = {
 }
 
 
-def _runs_of(folder, words, code):
-    """Run an example and return the folder of what it writes."""
-    shutil.copytree(ROOT / "examples", folder / "examples")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert program(words) == code
-    return folder / "runs"
+@pytest.fixture(scope="module")
+def already(tmp_path_factory):
+    """Each command of `SHORT` with the folder that it writes, once for all pages."""
+    found = {}
+    for command, (words, code) in SHORT.items():
+        folder = tmp_path_factory.mktemp("short")
+        shutil.copytree(ROOT / "examples", folder / "examples")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            assert program(words) == code
+        found[command] = folder / "runs"
+    return found
 
 
 def names_of_your_own():
@@ -65,30 +73,24 @@ def names_of_your_own():
     }
 
 
-@pytest.fixture
-def follow(capsys, caplog, tmp_path, monkeypatch, one_thread):
-    """Run the blocks of a page in a folder of its own, with what is written already."""
-
-    def followed(page, already):
-        folder = tmp_path / page.replace("/", "-")
-        shutil.copytree(ROOT / "examples", folder / "examples")
-        monkeypatch.chdir(folder)
-        copies = {
-            command: partial(shutil.copytree, runs, "runs", dirs_exist_ok=True)
-            for command, runs in already.items()
-        }
-        elsewhere = dict.fromkeys(RUN_ELSEWHERE, lambda: None)
-        reader = Reader(names_of_your_own(), {**copies, **elsewhere})
-        printed = "".join(reader.follow(block, capsys) for block in RUN[page])
-        _check_shown(page, f"{printed} {caplog.text}")
-        for command in {*re.findall(r"next: (gspo-rs .*)", printed)}:
-            Path("report.html").unlink(missing_ok=True)  # the usual name, of several reports
-            assert reader.run(command) == 0, f"the next command of {page}: {command}"
-
-    return followed
+def followed(page, folder, capsys, already):
+    """Run the blocks of a page in a folder, then the commands named as the next, and say all."""
+    copies = {
+        command: partial(shutil.copytree, runs, "runs", dirs_exist_ok=True)
+        for command, runs in already.items()
+    }
+    elsewhere = dict.fromkeys(RUN_ELSEWHERE, lambda: None)
+    reader = Reader(names_of_your_own(), {**copies, **elsewhere})
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    printed = "".join(reader.follow(block, capsys) for block in RUN[page])
+    for command in {*re.findall(r"next: (gspo-rs .*)", printed)}:
+        Path("report.html").unlink(missing_ok=True)  # the usual name, of several reports
+        assert reader.run(command) == 0, f"the next command of {page}: {command}"
+    return printed
 
 
-def _check_shown(page, printed):
+def check_shown(page, printed):
+    """Compare what a page says that its commands print with what they print."""
     if page in SHOWN:
         text = (ROOT / page).read_text()
         shown = text[text.index(SHOWN[page]) :].partition("```")[0].partition('"')[0]
@@ -96,19 +98,20 @@ def _check_shown(page, printed):
 
 
 @pytest.mark.parametrize("page", [page for page in RUN if page not in TRAINING])
-def test_the_blocks_of_a_page_run_one_after_the_other(page, follow):
-    follow(page, {})
+def test_the_blocks_of_a_page_run_one_after_the_other(
+    page, capsys, caplog, tmp_path, monkeypatch, one_thread
+):
+    monkeypatch.chdir(tmp_path)
+    check_shown(page, followed(page, tmp_path, capsys, {}) + caplog.text)
 
 
 @pytest.mark.slow
-def test_the_blocks_of_pages_that_train_run_one_after_the_other(tmp_path, follow):
-    # One test, so that one process teaches the model of the letters, and once.
-    already = {
-        "python examples/letters.py": _runs_of(tmp_path / "letters", ["examples/letters.py"], 0),
-        "make demo": _runs_of(tmp_path / "demo", DEMO, 1),
-    }
-    for page in TRAINING:
-        follow(page, already)
+@pytest.mark.parametrize("page", TRAINING)
+def test_the_blocks_of_a_page_that_trains_run_one_after_the_other(
+    page, capsys, tmp_path, monkeypatch, one_thread, already
+):
+    monkeypatch.chdir(tmp_path)
+    check_shown(page, followed(page, tmp_path, capsys, already))
 
 
 @pytest.mark.parametrize("block", LEFT_OUT, ids=lambda block: f"{block.page}:{block.line}")
