@@ -56,7 +56,19 @@ def our_head(hidden, weight, targets):
 # What is measured: its inputs, how many of them take a gradient, our expression, the plain one.
 CASES = {
     "gspo_loss": (batch, 1, lambda *x: gspo_loss(*x)[0], plain_gspo),
+    "gspo_loss, metrics=False": (
+        batch,
+        1,
+        lambda *x: gspo_loss(*x, metrics=False)[0],
+        plain_gspo,
+    ),
     "grpo_loss": (batch, 1, lambda *x: grpo_loss(*x)[0], plain_grpo),
+    "grpo_loss, metrics=False": (
+        batch,
+        1,
+        lambda *x: grpo_loss(*x, metrics=False)[0],
+        plain_grpo,
+    ),
 } | {name: (lambda name=name: head(name), 2, our_head, plain_head) for name in HEADS}
 
 

@@ -176,6 +176,14 @@ def test_losses_never_ask_a_tensor_for_its_value():
             objective(tokens, torch.empty(4, 6), torch.empty(4), mask)[0].backward()
 
 
+@pytest.mark.parametrize("objective", [gspo_loss, luspo_loss, gmpo_loss, *BY_TOKEN])
+def test_without_metrics_a_loss_has_the_same_value_and_gradient(objective):
+    inputs = batch()
+    bare = valued(lambda *x: objective(*x, metrics=False), *inputs)
+    torch.testing.assert_close(bare, valued(objective, *inputs), rtol=0, atol=0)
+    assert objective(*inputs, metrics=False)[1] == {}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gspo_rs.losses import policy_metrics
+from gspo_rs.losses.metrics import STRANDS, largest
 
 
 def oracle(rows, advantages, low, high, level):
@@ -71,6 +72,20 @@ def test_metrics_are_those_numpy_finds_in_the_ragged_rows(lengths, seed, level, 
     assert found.keys() == expected.keys()
     for name, value in found.items():
         assert float(value) == pytest.approx(expected[name], rel=1e-10, abs=1e-13), name
+
+
+@pytest.mark.parametrize("n", [4096, 40_001, 65_543])
+@pytest.mark.parametrize("kind", ["drawn", "rising", "tied", "one strand"])
+def test_the_largest_of_many_are_those_of_a_full_sort(n, kind):
+    values = torch.randn(n, generator=torch.Generator().manual_seed(0))
+    if kind == "rising":
+        values = values.sort().values
+    elif kind == "tied":
+        values = (2 * values).round()
+    elif kind == "one strand":  # all of the largest in the strands of the first columns
+        values[:: n // STRANDS] += 100
+    k = n // 100 + 2
+    assert torch.equal(largest(values, k), values.sort(descending=True).values[:k])
 
 
 def test_a_band_on_sequences_counts_the_tokens_of_clipped_ones():

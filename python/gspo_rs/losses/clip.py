@@ -6,6 +6,7 @@ import warnings
 
 from torch import Tensor, maximum
 
+from gspo_rs.losses.layout import LOG_RATIO_BOUND, bounded_exp
 from gspo_rs.losses.metrics import Level
 
 WIDE_SEQUENCE_CLIP = 0.02
@@ -18,6 +19,18 @@ def clipped(
     """Return the pessimistic one of the free and the clipped loss; `cap` bounds the free one."""
     free = ratio if cap is None else ratio.clamp(max=cap)
     return maximum(-free * advantages, -ratio.clamp(1 - low, 1 + high) * advantages)
+
+
+def clipped_slopes(
+    log_ratio: Tensor, advantages: Tensor, low: float, high: float, cap: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the pessimistic loss of a log-ratio, and its derivative in it."""
+    ratio = bounded_exp(log_ratio)
+    free, bound = -ratio * advantages, -ratio.clamp(1 - low, 1 + high) * advantages
+    moves = (log_ratio.abs() <= LOG_RATIO_BOUND) & (free >= bound)
+    if cap is None:
+        return maximum(free, bound), free * moves
+    return clipped(ratio, advantages, low, high, cap), free * (moves & (ratio <= cap))
 
 
 def check_clip(low: float, high: float, level: Level) -> None:

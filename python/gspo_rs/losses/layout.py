@@ -10,8 +10,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-__all__ = ["LOG_PROB_FLOOR", "LOG_RATIO_BOUND", "Layout", "bounded_exp", "compare", "to_device"]
+__all__ = [
+    "LOG_PROB_FLOOR",
+    "LOG_RATIO_BOUND",
+    "Layout",
+    "bounded_exp",
+    "compare",
+    "sloped",
+    "to_device",
+]
 
 LOG_RATIO_BOUND = 20.0
 """Log-ratios are clamped to plus or minus this before ``exp``: an overflow is NaN in the gradient
@@ -36,6 +45,8 @@ class Layout:
         Entries of a token tensor, those outside the mask included.
     owner : Tensor of int64, shape (n_tokens,), or None
         The sequence of each token, in the flat layout.
+    inside : Tensor of float, shape (B, T), or None
+        The mask as 1 and 0: a product with it costs a fifth of a selection by bool.
 
     Examples
     --------
@@ -50,6 +61,7 @@ class Layout:
     lengths: Tensor
     n_tokens: int
     owner: Tensor | None = None
+    inside: Tensor | None = None
 
     @classmethod
     def of(cls, tokens: Tensor, mask: Tensor | None, lengths: Tensor | None) -> Layout:
@@ -80,7 +92,8 @@ class Layout:
             raise ValueError(
                 f"mask {tuple(mask.shape)} and logprobs {tuple(tokens.shape)} should both be (B, T)"
             )
-        return cls(mask, mask.sum(dim=1), tokens.numel())
+        inside = mask.to(torch.promote_types(tokens.dtype, torch.float32))
+        return cls(mask, inside.sum(dim=1).long(), tokens.numel(), inside=inside)
 
     @classmethod
     def _flat(cls, tokens: Tensor, lengths: Tensor) -> Layout:
@@ -193,6 +206,19 @@ def bounded_exp(log_ratio: Tensor) -> Tensor:
     return log_ratio.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
 
 
+def sloped(value: Tensor, logprobs: Tensor, slopes: Tensor, layout: Layout) -> Tensor:
+    """Return `value` with the gradient `slopes` for `logprobs`, both known in closed form.
+
+    Autograd would walk back through every operation on the tokens. `slopes` broadcast over the
+    tokens, as `Layout.spread` returns them; there is no second derivative.
+    """
+    if not (torch.is_grad_enabled() and logprobs.requires_grad):
+        return value
+    given = _exact(logprobs), value, slopes, layout.inside
+    priced: Tensor = _Sloped.apply(*given)  # type: ignore[no-untyped-call]
+    return priced
+
+
 def to_device(values: Tensor, device: torch.device | str) -> Tensor:
     """Send a tensor to `device`; from the CPU to a GPU through pinned memory, without waiting.
 
@@ -243,3 +269,21 @@ class _Widened(torch.autograd.Function):
     def backward(_ctx: Any, slope: Tensor) -> Tensor:
         largest = torch.finfo(torch.float16).max / 4
         return slope.clamp(-largest, largest).half()
+
+
+class _Sloped(torch.autograd.Function):
+    """A value and the gradient that goes with it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, _logprobs: Tensor, value: Tensor, slopes: Tensor, inside: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(slopes, inside)
+        return value.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:
+        slopes, inside = ctx.saved_tensors
+        slopes = slope * slopes
+        return slopes if inside is None else slopes * inside, None, None, None

@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-from gspo_rs.losses.clip import check_clip, clipped
-from gspo_rs.losses.layout import Layout, bounded_exp, compare
+from gspo_rs.losses.clip import check_clip, clipped, clipped_slopes
+from gspo_rs.losses.layout import Layout, bounded_exp, compare, sloped
 from gspo_rs.losses.metrics import measure
 
 
@@ -26,6 +26,7 @@ def gspo_loss(
     clip_low: float = 3e-4,
     clip_high: float = 4e-4,
     lengths: Tensor | None = None,
+    metrics: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the GSPO loss: one clipped importance ratio per sequence.
 
@@ -47,6 +48,8 @@ def gspo_loss(
         The ratio is clipped to ``1 - clip_low`` .. ``1 + clip_high``.
     lengths : Tensor of int64, shape (B,), optional
         The flat layout: tokens of each sequence, which follow one another.
+    metrics : bool
+        Whether to measure; without, the dictionary is empty.
 
     Returns
     -------
@@ -87,13 +90,17 @@ def gspo_loss(
     """
     check_clip(clip_low, clip_high, "sequence")
     layout = Layout.of(logprobs, mask, lengths)
-    log_ratio = layout.log_ratio(logprobs, old_logprobs)
-    per_sequence = layout.sequence_values(advantages, "advantages", log_ratio)  # (B,)
-    ratio = bounded_exp(layout.mean(log_ratio))  # (B,)
-    terms = clipped(ratio, per_sequence, clip_low, clip_high)
-    loss = (layout.weights(weights, log_ratio) * layout.lengths * terms).sum()
-    per_token = layout.spread(per_sequence)
-    return loss, measure(log_ratio, per_token, layout, (clip_low, clip_high), "sequence")
+    with torch.no_grad():
+        log_ratio = layout.log_ratio(logprobs, old_logprobs)
+        per_sequence = layout.sequence_values(advantages, "advantages", log_ratio)  # (B,)
+        per_token = layout.weights(weights, log_ratio)  # (B,)
+        terms, slopes = clipped_slopes(layout.mean(log_ratio), per_sequence, clip_low, clip_high)
+        value = (per_token * layout.lengths * terms).sum()
+    loss = sloped(value, logprobs, layout.spread(per_token * slopes), layout)
+    if not metrics:
+        return loss, {}
+    band = (clip_low, clip_high)
+    return loss, measure(log_ratio, per_sequence, layout, band, "sequence", by_sequence=True)
 
 
 def gspo_token_loss(
@@ -106,6 +113,7 @@ def gspo_token_loss(
     clip_low: float = 3e-4,
     clip_high: float = 4e-4,
     lengths: Tensor | None = None,
+    metrics: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the GSPO-token loss: the sequence ratio in value, a gradient for each token.
 
@@ -115,7 +123,7 @@ def gspo_token_loss(
 
     Parameters
     ----------
-    logprobs, old_logprobs, mask, weights, clip_low, clip_high, lengths
+    logprobs, old_logprobs, mask, weights, clip_low, clip_high, lengths, metrics
         As in `gspo_loss`.
     advantages : Tensor, shape (B,), (B, T) or (n_tokens,)
         Per sequence, or per token. In the flat layout, shape (B,) is read as per sequence.
@@ -150,6 +158,8 @@ def gspo_token_loss(
     moving = (token - token.detach()) + layout.spread(layout.mean(log_ratio.detach()))
     terms = clipped(bounded_exp(moving), per_token, clip_low, clip_high)
     loss = layout.weighted_sum(terms, weights)
+    if not metrics:
+        return loss, {}
     return loss, measure(log_ratio, per_token, layout, (clip_low, clip_high), "sequence")
 
 
@@ -163,12 +173,13 @@ def luspo_loss(
     clip_low: float = 2e-3,
     clip_high: float = 2.5e-3,
     lengths: Tensor | None = None,
+    metrics: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the LUSPO loss: that of GSPO, each sequence counting as often as it has tokens.
 
     Parameters
     ----------
-    logprobs, old_logprobs, advantages, mask, clip_low, clip_high, lengths
+    logprobs, old_logprobs, advantages, mask, clip_low, clip_high, lengths, metrics
         As in `gspo_loss`.
     weights : Tensor, shape (B,), optional
         From `sequence_weights` with ``seq_sum``; by default those of this batch alone.
@@ -205,6 +216,7 @@ def luspo_loss(
         clip_low=clip_low,
         clip_high=clip_high,
         lengths=lengths,
+        metrics=metrics,
     )
 
 
@@ -217,12 +229,13 @@ def gmpo_loss(
     *,
     clip: float = 0.4,
     lengths: Tensor | None = None,
+    metrics: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the GMPO loss: the geometric mean of token ratios, each clipped by itself.
 
     Parameters
     ----------
-    logprobs, old_logprobs, advantages, mask, weights, lengths
+    logprobs, old_logprobs, advantages, mask, weights, lengths, metrics
         As in `gspo_loss`.
     clip : float
         Bound of a token's log-ratio, in nats, on the side where it would help the loss.
@@ -264,4 +277,6 @@ def gmpo_loss(
     kept = torch.where(per_token > 0, log_ratio.minimum(band), log_ratio.maximum(band))
     terms = -bounded_exp(layout.mean(kept)) * per_sequence
     loss = (layout.weights(weights, log_ratio) * layout.lengths * terms).sum()
+    if not metrics:
+        return loss, {}
     return loss, measure(log_ratio, per_token, layout, (-math.expm1(-clip), math.expm1(clip)))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gspo_rs.losses.clip import cap_of, check_clip, clipped
-from gspo_rs.losses.layout import bounded_exp, compare
+from gspo_rs.losses.clip import cap_of, check_clip, clipped_slopes
+from gspo_rs.losses.layout import bounded_exp, compare, sloped
 from gspo_rs.losses.metrics import measure
 
 
@@ -26,12 +26,13 @@ def grpo_loss(
     dual_clip: float | None = None,
     delta: float | None = None,
     lengths: Tensor | None = None,
+    metrics: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the clipped loss over token ratios: GRPO, DAPO and Dr. GRPO by clip and weights.
 
     Parameters
     ----------
-    logprobs, old_logprobs, mask, lengths
+    logprobs, old_logprobs, mask, lengths, metrics
         As in `gspo_loss`.
     advantages : Tensor, shape (B,), (B, T) or (n_tokens,)
         Per sequence, or per token. In the flat layout, shape (B,) is read as per sequence.
@@ -80,9 +81,14 @@ def grpo_loss(
     """
     check_clip(clip_low, clip_high, "token")
     cap = cap_of(dual_clip, delta, clip_high)
-    layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
-    terms = clipped(bounded_exp(log_ratio), per_token, clip_low, clip_high, cap=cap)
-    loss = layout.weighted_sum(terms, weights)
+    with torch.no_grad():
+        layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
+        terms, slopes = clipped_slopes(log_ratio, per_token, clip_low, clip_high, cap)
+        value = layout.weighted_sum(terms, weights)
+        slopes = layout.spread(layout.weights(weights, terms)) * slopes
+    loss = sloped(value, logprobs, slopes, layout)
+    if not metrics:
+        return loss, {}
     return loss, measure(log_ratio, per_token, layout, (clip_low, clip_high), "token")
 
 
@@ -96,12 +102,13 @@ def sapo_loss(
     tau_pos: float = 1.0,
     tau_neg: float = 1.05,
     lengths: Tensor | None = None,
+    metrics: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the SAPO loss: a smooth gate on the token ratio in place of a clip.
 
     Parameters
     ----------
-    logprobs, old_logprobs, advantages, mask, weights, lengths
+    logprobs, old_logprobs, advantages, mask, weights, lengths, metrics
         As in `grpo_loss`; the paper has the weights of ``seq_mean``.
     tau_pos, tau_neg : float
         Steepness of the gate for tokens of positive and of negative advantage, above 0.
@@ -138,4 +145,4 @@ def sapo_loss(
     tau = torch.full_like(per_token, tau_neg).masked_fill(per_token > 0, tau_pos)
     gate = 4 / tau * torch.sigmoid(tau * (bounded_exp(log_ratio) - 1))
     loss = layout.weighted_sum(-gate * per_token, weights)
-    return loss, measure(log_ratio, per_token, layout)
+    return loss, measure(log_ratio, per_token, layout) if metrics else {}

@@ -26,12 +26,13 @@ def reinforce_loss(
     *,
     w_max: float | None = None,
     lengths: Tensor | None = None,
+    metrics: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the REINFORCE loss: the log-probability times the advantage.
 
     Parameters
     ----------
-    logprobs, old_logprobs, advantages, mask, weights, lengths
+    logprobs, old_logprobs, advantages, mask, weights, lengths, metrics
         As in `grpo_loss`. The weights of ``seq_sum`` (or ``constant``) make it unbiased. Without
         `w_max` the old log-probabilities only make the metrics.
     w_max : float, optional
@@ -68,7 +69,7 @@ def reinforce_loss(
     layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
     ratio = 1.0 if w_max is None else bounded_exp(log_ratio.detach()).clamp(max=w_max)
     loss = layout.weighted_sum(-ratio * per_token * layout.logprobs(logprobs), weights)
-    return loss, measure(log_ratio, per_token, layout)
+    return loss, measure(log_ratio, per_token, layout) if metrics else {}
 
 
 def cispo_loss(
@@ -81,12 +82,13 @@ def cispo_loss(
     w_min: float = 0.0,
     w_max: float = 5.0,
     lengths: Tensor | None = None,
+    metrics: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the CISPO loss: the importance weight is clipped, no token loses its gradient.
 
     Parameters
     ----------
-    logprobs, old_logprobs, advantages, mask, weights, lengths
+    logprobs, old_logprobs, advantages, mask, weights, lengths, metrics
         As in `grpo_loss`; the paper has the weights of ``token_mean``.
     w_min, w_max : float
         The weight's bounds. They are absolute, not distances from 1.
@@ -126,10 +128,11 @@ def cispo_loss(
     ratio = bounded_exp(log_ratio.detach())
     clipped = ratio.clamp(w_min, w_max)
     loss = layout.weighted_sum(-clipped * per_token * layout.logprobs(logprobs), weights)
-    metrics = measure(log_ratio, per_token, layout)
+    if not metrics:
+        return loss, {}
     outside = layout.select((clipped != ratio).to(ratio.dtype))
-    metrics["ratio/out_of_band"] = outside.sum() / layout.lengths.sum()
-    return loss, metrics
+    share = outside.sum() / layout.lengths.sum()
+    return loss, measure(log_ratio, per_token, layout) | {"ratio/out_of_band": share}
 
 
 def vespo_loss(
@@ -144,12 +147,13 @@ def vespo_loss(
     k_neg: float = 3.0,
     lam_neg: float = 2.0,
     lengths: Tensor | None = None,
+    metrics: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the VESPO loss: a kernel of the whole sequence's ratio weighs its tokens.
 
     Parameters
     ----------
-    logprobs, old_logprobs, advantages, mask, weights, lengths
+    logprobs, old_logprobs, advantages, mask, weights, lengths, metrics
         As in `grpo_loss`; the paper has the weights of ``token_mean``.
     k_pos, lam_pos, k_neg, lam_neg : float
         Shape of the kernel for tokens of advantage at least 0, and of the others; not negative.
@@ -191,7 +195,7 @@ def vespo_loss(
     lam = torch.full_like(per_token, lam_neg).masked_fill(lifted, lam_pos)
     phi = (k * log_w + lam * (1 - log_w.exp())).exp()
     loss = layout.weighted_sum(-phi * per_token * layout.logprobs(logprobs), weights)
-    return loss, measure(log_ratio, per_token, layout)
+    return loss, measure(log_ratio, per_token, layout) if metrics else {}
 
 
 def dppo_loss(
@@ -206,12 +210,13 @@ def dppo_loss(
     w_max: float = 20.0,
     divergence: Literal["tv", "kl"] = "tv",
     lengths: Tensor | None = None,
+    metrics: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the DPPO loss: tokens whose probability has moved far enough lose their gradient.
 
     Parameters
     ----------
-    logprobs, old_logprobs, advantages, mask, weights, lengths
+    logprobs, old_logprobs, advantages, mask, weights, lengths, metrics
         As in `grpo_loss`.
     delta_low, delta_high : float
         How far the probability of a token may have fallen (at a negative advantage) or risen (at
@@ -267,8 +272,11 @@ def dppo_loss(
     low = (per_token <= 0) & (new < old) & (moved > delta_low)
     kept = torch.where(low | high, 0.0, ratio)
     loss = layout.weighted_sum(-kept * per_token * layout.logprobs(logprobs), weights)
+    if not metrics:
+        return loss, {}
     low = low & (per_token < 0)
-    shares = clip_shares(low.to(ratio.dtype), high.to(ratio.dtype), layout, "token")
+    low, high = (layout.total(layout.select(x.to(ratio))) for x in (low, high))
+    shares = clip_shares(low, high, layout, "token")
     return loss, measure(log_ratio, per_token, layout) | shares
 
 

@@ -69,7 +69,7 @@ class Part:
 
 
 def policy_loss(
-    part: Part, training_batch: TrainingBatch, config: Config
+    part: Part, training_batch: TrainingBatch, config: Config, *, metrics: bool = True
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of a part of a step; the parts add up to the loss of the step.
 
@@ -81,6 +81,8 @@ def policy_loss(
         The step.
     config : Config
         Resolved; not for a loss that compares the members of a group.
+    metrics : bool
+        Whether the loss measures how far the policy has moved.
 
     Returns
     -------
@@ -95,10 +97,17 @@ def policy_loss(
     old = part.tokens(training_batch.old_logprobs)
     advantages, corrected = _advantages(part, old, training_batch, config)
     weights = part.of(training_batch.weights)
-    loss, metrics = getattr(losses, f"{config.loss}_loss")(
-        part.logprobs, old, advantages, None, weights, lengths=part.lengths, **_options(config)
+    loss, measured = getattr(losses, f"{config.loss}_loss")(
+        part.logprobs,
+        old,
+        advantages,
+        None,
+        weights,
+        lengths=part.lengths,
+        metrics=metrics,
+        **_options(config),
     )
-    metrics |= corrected
+    measured |= corrected
     if config.beta:
         penalty, kl = losses.kl_penalty(
             part.logprobs,
@@ -110,8 +119,8 @@ def policy_loss(
             lengths=part.lengths,
             level="sequence" if config.loss in SEQUENCE_LOSSES | {"gspo_token"} else "token",
         )
-        loss, metrics = loss + config.beta * penalty, metrics | kl
-    return loss, metrics
+        loss, measured = loss + config.beta * penalty, measured | kl
+    return loss, measured
 
 
 def _qrpo_loss(

@@ -159,7 +159,7 @@ def _policy_backward(
     parts, values = [], []
     for batch in batches(policy, training_batch, config):
         part, gradient = _taken(policy, batch, training_batch, config)
-        loss, _ = policy_loss(part, training_batch, config)
+        loss, _ = policy_loss(part, training_batch, config, metrics=False)
         torch.autograd.backward(loss + gradient)
         parts.append(replace(part, logprobs=part.logprobs.detach()))
         values.append(loss.detach())
@@ -177,7 +177,7 @@ def _taken(
     return _in_one_pass(
         policy,
         batch,
-        lambda part: policy_loss(part, training_batch, config)[0],
+        lambda part: policy_loss(part, training_batch, config, metrics=False)[0],
         lengths=None if known else training_batch.lengths[batch.rows].tolist(),
     )
 
