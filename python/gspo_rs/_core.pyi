@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "BUILD_PROFILE",
+    "MANIFEST_KEY",
     "GroupBuffer",
     "Groups",
     "KnownKeys",
@@ -19,6 +20,7 @@ __all__ = [
     "deviation",
     "exchange",
     "file_digest",
+    "noted_footer",
     "opo",
     "pack",
     "packed_bytes",
@@ -31,6 +33,7 @@ __all__ = [
 
 __version__: str
 BUILD_PROFILE: Literal["debug", "release"]
+MANIFEST_KEY: Literal["gspo_rs_manifest"]
 
 @final
 class GroupBuffer:
@@ -142,9 +145,16 @@ class Scores:
     def settle(self) -> None: ...
     def columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]: ...
     def write_beside(
-        self, source: str, target: Any, start: int, rows: int
+        self,
+        source: str,
+        target: Any,
+        span: tuple[int, int],
+        columns: tuple[list[str], list[Scores]],
+        drop: list[str],
     ) -> tuple[int, int, str]: ...
-    def write_alone(self, target: Any, start: int, rows: int) -> tuple[int, int, str]: ...
+    def write_alone(
+        self, target: Any, span: tuple[int, int], columns: tuple[list[str], list[Scores]]
+    ) -> tuple[int, int, str]: ...
 
 @final
 class KnownKeys:
@@ -156,7 +166,8 @@ class KnownKeys:
 
 def check_parquet(path: str | Path, columns: list[str]) -> tuple[int, int]: ...
 def packed_bytes(path: str | Path, columns: list[str] | None) -> tuple[int, int]: ...
-def file_digest(path: Any) -> str: ...
+def noted_footer(path: str | Path, note: str, *, rows: bool) -> bytes: ...
+def file_digest(path: Any, size: int | None = None) -> str: ...
 def exchange(one: Any, other: Any) -> None: ...
 
 @final

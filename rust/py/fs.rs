@@ -7,14 +7,15 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::scoring::parquet::pages;
+use crate::scoring::parquet::{note, pages};
 
-/// The XXH3 digest of a file, 128 bits, as `xxh128sum` prints it.
+/// The XXH3 digest of a file, or of its first `size` bytes, 128 bits, as `xxh128sum` prints it.
 #[pyfunction]
-pub(super) fn file_digest(py: Python<'_>, path: PathBuf) -> PyResult<String> {
+#[pyo3(signature = (path, size=None))]
+pub(super) fn file_digest(py: Python<'_>, path: PathBuf, size: Option<u64>) -> PyResult<String> {
     py.detach(|| {
         use std::io::Read;
-        let mut file = std::fs::File::open(path)?;
+        let mut file = std::fs::File::open(path)?.take(size.unwrap_or(u64::MAX));
         let mut hash = Xxh3::new();
         let mut buffer = vec![0; 1 << 20];
         loop {
@@ -47,6 +48,19 @@ pub(super) fn packed_bytes(
     columns: Option<Vec<String>>,
 ) -> PyResult<(usize, u64)> {
     py.detach(|| pages::packed(&path, columns.as_deref()))
+        .map_err(|error| PyOSError::new_err(message(&error)))
+}
+
+/// Binds [`note::with_note`].
+#[pyfunction]
+#[pyo3(signature = (path, note, *, rows))]
+pub(super) fn noted_footer(
+    py: Python<'_>,
+    path: PathBuf,
+    note: String,
+    rows: bool,
+) -> PyResult<Vec<u8>> {
+    py.detach(|| note::with_note(&path, &note, rows))
         .map_err(|error| PyOSError::new_err(message(&error)))
 }
 

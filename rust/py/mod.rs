@@ -29,9 +29,11 @@ mod _core {
         "release"
     };
     #[pymodule_export]
+    const MANIFEST_KEY: &str = crate::scoring::parquet::note::MANIFEST_KEY;
+    #[pymodule_export]
     use super::buffer::PyGroupBuffer;
     #[pymodule_export]
-    use super::fs::{check_parquet, exchange, file_digest, packed_bytes};
+    use super::fs::{check_parquet, exchange, file_digest, noted_footer, packed_bytes};
     #[pymodule_export]
     use super::groups::PyGroups;
     #[pymodule_export]

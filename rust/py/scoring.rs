@@ -19,6 +19,8 @@ use crate::scoring::{KnownKeys, Results, Scores, Settings};
 
 type Array<'py, T> = Bound<'py, PyArray1<T>>;
 type File = (u64, u64, String);
+/// What the columns are called that are written, and the scores of more estimators.
+type Columns = (Vec<String>, Vec<Py<PyScores>>);
 
 /// Binds [`Scores`].
 #[pyclass(frozen, name = "Scores", module = "gspo_rs._core")]
@@ -200,12 +202,12 @@ impl PyScores {
         py: Python<'_>,
         source: PathBuf,
         target: PathBuf,
-        start: u64,
-        rows: u64,
+        span: (u64, u64),
+        columns: Columns,
+        drop: Vec<String>,
     ) -> PyResult<File> {
-        let scores: &mut Scores = &mut *self.lock()?;
-        self::write(py, scores, start, |feed| {
-            written::append(&source, &target, rows, feed)
+        self.write(py, span.0, &columns, |feed| {
+            written::append(&source, &target, span.1, &drop, feed)
         })
     }
 
@@ -213,12 +215,11 @@ impl PyScores {
         &self,
         py: Python<'_>,
         target: PathBuf,
-        start: u64,
-        rows: u64,
+        span: (u64, u64),
+        columns: Columns,
     ) -> PyResult<File> {
-        let scores: &mut Scores = &mut *self.lock()?;
-        self::write(py, scores, start, |feed| {
-            written::alone(&target, rows, feed)
+        self.write(py, span.0, &columns, |feed| {
+            written::alone(&target, span.1, feed)
         })
     }
 }
@@ -226,6 +227,29 @@ impl PyScores {
 impl PyScores {
     fn lock(&self) -> PyResult<MutexGuard<'_, Scores>> {
         locked(&self.0)
+    }
+
+    /// Runs what writes rows from `start` on, in the pool.
+    fn write(
+        &self,
+        py: Python<'_>,
+        start: u64,
+        (names, more): &Columns,
+        work: impl FnOnce(&mut Feed<'_>) -> Result<WriteSummary, ParquetError> + Send,
+    ) -> PyResult<File> {
+        let each = std::iter::once(self).chain(more.iter().map(Py::get));
+        let mut held = each.map(Self::lock).collect::<PyResult<Vec<_>>>()?;
+        let scores = held.iter_mut().map(|held| &mut **held).collect();
+        let found = run(py, usize::MAX, |cancel| {
+            Ok(work(&mut Feed {
+                scores,
+                names,
+                start,
+                cancel,
+            }))
+        })?;
+        let found = found.map_err(|error| PyOSError::new_err(message(&error)))?;
+        Ok((found.rows, found.bytes, hex(found.digest)))
     }
 }
 
@@ -269,22 +293,4 @@ fn locked<T>(state: &Mutex<T>) -> PyResult<MutexGuard<'_, T>> {
 fn in_pool<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
     let pool = pool::current();
     py.detach(|| pool.install(work))
-}
-
-/// Runs what writes rows of `scores` from `start` on, in the pool.
-fn write(
-    py: Python<'_>,
-    scores: &mut Scores,
-    start: u64,
-    work: impl FnOnce(&mut Feed<'_>) -> Result<WriteSummary, ParquetError> + Send,
-) -> PyResult<File> {
-    let found = run(py, usize::MAX, |cancel| {
-        Ok(work(&mut Feed {
-            scores,
-            start,
-            cancel,
-        }))
-    })?;
-    let found = found.map_err(|error| PyOSError::new_err(message(&error)))?;
-    Ok((found.rows, found.bytes, hex(found.digest)))
 }

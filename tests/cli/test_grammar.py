@@ -123,15 +123,16 @@ def test_several_files_a_glob_and_one_file_of_all_rows_are_one_source(folder, ve
 def test_the_summary_is_one_object_with_json_and_nothing_with_quiet(folder, verb, capsys):
     words = WRITING.get(verb, ["--by", "id"])
     given = [verb, *sources_of(verb, folder), *words]
-    assert call(*given, "-o", folder / "a.parquet", "--json") == 0
+    target = folder / ("a" if verb == "score" else "a.parquet")
+    assert call(*given, "-o", target, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["verb"] == verb
-    assert found["output"] == str(folder / "a.parquet")
+    assert found["output"] == str(target)
     assert 0 <= found["seconds"] < 600
     assert found["next"].startswith("gspo-rs ")
-    rows = FRAME.height if verb == "score" else pl.read_parquet(folder / "a.parquet").height
+    rows = FRAME.height if verb == "score" else pl.read_parquet(target).height
     assert found["rows"] == rows
-    assert call(*given, "-o", folder / "b.parquet", "--quiet") == 0
+    assert call(*given, "-o", target.with_stem("b"), "--quiet") == 0
     out, error = capsys.readouterr()
     assert out == ""
     assert error == "" or (verb == "best" and "lowest reward" in error)

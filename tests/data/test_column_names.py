@@ -113,7 +113,7 @@ def test_a_list_of_texts_is_no_reward_and_one_of_numbers_is_a_group(tmp_path):
         assert index_groups(source, by="id").n_rollouts == 2
         with pytest.raises(TypeError, match=r"'reward'.*must be a number or a bool"):
             index_groups(frame.with_columns(reward=pl.Series([["a", "b"]])), by="id")
-        assert gs.score(source, tmp_path / f"out{suffix}", by="id").rows == 2
+        assert gs.score(source, tmp_path / f"out{suffix}.parquet", by="id").rows == 2
 
 
 @pytest.mark.parametrize("name", ["*", "^re.*$", "^.*$"])

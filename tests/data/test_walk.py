@@ -173,5 +173,6 @@ def test_an_output_below_the_files_that_were_scored_is_not_read_with_them(tmp_pa
         with pytest.raises(ValueError, match=words):
             files_of([str(path) for path in (source if isinstance(source, list) else [source])])
     assert len(files_of([str(folder / "out")])) == 1
+    (folder / "out" / "_manifest.parquet").unlink()
     (folder / "out" / "manifest.json").write_text('{"files": []}')  # another program's
     assert len(files_of([str(folder)])) == 2

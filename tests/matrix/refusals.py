@@ -16,13 +16,15 @@ class Refusal:
 
 
 NO_OUTPUT = Refusal(
-    "`verify` checks an output of `score`: give the folder that it wrote.",
+    "`verify` checks an output of `score`: give the folder or file that it wrote.",
     "gspo-rs score|score into",
 )
 NO_LISTS = Refusal("A row is one completion already; `nest` makes lists of them.", "gspo-rs nest")
 NESTED = Refusal("A row holds its whole group already; `explode` splits it.", "gspo-rs explode")
 SCORED = Refusal(
-    "The rows have scores already: rename or drop those, or score the source.", "rename"
+    "The rows have scores already: `--suffix` gives the new ones an ending, `--drop` leaves out "
+    "the old ones; or score the source.",
+    "--suffix",
 )
 
 

@@ -49,7 +49,11 @@ Sources = Annotated[
 ]
 Target = Annotated[Path, _output("The file to write: .parquet, .jsonl or .ndjson.")]
 Folder = Annotated[
-    Path, _output("The folder to write; an old one is kept until the new one is complete.")
+    Path,
+    _output(
+        "The folder to write, or the .parquet file for one file of rows; an old one is kept until "
+        "the new one is complete."
+    ),
 ]
 Copy = Annotated[
     Path | None, _output("Write the rows into this file instead: .parquet, .jsonl or .ndjson.")
@@ -65,6 +69,14 @@ By = Annotated[
 ]
 Split = Annotated[str | None, Parameter(help="Part of a data set that has several, such as train.")]
 Columns = Annotated[list[str] | None, _names("Columns to take; all by default")]
+Drop = Annotated[list[str] | None, _names("Columns of the input that a wide output is without")]
+Estimators = Annotated[
+    list[str] | None,
+    _names(
+        "Advantage estimators, such as percentile, zscore or rloo; percentile by default, and of "
+        "several a column each"
+    ),
+]
 Per = Annotated[
     list[str] | None, _names("Columns whose values, such as tasks, get a line each in a table")
 ]

@@ -15,7 +15,9 @@ from gspo_rs.cli.outcome import Outcome, counted, grouping, read_by_lists
 from gspo_rs.cli.parameters import (
     AllowEmpty,
     By,
+    Drop,
     DryRun,
+    Estimators,
     Folder,
     Keep,
     Layout,
@@ -38,9 +40,11 @@ def score(
     target: Folder,
     by: By = None,
     reward: Reward = None,
-    estimator: str = "percentile",
+    estimator: Estimators = None,
     option: Annotated[list[str] | None, Parameter(negative="")] = None,
     layout: Layout = "wide",
+    suffix: str = "",
+    drop: Drop = None,
     keep: Keep = "all",
     threshold: Threshold = None,
     rollouts: str | None = None,
@@ -55,14 +59,14 @@ def score(
 
     Parameters
     ----------
-    estimator
-        The advantage estimator, such as percentile, zscore or rloo.
     option
         key=value of the estimator, such as scale=none; repeat the option for several.
     layout
         wide: all input columns and the scores; narrow: the scores alone.
     rollouts
         Column of ids of rollouts that gave several rows: a reward counts once.
+    suffix
+        Ending of the names of the new columns, so that a file can be scored twice.
     memory_limit
         Memory for ids and scores; beyond it they are sorted on disk.
     resume
@@ -75,15 +79,22 @@ def score(
     report = score_files(
         given,
         target,
-        estimator=estimator,
         layout=layout,
+        suffix=suffix,
         keep=keep,
         memory_limit=memory_limit,
         resume=resume,
         allow_empty=allow_empty,
         dry_run=dry_run,
         overwrite=overwrite,
-        **given_ones(by=keys, reward=reward, threshold=threshold, rollouts=rollouts),
+        **given_ones(
+            by=keys,
+            reward=reward,
+            threshold=threshold,
+            rollouts=rollouts,
+            estimator=estimator and [name for word in estimator for name in word.split(",")],
+            drop=named(drop, given),
+        ),
         **dict(map(_option, option or [])),
     )
     return _scored(report, dry_run=dry_run)
@@ -91,7 +102,7 @@ def score(
 
 @command("stopped; nothing was changed", summarized=True)
 def verify(
-    source: Annotated[list[Path], Parameter(help="Folders that `gspo-rs score` wrote.")], /
+    source: Annotated[list[Path], Parameter(help="Folders or files that `gspo-rs score` wrote.")], /
 ) -> Outcome:
     """Check an output of `score` against its manifest."""
     from gspo_rs.files.scoring.read_back import verify as verify_output

@@ -11,9 +11,9 @@ from pathlib import Path
 from gspo_rs.data.formats import SUFFIXES, suffix_of
 from gspo_rs.data.hub import of_split, snapshot_of
 from gspo_rs.data.lakes import lake_of
+from gspo_rs.data.outputs import is_manifest, output_of
 from gspo_rs.data.save_to_disk import saved_files
 from gspo_rs.data.walk import matching, place, tree
-from gspo_rs.data.written import manifest_in
 
 __all__ = ["files_of", "files_of_split", "names_of", "remote", "spelled"]
 
@@ -36,8 +36,8 @@ def files_of(paths: Sequence[str]) -> list[str]:
         If a file is not there, or no file matches, or one that does is a link to nothing.
     ValueError
         If no path is given, a name is no UTF-8, or among the files are those of an output of
-        `gspo-rs score`, whose rows would come twice, or those of a table that says elsewhere
-        which of their rows are still there.
+        `gspo-rs score`, whose rows would come twice, or its manifest alone, or those of a table
+        that says elsewhere which of their rows are still there.
     """
     files: dict[str, str] = {}
     again: list[tuple[str, str]] = []
@@ -47,17 +47,18 @@ def files_of(paths: Sequence[str]) -> list[str]:
             again.append((file, first))
     if not files:
         raise ValueError("the list of files is empty")
-    for file in files.values():
+    found = _with_rows(list(files.values()))
+    for file in found:
         _refuse_unreadable(file)
-    _refuse_lakes(list(files.values()))
-    _refuse_outputs(list(files.values()))
+    _refuse_lakes(found)
+    _refuse_outputs(found)
     if again:
         file, first = again[0]
         # `repr` escapes what a terminal would obey.
         alias = f"{first!r} twice" if file == first else f"{first!r} also as {file!r}"
         more = f" and {len(again) - 1} more" if len(again) > 1 else ""
         _log.warning("the files that are given name %s%s; each is read once", alias, more)
-    return list(files.values())
+    return found
 
 
 def files_of_split(folder: Path, split: str) -> list[str]:
@@ -170,15 +171,27 @@ def _base(given: Sequence[str], files: Sequence[str]) -> str:
     return os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
 
 
+def _with_rows(files: Sequence[str]) -> list[str]:
+    """Pass over manifests of outputs, which a glob finds; raise if there is nothing else."""
+    found = [file for file in files if not is_manifest(Path(file))]
+    if not found:
+        raise ValueError(
+            f"{files[0]} is the manifest of an output of `gspo-rs score`, and has no rows; give "
+            f"the folder {Path(files[0]).parent}"
+        )
+    return found
+
+
 def _refuse_outputs(files: Sequence[str]) -> None:
     """Raise if a folder or glob holds an output of scoring beside other files."""
-    found = _folders_above(files, _is_output)
+    known: dict[tuple[Path, bool], bool] = {}
+    found = [output_of(Path(file), known) for file in files]
     inside = next((folder for folder in found if folder is not None), None)
     if inside is not None and None in found:
         other = files[found.index(None)]
         raise ValueError(
             f"{inside} is an output of `gspo-rs score`, whose rows would come twice beside {other};"
-            " give one of them, or move the output to another folder"
+            " give one of them, or move the output away"
         )
 
 
@@ -210,10 +223,6 @@ def _folders_above(files: Sequence[str], wanted: Callable[[Path], bool]) -> list
 
 def _is_lake(folder: Path) -> bool:
     return lake_of(folder) is not None
-
-
-def _is_output(folder: Path) -> bool:
-    return manifest_in(folder) is not None
 
 
 def _refuse_unreadable(file: str) -> None:

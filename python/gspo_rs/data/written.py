@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -11,19 +10,15 @@ from typing import Literal, TypeAlias
 import polars as pl
 
 from gspo_rs.data.frames import UNREADABLE
+from gspo_rs.data.outputs import has_note, layout_of, manifest_file, output_of
 
-__all__ = ["MANIFEST", "SELECTION", "kind_of", "manifest_in", "read_written", "refuse_parts"]
+__all__ = ["SELECTION", "kind_of", "read_written", "refuse_parts"]
 
 Kind: TypeAlias = Literal["scores", "selection"]
 
 SELECTION = "gspo_rs_selection"
 """Where in the metadata of a Parquet file a selection says what it is of."""
 
-MANIFEST = "manifest.json"
-"""The file in an output of `gspo-rs score` that says what was made of what."""
-
-# Bytes at the end of a Parquet file that its own notes are likely in.
-END = 1 << 16
 # Who reads them: the rooms that write them are above this one, and loaded when one is met.
 READERS: Mapping[Kind, tuple[str, str]] = {
     "scores": ("gspo_rs.files.scoring.read_back", "rows_and_files"),
@@ -45,15 +40,7 @@ def kind_of(path: Path) -> Kind | None:
     """
     if path.is_file() and path.suffix.lower() == ".parquet" and _is_selection(path):
         return "selection"
-    note = manifest_in(path)
-    if note is None:
-        return None
-    try:
-        layout = json.loads(note)["options"]["layout"]
-    except (ValueError, TypeError, LookupError):
-        # Damaged: whoever reads it says so.
-        return "scores"
-    return "scores" if layout == "narrow" else None
+    return "scores" if layout_of(path) == "narrow" else None
 
 
 def read_written(path: Path) -> tuple[pl.LazyFrame, list[str]] | None:
@@ -82,36 +69,23 @@ def refuse_parts(files: Iterable[str]) -> None:
     ValueError
         Naming what is to be given instead.
     """
-    outputs: dict[Path, bool] = {}
+    known: dict[tuple[Path, bool], bool] = {}
+    narrow: dict[Path, bool] = {}
     for file in files:
         path = Path(file)
-        for folder in path.parents:
-            if folder not in outputs:
-                outputs[folder] = kind_of(folder) == "scores"
-            if outputs[folder]:
-                raise ValueError(
-                    f"{file} is part of {folder}, {CALLED['scores']}; give {folder} by itself"
-                )
+        output = output_of(path, known)
+        if output is not None and output not in narrow:
+            narrow[output] = layout_of(output) == "narrow"
+        if output is not None and output != path and narrow[output]:
+            raise ValueError(
+                f"{file} is part of {output}, {CALLED['scores']}; give {output} by itself"
+            )
         if path.suffix.lower() == ".parquet" and _has_note(path) and (kind := kind_of(path)):
             raise ValueError(f"{file} is {CALLED[kind]}; give it by itself")
 
 
-def manifest_in(folder: Path) -> str | None:
-    """Return the manifest of an output of `gspo-rs score`; None for any other folder."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        return None
-    found = path.read_bytes()
-    # Its own keys, because other programs have files of this name.
-    return found.decode(errors="replace") if b'"uninformative":' in found else None
-
-
 def _has_note(path: Path) -> bool:
-    """Tell whether a note of ours may be at the end of a file: quickly, for there may be many."""
-    with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - END, 0))
-        found = file.read()
-    return SELECTION.encode() in found
+    return has_note(path, SELECTION) or manifest_file(path) is not None
 
 
 def _is_selection(path: Path) -> bool:

@@ -22,6 +22,7 @@ __all__ = [
     "directory",
     "file",
     "put_directory",
+    "put_file",
     "refuse_unreplaceable",
     "remove",
     "resolved",
@@ -115,9 +116,7 @@ def file(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     with naming(target), aside(target.parent) as folder:
         partial = folder / target.name
         yield partial
-        sync(partial, target)
-        _put_file(partial, target, overwrite=overwrite)
-        sync(target.parent)
+        put_file(partial, target, overwrite=overwrite)
 
 
 def write_text(target: Path, text: str, *, overwrite: bool = True) -> None:
@@ -176,6 +175,13 @@ def put_directory(new: Path, target: Path, *, overwrite: bool) -> None:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             raise _appeared(target) from error
+    sync(target.parent)
+
+
+def put_file(new: Path, target: Path, *, overwrite: bool) -> None:
+    """Let a file that is whole take the place of another, as `put_directory` does a folder."""
+    sync(new, target)
+    _put_file(new, target, overwrite=overwrite)
     sync(target.parent)
 
 

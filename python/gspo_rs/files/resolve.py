@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gspo_rs.data.outputs import manifest_file
 from gspo_rs.data.source import Source, SourceLike, locate
-from gspo_rs.data.written import MANIFEST, kind_of
+from gspo_rs.data.written import kind_of
 from gspo_rs.files.scoring.read_back import scan
 
 __all__ = ["resolve_source"]
@@ -45,6 +46,6 @@ def resolve_source(source: SourceLike) -> Source:
     if isinstance(source, str | Path):
         path = Path(source)
         # What `locate` takes for its files, without the digests.
-        if (path / MANIFEST).is_file() and kind_of(path) is None:
+        if manifest_file(path) is not None and kind_of(path) is None:
             return Source(scan(path), str(path))
     return locate(source)

@@ -11,7 +11,7 @@ from gspo_rs.data.paths import remote
 from gspo_rs.data.source import Source
 from gspo_rs.files.atomic import refuse_unreplaceable, resolved
 
-__all__ = ["JSON", "checked_target"]
+__all__ = ["JSON", "checked_target", "refuse_read"]
 
 JSON = (".jsonl", ".ndjson")
 
@@ -52,12 +52,8 @@ def checked_target(
             f"{target} is neither a file nor a folder, but a device or a pipe; name a file, and "
             "read that one"
         )
+    refuse_read(target, source)
     place = resolved(target)
-    if place.exists():
-        found = place.stat()
-        for file in source.files or source.behind or _scanned(source, target):
-            if not remote(file) and os.path.samestat(found, Path(file).stat()):
-                raise ValueError(f"{target} is one of the files to read; write to another one")
     refuse_unreplaceable(place)
     if place.exists() and not overwrite:
         raise FileExistsError(
@@ -65,6 +61,16 @@ def checked_target(
             "(overwrite=True); a glob in a command needs quotes"
         )
     return target
+
+
+def refuse_read(target: Path, source: Source) -> None:
+    """Raise a ValueError if a target is, or may be, one of the files that `source` reads."""
+    place = resolved(target)
+    if place.exists():
+        found = place.stat()
+        for file in source.files or source.behind or _scanned(source, target):
+            if not remote(file) and os.path.samestat(found, Path(file).stat()):
+                raise ValueError(f"{target} is one of the files to read; write to another one")
 
 
 def _scanned(source: Source, target: Path) -> list[str]:

@@ -19,9 +19,9 @@ from datasets import Dataset, Value
 from omegaconf import OmegaConf
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
+from gspo_rs.data.outputs import manifest_file
 from gspo_rs.data.schema import as_keys
 from gspo_rs.data.source import Source
-from gspo_rs.data.written import MANIFEST
 from gspo_rs.files.resolve import resolve_source
 from gspo_rs.files.verl import GroupPrompts, Recipe, prompts
 
@@ -126,7 +126,7 @@ def _source(files: list[str]) -> Source:
     if len(files) == 1:
         return resolve_source(files[0])
     for file in files:
-        if (Path(file) / MANIFEST).is_file():
+        if manifest_file(Path(file)):
             raise ValueError(f"{file} is one of {len(files)} sources; give one scored folder alone")
     return resolve_source(files)
 

@@ -5,6 +5,7 @@ mod column_chunk;
 mod columns;
 mod footer;
 mod io;
+pub mod note;
 pub mod pages;
 mod rle_hybrid;
 mod thrift;
@@ -28,21 +29,47 @@ use rayon::prelude::*;
 use self::column_chunk::Chunk;
 use self::columns::{Column, ScoreRows};
 use self::io::Hashed;
+use self::note::MANIFEST_KEY;
 use super::scores::Scores;
 use crate::pool::Cancel;
 
 /// Rows per row group of a file of scores alone.
 const ROW_GROUP: u64 = 1 << 18;
 
-/// The columns that are written.
-const COLUMNS: [(&str, Physical, Column); 6] = [
-    ("rank", Physical::DOUBLE, Column::Rank),
-    ("percentile", Physical::DOUBLE, Column::Percentile),
-    ("advantage", Physical::DOUBLE, Column::Advantage),
-    ("group_size", Physical::INT64, Column::Size),
-    ("group_mean", Physical::DOUBLE, Column::Mean),
-    ("group_std", Physical::DOUBLE, Column::Std),
+/// The columns that are written, in their order; of advantages there is one for each estimator.
+const COLUMNS: [(Physical, Column); 6] = [
+    (Physical::DOUBLE, Column::Rank),
+    (Physical::DOUBLE, Column::Percentile),
+    (Physical::DOUBLE, Column::Advantage),
+    (Physical::INT64, Column::Size),
+    (Physical::DOUBLE, Column::Mean),
+    (Physical::DOUBLE, Column::Std),
 ];
+
+/// A column that is written: its name, its type, and which of the scores it is of.
+struct Added<'a> {
+    name: &'a str,
+    physical: Physical,
+    column: Column,
+    of: usize,
+}
+
+fn added(names: &[String]) -> Vec<Added<'_>> {
+    let estimators = names.len() + 1 - COLUMNS.len();
+    let columns = COLUMNS.iter().flat_map(|&(physical, column)| {
+        let several = matches!(column, Column::Advantage);
+        (0..if several { estimators } else { 1 }).map(move |of| (physical, column, of))
+    });
+    let pairs = names.iter().zip(columns);
+    pairs
+        .map(|(name, (physical, column, of))| Added {
+            name,
+            physical,
+            column,
+            of,
+        })
+        .collect()
+}
 
 /// What was written: rows, bytes and the XXH3 digest of the bytes.
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +88,10 @@ pub struct WriteSummary {
     reason = "the scores are the rows of a data set"
 )]
 pub struct Feed<'a> {
-    /// All rows.
-    pub scores: &'a mut Scores,
+    /// All rows, once for each estimator; of the second and later ones, the advantages count.
+    pub scores: Vec<&'a mut Scores>,
+    /// What the columns are called: six, and one more for each more estimator.
+    pub names: &'a [String],
     /// The first row that is written.
     pub start: u64,
     /// Looked at once a row group.
@@ -70,10 +99,12 @@ pub struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    fn rows(&mut self, from: u64, to: u64) -> Result<ScoreRows<'_>> {
+    fn rows(&mut self, from: u64, to: u64) -> Result<Vec<ScoreRows<'_>>> {
         self.cancel.check().map_err(external)?;
-        let found = ScoreRows::of(self.scores, self.start + from, self.start + to);
-        found.map_err(external)
+        let (from, to) = (self.start + from, self.start + to);
+        let each = self.scores.iter_mut();
+        each.map(|scores| ScoreRows::of(scores, from, to).map_err(external))
+            .collect()
     }
 }
 
@@ -81,7 +112,7 @@ fn external(error: impl std::error::Error + Send + Sync + 'static) -> ParquetErr
     ParquetError::External(Box::new(error))
 }
 
-/// Writes `target`: the columns of `source`, byte for byte, and the scores.
+/// Writes `target`: the columns of `source` but those to `drop`, byte for byte, and the scores.
 ///
 /// # Errors
 /// If `source` is no Parquet file or not of as many rows as `rows`, or a disk fails.
@@ -89,6 +120,7 @@ pub fn append(
     source: &Path,
     target: &Path,
     rows: u64,
+    drop: &[String],
     feed: &mut Feed<'_>,
 ) -> Result<WriteSummary> {
     let (source, footer) = footer::open(source, |_| true)?;
@@ -99,8 +131,11 @@ pub fn append(
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&source.0)?;
     let file = metadata.file_metadata();
     let root = file.schema_descr().root_schema();
-    let fields = root.get_fields().iter().cloned().chain(fields()?);
-    let said = key_values(&metadata)?;
+    let stays = |name: &str| !drop.iter().any(|dropped| dropped == name);
+    let added = added(feed.names);
+    let kept = root.get_fields().iter().filter(|field| stays(field.name()));
+    let fields = kept.cloned().chain(fields(&added)?);
+    let said = key_values(&metadata, &added, stays)?;
     let mut writer = create(target, root.name(), fields.collect(), said)?;
     let mut start = 0;
     for (number, group) in metadata.row_groups().iter().enumerate() {
@@ -109,14 +144,15 @@ pub fn append(
         let found = feed.rows(start, stop)?;
         let copied = || {
             let columns = group.columns().iter().zip(&footer.groups[number].columns);
-            columns.into_iter().try_for_each(|(column, place)| {
+            let mut kept = columns.filter(|(column, _)| stays(&column.column_path().parts()[0]));
+            kept.try_for_each(|(column, place)| {
                 pages::check_column(&source, place, number)?;
                 splice(&mut out, &source, whole(column, place)?, group.num_rows())
             })
         };
-        let (copied, added) = rayon::join(copied, || encode(&found));
+        let (copied, encoded) = rayon::join(copied, || encode(&found, &added));
         copied?;
-        add(&mut out, added?)?;
+        add(&mut out, encoded?)?;
         out.close()?;
         start = stop;
     }
@@ -128,7 +164,8 @@ pub fn append(
 /// # Errors
 /// If a disk fails.
 pub fn alone(target: &Path, rows: u64, feed: &mut Feed<'_>) -> Result<WriteSummary> {
-    let mut writer = create(target, "schema", fields()?, Vec::new())?;
+    let added = added(feed.names);
+    let mut writer = create(target, "schema", fields(&added)?, Vec::new())?;
     let mut ready: Option<Vec<Chunk>> = None;
     for start in (0..rows).step_by(usize::try_from(ROW_GROUP).unwrap_or(1)) {
         let found = feed.rows(start, rows.min(start + ROW_GROUP))?;
@@ -138,7 +175,7 @@ pub fn alone(target: &Path, rows: u64, feed: &mut Feed<'_>) -> Result<WriteSumma
                 .take()
                 .map_or(Ok(()), |columns| group(&mut writer, columns))
         };
-        let (written, encoded) = rayon::join(written, || encode(&found));
+        let (written, encoded) = rayon::join(written, || encode(&found, &added));
         written?;
         ready = Some(encoded?);
     }
@@ -149,11 +186,11 @@ pub fn alone(target: &Path, rows: u64, feed: &mut Feed<'_>) -> Result<WriteSumma
 }
 
 /// The columns of scores as Parquet declares them.
-fn fields() -> Result<Vec<TypePtr>> {
-    COLUMNS
+fn fields(added: &[Added<'_>]) -> Result<Vec<TypePtr>> {
+    added
         .iter()
-        .map(|&(name, physical, _)| {
-            let field = Type::primitive_type_builder(name, physical);
+        .map(|one| {
+            let field = Type::primitive_type_builder(one.name, one.physical);
             Ok(Arc::new(
                 field.with_repetition(Repetition::OPTIONAL).build()?,
             ))
@@ -161,25 +198,31 @@ fn fields() -> Result<Vec<TypePtr>> {
         .collect()
 }
 
-/// What `source` says of itself, its Arrow schema with the columns of scores.
-fn key_values(source: &ParquetMetaData) -> Result<Vec<KeyValue>> {
+/// What `source` says of itself, its Arrow schema of the columns that are written.
+fn key_values(
+    source: &ParquetMetaData,
+    added: &[Added<'_>],
+    stays: impl Fn(&str) -> bool,
+) -> Result<Vec<KeyValue>> {
     let file = source.file_metadata();
-    let Some(given) = file.key_value_metadata() else {
-        return Ok(Vec::new());
-    };
-    let mut kept: Vec<KeyValue> = given.clone();
-    if let Some(arrow) = kept.iter_mut().find(|kv| kv.key == ARROW_SCHEMA_META_KEY) {
-        let schema = parquet_to_arrow_schema(file.schema_descr(), Some(given))?;
-        let added = COLUMNS.iter().map(|&(name, physical, _)| {
-            let found = match physical {
+    let mut kept = file.key_value_metadata().cloned().unwrap_or_default();
+    // What an output says of itself is not said of what is made of it.
+    kept.retain(|kv| kv.key != MANIFEST_KEY);
+    if let Some(place) = kept.iter().position(|kv| kv.key == ARROW_SCHEMA_META_KEY) {
+        let schema = parquet_to_arrow_schema(file.schema_descr(), Some(&kept))?;
+        let added = added.iter().map(|one| {
+            let found = match one.physical {
                 Physical::INT64 => DataType::Int64,
                 _ => DataType::Float64,
             };
-            Arc::new(Field::new(name, found, true))
+            Arc::new(Field::new(one.name, found, true))
         });
-        let fields: Vec<_> = schema.fields().iter().cloned().chain(added).collect();
-        let schema = Schema::new_with_metadata(fields, schema.metadata().clone());
-        arrow.value = Some(encode_arrow_schema(&schema));
+        let before = schema.fields().iter().filter(|field| stays(field.name()));
+        let fields: Vec<_> = before.cloned().chain(added).collect();
+        let mut said = schema.metadata().clone();
+        said.remove(MANIFEST_KEY);
+        let schema = Schema::new_with_metadata(fields, said);
+        kept[place].value = Some(encode_arrow_schema(&schema));
     }
     Ok(kept)
 }
@@ -271,12 +314,12 @@ fn group(writer: &mut Output, columns: Vec<Chunk>) -> Result<()> {
 }
 
 /// The columns of some rows, encoded side by side.
-fn encode(rows: &ScoreRows<'_>) -> Result<Vec<Chunk>> {
-    let columns = COLUMNS.par_iter().zip(fields()?);
-    let encoded = columns.map(|(&(_, _, column), field)| {
+fn encode(rows: &[ScoreRows<'_>], added: &[Added<'_>]) -> Result<Vec<Chunk>> {
+    let columns = added.par_iter().zip(fields(added)?);
+    let encoded = columns.map(|(one, field)| {
         let schema = Type::group_type_builder("schema").with_fields(vec![field]);
         let described = SchemaDescriptor::new(Arc::new(schema.build()?)).column(0);
-        column_chunk::encode(rows.cells(column), &described)
+        column_chunk::encode(rows[one.of].cells(one.column), &described)
     });
     encoded.collect()
 }

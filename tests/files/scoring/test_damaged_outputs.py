@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gspo_rs as gs
+from fixtures.old_outputs import as_before
 
 FRAME = pl.DataFrame(
     {
@@ -40,10 +41,12 @@ def flipped(path, rng):
 
 @pytest.mark.parametrize("layout", ["wide", "narrow"])
 @pytest.mark.parametrize("keep", ["all", "reward:0.."])
-@pytest.mark.parametrize("name", ["rows.parquet", "manifest.json"])
+@pytest.mark.parametrize("name", ["rows.parquet", "_manifest.parquet", "manifest.json"])
 def test_one_flipped_bit_of_an_output_is_never_read_silently(tmp_path, layout, keep, name):
     scored(tmp_path, layout, keep=keep)
     file = tmp_path / "out" / name
+    if name == "manifest.json":
+        as_before(tmp_path / "out")
     whole = file.read_bytes()
     for seed in range(40):
         flipped(file, random.Random(seed))
@@ -55,7 +58,7 @@ def test_one_flipped_bit_of_an_output_is_never_read_silently(tmp_path, layout, k
 
 def test_a_manifest_whose_digest_is_gone_is_refused(tmp_path):
     scored(tmp_path, "wide")
-    file = tmp_path / "out" / "manifest.json"
+    file = as_before(tmp_path / "out")
     lines = file.read_text().splitlines()
     place = next(i for i, line in enumerate(lines) if '"digest"' in line and len(line) > 70)
     kept = [line.rstrip(",") if i == place - 1 else line for i, line in enumerate(lines)]

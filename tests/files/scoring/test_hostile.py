@@ -175,7 +175,7 @@ def many_files(tmp_path, number):
         rows = FRAME[i % 400 : i % 400 + 2].drop("nested")
         rows.write_parquet(tmp_path / "in" / f"{i:05}.parquet")
     assert score([str(tmp_path / "in")], target=tmp_path / "out", by=["prompt_id"]) == 0
-    assert len(list((tmp_path / "out").glob("*.parquet"))) == number
+    assert len(list((tmp_path / "out").glob("[0-9]*.parquet"))) == number
 
 
 def test_many_tiny_files_are_scored(tmp_path):
@@ -192,9 +192,9 @@ def test_ten_thousand_tiny_files_are_scored(tmp_path):
     [
         ({"memory_limit": "1MiB"}, "needs at least 144MiB"),
         ({"memory_limit": "much"}, "write it as '2GiB'"),
-        ({"estimator": "percentil"}, "did you mean 'percentile'?"),
-        ({"estimator": "gdpo"}, "needs several rewards"),
-        ({"estimator": "opo"}, "needs the lengths"),
+        ({"estimator": ["percentil"]}, "did you mean 'percentile'?"),
+        ({"estimator": ["gdpo"]}, "needs several rewards"),
+        ({"estimator": ["opo"]}, "needs the lengths"),
         ({"option": ["scale=some"]}, "scale is 'some'"),
         ({"option": ["scale"]}, "is not key=value"),
         ({"keep": "good"}, "good"),

@@ -283,6 +283,6 @@ def test_only_the_output_is_left_beside_its_source(tmp_path):
     gs.score(tmp_path / "a.parquet", tmp_path / "out", by="prompt_id")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "out"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "_manifest.parquet",
         "a.parquet",
-        "manifest.json",
     ]

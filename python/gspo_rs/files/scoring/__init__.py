@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -11,16 +12,17 @@ from typing import Any
 from gspo_rs._core import Scores
 from gspo_rs.data.full_disk import naming
 from gspo_rs.data.known_schemas import columns_of
+from gspo_rs.data.outputs import OLD_MANIFEST, manifest_file
 from gspo_rs.data.source import SourceLike
 from gspo_rs.files.atomic import resolved
 from gspo_rs.files.filters import refuse_empty
 from gspo_rs.files.scoring.by_file import score_by_file
 from gspo_rs.files.scoring.first_pass import (
     Read,
+    all_scores_of,
     check_columns,
     compute,
     read,
-    scores_of,
     with_reading,
 )
 from gspo_rs.files.scoring.inputs import Input, inputs_of
@@ -34,11 +36,12 @@ from gspo_rs.files.scoring.manifest import (
     report_of,
 )
 from gspo_rs.files.scoring.nested_inputs import split_inputs
+from gspo_rs.files.scoring.one_file import as_one_file, is_one_file
 from gspo_rs.files.scoring.options import Layout, Options, options_of
 from gspo_rs.files.scoring.progress import Progress
 from gspo_rs.files.scoring.rehearsal import rehearsed
 from gspo_rs.files.scoring.rollouts import compute_rollouts
-from gspo_rs.files.scoring.staging import AT_ONCE, Staging, is_done, staged
+from gspo_rs.files.scoring.staging import AT_ONCE, Staging, is_done, is_taken, staged
 from gspo_rs.files.scoring.writers import write_narrow, write_wide
 
 __all__ = ["Report", "score"]
@@ -47,6 +50,8 @@ __all__ = ["Report", "score"]
 WRITTEN = 24
 SPILLED = 110
 
+_log = logging.getLogger("gspo_rs")
+
 
 def score(
     source: SourceLike,
@@ -54,8 +59,10 @@ def score(
     *,
     by: str | Sequence[str] | None = None,
     reward: str | None = None,
-    estimator: str = "percentile",
+    estimator: str | Sequence[str] = "percentile",
     layout: Layout = "wide",
+    suffix: str = "",
+    drop: Sequence[str] = (),
     memory_limit: str | int = "2GiB",
     resume: bool = True,
     allow_empty: bool = False,
@@ -75,16 +82,24 @@ def score(
         and other addresses are Parquet, read by Polars. The rows of a group may lie anywhere.
     target : path
         The folder of the output: one Parquet file per input file, of the same relative name,
-        and ``manifest.json``. An output that is there stays whole until the new one is.
+        and ``_manifest.parquet``. A name that ends in ``.parquet`` is the one file of a source of
+        one file or frame, with the manifest in its metadata. An output that is there stays whole
+        until the new one is.
     by : str or sequence of str, optional
         The columns that name the group of a row; those of `gspo_rs.data.known_schemas` by default.
     reward : str, optional
         Column of the rewards: numbers or bools, null or NaN for an unscorable completion; that of
         a known schema by default, or ``reward``.
-    estimator : str
-        The advantage, and `options` are its options; see `gspo_rs.advantage`.
+    estimator : str or sequence of str
+        The advantage, and `options` are its options; see `gspo_rs.advantage`. Several are computed
+        in one pass: the columns are ``advantage_`` and their names, and each takes those of the
+        `options` that it has.
     layout : {"wide", "narrow"}
         Whether the output has all columns of the input, or the scores alone, row by row.
+    suffix : str
+        What the names of the new columns end with, so that a file can be scored twice.
+    drop : sequence of str
+        Columns of the input that a wide output is without.
     memory_limit : str or int
         Bytes, such as ``"2GiB"``, that ids, scores and buffers may take beside the libraries.
         Beyond it ids and scores go through temporary files beside the output.
@@ -130,7 +145,8 @@ def score(
     -----
     New columns: ``rank`` (mid-ranks, from 1), ``percentile``, ``advantage``, ``group_size``,
     ``group_mean``, ``group_std`` (ddof 1), with the bits of the array functions. The first pass
-    reads ids and rewards alone and holds 16 bytes a row (20 for a wide output) and the keys; the
+    reads ids and rewards alone and holds 16 bytes a row (20 for a wide output) and the keys, for
+    each estimator; the
     texts are read once more to be checked, and their bytes are copied. Where no group lies in two
     files, a wide output takes one pass, which holds the rows of one file and all keys.
 
@@ -154,27 +170,34 @@ def score(
         threshold=threshold,
         memory_limit=memory_limit,
         rollouts=rollouts,
+        suffix=suffix,
+        drop=drop,
     )
-    folder = Path(target).absolute()
-    inputs = inputs_of(source, folder)
+    output = Path(target).absolute()
+    place = resolved(output)
+    single = is_one_file(place)
+    inputs = inputs_of(source, output)
+    if single:
+        inputs = as_one_file(inputs, place)
     known = columns_of(inputs[0].source, by, reward)
     asked = replace(asked, by=known.by or (), reward=known.reward)
     inputs, asked = split_inputs(inputs, asked, known.by)
     if dry_run:
-        done = resume and _finished(Staging(resolved(folder)), asked, inputs) is not None
-        free = done or overwrite
-        return rehearsed(folder, asked, inputs, replaced=free, allow_empty=allow_empty)
-    with naming(folder), staged(resolved(folder)) as place:
-        if resume and (manifest := _finished(place, asked, inputs)):
-            place.remove()
-            return report_of(folder, manifest, None)
-        place.refuse_taken(overwrite=overwrite)
-        place.begin(asked.recorded() | {"inputs": _stamps(inputs)}, resume=resume)
+        staging = Staging(place, single=single)
+        free = overwrite or (resume and bool(_finished(staging, asked, inputs, overwrite=False)))
+        found = rehearsed(staging, asked, inputs, replaced=free, allow_empty=allow_empty)
+        return replace(found, output=output)
+    with naming(output), staged(place, single=single) as staging:
+        if resume and (manifest := _finished(staging, asked, inputs, overwrite=overwrite)):
+            staging.remove()
+            return report_of(output, manifest, None)
+        staging.refuse_taken(overwrite=overwrite)
+        staging.begin(asked.recorded() | {"inputs": _stamps(inputs)}, resume=resume)
         try:
-            return report_of(folder, *_run(place, asked, inputs, allow_empty=allow_empty))
+            return report_of(output, *_run(staging, asked, inputs, allow_empty=allow_empty))
         except Exception:
             # What Ctrl-C or a crash leaves can be resumed; a failure would only come again.
-            place.remove()
+            staging.remove()
             raise
 
 
@@ -185,15 +208,36 @@ def _stamps(inputs: list[Input]) -> list[dict[str, Any]]:
     ]
 
 
-def _finished(place: Staging, asked: Options, inputs: list[Input]) -> Manifest | None:
-    """Return the manifest of the target if it is what was asked for already."""
-    if not place.target.exists() or not any(place.target.iterdir()):
+def _finished(
+    place: Staging, asked: Options, inputs: list[Input], *, overwrite: bool
+) -> Manifest | None:
+    """Return the manifest of the target if it is what was asked for already.
+
+    One of an earlier version is so unless it may be replaced.
+    """
+    if not is_taken(place.target) or (place.single and manifest_file(place.target) is None):
         return None
-    manifest = load(place.target)
+    try:
+        manifest = load(place.target)
+    except ValueError:
+        if place.single and overwrite:
+            return None
+        raise
     stamps = [(e.path, e.size, e.mtime_ns) for e in manifest.inputs]
     now = [(i.path, i.stamp.size, i.stamp.mtime_ns) for i in inputs if i.stamp]
     same = manifest.options == asked.recorded() and stamps == now
-    return manifest if same and is_done(manifest, place.target) else None
+    if not (same and is_done(manifest, place.target)):
+        return None
+    if (place.target / OLD_MANIFEST).exists():
+        if overwrite:
+            return None
+        _log.warning(
+            "%s has a %s of an earlier version, over which pandas, Polars and datasets stumble; "
+            "write it again with --overwrite (overwrite=True)",
+            place.target,
+            OLD_MANIFEST,
+        )
+    return manifest
 
 
 def _run(
@@ -222,19 +266,20 @@ def _score_at_once(
 ) -> Outcome:
     """Read ids and rewards of all files, compute all groups, and write all files."""
     place.go(AT_ONCE)
-    scores = scores_of(asked, place.folder, checked=asked.layout == "wide")
+    scores = all_scores_of(asked, place.folder, checked=asked.layout == "wide")
     progress.begin("reading", total)
     seen = read(inputs, asked, scores, progress)
     place.same_contents({g.name: one.digest for g, one in zip(inputs, seen, strict=True)})
-    progress.begin("scoring", scores.n_rows)
+    n_rows = scores[0].n_rows
+    progress.begin("scoring", len(scores) * n_rows)
     if asked.rollouts is None:
         tally = compute(scores, asked, progress)
     else:
         tally = compute_rollouts(inputs, asked, scores)
-    progress.begin("writing", scores.n_rows)
+    progress.begin("writing", n_rows)
     skipped = len(place.done)
     outputs = _write(place, asked, inputs, seen, scores=scores, progress=progress)
-    return Outcome(seen, outputs, tally, skipped, scores.spilled, by_file=False)
+    return Outcome(seen, outputs, tally, skipped, scores[0].spilled, by_file=False)
 
 
 def _countable(inputs: list[Input]) -> bool:
@@ -247,7 +292,7 @@ def _write(
     inputs: list[Input],
     seen: list[Read],
     *,
-    scores: Scores,
+    scores: Sequence[Scores],
     progress: Progress,
 ) -> list[OutputEntry]:
     write = write_wide if asked.layout == "wide" else write_narrow
@@ -265,9 +310,10 @@ def _check_space(place: Staging, asked: Options, inputs: list[Input], rows: int 
     """Refuse to start where the disk can't hold the output."""
     given = sum(one.stamp.size for one in inputs if one.stamp)
     rows = rows if rows is not None else given // 64
-    needed = rows * WRITTEN + (given if asked.layout == "wide" else 0)
-    if rows * 44 > asked.budget:
-        needed += rows * SPILLED
+    several = len(asked.estimators)
+    needed = rows * (WRITTEN + 8 * (several - 1)) + (given if asked.layout == "wide" else 0)
+    if several * rows * 44 > asked.budget:
+        needed += several * rows * SPILLED
     free = shutil.disk_usage(place.folder).free
     if needed > free:
         raise OSError(

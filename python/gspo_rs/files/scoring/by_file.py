@@ -53,8 +53,8 @@ def score_by_file(
     ValueError, TypeError, OSError
         Naming the file, the column and the row.
     """
-    batch = asked.rollouts is not None or estimator_named(asked.estimator).scope == "batch"
-    if asked.layout != "wide" or batch:
+    scopes = [estimator_named(name).scope for name in asked.estimators]
+    if asked.layout != "wide" or asked.rollouts is not None or scopes != ["group"]:
         return None
     if len(inputs) > 1 and not _may_succeed(place, asked, inputs):
         return None
@@ -120,14 +120,14 @@ class _Run:
         if before and len(scores.rewards_of(before.key)) != len(before.before) + len(before.after):
             raise _KeyReturnsError
         border = self._border(scores, before, following)
-        tally = compute(scores, self.asked)
+        tally = compute([scores], self.asked)
         if border:
             tally = tally.minus(self._alone(border))
         if written:
             self.place.same_contents({given.name: seen.digest})
         else:
             target = self.place.new / given.name
-            entry = write_read(given, seen, target, options=self.asked, scores=scores)
+            entry = write_read(given, seen, target, options=self.asked, scores=[scores])
             self.place.finish_file(entry, seen.digest)
         return _Done(seen, tally, scores.spilled, border)
 
@@ -174,7 +174,7 @@ class _Run:
         scores = scores_of(self.asked, self.place.folder, checked=False)
         scores.carry(border.key, border.before)
         scores.carry(border.key, border.after)
-        return compute(scores, self.asked)
+        return compute([scores], self.asked)
 
 
 def _frames(given: Input, asked: Options, *, whole: bool) -> Iterator[pl.DataFrame]:
@@ -184,7 +184,7 @@ def _frames(given: Input, asked: Options, *, whole: bool) -> Iterator[pl.DataFra
         return
     columns = narrow_columns(given, asked)
     with given.reading():
-        for frame in given.source.batches(decoded(given), given.count()):
+        for frame in given.source.batches(decoded(given, asked), given.count()):
             yield frame.select(columns)
 
 

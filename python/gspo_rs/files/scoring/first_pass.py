@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -11,14 +11,14 @@ from typing import Final
 import polars as pl
 
 from gspo_rs._core import Scores
-from gspo_rs.data.column_names import path_to, type_in
+from gspo_rs.data.column_names import nearest, path_to, type_in
 from gspo_rs.data.formats.parquet import largest_row_group, packed
 from gspo_rs.data.formats.unions import refuse_mixed_keys
 from gspo_rs.data.source import READ_AHEAD, Source, next_window
 from gspo_rs.files.filters import filter_rows
 from gspo_rs.files.scoring.inputs import Input, checked
 from gspo_rs.files.scoring.nested_inputs import refuse_unfit
-from gspo_rs.files.scoring.options import COLUMNS, LEAST, Options
+from gspo_rs.files.scoring.options import LEAST, Options
 from gspo_rs.files.scoring.progress import Progress
 from gspo_rs.groups.advantages import columns_and_advantage
 from gspo_rs.groups.estimators import estimator_named
@@ -27,6 +27,7 @@ from gspo_rs.groups.groups import Groups
 __all__ = [
     "Read",
     "Tally",
+    "all_scores_of",
     "check_columns",
     "compute",
     "narrow_columns",
@@ -90,7 +91,7 @@ class Tally:
 
 
 def check_columns(inputs: list[Input], options: Options) -> None:
-    """Check that every file has the columns that are needed, with ids of one kind in all of them.
+    """Check that the files have the columns that are named, with ids of one kind in all of them.
 
     Raises
     ------
@@ -99,15 +100,24 @@ def check_columns(inputs: list[Input], options: Options) -> None:
     """
     keys = options.by if options.rollouts is None else (*options.by, options.rollouts)
     found: dict[str, dict[pl.DataType, str]] = {key: {} for key in keys}
+    unknown = set(options.drop)
+    taken = [name for name in options.columns if name not in options.drop]
     for given in inputs:
         with given.reading():
-            schema = checked(given, keys, options.reward, COLUMNS)
+            schema = checked(given, keys, options.reward, taken)
+        unknown -= set(schema)
         for key, types in found.items():
             kind = type_in(schema, key)
             assert kind is not None  # checked
             types.setdefault(kind, given.source.name)
     for key, types in found.items():
         refuse_mixed_keys(key, types)
+    for name in options.drop:
+        if name in unknown:
+            problem = f"there is no column {name!r} to drop in {inputs[0].source.name}"
+            raise ValueError(f"{problem}; {nearest(name, schema)}")
+        if any(given.hive is not None and name in given.hive.columns for given in inputs):
+            raise ValueError(f"column {name!r} is in the names of folders; it cannot be dropped")
 
 
 def with_reading(inputs: list[Input], options: Options) -> Options:
@@ -143,12 +153,13 @@ def with_reading(inputs: list[Input], options: Options) -> Options:
 
 def _asked(given: Input, options: Options) -> list[str] | None:
     """Return the columns that are read of a file; None for all."""
-    if options.layout == "wide":
+    if options.layout == "wide" and not options.drop:
         return None
     schema = given.source.frame.collect_schema()
     keys = () if options.nested == "rows" else options.by
     paths = [path_to(schema, name) for name in (*keys, options.reward)]
-    return [path[0] for path in paths if path]
+    kept = set(schema) - set(options.drop) if options.layout == "wide" else set()
+    return [*kept.union(path[0] for path in paths if path)]
 
 
 def _mib(size: int) -> int:
@@ -171,14 +182,24 @@ def scores_of(options: Options, folder: Path, *, checked: bool, taken: int = 0) 
         list(options.by),
         options.reward,
         checked=checked,
-        refuse_negative=estimator_named(options.estimator).non_negative,
+        refuse_negative=any(estimator_named(name).non_negative for name in options.estimators),
         budget=options.budget - taken,
         directory=str(folder),
     )
 
 
-def read(inputs: list[Input], options: Options, scores: Scores, progress: Progress) -> list[Read]:
-    """Feed the ids and rewards of all files to `scores`.
+def all_scores_of(options: Options, folder: Path, *, checked: bool) -> list[Scores]:
+    """Make scores for each estimator, which share the memory; the first have all columns."""
+    n = len(options.estimators)
+    taken = options.budget - options.budget // n
+    first = [True, *[False] * (n - 1)]
+    return [scores_of(options, folder, checked=checked and one, taken=taken) for one in first]
+
+
+def read(
+    inputs: list[Input], options: Options, scores: Sequence[Scores], progress: Progress
+) -> list[Read]:
+    """Feed the ids and rewards of all files to all `scores`.
 
     Raises
     ------
@@ -187,13 +208,15 @@ def read(inputs: list[Input], options: Options, scores: Scores, progress: Progre
     """
     found: list[Read] = []
     for given in inputs:
-        start, row = scores.n_rows, 0
+        start, row = scores[0].n_rows, 0
         for frame in narrow_frames(given, options):
             with given.reading():
-                row += scores.push(frame, row)
+                taken, *_ = [one.push(frame, row) for one in scores]
+                row += taken
             progress.advance(frame.height)
-        found.append(Read(start, row, scores.end_file()))
-    refuse_nothing(inputs, scores.n_rows)
+        digest, *_ = [one.end_file() for one in scores]
+        found.append(Read(start, row, digest))
+    refuse_nothing(inputs, scores[0].n_rows)
     return found
 
 
@@ -242,22 +265,28 @@ def _held(source: Source, name: str, instead: pl.DataType) -> pl.Expr:
     return column.cast(pl.Float64) if found == pl.Null else column
 
 
-def compute(scores: Scores, options: Options, progress: Progress | None = None) -> Tally:
-    """Compute every group, some at a time."""
+def compute(scores: Sequence[Scores], options: Options, progress: Progress | None = None) -> Tally:
+    """Compute every group by each estimator, some at a time, and count them once."""
+    pairs = zip(scores, options.estimators, strict=True)
+    tally, *_ = [_computed(one, name, options, progress) for one, name in pairs]
+    return tally
+
+
+def _computed(scores: Scores, estimator: str, options: Options, progress: Progress | None) -> Tally:
     tally = Tally()
     chunk = CHUNK
-    if estimator_named(options.estimator).scope == "batch":
+    if estimator_named(estimator).scope == "batch":
         chunk = scores.n_rows
         if scores.spilled:
             needed = (100 * scores.n_rows >> 20) + 256
             raise MemoryError(
-                f"{options.estimator} needs all rewards at once; raise memory_limit to {needed}MiB"
+                f"{estimator} needs all rewards at once; raise memory_limit to {needed}MiB"
             )
     while (taken := scores.take(chunk)) is not None:
         rewards, offsets = taken
         groups = Groups.from_offsets(offsets)
         rank, mean, std, gain = columns_and_advantage(
-            rewards, groups, ROW_COLUMNS, options.estimator, options.estimator_options
+            rewards, groups, ROW_COLUMNS, estimator, options.estimators[estimator]
         )
         mask = None
         tally.kept += len(rewards)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +85,8 @@ def inputs_of(source: SourceLike, target: Path) -> list[Input]:
     """
     found = _found(source)
     if found.rows is not None:
-        return [Input(Source(found.rows, found.name), "scores.parquet")]
+        rows = Source(found.rows, found.name, behind=found.behind)
+        return [Input(rows, "scores.parquet")]
     if found.addresses:
         return [_remote(path, number) for number, path in enumerate(found.addresses)]
     files = [spelled(file) for file in found.files]
@@ -113,7 +114,7 @@ def _found(source: SourceLike) -> Found:
     if not isinstance(source, Source):
         return find(source)
     rows = None if source.files else source.rows
-    return Found(source.name, rows, source.files, source.names)
+    return Found(source.name, rows, source.files, source.names, behind=source.behind)
 
 
 def _local(
@@ -138,6 +139,8 @@ def _refuse_clashes(found: list[Input], target: Path) -> None:
         path = Path(str(one.path))
         # Both what a link points at and the link itself would be replaced with the folder.
         places = (os.path.realpath(path), Path(os.path.realpath(path.parent)) / path.name)
+        if str(target) in map(str, places):
+            raise ValueError(f"{target} is one of the files to read; write to another one")
         if any(Path(place).is_relative_to(target) for place in places):
             raise ValueError(f"{one.path} lies in the output {target}; choose another output")
         if ".." in Path(one.name).parts:
@@ -148,7 +151,7 @@ def _refuse_clashes(found: list[Input], target: Path) -> None:
         owner[one.name] = one.path
 
 
-def checked(given: Input, by: tuple[str, ...], reward: str, taken: tuple[str, ...]) -> pl.Schema:
+def checked(given: Input, by: tuple[str, ...], reward: str, taken: Sequence[str]) -> pl.Schema:
     """Check the columns of one file.
 
     Raises
@@ -163,6 +166,7 @@ def checked(given: Input, by: tuple[str, ...], reward: str, taken: tuple[str, ..
         if name in schema:
             raise ValueError(
                 f"{given.source.name} has a column {name!r} already, which scoring adds; "
-                "rename or drop it first"
+                "leave it out with --drop (drop=), or give the new ones an ending with --suffix "
+                "(suffix=)"
             )
     return schema

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gspo_rs._core import __version__, file_digest
-from gspo_rs.data.written import MANIFEST
-from gspo_rs.files.digested_json import seal, unseal
+from gspo_rs._core import __version__, file_digest, noted_footer
+from gspo_rs.data.outputs import (
+    MANIFEST,
+    OLD_MANIFEST,
+    first_partition,
+    manifest_file,
+    manifest_in,
+)
+from gspo_rs.files.digested_json import blank, sealed, unseal
 from gspo_rs.files.notebook import facts_html
 from gspo_rs.files.scoring.first_pass import Read, Tally
 from gspo_rs.files.scoring.inputs import Input
@@ -24,6 +30,10 @@ __all__ = [
     "manifest_of",
     "report_of",
 ]
+
+
+# What Parquet files begin with.
+MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True)
@@ -42,26 +52,36 @@ class InputEntry:
 
 @dataclass(frozen=True)
 class OutputEntry:
-    """One output: its name below the folder, its rows, its size in bytes and XXH3 (128 bits)."""
+    """One output: its name below the folder, its rows, its size in bytes and XXH3 (128 bits).
+
+    Of an output that is a single file, size and digest are of what stands before its footer, which
+    has a digest of its own.
+    """
 
     name: str
     rows: int
     size: int
     digest: str
 
-    def damage(self, folder: Path) -> str | None:
+    def place(self, output: Path) -> Path:
+        """Return where the file is, given where the output is now."""
+        return output if output.is_file() else output / self.name
+
+    def damage(self, output: Path) -> str | None:
         """Say what is wrong with the file, from its bytes: at about a gigabyte a second."""
-        path = folder / self.name
+        path = self.place(output)
         if not path.is_file():
             return "is missing"
-        if (size := path.stat().st_size) != self.size:
+        size = _footer_start(path) if path == output else path.stat().st_size
+        if size != self.size:
             return f"has changed: {size} bytes instead of {self.size}"
-        return None if file_digest(path) == self.digest else "has changed: its digest differs"
+        digest = file_digest(path, size)
+        return None if digest == self.digest else "has changed: its digest differs"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole of ``manifest.json``.
+    """What was made of what, and of which bytes it consists.
 
     `dropped` has the number of rows that each rule of ``keep`` left out.
     """
@@ -76,12 +96,26 @@ class Manifest:
     dropped: dict[str, int] = field(default_factory=dict)
     version: str = __version__
 
-    def text(self) -> str:
-        """Return it as JSON that ends with a digest of all its bytes."""
-        return seal(asdict(self), indent=1)
+    def write(self, new: Path) -> None:
+        """Write it with an output: beside the files of a folder, or into the footer of a file.
+
+        It ends with a digest of all bytes that it is written with.
+        """
+        if new.is_file():
+            start = _footer_start(new)
+            entry = replace(self.outputs[0], size=start, digest=file_digest(new, start))
+            text = blank(asdict(replace(self, outputs=[entry])))
+            footer = sealed(noted_footer(new, text, rows=True))
+            with new.open("r+b") as file:
+                file.truncate(start)
+                file.seek(start)
+                file.write(footer)
+        else:
+            footer = noted_footer(new / self.outputs[0].name, blank(asdict(self)), rows=False)
+            (first_partition(new) / MANIFEST).write_bytes(sealed(MAGIC + footer))
 
 
-def load(folder: Path) -> Manifest:
+def load(output: Path) -> Manifest:
     """Read the manifest of an output.
 
     Raises
@@ -91,18 +125,31 @@ def load(folder: Path) -> Manifest:
     ValueError
         If it is no manifest.
     """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} has no {MANIFEST}; it is no output of `gspo-rs score`")
+    path = manifest_file(output)
+    if path is None:
+        raise FileNotFoundError(f"{output} has no manifest; it is no output of `gspo-rs score`")
     try:
-        given = unseal(path.read_bytes().decode("utf-8"))
+        with path.open("rb") as file:
+            file.seek(_footer_start(path) if path == output else 0)
+            whole = file.read()
+        old = path.name == OLD_MANIFEST
+        given = unseal(whole.decode("utf-8") if old else manifest_in(output) or "", whole)
         given["inputs"] = [InputEntry(**entry) for entry in given["inputs"]]
         given["outputs"] = [OutputEntry(**entry) for entry in given["outputs"]]
         return Manifest(**given)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
-            f"{path} is no manifest of `gspo-rs score`: {error}; score again"
+            f"{path} has no manifest of `gspo-rs score` that can be read: {error}; score again"
         ) from error
+
+
+def _footer_start(file: Path) -> int:
+    """Return where the footer of a Parquet file begins; of any other file, some place in it."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        opened.seek(max(size - 8, 0))
+        length = int.from_bytes(opened.read(4), "little")
+    return max(size - 8 - length, 0)
 
 
 @dataclass(frozen=True)
@@ -112,7 +159,7 @@ class Report:
     Attributes
     ----------
     output : Path
-        The folder that was written.
+        The folder or file that was written.
     rows, kept, groups, uninformative : int
         Rows read and written; groups, and those whose rewards are all equal.
     dropped : dict of str to int

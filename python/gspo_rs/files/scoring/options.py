@@ -10,13 +10,13 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from gspo_rs.data.schema import as_keys
+from gspo_rs.data.schema import as_keys, as_names
 from gspo_rs.files.filters import Rule, parse
 from gspo_rs.groups.advantages import advantage
 from gspo_rs.groups.estimators import estimator_named
 from gspo_rs.groups.synonyms import listed
 
-__all__ = ["COLUMNS", "LEAST", "Layout", "Options", "options_of"]
+__all__ = ["COLUMNS", "LEAST", "Layout", "Options", "columns_of", "options_of"]
 
 Layout: TypeAlias = Literal["wide", "narrow"]
 """Whether scores are written with all columns of the input, or alone."""
@@ -33,15 +33,16 @@ LEAST: Final = BUFFERS + (16 << 20)
 class Options:
     """Everything that decides the bytes of an output, and the memory that may be used.
 
-    `reading` is what a huge row group takes of it, beside the buffers. `rollouts` is the column
-    that says which rows are of one rollout. `nested` is None, or of rows with lists "rows", each of
-    which is a group, or "keys"; `exploded` are the lists.
+    `estimators` have their options, in the order of their columns. `reading` is what a huge row
+    group takes of the memory, beside the buffers. `rollouts` is the column that says which rows are
+    of one rollout. `nested` is None, or of rows with lists "rows", each of which is a group, or
+    "keys"; `exploded` are the lists. `suffix` ends the names of the columns that are added, `drop`
+    has those of the input that are left out.
     """
 
     by: tuple[str, ...]
     reward: str
-    estimator: str
-    estimator_options: Mapping[str, Any]
+    estimators: Mapping[str, Mapping[str, Any]]
     layout: Layout
     keep: str
     threshold: float | None
@@ -51,6 +52,13 @@ class Options:
     rollouts: str | None = None
     nested: str | None = None
     exploded: tuple[str, ...] = ()
+    suffix: str = ""
+    drop: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are added."""
+        return columns_of(tuple(self.estimators), self.suffix)
 
     @property
     def budget(self) -> int:
@@ -59,18 +67,25 @@ class Options:
 
     def recorded(self) -> dict[str, Any]:
         """Return what decides the output, as JSON keeps it."""
-        given = {name: _plain(value) for name, value in self.estimator_options.items()}
+        given = {
+            name: {option: _plain(value) for option, value in options.items()}
+            for name, options in self.estimators.items()
+        }
+        # Written as in manifests from before there could be several.
+        name = next(iter(given)) if len(given) == 1 else None
         return {
             "by": list(self.by),
             "reward": self.reward,
-            "estimator": self.estimator,
-            "estimator_options": given,
+            "estimator": name or list(given),
+            "estimator_options": given[name] if name else given,
             "layout": self.layout,
             "keep": self.keep,
             # Left out where it is the usual one, as in manifests from before there was another.
             **({} if self.threshold is None else {"threshold": self.threshold}),
             **({} if self.rollouts is None else {"rollouts": self.rollouts}),
             **({"nested": self.nested, "exploded": list(self.exploded)} if self.nested else {}),
+            **({"suffix": self.suffix} if self.suffix else {}),
+            **({"drop": list(self.drop)} if self.drop else {}),
         }
 
 
@@ -78,13 +93,15 @@ def options_of(
     *,
     by: str | Sequence[str],
     reward: str,
-    estimator: str,
+    estimator: str | Sequence[str],
     estimator_options: Mapping[str, Any],
     layout: str,
     keep: str,
     threshold: float | None,
     memory_limit: str | int,
     rollouts: str | None = None,
+    suffix: str = "",
+    drop: str | Sequence[str] = (),
 ) -> Options:
     """Check the options.
 
@@ -100,32 +117,69 @@ def options_of(
         raise ValueError(f"layout is {layout!r}; use one of {listed(layout, get_args(Layout))}")
     if rollouts is not None and keep != "all":
         raise ValueError(f"keep is {keep!r}, but rows of one rollout stay together; use 'all'")
-    found = estimator_named(estimator)
-    if found.several:
-        raise ValueError(f"{estimator} needs several rewards a row; score reads one column")
-    if "lengths" in found.needs:
-        remedy = "use gspo_rs.advantage for it"
-        raise ValueError(f"{estimator} needs the lengths of the completions; {remedy}")
-    given = dict(estimator_options)
-    counts = "threshold" in found.options and threshold is not None
-    if counts:
-        given["threshold"] = threshold
-    # Estimators check their options when they are called.
-    advantage([0.0, 1.0], [0, 0], estimator, **given)
-    if counts and "pass-rate" not in keep:
+    if layout == "narrow" and drop:
+        raise ValueError(f"drop is {drop!r}; a narrow output has no columns that could be left out")
+    estimators = _estimators(estimator, estimator_options, threshold)
+    if "pass-rate" not in keep and any("threshold" in given for given in estimators.values()):
         threshold = None
     return Options(
-        keys,
-        reward,
-        estimator,
-        given,
-        "wide" if layout == "wide" else "narrow",
-        keep,
-        threshold,
-        parse(keep, threshold),
-        _bytes(memory_limit),
+        by=keys,
+        reward=reward,
+        estimators=estimators,
+        layout="wide" if layout == "wide" else "narrow",
+        keep=keep,
+        threshold=threshold,
+        rules=parse(keep, threshold),
+        memory_limit=_bytes(memory_limit),
+        suffix=suffix,
+        drop=as_names(drop, "drop") if drop else (),
         rollouts=rollouts,
     )
+
+
+def columns_of(estimator: str | Sequence[str], suffix: str) -> tuple[str, ...]:
+    """Name the columns that are added: one advantage, or one for each of several estimators.
+
+    Examples
+    --------
+    >>> columns_of("percentile", "") == COLUMNS
+    True
+    >>> columns_of(["mean", "rloo"], "_b")[2:4]
+    ('advantage_mean_b', 'advantage_rloo_b')
+    """
+    names = (estimator,) if isinstance(estimator, str) else tuple(estimator)
+    several = len(names) > 1
+    advantages = [f"advantage_{name}" if several else "advantage" for name in names]
+    before, after = COLUMNS[:2], COLUMNS[3:]
+    return tuple(name + suffix for name in (*before, *advantages, *after))
+
+
+def _estimators(
+    given: str | Sequence[str], options: Mapping[str, Any], threshold: float | None
+) -> dict[str, dict[str, Any]]:
+    """Return the estimators with their options; of several, each takes those that it has."""
+    found: dict[str, dict[str, Any]] = {}
+    names = (given,) if isinstance(given, str) else tuple(given)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"estimator is {given!r}; name each estimator once, and one at least")
+    for name in names:
+        known = estimator_named(name)
+        if known.several:
+            raise ValueError(f"{name} needs several rewards a row; score reads one column")
+        if "lengths" in known.needs:
+            remedy = "use gspo_rs.advantage for it"
+            raise ValueError(f"{name} needs the lengths of the completions; {remedy}")
+        alone = len(names) == 1
+        taken = {key: value for key, value in options.items() if alone or key in known.options}
+        if "threshold" in known.options and threshold is not None:
+            taken["threshold"] = threshold
+        # Estimators check their options when they are called.
+        advantage([0.0, 1.0], [0, 0], name, **taken)
+        found[name] = taken
+    for option in options:
+        if not any(option in taken for taken in found.values()):
+            raise TypeError(f"none of {', '.join(names)} has an option {option!r}")
+    return found
 
 
 def _bytes(limit: str | int) -> int:

@@ -21,7 +21,7 @@ from gspo_rs.files.scoring.first_pass import narrow_frames, scores_of
 from gspo_rs.files.scoring.inputs import Input
 from gspo_rs.files.scoring.manifest import InputEntry, Manifest, load
 from gspo_rs.files.scoring.nested_inputs import split_sources
-from gspo_rs.files.scoring.options import COLUMNS, options_of
+from gspo_rs.files.scoring.options import columns_of, options_of
 from gspo_rs.files.scoring.staging import foreign_files
 
 __all__ = ["rows_and_files", "scan", "verify"]
@@ -33,7 +33,8 @@ def scan(target: str | Path) -> pl.LazyFrame:
     Parameters
     ----------
     target : path
-        The folder. A narrow output is joined lazily to the files that were scored, row by row.
+        The folder or file. A narrow output is joined lazily to the files that were scored, row by
+        row.
 
     Returns
     -------
@@ -62,25 +63,24 @@ def scan(target: str | Path) -> pl.LazyFrame:
     ...     scan(Path(folder) / "out").select("reward", "percentile").collect().rows()
     [(0.0, 0.0), (1.0, 1.0)]
     """
-    folder = Path(target)
-    manifest = load(folder)
-    for entry in manifest.outputs:
-        path = folder / entry.name
+    output = Path(target)
+    manifest = load(output)
+    files = _files(output, manifest)
+    for path, entry in zip(files, manifest.outputs, strict=True):
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing")
-        if damage := entry.damage(folder):
+        if damage := entry.damage(output):
             raise ValueError(f"{path} {damage}; score again")
     if manifest.options["layout"] == "wide":
-        files = [str(folder / entry.name) for entry in manifest.outputs]
-        return scan_files(files, _hive(manifest))
-    return _joined(folder, manifest)
+        return scan_files(list(map(str, files)), _hive(manifest))
+    return _joined(output, manifest)
 
 
 def rows_and_files(target: Path) -> tuple[pl.LazyFrame, list[str]]:
     """Scan a narrow output as `scan` does, and list the files that are read."""
     manifest = load(target)
     given = [entry.path for entry in manifest.inputs if entry.path is not None]
-    return scan(target), [*given, *(str(target / entry.name) for entry in manifest.outputs)]
+    return scan(target), [*given, *map(str, _files(target, manifest))]
 
 
 def verify(target: str | Path) -> Manifest:
@@ -89,7 +89,7 @@ def verify(target: str | Path) -> Manifest:
     Parameters
     ----------
     target : path
-        The folder.
+        The folder or file.
 
     Returns
     -------
@@ -108,24 +108,30 @@ def verify(target: str | Path) -> Manifest:
     >>> verify("/nowhere")
     Traceback (most recent call last):
         ...
-    FileNotFoundError: /nowhere has no manifest.json; it is no output of `gspo-rs score`
+    FileNotFoundError: /nowhere has no manifest; it is no output of `gspo-rs score`
     """
     if not isinstance(target, str | PathLike):
         raise TypeError(
-            f"a {type(target).__name__} has no manifest; give the folder that `gspo-rs score` wrote"
+            f"a {type(target).__name__} has no manifest; give the folder or file that `gspo-rs "
+            "score` wrote"
         )
-    folder = Path(target)
-    manifest = load(folder)
+    output = Path(target)
+    manifest = load(output)
     problems = []
-    for entry in manifest.outputs:
-        if damage := entry.damage(folder):
+    for path, entry in zip(_files(output, manifest), manifest.outputs, strict=True):
+        if damage := entry.damage(output):
             problems.append(f"{entry.name} {damage}")
-        elif (rows := _height(pl.scan_parquet(folder / entry.name, glob=False))) != entry.rows:
+        elif (rows := _height(pl.scan_parquet(path, glob=False))) != entry.rows:
             problems.append(f"{entry.name} has {rows} rows instead of {entry.rows}")
-    problems += [f"{name} is foreign" for name in foreign_files(folder, manifest)]
+    if output.is_dir():
+        problems += [f"{name} is foreign" for name in foreign_files(output, manifest)]
     if problems:
-        raise ValueError(f"{folder}: {'; '.join(problems)}")
+        raise ValueError(f"{output}: {'; '.join(problems)}")
     return manifest
+
+
+def _files(output: Path, manifest: Manifest) -> list[Path]:
+    return [entry.place(output) for entry in manifest.outputs]
 
 
 def _refuse_other_rows(source: pl.LazyFrame, given: InputEntry, manifest: Manifest) -> None:
@@ -155,23 +161,23 @@ def _hive(manifest: Manifest) -> pl.DataFrame | None:
     return partitions([entry.name for entry in manifest.outputs])
 
 
-def _joined(folder: Path, manifest: Manifest) -> pl.LazyFrame:
+def _joined(output: Path, manifest: Manifest) -> pl.LazyFrame:
     """Put all rows beside all scores: file by file, Polars would take quadratic time."""
-    pairs = list(zip(manifest.inputs, manifest.outputs, strict=True))
-    sources = _sources(folder, manifest)
-    differing = union(sources, [str(given.path) for given, _ in pairs])
+    sources = _sources(output, manifest)
+    differing = union(sources, [str(given.path) for given in manifest.inputs])
     rows = pl.concat(sources) if differing is None else differing.frame()
-    for place, (given, _) in enumerate(pairs):
+    for place, given in enumerate(manifest.inputs):
         source = sources[place] if differing is None else differing.only(place)
         _refuse_other_rows(source, given, manifest)
-    files = [folder / entry.name for _, entry in pairs]
+    files = _files(output, manifest)
     scores = [pl.scan_parquet(file, glob=False, hive_partitioning=False) for file in files]
     if manifest.options["keep"] == "all":
         return pl.concat([rows, pl.concat(scores)], how="horizontal")
     number = free_name(rows.collect_schema(), "row")
-    firsts = accumulate((given.rows for given, _ in pairs), initial=0)
+    columns = columns_of(manifest.options["estimator"], manifest.options.get("suffix", ""))
+    firsts = accumulate((given.rows for given in manifest.inputs), initial=0)
     numbered = [
-        found.select((pl.col("row") + first).cast(pl.get_index_type()).alias(number), *COLUMNS)
+        found.select((pl.col("row") + first).cast(pl.get_index_type()).alias(number), *columns)
         for found, first in zip(scores, firsts, strict=False)
     ]
     chosen = rows.with_row_index(number).join(

@@ -5,21 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from gspo_rs.files.atomic import resolved
 from gspo_rs.files.filters import refuse_empty
-from gspo_rs.files.scoring.first_pass import check_columns, compute, read, scores_of, with_reading
+from gspo_rs.files.scoring.first_pass import (
+    all_scores_of,
+    check_columns,
+    compute,
+    read,
+    with_reading,
+)
 from gspo_rs.files.scoring.inputs import Input
 from gspo_rs.files.scoring.manifest import Report
 from gspo_rs.files.scoring.options import Options
 from gspo_rs.files.scoring.progress import Progress
 from gspo_rs.files.scoring.rollouts import compute_rollouts
-from gspo_rs.files.scoring.staging import check_target
+from gspo_rs.files.scoring.staging import Staging, check_target
 
 __all__ = ["rehearsed"]
 
 
 def rehearsed(
-    folder: Path, asked: Options, inputs: list[Input], *, replaced: bool, allow_empty: bool
+    place: Staging, asked: Options, inputs: list[Input], *, replaced: bool, allow_empty: bool
 ) -> Report:
     """Read ids and rewards of all files, compute all groups, and count what would be written.
 
@@ -27,8 +32,8 @@ def rehearsed(
 
     Parameters
     ----------
-    folder : Path
-        The target, which is only looked at.
+    place : Staging
+        That of the target, which is only looked at.
     replaced : bool
         Whether an output that is there may be, or is the one that is asked for.
 
@@ -37,20 +42,16 @@ def rehearsed(
     ValueError, TypeError, OSError, MemoryError
         As `gspo_rs.score`, but for what only writing can tell.
     """
-    target = resolved(folder)
-    check_target(target)
-    if target.exists() and any(target.iterdir()) and not replaced:
-        raise FileExistsError(
-            f"{folder} holds an output of other options or inputs; choose another name, or "
-            "replace it with --overwrite (overwrite=True)"
-        )
+    check_target(place.target, single=place.single)
+    if not replaced:
+        place.refuse_other()
     with TemporaryDirectory(prefix="gspo_rs-") as spill, Progress() as progress:
         asked = with_reading(inputs, asked)
         check_columns(inputs, asked)
-        scores = scores_of(asked, Path(spill), checked=False)
+        scores = all_scores_of(asked, Path(spill), checked=False)
         progress.begin("reading", None)
         seen = read(inputs, asked, scores, progress)
-        progress.begin("scoring", scores.n_rows)
+        progress.begin("scoring", len(scores) * scores[0].n_rows)
         if asked.rollouts is None:
             tally = compute(scores, asked, progress)
         else:
@@ -58,7 +59,7 @@ def rehearsed(
     if asked.rules:
         refuse_empty(tally.kept, tally.dropped, "the source", allow_empty=allow_empty)
     return Report(
-        output=folder,
+        output=place.target,
         rows=sum(known.rows for known in seen),
         kept=tally.kept,
         groups=tally.groups,
@@ -66,7 +67,7 @@ def rehearsed(
         dropped=tally.dropped,
         files=len(inputs),
         skipped=0,
-        spilled=scores.spilled,
+        spilled=scores[0].spilled,
         by_file=False,
         by=asked.by,
         reward=asked.reward,

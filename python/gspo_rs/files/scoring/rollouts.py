@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import polars as pl
 
@@ -16,8 +19,8 @@ from gspo_rs.groups.sequences import sequences_of
 __all__ = ["compute_rollouts"]
 
 
-def compute_rollouts(inputs: list[Input], options: Options, scores: Scores) -> Tally:
-    """Compute every group, of rollouts.
+def compute_rollouts(inputs: list[Input], options: Options, scores: Sequence[Scores]) -> Tally:
+    """Compute every group of rollouts by each estimator, and count them once.
 
     Parameters
     ----------
@@ -25,8 +28,8 @@ def compute_rollouts(inputs: list[Input], options: Options, scores: Scores) -> T
         Whose ids of rollouts are read, with those of the groups.
     options : Options
         With `rollouts`.
-    scores : Scores
-        That has read ids and rewards of all rows.
+    scores : sequence of Scores
+        Of each estimator, that have read ids and rewards of all rows.
 
     Returns
     -------
@@ -40,21 +43,18 @@ def compute_rollouts(inputs: list[Input], options: Options, scores: Scores) -> T
     MemoryError
         If ids and rewards do not fit the memory limit.
     """
-    if scores.spilled:
-        needed = (200 * scores.n_rows >> 20) + 256
+    first = scores[0]
+    if first.spilled:
+        needed = (200 * first.n_rows >> 20) + 256
         raise MemoryError(f"rollouts need all ids at once; raise memory_limit to {needed}MiB")
     frames = [_ids(given, options) for given in inputs]
     ends = np.cumsum([frame.height for frame in frames])
     ids = pl.concat(frames, how="vertical_relaxed")
-    taken = scores.take(max(scores.n_rows, 1))
-    assert taken is not None
-    rewards, offsets = taken
-    if ids.height != len(rewards):
+    if ids.height != first.n_rows:
         raise ValueError(f"{inputs[0].source.name} changed while it was scored; start again")
     # As the rewards come: group after group by first rows, and in a group in the order of rows.
     order = Groups(ids.drop("rollout")).order
-    groups = Groups.from_offsets(offsets)
-    found = sequences_of(groups, ids["rollout"].gather(order))
+    rollouts = ids["rollout"].gather(order)
 
     def place(row: int) -> str:
         row = int(order[row])
@@ -62,13 +62,26 @@ def compute_rollouts(inputs: list[Input], options: Options, scores: Scores) -> T
         source = inputs[file].source
         return f"{source.place(row - int(ends[file]) + frames[file].height)} of {source.name}"
 
+    pairs = zip(scores, options.estimators.items(), strict=True)
+    tally, *_ = [_computed(one, rollouts, place, *estimator) for one, estimator in pairs]
+    return tally
+
+
+def _computed(
+    scores: Scores,
+    rollouts: pl.Series,
+    place: Callable[[int], str],
+    estimator: str,
+    estimator_options: Mapping[str, Any],
+) -> Tally:
+    taken = scores.take(max(scores.n_rows, 1))
+    assert taken is not None
+    rewards, offsets = taken
+    groups = Groups.from_offsets(offsets)
+    found = sequences_of(groups, rollouts)
     found.refuse_differing(rewards, place)
     columns = columns_and_advantage(
-        rewards[found.firsts],
-        found.groups,
-        ROW_COLUMNS,
-        options.estimator,
-        options.estimator_options,
+        rewards[found.firsts], found.groups, ROW_COLUMNS, estimator, estimator_options
     )
     rank, mean, std, gain = map(found.spread, columns)
     again = np.ones(len(rewards), dtype=np.bool_)

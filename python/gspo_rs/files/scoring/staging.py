@@ -12,13 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from gspo_rs.data.written import MANIFEST
+from gspo_rs.data.outputs import manifest_file
 from gspo_rs.files import atomic
 from gspo_rs.files.digested_json import seal, unseal
 from gspo_rs.files.lock import locked
 from gspo_rs.files.scoring.manifest import Manifest, OutputEntry, load
 
-__all__ = ["AT_ONCE", "BY_FILE", "Staging", "check_target", "staged"]
+__all__ = ["AT_ONCE", "BY_FILE", "Staging", "check_target", "is_taken", "staged"]
 
 # The ways to score: all ids and rewards before the first file is written, or file by file.
 AT_ONCE: Final = "at once"
@@ -30,14 +30,17 @@ NAME_BYTES: Final = 255
 class Staging:
     """The folder ``.NAME.gspo-rs`` beside a target: a lock, a journal, and the new output.
 
+    The target is a folder, or a `single` file, which is in a folder here.
+
     The journal has one line for what was asked, one for each way that was gone, one for what the
     inputs hold, and one for each file that is done. Lines are numbered, and each ends with a
     digest; the first that a crash has cut off, or that was changed, and those after it count for
     nothing.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, *, single: bool = False) -> None:
         self.target = target
+        self.single = single
         self.folder = target.parent / _beside(target.name)
         self.new = self.folder / "new"
         self._journal = self.folder / "journal.jsonl"
@@ -46,6 +49,11 @@ class Staging:
         self.way: str | None = None
         self.done: dict[str, OutputEntry] = {}
         self._overwrite = False
+
+    @property
+    def whole(self) -> Path:
+        """Where the new output is whole once its manifest is written."""
+        return self.new / self.target.name if self.single else self.new
 
     def refuse_taken(self, *, overwrite: bool) -> None:
         """Raise if the target holds an output, which is not what is asked for, and must stay.
@@ -56,14 +64,20 @@ class Staging:
             Unless `overwrite`. An unfinished run can still be taken up.
         """
         self._overwrite = overwrite
-        if overwrite or not self.target.exists() or not any(self.target.iterdir()):
+        if overwrite or not is_taken(self.target):
             return
         if not self._lines():
             self.remove()
-        raise FileExistsError(
-            f"{self.target} holds an output of other options or inputs, or one that has changed "
-            "since; choose another folder, or replace it with --overwrite (overwrite=True)"
-        )
+        self.refuse_other()
+
+    def refuse_other(self) -> None:
+        """Raise if there is something in the place of the target."""
+        if is_taken(self.target):
+            raise FileExistsError(
+                f"{self.target} holds an output of other options or inputs, or one that has "
+                "changed since, or something else; choose another name, or replace it with "
+                "--overwrite (overwrite=True)"
+            )
 
     def begin(self, asked: dict[str, Any], *, resume: bool) -> None:
         """Take up what a killed run has left, if it did what is asked, or start afresh.
@@ -74,7 +88,7 @@ class Staging:
             If `resume`, and the run before was asked for something else; says what.
         """
         lines = self._lines()
-        if not lines or not resume or (self.new / MANIFEST).exists():
+        if not lines or not resume or manifest_file(self.whole):
             self._journal.unlink(missing_ok=True)
             shutil.rmtree(self.new, ignore_errors=True)
             self.new.mkdir(parents=True)
@@ -122,8 +136,9 @@ class Staging:
 
     def commit(self, manifest: Manifest) -> None:
         """Replace the target by the new output atomically."""
-        (self.new / MANIFEST).write_text(manifest.text(), encoding="utf-8")
-        atomic.put_directory(self.new, self.target, overwrite=self._overwrite)
+        manifest.write(self.whole)
+        put = atomic.put_file if self.single else atomic.put_directory
+        put(self.whole, self.target, overwrite=self._overwrite)
         self.remove()
 
     def remove(self) -> None:
@@ -194,8 +209,8 @@ def _difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
 
 
 @contextmanager
-def staged(target: Path) -> Iterator[Staging]:
-    """Make the staging folder of `target` and lock it.
+def staged(target: Path, *, single: bool) -> Iterator[Staging]:
+    """Make the staging folder of `target` and lock it; see `Staging`.
 
     Yields
     ------
@@ -209,8 +224,8 @@ def staged(target: Path) -> Iterator[Staging]:
     OSError
         If the target could not be replaced.
     """
-    place = Staging(target)
-    check_target(target)
+    place = Staging(target, single=single)
+    check_target(target, single=single)
     place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _refuse_planted(place.folder)
     with locked(place.folder / "lock", target):
@@ -219,22 +234,28 @@ def staged(target: Path) -> Iterator[Staging]:
         yield place
 
 
-def check_target(target: Path) -> None:
+def check_target(target: Path, *, single: bool) -> None:
     """Raise as `staged` where the target could not be replaced, or must not be."""
-    _refuse_foreign(target)
+    if not single:
+        _refuse_foreign(target)
     atomic.refuse_unreplaceable(target)
 
 
-def is_done(manifest: Manifest, folder: Path) -> bool:
+def is_taken(target: Path) -> bool:
+    """Tell whether there is something in the place of a target."""
+    return target.is_file() or (target.is_dir() and any(target.iterdir()))
+
+
+def is_done(manifest: Manifest, output: Path) -> bool:
     """Tell whether every file of an output is as its manifest says."""
-    return not any(entry.damage(folder) for entry in manifest.outputs)
+    return not any(entry.damage(output) for entry in manifest.outputs)
 
 
 def foreign_files(target: Path, manifest: Manifest) -> list[str]:
     """List what lies in an output and is not of it."""
-    known = {entry.name for entry in manifest.outputs} | {MANIFEST}
+    known = {target / entry.name for entry in manifest.outputs} | {manifest_file(target)}
     files = (path for path in sorted(target.rglob("*")) if not path.is_dir())
-    return [name for path in files if (name := str(path.relative_to(target))) not in known]
+    return [str(path.relative_to(target)) for path in files if path not in known]
 
 
 def _refuse_planted(folder: Path) -> None:
@@ -248,11 +269,13 @@ def _refuse_foreign(target: Path) -> None:
     if not target.exists():
         return
     if not target.is_dir():
-        raise NotADirectoryError(f"{target} is a file; the output is a folder")
+        raise NotADirectoryError(
+            f"{target} is a file; name a folder, or for a single file of rows a .parquet file"
+        )
     if not any(target.iterdir()):
         return
     problem = f"{target} holds files that `gspo-rs score` has not written"
-    if not (target / MANIFEST).exists():
+    if manifest_file(target) is None:
         raise ValueError(f"{problem}; choose an empty folder")
     if foreign := foreign_files(target, load(target)):
         raise ValueError(f"{problem}, such as {foreign[0]}; move them away, they would be lost")
