@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from gspo_rs.rollouts import Ragged, Rollouts
-from gspo_rs.rollouts.rollouts import summed
+from gspo_rs.rollouts.rollouts import joined, summed
 
 rows = st.lists(st.lists(st.integers(-9, 9), max_size=5), max_size=9)
 
@@ -110,3 +110,27 @@ def test_groups_can_be_selected_by_a_mask_and_all_left_out():
 def test_fields_that_do_not_fit_each_other_are_refused_by_name(fields, words):
     with pytest.raises(ValueError, match=words):
         five_rollouts(**fields)
+
+
+def test_parts_that_are_joined_are_the_whole_that_they_were_selected_from():
+    lengths = np.array([1, 0, 2, 1, 3])
+    logprobs = Ragged(np.linspace(-1, 0, 7, dtype=np.float32), lengths)
+    mask = Ragged(np.array([True, False, True, True, False, True, True]), lengths)
+    whole = five_rollouts(old_logprobs=logprobs, completion_mask=mask, rewards={"a": np.ones(5)})
+    found = joined([whole.select([0, 1]), whole.select([2])])
+    assert_array_equal(found.offsets, whole.offsets)
+    assert_array_equal(found.reward, whole.reward)
+    assert found.completions == whole.completions
+    assert_array_equal(found.rewards["a"], np.ones(5))
+    for name in ("completion_tokens", "old_logprobs", "completion_mask"):
+        assert_array_equal(getattr(found, name).values, getattr(whole, name).values)
+        assert_array_equal(getattr(found, name).lengths, lengths)
+
+
+def test_a_part_without_a_mask_has_sampled_all_and_one_without_another_field_is_refused():
+    plain = five_rollouts()
+    lengths = plain.completion_tokens.lengths
+    masked = five_rollouts(completion_mask=Ragged(np.zeros(7, dtype=bool), lengths))
+    assert joined([plain, masked]).completion_mask.values.tolist() == [True] * 7 + [False] * 7
+    with pytest.raises(ValueError, match="old_logprobs is there in 1 of 2 parts"):
+        joined([plain, five_rollouts(old_logprobs=None)])

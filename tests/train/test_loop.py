@@ -168,6 +168,8 @@ def test_the_metrics_page_names_all_that_runs_write_and_nothing_else(online, off
         "max_steps": 2,
         "eval_size": 2,
         "off_policy_mask_threshold": 0.5,
+        "dynamic_sampling": True,
+        "overlong_penalty": "soft",
     }
     fields |= {"beta": 0.1, "correction": "seq_mask", "max_completion_length": 6}
     for config, reward in (

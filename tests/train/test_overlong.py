@@ -116,14 +116,15 @@ def test_a_penalty_that_cannot_be_is_refused_with_the_remedy(fields, message):
 
 
 def test_dapo_has_all_of_its_paper_and_each_of_it_can_be_set():
-    names = ("overlong_penalty", "overlong_cache", "mask_truncated", "renormalise")
+    more = ("overlong_cache", "mask_truncated", "renormalise", "dynamic_sampling")
+    names = ("overlong_penalty", *more)
     config = resolve(Config(model="m", rollouts="r", algorithm="dapo", max_completion_length=20480))
-    assert [getattr(config, name) for name in names] == ["soft", 4096, True, True]
-    given = {"overlong_penalty": "none", "mask_truncated": False, "renormalise": False}
+    assert [getattr(config, name) for name in names] == ["soft", 4096, True, True, True]
+    given = {"overlong_penalty": "none"} | dict.fromkeys(more[1:], False)
     other = resolve(Config(model="m", rollouts="r", algorithm="dapo", **given))
-    assert [getattr(other, name) for name in names] == ["none", None, False, False]
+    assert [getattr(other, name) for name in names] == ["none", None, False, False, False]
     grpo = resolve(Config(model="m", rollouts="r", algorithm="grpo"))
-    assert [getattr(grpo, name) for name in names] == ["none", None, False, False]
+    assert [getattr(grpo, name) for name in names] == ["none", None, False, False, False]
 
 
 def test_a_run_logs_what_length_took_off_and_how_many_were_cut_off(letters, tmp_path):

@@ -26,6 +26,10 @@ import numpy as np
 def noisy(completions, **_):
     time.sleep({pause})
     return [t.count("a") + random.random() / 99 + np.random.random() / 99 for t in completions]
+def rare(completions, **_):
+    time.sleep({pause})
+    random.random(), np.random.random()
+    return [float(t.count("a") > 1) for t in completions]
 def short(completions, **_):
     return [-len(t) - random.random() / 99 if "b" in t else None for t in completions]
 """
@@ -33,7 +37,7 @@ def short(completions, **_):
 
 @pytest.fixture
 def run_file(letters, tmp_path):
-    """Write the TOML of a run; `kind` is online, lora, several rewards or offline."""
+    """Write the TOML of a run; `kind` is online, lora, several, dynamic or offline."""
     prompts = [{"prompt": text} for text in ("ab", "bc", "cd", "de", "ef")]
     (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, prompts)))
     draw = np.random.default_rng(0)
@@ -55,6 +59,8 @@ def run_file(letters, tmp_path):
         if kind == "several":
             both = f'reward = ["{name}.py:noisy", "{name}.py:short"]\nreward_weights = [1, 0.5]'
             source = f'prompts = "prompts.jsonl"\nalgorithm = "gdpo"\n{both}'
+        if kind == "dynamic":
+            source = source.replace("noisy", "rare") + "\ndynamic_sampling = true"
         if kind == "lora":
             source += "\nlora_r = 2"
         path = tmp_path / f"{name}.toml"
@@ -77,7 +83,7 @@ def without_times(record):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["online", "lora", "several", "offline"])
+@pytest.mark.parametrize("kind", ["online", "lora", "several", "offline", "dynamic"])
 def test_a_killed_run_resumes_to_the_bits_of_one_that_was_not(run_file, tmp_path, kind):
     train(load(run_file("whole", kind)))
     killed = run_file("killed", kind, pause=0.15)

@@ -83,6 +83,7 @@ def rollouts(
     shuffle: bool = False,
     seed: int = 0,
     start: int = 0,
+    informative: bool = False,
     spill_directory: str | Path | None = None,
     census: GroupIndex | None = None,
 ) -> Iterator[Rollouts]:
@@ -130,6 +131,8 @@ def rollouts(
         For `shuffle`. Neither threads nor chunks change the order it gives.
     start : int
         Groups to leave out at the beginning, to go on where a run stopped.
+    informative : bool
+        Whether groups without signal are left out, as `census` tells, before their rows are read.
     spill_directory : path, optional
         Where rows that are scattered or shuffled are put in order, in a temporary file that no
         crash leaves behind; the system's folder for temporary files by default.
@@ -197,14 +200,17 @@ def rollouts(
     index = census
     if index is None:
         index = index_groups(source, by=by, reward=reward, reward_weights=reward_weights)
-    if not 0 <= start <= index.n_groups:
-        raise ValueError(f"start is {start}, but {located.name} has {index.n_groups} groups")
-    order = np.random.default_rng(seed).permutation(index.n_groups) if shuffle else None
+    wanted = np.flatnonzero(index.informative) if informative else np.arange(index.n_groups)
+    if not 0 <= start <= len(wanted):
+        what = " with a signal" if informative else ""
+        raise ValueError(f"start is {start}, but {located.name} has {len(wanted)} groups{what}")
+    order = wanted if informative else None
+    order = np.random.default_rng(seed).permutation(wanted) if shuffle else order
     cuts = stream_groups(
         located,
         columns.expressions(located),
         index.groups,
-        range(start, index.n_groups),
+        range(start, len(wanted)),
         batch_groups=batch_groups,
         order=order,
         directory=spill_directory,

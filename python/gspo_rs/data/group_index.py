@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.nested_source import by_member
@@ -52,13 +53,13 @@ class GroupIndex:
         Which rows belong together, numbered by first appearance.
     n_unscorable : int
         Rows whose reward is null or NaN.
-    n_uninformative : int
-        Groups whose scored rewards are all equal, or that have none: they teach nothing.
+    informative : ndarray of bool, shape (n_groups,)
+        Groups that teach something: not all of their scored rewards are equal.
     """
 
     groups: Groups
     n_unscorable: int
-    n_uninformative: int
+    informative: NDArray[np.bool_]
 
     @property
     def n_rollouts(self) -> int:
@@ -69,6 +70,11 @@ class GroupIndex:
     def n_groups(self) -> int:
         """The number of groups."""
         return self.groups.n_groups
+
+    @property
+    def n_uninformative(self) -> int:
+        """Groups whose scored rewards are all equal, or that have none: they teach nothing."""
+        return int((~self.informative).sum())
 
 
 @with_known_columns
@@ -136,7 +142,7 @@ def index_groups(
     return GroupIndex(
         groups=narrow.groups,
         n_unscorable=int(np.isnan(total).sum()),
-        n_uninformative=int((~signal).sum()),
+        informative=signal,
     )
 
 

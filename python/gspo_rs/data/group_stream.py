@@ -42,8 +42,8 @@ def stream_groups(
         Which positions of `order` to read.
     batch_groups : int
         Groups per batch; the last one may hold fewer.
-    order : ndarray of int64, shape (n_groups,), optional
-        The groups in the order wanted; by default that of their first rows.
+    order : ndarray of int64, optional
+        The groups in the order wanted, all or some; by default all in that of their first rows.
     directory : path, optional
         Where rows that are scattered or not in order are sorted; see `sort_on_disk`.
 
@@ -138,7 +138,7 @@ def _placed(
     wanted: range,
 ) -> Iterator[pl.DataFrame]:
     """Add to every row of the wanted groups its number and the position of its group."""
-    position = np.empty(len(order), dtype=np.int64)
+    position = np.full(groups.n_groups, -1)
     position[order] = np.arange(len(order))
     within = pl.col("position").is_between(wanted.start, wanted.stop, closed="left")
     row = 0

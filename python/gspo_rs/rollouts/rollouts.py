@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,10 @@ from gspo_rs.groups.batch_estimators import weighted_sum
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.sequences import Sequences, sequences_of
 
-__all__ = ["Ragged", "Rollouts", "summed"]
+__all__ = ["Ragged", "Rollouts", "joined", "summed"]
+
+# Fields that say where rollouts are from, which nothing is computed from.
+_NAMES = ("group_ids", "source_rows", "members")
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,6 +308,56 @@ def summed(
     return {"reward": weighted_sum(columns, weights), "rewards": dict(rewards)}
 
 
+def joined(parts: Sequence[Rollouts]) -> Rollouts:
+    """Put rollouts together, group after group.
+
+    Parameters
+    ----------
+    parts : sequence of Rollouts
+        One at least.
+
+    Returns
+    -------
+    Rollouts
+        Names of groups and rows are there where all parts have them. A part without
+        `completion_mask` has sampled all of its tokens.
+
+    Raises
+    ------
+    ValueError
+        If another field is there in some parts and not in others.
+
+    Examples
+    --------
+    >>> texts = {"prompts": ["p"], "completions": ["c"]}
+    >>> one = Rollouts(offsets=np.array([0, 1]), reward=np.array([0.5]), **texts)
+    >>> joined([one, one]).offsets, joined([one, one]).reward
+    (array([0, 1, 2]), array([0.5, 0.5]))
+    """
+    if len(parts) == 1:
+        return parts[0]
+    if any(part.completion_mask is not None for part in parts):
+        parts = [_masked(part) for part in parts]
+    sizes = [np.diff(part.offsets) for part in parts]
+    every = [part._present() for part in parts]
+    found: dict[str, Any] = {"offsets": np.concatenate([[0], np.cumsum(np.concatenate(sizes))])}
+    for name in sorted({name for present in every for name in present}):
+        entries = [present[name] for present in every if name in present]
+        if len(entries) == len(parts):
+            found[name] = _together(entries)
+        elif name not in _NAMES:
+            raise ValueError(f"{name} is there in {len(entries)} of {len(parts)} parts; give all")
+    return Rollouts(**found)
+
+
+def _masked(rollouts: Rollouts) -> Rollouts:
+    """Return rollouts with a mask, of all tokens where they have none."""
+    if rollouts.completion_mask is not None or rollouts.completion_tokens is None:
+        return rollouts
+    lengths = rollouts.completion_tokens.lengths
+    return replace(rollouts, completion_mask=Ragged(np.ones(int(lengths.sum()), np.bool_), lengths))
+
+
 def joined_ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return ``range(start, start + size)`` for each pair, joined.
 
@@ -315,6 +368,18 @@ def joined_ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArra
     """
     before = np.cumsum(sizes) - sizes
     return np.repeat(starts - before, sizes) + np.arange(int(sizes.sum()), dtype=np.int64)
+
+
+def _together(parts: Sequence[Any]) -> Any:
+    first = parts[0]
+    if isinstance(first, Ragged):
+        values = np.concatenate([part.values for part in parts])
+        return Ragged(values, np.concatenate([part.lengths for part in parts]))
+    if isinstance(first, np.ndarray):
+        return np.concatenate(parts)
+    if isinstance(first, Mapping):
+        return {name: np.concatenate([part[name] for part in parts]) for name in first}
+    return [entry for part in parts for entry in part]
 
 
 def _taken(entries: Any, indices: NDArray[np.int64]) -> Any:

@@ -24,7 +24,7 @@ from gspo_rs.data.source import Source, locate
 from gspo_rs.data.turns import turns
 from gspo_rs.groups.estimators import ESTIMATORS
 from gspo_rs.rewards.functions import refuse_names
-from gspo_rs.train.config.config import Config
+from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.config.sections import default_of
 from gspo_rs.train.inputs import MEMORY, NOTHING, Inputs
 
@@ -62,12 +62,15 @@ class Dataset:
         rollouts at an address, too far to be read twice, the groups stand for the bytes.
     rollouts : Source or None
         Offline, the rows behind the groups.
+    informative : bool
+        Whether only groups with a signal are read.
     """
 
     source: Prompts | GroupIndex
     exam: Prompts | None
     fingerprints: dict[str, Fingerprint]
     rollouts: Source | None = None
+    informative: bool = False
 
     @classmethod
     def open(cls, config: Config, inputs: Inputs = NOTHING) -> Dataset:
@@ -88,7 +91,8 @@ class Dataset:
         if not config.online:
             rows = locate(inputs.source("rollouts", config), config.split)
             index = _indexed(rows, config)
-            return cls(index, None, {"rollouts": _of_rollouts(rows, index, config)}, rows)
+            found = {"rollouts": _of_rollouts(rows, index, config)}
+            return cls(index, None, found, rows, informative=bool(config.dynamic_sampling))
         source = _prompts("prompts", config, inputs)
         found = {"prompts": _of_prompts(source)}
         if config.eval_size == 0:
@@ -101,8 +105,10 @@ class Dataset:
 
     @property
     def n_groups(self) -> int:
-        """Number of prompts, or of groups of rollouts."""
-        return len(self.source) if isinstance(self.source, Prompts) else self.source.n_groups
+        """Number of prompts, or of groups of rollouts that are read."""
+        if isinstance(self.source, Prompts):
+            return len(self.source)
+        return int(self.source.informative.sum()) if self.informative else self.source.n_groups
 
     def steps(self, config: Config) -> int:
         """Return the total number of optimizer steps under a configuration."""
@@ -191,6 +197,11 @@ def _indexed(rows: Source, config: Config) -> GroupIndex:
         index.n_uninformative,
         index.n_unscorable,
     )
+    if config.dynamic_sampling and index.n_uninformative == index.n_groups:
+        raise ConfigError(
+            f"no group of {rows.name} has a signal, so dynamic_sampling leaves nothing to learn"
+            " from; look at the rewards"
+        )
     return index
 
 

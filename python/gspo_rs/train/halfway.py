@@ -1,4 +1,4 @@
-"""A partly trained batch of rollouts, flattened into tensors for a checkpoint and restored."""
+"""Rollouts in a checkpoint: a partly trained batch, and groups that are kept for the next one."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -58,26 +58,51 @@ class Halfway:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what the remaining steps need as ``batch/...``, without the names of groups."""
-        rollouts = self.rollout_batch.rollouts
-        texts = json.dumps([rollouts.prompts, rollouts.completions]).encode()
-        found: dict[str, NDArray[Any]] = {
+        batch = self.rollout_batch
+        sampling = json.dumps([batch.rounds, batch.sampling]).encode()
+        found = {
+            **_arrays(batch.rollouts),
             "place": np.array([self.done, self.dropped]),
-            "texts": np.frombuffer(texts, dtype=np.uint8),
-            "offsets": rollouts.offsets,
-            "reward": rollouts.reward,
-            "too_long": self.rollout_batch.too_long,
+            "sampling": np.frombuffer(sampling, dtype=np.uint8),
+            "too_long": batch.too_long,
         }
-        for name in ("truncated", "rollout_ids"):
-            if (column := getattr(rollouts, name)) is not None:
-                found[name] = column
-        for name, column in (rollouts.rewards or {}).items():
-            found[f"rewards/{name}"] = column
-        for name in _LISTS:
-            found |= _flat(name, getattr(rollouts, name))
         for place, training_batch in enumerate(self.training_batches):
             for name in _LOGPROBS:
                 found |= _flat(f"batch{place}/{name}", getattr(training_batch, name))
-        return {f"batch/{name}": torch.from_numpy(array.copy()) for name, array in found.items()}
+        return _tensors("batch/", found)
+
+
+def kept(rollouts: Rollouts) -> dict[str, Tensor]:
+    """Return groups that the next batch begins with as ``over/...``, without their names.
+
+    Parameters
+    ----------
+    rollouts : Rollouts
+        With tokens and log-probabilities.
+
+    Returns
+    -------
+    dict of str to Tensor
+        For a checkpoint.
+    """
+    return _tensors("over/", _arrays(rollouts))
+
+
+def kept_in(tensors: Mapping[str, Tensor]) -> Rollouts | None:
+    """Rebuild the groups that `kept` has put among the tensors of a checkpoint.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Of a checkpoint.
+
+    Returns
+    -------
+    Rollouts or None
+        None where there are none.
+    """
+    found = _found("over/", tensors)
+    return _rollouts(found) if found else None
 
 
 def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
@@ -95,12 +120,53 @@ def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
     Halfway or None
         None where the checkpoint lies between two batches.
     """
-    found = {n[6:]: t.numpy() for n, t in tensors.items() if n.startswith("batch/")}
+    found = _found("batch/", tensors)
     if not found:
         return None
+    rounds, sampling = json.loads(found["sampling"].tobytes())
+    rollout_batch = RolloutBatch(
+        _rollouts(found), found["too_long"], {}, rounds=rounds, sampling=sampling
+    )
+    cuts = prepare.minibatches(rollout_batch, config)
+    training_batches = [
+        replace(training_batch, **_taken(_LOGPROBS, f"batch{place}/", found))
+        for place, training_batch in enumerate(prepare.plain_batches(cuts, config))
+    ]
+    return Halfway(rollout_batch, cuts, training_batches, *found["place"].tolist())
+
+
+def _tensors(before: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    return {before + name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+
+
+def _found(before: str, tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    named = ((name.removeprefix(before), name) for name in tensors if name.startswith(before))
+    return {short: tensors[name].numpy() for short, name in named}
+
+
+def _arrays(rollouts: Rollouts) -> dict[str, NDArray[Any]]:
+    """Return all of rollouts but the names of groups and rows."""
+    texts = json.dumps([rollouts.prompts, rollouts.completions]).encode()
+    found: dict[str, NDArray[Any]] = {
+        "texts": np.frombuffer(texts, dtype=np.uint8),
+        "offsets": rollouts.offsets,
+        "reward": rollouts.reward,
+    }
+    for name in ("truncated", "rollout_ids"):
+        if (column := getattr(rollouts, name)) is not None:
+            found[name] = column
+    for name, column in (rollouts.rewards or {}).items():
+        found[f"rewards/{name}"] = column
+    for name in _LISTS:
+        found |= _flat(name, getattr(rollouts, name))
+    return found
+
+
+def _rollouts(found: Mapping[str, NDArray[Any]]) -> Rollouts:
+    """Rebuild the rollouts of `_arrays`."""
     prompts, completions = json.loads(found["texts"].tobytes())
     single = [name for name in found if name.startswith("rewards/")]
-    rollouts = Rollouts(
+    return Rollouts(
         offsets=found["offsets"],
         prompts=prompts,
         completions=completions,
@@ -110,13 +176,6 @@ def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
         rewards={name[8:]: found[name] for name in single} or None,
         **_taken(_LISTS, "", found),
     )
-    rollout_batch = RolloutBatch(rollouts, found["too_long"], {})
-    cuts = prepare.minibatches(rollout_batch, config)
-    training_batches = [
-        replace(training_batch, **_taken(_LOGPROBS, f"batch{place}/", found))
-        for place, training_batch in enumerate(prepare.plain_batches(cuts, config))
-    ]
-    return Halfway(rollout_batch, cuts, training_batches, *found["place"].tolist())
 
 
 def _flat(name: str, rows: Ragged | None) -> dict[str, NDArray[Any]]:

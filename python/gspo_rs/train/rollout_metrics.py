@@ -132,5 +132,24 @@ OF_ROLLOUTS: tuple[Metrics, ...] = (
         "cut off by the token limit, which `mask_truncated` leaves out of the loss",
     ),
     Metrics("dropped_prompts", "prompts", "that were too long to sample for"),
+    Metrics(
+        "dynamic_sampling/thrown_frac",
+        "share",
+        "of the groups sampled for the batch that had no signal and were thrown away; offline of"
+        " those of the data",
+        "`dynamic_sampling`",
+    ),
+    Metrics(
+        "dynamic_sampling/rounds",
+        "rounds",
+        "of sampling that the batch took",
+        "`dynamic_sampling`, online",
+    ),
+    Metrics(
+        "dynamic_sampling/reward",
+        "reward",
+        "mean of all that was sampled in them; `reward/mean` is that of groups with a signal",
+        "`dynamic_sampling`, online",
+    ),
     Metrics("zero_advantage_groups", "groups", "with signal all of whose advantages are 0"),
 )

@@ -16,6 +16,7 @@ from torch import Tensor
 from gspo_rs.data.group_index import GroupIndex
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.rewards.functions import RewardFunction, named
+from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.train import checkpoint, evaluate, halfway
 from gspo_rs.train.config.config import Config, ConfigError, unweighable
 from gspo_rs.train.console import Display
@@ -30,6 +31,7 @@ from gspo_rs.train.model.pretrained import stored_dtype
 from gspo_rs.train.random_state import Generators
 from gspo_rs.train.rollout import prepare
 from gspo_rs.train.rollout.collect import RolloutBatch, offline, online
+from gspo_rs.train.rollout.dynamic import filled
 from gspo_rs.train.rollout.function import RolloutFunction, rollout_function
 from gspo_rs.train.rollout.logged_completions import log
 from gspo_rs.train.step import update as step
@@ -65,6 +67,7 @@ class Run:
     step: int = 0
     batches: int = 0
     halfway: Halfway | None = None
+    over: Rollouts | None = None
     watch: Watch = field(default_factory=Watch)
     unrecorded: dict[str, float] | None = None
     latest: dict[str, float] = field(default_factory=dict)
@@ -117,6 +120,7 @@ class Run:
         self.step, self.batches, self.saved = found.step, found.batches, found.step
         self.unrecorded = found.unrecorded
         self.halfway = halfway.restored(found.tensors, self.config)
+        self.over = halfway.kept_in(found.tensors)
         if "eval/pool" in found.tensors and self.data.exam is not None:
             self.baseline = evaluate.Baseline(self.data.exam, found.tensors["eval/pool"].numpy())
 
@@ -137,11 +141,13 @@ class Run:
 
     def _source(self) -> Iterator[RolloutBatch]:
         # A batch that is half used has been drawn already.
-        start = self.batches + (self.halfway is not None)
+        start = self.batches
+        if self.halfway is not None:
+            start += self.halfway.rollout_batch.rounds
         if isinstance(self.data.source, GroupIndex):
             rows = self.data.rollouts
             return offline(self.policy, self.config, self.data.source, start=start, rollouts=rows)
-        return online(
+        rounds = online(
             self.policy,
             self.data.source,
             self.rewards,
@@ -150,6 +156,9 @@ class Run:
             report=self.display.report,
             rollout=self.rollout,
         )
+        if not self.config.dynamic_sampling:
+            return rounds
+        return filled(rounds, self.policy, self.config, over=self.over)
 
     def _receive(self, source: Iterator[RolloutBatch]) -> None:
         """Fetch a batch of rollouts; the state changes only once the batch is complete."""
@@ -172,6 +181,7 @@ class Run:
         self.batches += skipped
         self.generators = Generators.now()
         self.halfway = Halfway(batch, cuts, training_batches, dropped=dropped)
+        self.over = batch.over
         self.interruptions.release()
 
     def _learn(self) -> None:
@@ -187,7 +197,7 @@ class Run:
         """Take one optimizer step and log it."""
         assert self.halfway is not None
         began = time.perf_counter()
-        metrics = describe(minibatch)
+        metrics = describe(minibatch) | self.halfway.rollout_batch.sampling
         metrics["dropped_prompts"] = 0.0 if self.halfway.done else float(self.halfway.dropped)
         number = self.step + 1
         if len(minibatch.trained):
@@ -216,7 +226,8 @@ class Run:
         done = self.halfway.done + 1
         self.halfway = dataclasses.replace(self.halfway, done=done)
         if done == self.halfway.steps(self.config):
-            self.halfway, self.batches = None, self.batches + 1
+            self.batches += self.halfway.rollout_batch.rounds
+            self.halfway = None
 
     def _record_step(self) -> None:
         """Log the last step, with a comparison where one is due."""
@@ -276,6 +287,8 @@ class Run:
         if self.halfway is not None:
             tensors |= self.halfway.tensors()
         tensors[_STORED] = torch.empty(0, dtype=self.stored)
+        if self.over is not None:
+            tensors |= halfway.kept(self.over)
         with self.display.timed("checkpoint"):
             checkpoint.write(
                 folder,

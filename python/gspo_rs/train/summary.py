@@ -97,6 +97,9 @@ def advice(records: Sequence[Record]) -> list[str]:
     silent = _mean(records, "group/zero_variance_frac")
     if silent >= _MANY:
         found.append(f"{silent:.0%} of groups had no signal{_why(records)}")
+    thrown = _mean(records, "dynamic_sampling/thrown_frac")
+    if thrown >= _MANY:
+        found.append(f"{thrown:.0%} of groups had no signal and were thrown away")
     cut = _mean(records, "length/clipped_frac")
     if cut >= _MANY:
         found.append(f"{cut:.0%} of completions were cut off at max_completion_length")

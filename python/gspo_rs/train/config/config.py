@@ -19,6 +19,7 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
         lambda v: v >= 1,
         "at least 1",
     ),
+    ("max_resample", lambda v: v >= 0, "at least 0"),
     (
         "temperature adam_epsilon tau_pos tau_neg w_max dual_clip delta off_policy_mask_threshold",
         lambda v: 0 < v < float("inf"),
@@ -127,6 +128,13 @@ class Config:
         optimizer steps, not micro-batches.
     num_iterations : int
         Passes over each batch of rollouts.
+    dynamic_sampling : bool, optional
+        Fill each batch of rollouts with groups that have a signal, and sample more prompts until it
+        is full; what is over is kept for the next batch. Offline, leave groups without signal out
+        before their rows are read. In place of the preset's.
+    max_resample : int
+        Further rounds of `dynamic_sampling` for a batch at most, each of as many prompts as a batch
+        has; after them it is trained on as it is.
     temperature : float
         Sampling temperature; log-probabilities use the same.
     top_p : float
@@ -324,6 +332,8 @@ class Config:
     prompts_per_step: int = 8
     steps_per_generation: int = 4
     num_iterations: int = 1
+    dynamic_sampling: bool | None = None
+    max_resample: int = 9
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0

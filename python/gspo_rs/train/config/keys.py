@@ -118,6 +118,8 @@ _THEIRS: Mapping[str, str] = {
     "algorithm": "algo preset trainer importancesamplinglevel rlalgorithm",
     "steps_per_generation": "numminibatches updatesperrollout",
     "renormalise": "renormalize",
+    "dynamic_sampling": "dynamicsample filtergroups dynamicfiltering dynamicsamplingfilter",
+    "max_resample": "maxresampletimes maxnumgenbatches dynamicsamplingmaxgenbatches",
     "delta": "upperclip",
     "device": "usecpu",
     "k_neg": "vespokneg",

@@ -84,6 +84,7 @@ ALL_OPTIONS = {name for options in OPTIONS.values() for name in options}
 
 # Fields that a preset decides besides, with their values where it does not say.
 BESIDES: dict[str, Any] = {
+    "dynamic_sampling": False,
     "renormalise": False,
     "overlong_penalty": "none",
     "mask_truncated": False,
@@ -126,7 +127,12 @@ class Preset:
     besides: Mapping[str, Any] = field(default_factory=dict)
 
 
-_DAPO = {"overlong_penalty": "soft", "mask_truncated": True, "renormalise": True}
+_DAPO = {
+    "dynamic_sampling": True,
+    "overlong_penalty": "soft",
+    "mask_truncated": True,
+    "renormalise": True,
+}
 
 # Sources: docs/reference/losses.md. The percentile advantage of `gspo` is this project's:
 # group-sensitive preference. Where a paper changes the advantage only, the loss is that of GRPO or

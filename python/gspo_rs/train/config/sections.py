@@ -23,7 +23,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         ),
         "Sampling": (
             "num_generations prompts_per_step steps_per_generation num_iterations"
-            " max_completion_length temperature top_p top_k old_logprobs"
+            " dynamic_sampling max_resample max_completion_length temperature top_p top_k"
+            " old_logprobs"
         ),
         "Algorithm": (
             "algorithm advantage advantage_options loss reduction beta kl_estimator renormalise"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +42,21 @@ class RolloutBatch:
         ``time/generate`` and ``time/score``, or ``time/read``.
     dropped : int
         Prompts that were too long to sample for.
+    rounds : int
+        How often the sampler or the file was asked for them.
+    over : Rollouts or None
+        Groups that this batch has no place for and the next begins with.
+    sampling : dict of str to float
+        Metrics of `dynamic_sampling`.
     """
 
     rollouts: Rollouts
     too_long: NDArray[np.bool_]
     seconds: dict[str, float]
     dropped: int = 0
+    rounds: int = 1
+    over: Rollouts | None = None
+    sampling: dict[str, float] = field(default_factory=dict)
 
 
 def sample(
@@ -213,13 +222,17 @@ def offline(
     ------
     RolloutBatch
         Of ``prompts_per_step * steps_per_generation`` groups; the last of an epoch has the rest.
+        With `dynamic_sampling` of those with a signal.
     """
     source = config.rollouts if rollouts is None else rollouts
     assert source is not None
     ends = Ends.of(policy.tokenizer, end_tokens(policy.model, policy.tokenizer))
     _log_ends(config, ends)
     size = config.prompts_per_step * config.steps_per_generation
-    epoch, skipped = divmod(start, -(-index.n_groups // size))
+    taught = int(index.informative.sum()) if config.dynamic_sampling else index.n_groups
+    thrown = {"dynamic_sampling/thrown_frac": 1 - taught / index.n_groups}
+    sampling = thrown if config.dynamic_sampling else {}
+    epoch, skipped = divmod(start, -(-taught // size))
     while True:
         began = time.perf_counter()
         for read in data.rollouts(
@@ -240,11 +253,13 @@ def offline(
             seed=derived_seed(config.seed, "shuffle", epoch),
             start=skipped * size,
             spill_directory=config.spill_directory,
+            informative=bool(config.dynamic_sampling),
             census=index,
         ):
             texts = as_texts(read, policy.tokenizer)
             tokens, too_long = tokenise(texts, policy.tokenizer, policy.context, config, ends=ends)
-            yield RolloutBatch(tokens, too_long, {"time/read": time.perf_counter() - began})
+            seconds = {"time/read": time.perf_counter() - began}
+            yield RolloutBatch(tokens, too_long, seconds, sampling=sampling)
             began = time.perf_counter()
         epoch, skipped = epoch + 1, 0
 

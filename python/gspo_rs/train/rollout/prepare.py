@@ -158,6 +158,26 @@ def needs_start(config: Config) -> bool:
     return bool(config.beta) or _starts_old(config)
 
 
+def sampler_is_old(policy: Policy, config: Config) -> bool:
+    """Return whether the sampler's log-probabilities are taken for the old ones.
+
+    Parameters
+    ----------
+    policy : Policy
+        Which sampled.
+    config : Config
+        Of an online run.
+
+    Returns
+    -------
+    bool
+        Otherwise the training pass computes them.
+    """
+    compared = config.correction != "none"
+    exact = config.old_logprobs == "auto" and policy.autocast is None and not compared
+    return exact or config.old_logprobs == "sampler"
+
+
 def _starts_old(config: Config) -> bool:
     return not config.online and config.old_logprobs_column is None
 
@@ -167,14 +187,11 @@ def _old(
 ) -> Ragged | None:
     """Return the old log-probabilities of a minibatch; None if they are the current ones."""
     rollouts = cut.rollouts
-    if not config.online:
-        assert rollouts.old_logprobs is not None
+    if rollouts.old_logprobs is not None:
         return cut.sampled(rollouts.old_logprobs)
     if config.old_logprobs != "sampler" and first and config.num_iterations == 1:
         return None  # the weights are still those that sampled: every ratio is 1
-    compared = config.correction != "none"
-    exact = config.old_logprobs == "auto" and policy.autocast is None and not compared
-    if exact or config.old_logprobs == "sampler":
+    if sampler_is_old(policy, config):
         assert rollouts.sampler_logprobs is not None
         return cut.sampled(rollouts.sampler_logprobs)
     return recompute(policy, training_batch, config)
