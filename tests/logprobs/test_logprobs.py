@@ -14,6 +14,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
+from fixtures.tiny_models import has, tiny
 from gspo_rs.logprobs import model_logprobs, model_logprobs_and_entropy
 
 LENGTHS = [9, 4, 12]
@@ -90,6 +91,28 @@ def own(model, texts, temperature=1.0):
     dists = [torch.distributions.Categorical(logits=x.double()) for x in logits]
     found = [dist.log_prob(text[1:]) for dist, text in zip(dists, texts, strict=True)]
     return torch.cat(found), torch.cat([dist.entropy() for dist in dists])
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "without"),
+    [
+        ("falcon_h1", {"lm_head_multiplier": 0.5}, 1.0),
+        ("recurrent_gemma", {"logits_soft_cap": 0.5}, 1e6),
+    ],
+)
+def test_a_scale_or_a_cap_is_known_whatever_its_configuration_calls_it(kind, fields, without):
+    if not has(kind):
+        pytest.skip(f"this transformers has no {kind}")
+    model, texts = tiny(kind, **fields), sequences(11)
+    options = padded(texts) | {"targets": torch.cat([text[1:] for text in texts])}
+    del options["attention_mask"]
+    with torch.no_grad():
+        found, entropy = model_logprobs_and_entropy(model, **options)
+        expected = own(model, texts)
+        plain = own(tiny(kind, **dict.fromkeys(fields, without)), texts)
+    torch.testing.assert_close(found.double(), expected[0], rtol=0, atol=2e-5)
+    torch.testing.assert_close(entropy.double(), expected[1], rtol=0, atol=2e-5)
+    assert float((plain[0] - expected[0]).abs().max()) > 1e-2
 
 
 @pytest.mark.parametrize("layout", [padded, packed])

@@ -2,11 +2,12 @@
 
 import json
 import logging
+import re
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fixtures.runs import share_of_a
 from fixtures.tiny_models import KINDS, has, saved, tiny
@@ -92,6 +93,25 @@ def test_a_sampler_that_disagrees_with_the_training_pass_stops_the_run(configure
     config = configured("roberta", dtype=dtype)
     with pytest.raises(PolicyError, match=DISAGREE + r".*old_logprobs = 'recompute'"):
         train(config, reward=share_of_a)
+    assert not metrics.read(f"{config.output_dir}/metrics.jsonl")
+
+
+def test_a_model_that_is_made_to_read_its_cache_otherwise_stops_the_run_naming_both(
+    configured, letters
+):
+    def turn(_module, _inputs, hidden):
+        # A token that is read alone, with the cache, gets another state than within a sequence.
+        return hidden.roll(1, dims=-1) if hidden.shape[1] == 1 else None
+
+    model = AutoModelForCausalLM.from_pretrained(letters)
+    model.model.layers[0].register_forward_hook(turn)
+    given = {"model": model, "tokenizer": AutoTokenizer.from_pretrained(letters)}
+    config = configured("llama")
+    both = r"is (-[\d.e-]+) by the sampler and (-[\d.e-]+) by the training pass"
+    with pytest.raises(PolicyError, match="disagree, by .*" + both) as stopped:
+        train(config, reward=share_of_a, **given)
+    sampled, trained = map(float, re.search(both, str(stopped.value)).groups())
+    assert abs(sampled - trained) > 0.01
     assert not metrics.read(f"{config.output_dir}/metrics.jsonl")
 
 

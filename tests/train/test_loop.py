@@ -155,6 +155,18 @@ def test_a_corrected_run_measures_the_mismatch_of_its_sampler(online, correction
         assert 0 <= record["mismatch/opsm_frac"] < 1
 
 
+@pytest.mark.parametrize("fields", [{}, {"num_iterations": 2}, {"dtype": "bfloat16"}])
+def test_every_batch_of_a_run_measures_the_mismatch_of_its_sampler(online, fields):
+    config = online(max_steps=8, **fields)
+    train(config, reward=share_of_a)
+    inner = 2 * config.num_iterations
+    for place, record in enumerate(steps(config)):
+        assert ("mismatch/abs" in record) == (place % inner == 0)
+        if place % inner == 0:
+            rounding = 0.2 if config.dtype == "bfloat16" else 1e-4
+            assert 0 < record["mismatch/abs"] <= record["mismatch/max"] < rounding
+
+
 def test_the_metrics_page_names_all_that_runs_write_and_nothing_else(online, offline, tmp_path):
     def right(completions, **_):
         return [float("a" in text) for text in completions]

@@ -5,9 +5,17 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, BertConfig, BertModel, MambaConfig, MambaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    MambaConfig,
+    MambaForCausalLM,
+)
 
 from fixtures.runs import configured
+from gspo_rs.train.inputs import Inputs
 from gspo_rs.train.model.policy import PolicyError, freeze, load
 
 
@@ -72,6 +80,26 @@ def test_a_model_that_sees_later_tokens_is_refused(letters, tmp_path):
     AutoTokenizer.from_pretrained(letters).save_pretrained(folder)
     with pytest.raises(PolicyError, match="is not causal"):
         load(configured(folder))
+
+
+def test_a_model_that_needs_more_than_tokens_is_refused_with_what_it_says(letters):
+    model = AutoModelForCausalLM.from_pretrained(letters)
+
+    def forward(input_ids, image_embeddings=None, **_):
+        return input_ids + image_embeddings.shape[0]
+
+    model.forward = forward
+    inputs = Inputs(model=model, tokenizer=AutoTokenizer.from_pretrained(letters))
+    reason = "its LlamaForCausalLM does not read a row of tokens, .*AttributeError: 'NoneType'"
+    with pytest.raises(PolicyError, match=reason):
+        load(configured(letters), inputs=inputs)
+
+
+def test_a_configuration_that_writes_minus_one_for_no_limit_has_none(letters):
+    model = AutoModelForCausalLM.from_pretrained(letters)
+    model.config.max_position_embeddings = -1
+    inputs = Inputs(model=model, tokenizer=AutoTokenizer.from_pretrained(letters))
+    assert load(configured(letters), inputs=inputs).context is None
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])

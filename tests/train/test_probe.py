@@ -147,10 +147,8 @@ def test_packing_is_refused_for_what_shows_only_in_longer_sequences(kind, letter
 @pytest.mark.parametrize(
     ("kind", "fields"),
     [
-        ("falcon_h1", {"lm_head_multiplier": 0.5}),
         ("mpt", {"logit_scale": 0.5}),
         ("minicpm3", {"dim_model_base": 8}),
-        ("recurrent_gemma", {"logits_soft_cap": 3.0}),
     ],
 )
 def test_a_head_that_scales_its_logits_is_refused_before_anything_is_sampled(

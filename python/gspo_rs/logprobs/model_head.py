@@ -15,6 +15,10 @@ from torch import Tensor, nn
 
 __all__ = ["OutputHead", "head_inputs"]
 
+FACTORS = ("logit_scale", "lm_head_multiplier")
+CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+"""What configurations call a factor of the logits, and a bound of them by tanh."""
+
 
 @dataclass(frozen=True)
 class OutputHead:
@@ -37,9 +41,12 @@ class OutputHead:
             )
         config: Any = model.config
         config = config.get_text_config()
-        scale = getattr(config, "logit_scale", None) or 1.0
+        scale = 1.0
+        for name in FACTORS:
+            scale *= getattr(config, name, None) or 1.0
         scale /= getattr(config, "logits_scaling", None) or 1.0
-        cap = getattr(config, "final_logit_softcapping", None)
+        caps = (getattr(config, name, None) for name in CAPS)
+        cap = next((cap for cap in caps if cap is not None), None)
         return cls(module, config.vocab_size, float(scale), cap)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -102,6 +109,6 @@ def _verify(model: nn.Module, head: OutputHead, logits: Tensor, hidden: Tensor) 
     if not same:
         raise ValueError(
             f"{type(model).__name__} turns the output of its head into other logits than by "
-            "logit_scale, logits_scaling or final_logit_softcapping of its config; "
+            f"{', '.join(FACTORS)}, logits_scaling, {' or '.join(CAPS)} of its config; "
             "its log-probabilities would be wrong"
         )

@@ -120,15 +120,40 @@ def complete(
     return [one for number in prompts for one in drawn[number]]
 
 
+def context_of(model: Any) -> int | None:
+    """Return the most tokens of a sequence; None where there is no limit, or one below 1.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel or peft.PeftModel
+        Whose configuration tells.
+
+    Returns
+    -------
+    int or None
+    """
+    found: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return found if found is not None and found > 0 else None
+
+
 def _of_one_length(prompts: Mapping[int, list[int]]) -> list[list[int]]:
     """Return the numbers of the prompts of each length."""
     lengths = dict.fromkeys(map(len, prompts.values()))
     return [[number for number, some in prompts.items() if len(some) == k] for k in lengths]
 
 
-def _layers(model: Any) -> list[type]:
+def _cache(model: Any) -> DynamicCache | None:
+    """Return an empty cache of a model; None if transformers can't tell what its layers keep."""
+    try:
+        return DynamicCache(config=model.config)
+    except AttributeError:  # a configuration of several parts, without layers of its own
+        return None
+
+
+def _layers(model: Any) -> set[type]:
     """Return the kinds of memory that the layers of a model keep, as transformers knows them."""
-    return [type(layer) for layer in DynamicCache(config=model.config).layers]
+    cache = _cache(model)
+    return set() if cache is None else {type(layer) for layer in cache.layers}
 
 
 def _takes(model: Any, *names: str) -> bool:
@@ -143,7 +168,8 @@ def _bears_padding(model: Any) -> bool:
     """
     plain = {DynamicLayer, DynamicSlidingWindowLayer}
     takes = _takes(model, "attention_mask", "position_ids", "past_key_values")
-    return takes and set(_layers(model)) <= plain
+    layers = _layers(model)
+    return takes and bool(layers) and layers <= plain
 
 
 def _has_cache(model: Any) -> bool:
@@ -155,9 +181,10 @@ def _has_cache(model: Any) -> bool:
     """
     if _takes(model, "cache_params"):
         return True
-    if _takes(model, "past_key_values"):
+    cache = _cache(model)
+    if _takes(model, "past_key_values") and cache is not None:
         with contextlib.suppress(ValueError):
-            DynamicCache(config=model.config).get_seq_length()
+            cache.get_seq_length()
             return True
     warnings.warn(
         f"{type(model).__name__} has no cache that transformers keeps in generation: each token is"
@@ -209,7 +236,7 @@ def _prefilled(
     None where the model keeps more than growing keys and values, which can't be cropped, or takes
     no such cache: there every row reads its prompt by itself.
     """
-    if not (_takes(model, "past_key_values") and set(_layers(model)) == {DynamicLayer}):
+    if not (_takes(model, "past_key_values") and _layers(model) == {DynamicLayer}):
         return None
     # Without the configuration, which counts the layers of an encoder for those of a decoder.
     cache = DynamicCache()

@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts
 from gspo_rs.samplers.detokenize import completion_texts, decoded
-from gspo_rs.samplers.generation import Drawn, complete, generating
+from gspo_rs.samplers.generation import Drawn, complete, context_of, generating
 from gspo_rs.samplers.progress import Progress
 from gspo_rs.samplers.special_tokens import before, end_tokens, framed, text_rows
 from gspo_rs.samplers.token_sampler import Sampler
@@ -181,7 +181,7 @@ def _check(
 
 
 def _prompt_limit(model: Any, max_prompt_length: int | None, completion: int) -> int | None:
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    context = context_of(model)
     limits = [max_prompt_length, None if context is None else context - completion]
     return min((limit for limit in limits if limit is not None), default=None)
 

@@ -10,6 +10,7 @@ __all__ = ["METRICS", "Metrics", "described", "page"]
 
 _ONLINE, _POLICY = "online", "a loss with ratios"
 _TRAINED = "a sequence went through the model"
+_MISMATCH = "online, in the first step of a batch of rollouts; with a `correction` in all of them"
 
 METRICS: dict[str, tuple[Metrics, ...]] = {
     "Of all rollouts of the step": OF_ROLLOUTS,
@@ -76,13 +77,13 @@ METRICS: dict[str, tuple[Metrics, ...]] = {
             "mismatch/k1 mismatch/k3 mismatch/abs mismatch/max",
             "nats",
             "of `x = o - u`: `-x`, `e^x - x - 1`, mean and largest `abs(x)`",
-            "a `correction`",
+            _MISMATCH,
         ),
         Metrics(
             "mismatch/ppl_ratio mismatch/chi2_token mismatch/chi2_seq",
             "",
             "mean of `e^(-mean x)`; `E[ratio^2] - 1` of tokens and of sequences",
-            "a `correction`",
+            _MISMATCH,
         ),
         Metrics(
             "mismatch/kept_frac", "share", "that the correction does not weigh 0", "a `correction`"

@@ -202,8 +202,15 @@ class Run:
         number = self.step + 1
         if len(minibatch.trained):
             rate = learning_rate(self.config, number, self.total)
+            # Later steps of a batch have other weights than those that sampled it.
+            sampler = None if self.halfway.done else minibatch.rollouts.sampler_logprobs
             metrics |= step.take(
-                self.policy, self.optimizer, training_batch, self.config, rate=rate
+                self.policy,
+                self.optimizer,
+                training_batch,
+                self.config,
+                rate=rate,
+                sampler=None if sampler is None else minibatch.sampled(sampler),
             )
         else:
             _log.warning("step %d: no group has a signal; the weights are not updated", number)

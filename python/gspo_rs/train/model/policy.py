@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gspo_rs.logprobs import model_logprobs, model_logprobs_and_entropy, model_one_pass
 from gspo_rs.logprobs.fused import Loss
+from gspo_rs.samplers.generation import context_of
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.inputs import NOTHING, Inputs
 from gspo_rs.train.model.layers import ActivationsError, compile_layers, recompute_activations
@@ -136,8 +137,8 @@ def load(config: Config, resumed: Path | None = None, inputs: Inputs = NOTHING) 
     ------
     PolicyError
         If the model is absent, has no causal head, turns the head's output into logits in a way
-        that is not known here, needs code of its own, is not causal, or does not know every token
-        of its tokenizer; if `layout` is packed and it mixes packed sequences.
+        that is not known here, needs code of its own or more than tokens, is not causal, or does
+        not know every token of its tokenizer; if `layout` is packed and it mixes packed sequences.
     """
     device = _device(config.device)
     found = _found(config, resumed if config.lora_r == 0 else None, inputs)
@@ -148,13 +149,21 @@ def load(config: Config, resumed: Path | None = None, inputs: Inputs = NOTHING) 
         device=device,
         autocast=_autocast(config, device),
         shape="padded",
-        context=getattr(model.config.get_text_config(), "max_position_embeddings", None),
+        context=context_of(model),
         temperature=config.temperature,
     )
     try:
         ahead, shape = sees_ahead(policy), _shape(config, policy)
     except ValueError as error:
         raise PolicyError(f"model {config.model!r}: {error}") from error
+    except torch.OutOfMemoryError:
+        raise
+    except (AttributeError, LookupError, RuntimeError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise PolicyError(
+            f"model {config.model!r}: its {type(policy.model).__name__} does not read a row of"
+            f" tokens, which is all it gets here: {reason}"
+        ) from error
     if ahead:
         raise PolicyError(f"model {config.model!r} is not causal: its tokens see those that follow")
     if config.lora_r > 0:

@@ -58,20 +58,24 @@ def check_sampler(policy: Policy, rollouts: Rollouts, config: Config) -> None:
         mask=mask,
     )
     trained = recompute(policy, training_batch, config).values.astype(np.float64)
-    apart = np.abs(trained - rollouts.sampler_logprobs.rows(rows).where(mask).values)
+    sampled = rollouts.sampler_logprobs.rows(rows).where(mask).values.astype(np.float64)
+    apart = np.abs(trained - sampled)
     limit = LIMITS[policy.autocast is not None]
     if apart.mean() <= limit:
         return
+    worst = int(apart.argmax())
     found = (
         f"model {config.model!r}: its sampler and its training pass disagree, by"
         f" {apart.mean():.2g} nats a token in the mean and {apart.max():.2g} at most over"
-        f" {len(rows)} completions, where rounding makes at most {limit:g} in the mean"
+        f" {len(rows)} completions, where rounding makes at most {limit:g} in the mean; the"
+        f" log-probability of one token is {sampled[worst]:.4g} by the sampler and"
+        f" {trained[worst]:.4g} by the training pass"
     )
     if config.old_logprobs == "recompute" or config.correction != "none":
         _log.warning("%s; the ratios are those of the training pass", found)
         return
     raise PolicyError(
-        f"{found}: transformers generates with a cache that its {type(policy.model).__name__} does"
+        f"{found}. Transformers generates with a cache that its {type(policy.model).__name__} does"
         " not read as it reads a whole sequence. With old_logprobs = 'recompute' the ratios are"
         " those of the training pass; a correction, such as 'token_truncate', makes up for the rest"
     )

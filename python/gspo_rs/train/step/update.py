@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gspo_rs.losses.correction import mismatch_metrics
 from gspo_rs.losses.metrics import entropy_metrics
+from gspo_rs.rollouts.rollouts import Ragged
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.microbatch import MicroBatch
 from gspo_rs.train.model.policy import Policy
@@ -44,6 +46,7 @@ def take(
     config: Config,
     *,
     rate: float,
+    sampler: Ragged | None = None,
 ) -> dict[str, float]:
     """Take one optimizer step, or skip it if loss or gradient are not finite.
 
@@ -59,17 +62,23 @@ def take(
         Resolved; tells loss, clip, KL and the bound of the gradient's norm.
     rate : float
         Learning rate of this step.
+    sampler : Ragged of float32, optional
+        Log-probabilities as the sampler computed them, where its weights are still the policy's.
 
     Returns
     -------
     dict of str to float
-        `policy_metrics`, `entropy_metrics` and `order_metrics` over the whole step, ``loss``,
-        ``grad_norm``, ``skipped``, 1 if the weights were left as they are, and the seconds
-        ``time/backward`` and ``time/optimizer``. The CPU waits for the GPU once.
+        `policy_metrics`, `entropy_metrics` and `order_metrics` over the whole step,
+        `mismatch_metrics` of `sampler`, ``loss``, ``grad_norm``, ``skipped``, 1 if the weights were
+        left as they are, and the seconds ``time/backward`` and ``time/optimizer``. The CPU waits
+        for the GPU once.
     """
     began = time.perf_counter()
     optimizer.zero_grad(set_to_none=True)
     measured, whole = backward(policy, training_batch, config)
+    if sampler is not None:
+        drawn = whole.tokens(sampler)
+        measured |= mismatch_metrics(whole.logprobs, drawn, None, lengths=whole.lengths)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     bound = config.max_grad_norm or math.inf
     measured["grad_norm"] = torch.nn.utils.clip_grad_norm_(parameters, bound)
