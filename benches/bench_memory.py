@@ -33,11 +33,13 @@ from gspo_rs.train.step.update import take
 CASES: dict[str, dict[str, Any]] = {
     "float32, AdamW": {},
     "bfloat16, AdamW": {"weights": "bfloat16"},
+    "float32, 8-bit AdamW": {"optimizer": "adamw_8bit"},
+    "bfloat16, 8-bit AdamW": {"weights": "bfloat16", "optimizer": "adamw_8bit"},
     "float32, LoRA of rank 16": {"lora_r": 16},
     "bfloat16, LoRA of rank 16": {"lora_r": 16, "weights": "bfloat16"},
 }
 PROMPT, COMPLETION = 64, 192
-SIZES = {"prompts_per_step": 4, "num_generations": 8, "max_completion_length": COMPLETION}
+SIZES = {"prompts_per_step": 4, "num_generations": 4, "max_completion_length": COMPLETION}
 
 
 def make_model() -> LlamaForCausalLM:
@@ -78,7 +80,7 @@ def step(fields: dict[str, Any]) -> tuple[Memory, Any]:
         policy = policies.load(config, inputs=Inputs(model=model, tokenizer=tokenizer))
         del model
         largest = expected_pass(policy, config, PROMPT)
-        estimate = measured(policy, reference=False, cache=0, largest=largest)
+        estimate = measured(policy, config, reference=False, cache=0, largest=largest)
         optimizer = make_optimizer(policy, config)
         given = make_training_batch(config.prompts_per_step * config.num_generations)
         for name in ("first", "second"):

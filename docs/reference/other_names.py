@@ -104,6 +104,10 @@ TRL: dict[str, tuple[str, str]] = {
         "also the scale of `qrpo` and of losses that compare groups, 0.1 by default there",
     ),
     "kl_estimator": ("use_bias_correction_kl", "true is `k3_is`, false `k3`"),
+    "optimizer": (
+        "optim",
+        "`adamw` is `adamw_torch_fused`; `adamw_8bit` and `paged_adamw_8bit` are the same words",
+    ),
     "learning_rate": ("learning_rate", SAME),
     "weight_decay": ("weight_decay", SAME),
     "adam_beta1": ("adam_beta1", SAME),
@@ -253,6 +257,7 @@ VERL: dict[str, tuple[str, str]] = {
     "off_policy_mask_threshold": ("-", ""),
     "beta": (f"{_ACTOR}kl_loss_coef", "0 takes the place of `use_kl_loss = false`"),
     "kl_estimator": (f"{_ACTOR}kl_loss_type", "`low_var_kl` is `k3`, `mse` is `k2`"),
+    "optimizer": (f"{_ACTOR}optim.optimizer", "`adamw` is `AdamW`"),
     "learning_rate": (f"{_ACTOR}optim.lr", ""),
     "weight_decay": (f"{_ACTOR}optim.weight_decay", "0 by default, 0.01 in verl"),
     "adam_beta1": (f"{_ACTOR}optim.betas", "the first"),

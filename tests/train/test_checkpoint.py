@@ -69,6 +69,18 @@ def test_an_optimizer_goes_on_where_the_checkpoint_found_it(tmp_path):
         checkpoint.restore_optimizer(restored, ["weight", "other"], checkpoint.read(path).tensors)
 
 
+def test_an_optimizer_that_counts_in_integers_goes_on_counting(tmp_path):
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weight])
+    optimizer.state[weight].update(step=7, codes=torch.tensor([1, 2], dtype=torch.uint8))
+    path = write(tmp_path, tensors=checkpoint.optimizer_tensors(optimizer, ["weight"]))
+    again = torch.optim.SGD([weight])
+    checkpoint.restore_optimizer(again, ["weight"], checkpoint.read(path).tensors)
+    state = again.state[weight]
+    assert (state["step"], type(state["step"])) == (7, int)
+    assert torch.equal(state["codes"], torch.tensor([1, 2], dtype=torch.uint8))
+
+
 def test_only_the_newest_checkpoints_are_kept_in_the_order_of_their_steps(tmp_path):
     for step in (5, 9, 10, 100):
         write(tmp_path, step)

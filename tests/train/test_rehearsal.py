@@ -56,7 +56,7 @@ def configuration(model, **fields):
 @pytest.mark.parametrize("fields", [{}, {"lora_r": 2}])
 def test_what_is_kept_is_what_a_step_really_makes(stepped, fields):
     config, policy, training_batch = stepped(**fields)
-    found = measured(policy, reference=True, cache=0, largest=None)
+    found = measured(policy, config, reference=True, cache=0, largest=None)
     optimizer = make_optimizer(policy, config)
     backward(policy, training_batch, config)
     gradients = [p.grad for p in policy.model.parameters() if p.grad is not None]
@@ -90,7 +90,7 @@ def test_the_cache_is_as_large_as_the_one_that_generation_ends_with(stepped):
 def test_activations_are_what_the_allocator_still_holds_after_a_forward_pass(stepped):
     config, policy, training_batch = stepped()
     largest = largest_pass(batches(policy, training_batch, config))
-    found = measured(policy, reference=False, cache=0, largest=largest)
+    found = measured(policy, config, reference=False, cache=0, largest=largest)
     assert found.activations == pytest.approx(held_after_a_pass(policy, largest), rel=0.1)
 
 
@@ -112,7 +112,7 @@ def test_recomputed_activations_are_the_inputs_of_all_layers_and_the_inside_of_o
     for on in (False, True):
         config = dataclasses.replace(config, gradient_checkpointing=on)
         policy = policies.load(config, inputs=Inputs(**held))
-        found.append(measured(policy, reference=False, cache=0, largest=largest))
+        found.append(measured(policy, config, reference=False, cache=0, largest=largest))
     every, some = (memory.activations for memory in found)
     inputs = held_after_a_pass(policy, largest)
     assert inputs < some < every / 2
@@ -123,7 +123,7 @@ def test_checkpointing_is_on_and_the_cache_counted_after_activations_are(letters
     config = configuration(letters, gradient_checkpointing=True)
     policy = policies.load(config)
     largest = expected_pass(policy, config, 3)
-    assert measured(policy, reference=False, cache=0, largest=largest).activations > 0
+    assert measured(policy, config, reference=False, cache=0, largest=largest).activations > 0
     # Without a cache of keys and values, which transformers leaves out then.
     assert cache_bytes(policy, 1, 4) > 0
     assert any(module.training for module in policy.model.modules())
@@ -217,7 +217,7 @@ def test_prompts_come_from_standard_input(letters, tmp_path):
 @pytest.mark.parametrize("fields", [{}, {"weights": "bfloat16"}, {"lora_r": 2}])
 def test_the_optimizer_keeps_what_is_said_of_it(stepped, fields):
     config, policy, training_batch = stepped(**fields)
-    found = measured(policy, reference=False, cache=0, largest=None)
+    found = measured(policy, config, reference=False, cache=0, largest=None)
     optimizer = make_optimizer(policy, config)
     backward(policy, training_batch, config)
     master_weights.step(optimizer)

@@ -40,6 +40,7 @@ GIVEN = {
     "lr_scheduler_type": ("cosine", ["cosine"]),
     "dtype": ("bfloat16", ["bfloat16"]),
     "weights": ("bfloat16", ["bfloat16"]),
+    "optimizer": ("adamw_8bit", ["adamw_8bit"]),
     "layout": ("padded", ["padded"]),
 }
 

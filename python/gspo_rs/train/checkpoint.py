@@ -211,7 +211,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dic
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
-        Whose state holds tensors only, as AdamW's does.
+        Whose state holds tensors and integers only, as that of AdamW does.
     names : list of str
         Of its parameters, in their order.
 
@@ -222,9 +222,10 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dic
     """
     state = optimizer.state_dict()["state"]
     return {
-        f"optimizer/{key}/{names[index]}": tensor
+        # bitsandbytes counts steps in an int.
+        f"optimizer/{key}/{names[index]}": torch.as_tensor(value)
         for index, values in state.items()
-        for key, tensor in values.items()
+        for key, value in values.items()
     }
 
 
@@ -258,7 +259,9 @@ def restore_optimizer(
             raise CheckpointError(f"the checkpoint has optimizer state of {named}, not trained")
         # Not by `load_state_dict`, which casts all of it to the dtype of the parameter.
         parameter = parameters[named]
-        optimizer.state[parameter][key] = tensor.to(parameter.device)
+        counted = tensor.dtype == torch.int64 and not tensor.ndim
+        value = int(tensor) if counted else tensor.to(parameter.device)
+        optimizer.state[parameter][key] = value
 
 
 def digests(folder: Path) -> dict[str, str]:

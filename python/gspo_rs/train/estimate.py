@@ -44,6 +44,7 @@ def line(policy: Policy, config: Config, source: object, *, reference: bool) -> 
     length = min(prompt + config.max_completion_length, policy.context or np.iinfo(np.int64).max)
     memory = measured(
         policy,
+        config,
         reference=reference,
         cache=cache_bytes(policy, min(rows, config.generation_batch or rows), length)
         if config.online

@@ -23,6 +23,7 @@ from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.layers import recomputes
 from gspo_rs.train.model.microbatch import MicroBatch
 from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.step.adamw_8bit import state_bytes
 from gspo_rs.train.step.training_batch import TrainingBatch, batches
 
 __all__ = ["Memory", "cache_bytes", "expected_pass", "largest_pass", "measured"]
@@ -70,13 +71,17 @@ class Memory:
         return kept + max(self.cache, learning)
 
 
-def measured(policy: Policy, *, reference: bool, cache: int, largest: MicroBatch | None) -> Memory:
+def measured(
+    policy: Policy, config: Config, *, reference: bool, cache: int, largest: MicroBatch | None
+) -> Memory:
     """Return the memory of a run with a policy.
 
     Parameters
     ----------
     policy : Policy
         Loaded, without gradients. It reads a few tokens.
+    config : Config
+        Tells the optimizer.
     reference : bool
         Whether a copy of the model is kept.
     cache : int
@@ -94,7 +99,7 @@ def measured(policy: Policy, *, reference: bool, cache: int, largest: MicroBatch
         weights=weights,
         reference=weights if reference else 0,
         gradients=_bytes(trained),
-        optimizer=sum(_state_bytes(part) for part in trained),
+        optimizer=sum(_state_bytes(part, config) for part in trained),
         cache=cache,
         activations=0 if largest is None else _activations(policy, largest),
         logits=0 if largest is None else _head_bytes(policy, largest),
@@ -153,10 +158,11 @@ def expected_pass(policy: Policy, config: Config, prompt: int) -> MicroBatch:
     return largest
 
 
-def _state_bytes(parameter: Tensor) -> int:
-    """Return what the optimizer keeps of a parameter: two numbers, and the rest of a bfloat16."""
-    rest = 2 if parameter.dtype == torch.bfloat16 else 0
-    return (8 + rest) * parameter.numel()
+def _state_bytes(parameter: Tensor, config: Config) -> int:
+    """Return what the optimizer keeps of a parameter: two moments, and the rest of a bfloat16."""
+    n = parameter.numel()
+    rest = 2 * n if parameter.dtype == torch.bfloat16 else 0
+    return rest + (8 * n if config.optimizer == "adamw" else state_bytes(n))
 
 
 def _activations(policy: Policy, batch: MicroBatch) -> int:

@@ -153,6 +153,7 @@ def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint 
     largest = largest_pass(one for some in plain for one in batches(policy, some, config))
     memory = measured(
         policy,
+        config,
         reference=prepare.needs_start(config) and not config.lora_r,
         cache=_cache(policy, batch, config),
         largest=largest,

@@ -223,6 +223,9 @@ class Config:
         log-ratio to the starting policy in the score, 0.1 by default.
     kl_estimator : {"k3_is", "k3", "k2"}
         Estimator of `gspo_rs.losses.kl_penalty`.
+    optimizer : {"adamw", "adamw_8bit", "paged_adamw_8bit"}
+        AdamW with two float32 numbers a weight, or with a byte each. The paged one moves them
+        between GPU and CPU as memory runs short, and needs bitsandbytes.
     learning_rate : float
         Learning rate of AdamW, after the warm-up.
     weight_decay : float
@@ -373,6 +376,7 @@ class Config:
     off_policy_mask_threshold: float | None = None
     beta: float | None = None
     kl_estimator: Literal["k3_is", "k3", "k2"] = "k3_is"
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
     learning_rate: float = 1e-6
     weight_decay: float = 0.0
     adam_beta1: float = 0.9

@@ -17,6 +17,7 @@ RENAMED: Mapping[str, str] = {
 # Ours, or several that stand for one of theirs → names of TRL, verl, slime, OpenRLHF and Hugging
 # Face, without case and signs as `gspo_rs.groups.synonyms` compares them.
 _THEIRS: Mapping[str, str] = {
+    "optimizer": "optim optimizertype optimizername optimname",
     "learning_rate": "lr actorlr policylr learnrate baselr",
     "prompts_per_step": (
         "batchsize trainbatchsize perdevicetrainbatchsize ppominibatchsize "

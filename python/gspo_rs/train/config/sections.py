@@ -36,8 +36,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
             " k_neg lam_neg delta_low delta_high divergence q label_smoothing"
         ),
         "Optimizer": (
-            "learning_rate lr_scheduler_type warmup_steps max_grad_norm weight_decay adam_beta1"
-            " adam_beta2 adam_epsilon max_steps num_train_epochs"
+            "optimizer learning_rate lr_scheduler_type warmup_steps max_grad_norm weight_decay"
+            " adam_beta1 adam_beta2 adam_epsilon max_steps num_train_epochs"
         ),
         "Model and memory": (
             "lora_r lora_alpha lora_target_modules use_dora lora_merge weights dtype"

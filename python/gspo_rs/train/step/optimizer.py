@@ -1,11 +1,14 @@
 """AdamW over the trained parameters, and the learning rate schedule."""
 
 import math
+from importlib import import_module
+from typing import Any
 
 import torch
 
 from gspo_rs.train.config.config import Config
-from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.model.policy import Policy, PolicyError
+from gspo_rs.train.step.adamw_8bit import AdamW8bit
 
 
 def learning_rate(config: Config, step: int, total: int) -> float:
@@ -41,8 +44,8 @@ def learning_rate(config: Config, step: int, total: int) -> float:
     return config.learning_rate
 
 
-def make_optimizer(policy: Policy, config: Config) -> torch.optim.AdamW:
-    """Create a fused AdamW over the trained parameters.
+def make_optimizer(policy: Policy, config: Config) -> torch.optim.Optimizer:
+    """Create the AdamW of a run over the trained parameters.
 
     Parameters
     ----------
@@ -53,14 +56,40 @@ def make_optimizer(policy: Policy, config: Config) -> torch.optim.AdamW:
 
     Returns
     -------
-    torch.optim.AdamW
+    torch.optim.Optimizer
         Without state.
+
+    Raises
+    ------
+    PolicyError
+        If it needs a GPU or a package that is not there.
     """
-    return torch.optim.AdamW(
-        policy.trainable().values(),
-        lr=config.learning_rate,
-        betas=(config.adam_beta1, config.adam_beta2),
-        eps=config.adam_epsilon,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+    how: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "betas": (config.adam_beta1, config.adam_beta2),
+        "eps": config.adam_epsilon,
+        "weight_decay": config.weight_decay,
+    }
+    parameters = list(policy.trainable().values())
+    if config.optimizer == "paged_adamw_8bit":
+        found: torch.optim.Optimizer = _paged(policy.device)(parameters, **how)
+        return found
+    if config.optimizer == "adamw_8bit":
+        return AdamW8bit(parameters, **how)
+    return torch.optim.AdamW(parameters, **how, fused=True)
+
+
+def _paged(device: torch.device) -> Any:
+    """Return the optimizer of bitsandbytes whose state is in memory that GPU and CPU share."""
+    if device.type != "cuda":
+        raise PolicyError(
+            "optimizer = 'paged_adamw_8bit': its state moves between a GPU and the CPU, and the run"
+            f" is on device {device}; use 'adamw_8bit'"
+        )
+    try:
+        return import_module("bitsandbytes").optim.PagedAdamW8bit
+    except ImportError as error:
+        raise PolicyError(
+            "optimizer = 'paged_adamw_8bit': needs bitsandbytes, which is not installed; install"
+            " gspo_rs[bitsandbytes], or use 'adamw_8bit'"
+        ) from error
