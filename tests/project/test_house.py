@@ -33,7 +33,7 @@ BELOW = {
     "logprobs": "",
     "losses": "groups logprobs",
     "conformance": "groups losses rewards",
-    "rewards": "",
+    "rewards": "groups",
     "samplers": "rollouts",
     "train": "groups rollouts data files logprobs losses rewards samplers",
     "integrations": "groups rollouts data polars files losses",

@@ -179,23 +179,31 @@ def _numbers(found: NDArray[Any], rows: NDArray[np.int64] | None) -> list[float]
     return [_number(reward, row) for row, reward in zip(numbers, found.tolist(), strict=False)]
 
 
+def is_missing(value: Any) -> bool:
+    """Tell whether a value is None, or the one that pandas has for a missing one."""
+    return value is None or type(value).__name__ == "NAType"
+
+
+def is_rounded(value: Any) -> bool:
+    """Tell whether an integer or decimal may be one float64 with another that differs from it."""
+    if isinstance(value, Decimal):
+        digits = value.normalize(Context(prec=MAX_PREC)).as_tuple().digits
+        vanishes = bool(value) and not float(value)
+        return value.is_finite() and (len(digits) > DIGITS or vanishes)
+    return isinstance(value, int | np.integer) and abs(int(value)) >= EXACT
+
+
 def _number(reward: Any, row: int) -> float:
-    if reward is None or type(reward).__name__ == "NAType":  # that of pandas
+    if is_missing(reward):
         return math.nan
-    if isinstance(reward, Decimal):
-        digits = reward.normalize(Context(prec=MAX_PREC)).as_tuple().digits
-        vanishes = reward and not float(reward)
-        if reward.is_finite() and (len(digits) > DIGITS or vanishes):
-            raise TypeError(_rounded(reward, row))
-    elif isinstance(reward, int | np.integer):
-        if abs(int(reward)) >= EXACT:
-            raise TypeError(_rounded(reward, row))
-    elif isinstance(reward, list | tuple | np.ndarray):
+    if is_rounded(reward):
+        raise TypeError(_rounded(reward, row))
+    if isinstance(reward, list | tuple | np.ndarray):
         raise TypeError(
             f"the reward at row {row} is {reward!r}; of a column of lists explode the values, with "
             "one id for each, or give an array of shape (P, G), each row a group"
         )
-    elif not isinstance(reward, float | np.floating):
+    if not isinstance(reward, float | int | np.floating | np.integer | Decimal):
         raise TypeError(f"the reward at row {row} is {reward!r}; use a number, None or NaN")
     return float(reward)
 

@@ -1,7 +1,8 @@
 """Reward functions of the user, called once per batch of rollouts.
 
 The signature is TRL's [1]_: ``f(prompts, completions, **columns) -> list[float | None]``, one
-reward per completion, None for a completion that could not be judged.
+reward per completion, None for a completion that could not be judged. It may be ``async def``, and
+gets what is in `OFFERED` where it asks for it by name, or takes ``**kwargs``.
 
 References
 ----------
@@ -11,7 +12,7 @@ References
 import difflib
 import importlib
 import importlib.util
-import numbers
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,13 +23,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gspo_rs.rewards.answers import listed_answer, place_of, rewards_of
+from gspo_rs.rewards.awaited import awaited
+from gspo_rs.rewards.errors import RewardError
+
+__all__ = [
+    "GIVEN",
+    "OFFERED",
+    "RewardError",
+    "RewardFunction",
+    "load",
+    "name_of",
+    "named",
+    "refuse_names",
+    "score",
+    "scores",
+]
+
 # What every reward function is given beside the columns of the prompts.
 GIVEN = ("prompts", "completions")
-RewardFunction = Callable[..., Sequence[float | None]]
-
-
-class RewardError(ValueError):
-    """A reward function failed, or did not return a list of rewards."""
+# What it is given in training, a value for each completion, if its signature has it: the tokens.
+OFFERED = ("completion_ids",)
+RewardFunction = Callable[..., Any]
 
 
 def load(spec: str, *, what: str = "reward") -> Callable[..., Any]:
@@ -143,12 +159,12 @@ def _is_foreign(file: str) -> bool:
 
 
 def refuse_names(columns: Iterable[str], source: str = "the prompts") -> None:
-    """Raise a RewardError for a column with the name of what every reward function is given."""
+    """Raise a RewardError for a column with the name of what a reward function is given."""
     for name in columns:
-        if name in GIVEN:
+        if name in GIVEN or name in OFFERED:
             raise RewardError(
                 f"column {name!r} of {source} cannot go to a reward function, which is given "
-                f"{' and '.join(map(repr, GIVEN))} of its own; rename the column, or drop it"
+                f"{name!r} of its own; rename the column, or drop it"
             )
 
 
@@ -159,31 +175,35 @@ def score(
     columns: Mapping[str, Sequence[Any]] | None = None,
     *,
     name: str | None = None,
+    offered: Mapping[str, Any] | None = None,
 ) -> NDArray[np.float64]:
     """Call `reward_fn` once on all rollouts and check what it returns.
 
     Parameters
     ----------
     reward_fn : callable
-        ``f(prompts=..., completions=..., **columns)``, answering one number or None each.
+        ``f(prompts=..., completions=..., **columns)``, answering one number or None each; may be
+        ``async def``.
     prompts, completions : sequence of str, or of lists of chat messages, length n
         One pair per rollout.
     columns : mapping of str to sequence, each of length n, optional
         Further columns of the prompts' data, such as the right answer.
     name : str, optional
         What errors call the function; its own name by default.
+    offered : mapping of str to sequence, each of length n, optional
+        Those of `OFFERED` that there are, for a function whose signature has them.
 
     Returns
     -------
     ndarray of float64, shape (n,)
-        Rewards in the function's own unit; NaN where it answered None or NaN, which leaves the
-        completion out of its group.
+        Rewards in the function's own unit; NaN where it answered None, ``pandas.NA`` or NaN, which
+        leaves the completion out of its group.
 
     Raises
     ------
     RewardError
-        If the function raises, answers another number of rewards than n, or a reward is infinite
-        or no number. Names the function and the prompt.
+        If the function raises, answers another number of rewards than n, or a reward is infinite,
+        no number, or would be rounded. Names the function and the prompt.
 
     Examples
     --------
@@ -192,31 +212,88 @@ def score(
     >>> score(brevity, ["Hi."] * 3, ["Hello", "", "Hi"], {"limit": [10, 10, 10]})
     array([0.5, nan, 0.8])
     """
+    name = name or name_of(reward_fn)
+    return scores({name: reward_fn}, prompts, completions, columns, offered=offered)[name]
+
+
+def scores(
+    functions: Mapping[str, RewardFunction],
+    prompts: Sequence[Any],
+    completions: Sequence[Any],
+    columns: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    offered: Mapping[str, Any] | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """Call several reward functions once each on all rollouts; those that wait do it together.
+
+    Parameters
+    ----------
+    functions : mapping of str to callable
+        By the name that errors call them.
+    prompts, completions, columns, offered
+        As for `score`.
+
+    Returns
+    -------
+    dict of str to ndarray of float64, each of shape (n,)
+        As `score` gives them.
+
+    Raises
+    ------
+    RewardError
+        As `score`, for the first of them.
+    """
     if not len(completions):
-        return np.empty(0)
-    name = f"reward function {name or name_of(reward_fn)}"
-    columns = columns or {}
-    refuse_names(columns)
+        return {name: np.empty(0) for name in functions}
+    refuse_names(columns or {})
+    given = {"prompts": prompts, "completions": completions, **(columns or {})}
+    called = {
+        name: _called(function, {**given, **_asked(function, offered or {})})
+        for name, function in functions.items()
+    }
+    waiting = {name: one for name, one in called.items() if inspect.isawaitable(one)}
+    called |= dict(zip(waiting, awaited(list(waiting.values())), strict=True))
+    found = {}
+    for name, answer in called.items():
+        what = f"reward function {name}"
+        values = _listed(answer, what)
+        if isinstance(values, BaseException):
+            place = _first_to_raise(functions[name], given, offered or {})
+            raise RewardError(f"{what} {_deed(values)}; {place}") from values
+        found[name] = rewards_of(values, prompts, completions, what)
+    return found
+
+
+def _called(function: RewardFunction, given: Mapping[str, Any]) -> Any:
+    """Return what a function answers, or the exception that it raises."""
     try:
-        values: Any = reward_fn(prompts=prompts, completions=completions, **columns)
-    except (Exception, SystemExit) as error:
-        place = _first_to_raise(reward_fn, prompts, completions, columns)
-        raise RewardError(f"{name} {_deed(error)}; {place}") from error
-    values = values.tolist() if hasattr(values, "tolist") else values
-    if not isinstance(values, Sequence) or isinstance(values, str):
-        raise RewardError(f"{name} answered a {type(values).__name__}, not a list of rewards")
-    if len(values) != len(completions):
-        raise RewardError(
-            f"{name} answered {len(values)} rewards for {len(completions)} completions, "
-            f"the first of prompt {_quoted(prompts[0]) if prompts else '-'}"
-        )
-    return np.array(
-        [
-            _number(value, name, row=row, prompt=prompts[row], completion=completions[row])
-            for row, value in enumerate(values)
-        ],
-        dtype=np.float64,
-    )
+        return function(**given)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- reported with the row
+        return error
+
+
+def _listed(answer: Any, name: str) -> list[Any] | BaseException:
+    """Return an answer as a list, or the exception that making it raises, as of a generator."""
+    if isinstance(answer, BaseException):
+        return answer
+    try:
+        return listed_answer(answer, name)
+    except RewardError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- reported with the row
+        return error
+
+
+def _asked(function: RewardFunction, offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the offers that the signature of a function has a place for."""
+    if not offered:
+        return {}
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of a builtin, which has none that can be read
+        return {}
+    every = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+    return {name: value for name, value in offered.items() if every or name in parameters}
 
 
 def name_of(reward_fn: Callable[..., Any]) -> str:
@@ -264,38 +341,17 @@ def named(
     ]
 
 
-def _number(value: Any, name: str, *, row: int, prompt: Any, completion: Any) -> float:
-    if value is None:
-        return float("nan")
-    place = f"row {row}, prompt {_quoted(prompt)}, completion {_quoted(completion)}"
-    if not isinstance(value, numbers.Real):
-        raise RewardError(
-            f"{name} answered {value!r} ({type(value).__name__}) for {place}; "
-            "a reward is a number, or None to leave the completion out"
-        )
-    reward = float(value)
-    if reward in (float("inf"), float("-inf")):
-        raise RewardError(f"{name} answered {reward} for {place}; a reward is finite, or None")
-    return reward
-
-
 def _first_to_raise(
-    reward_fn: RewardFunction,
-    prompts: Sequence[Any],
-    completions: Sequence[Any],
-    columns: Mapping[str, Sequence[Any]],
+    function: RewardFunction, given: Mapping[str, Sequence[Any]], offered: Mapping[str, Any]
 ) -> str:
     """Call again row by row, because only that tells which of the rollouts it could not take."""
+    prompts, completions = given["prompts"], given["completions"]
     for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-        one = {key: [values[row]] for key, values in columns.items()}
-        try:
-            reward_fn(prompts=[prompt], completions=[completion], **one)
-        except (Exception, SystemExit):  # noqa: BLE001 -- the caller raises the batch's own error
-            return f"row {row}, prompt {_quoted(prompt)}, completion {_quoted(completion)}"
+        one = {key: [values[row]] for key, values in given.items()}
+        more = {key: [values[row]] for key, values in offered.items()}
+        answer = _called(function, {**one, **_asked(function, more)})
+        if inspect.isawaitable(answer):
+            (answer,) = awaited([answer])
+        if isinstance(_listed(answer, ""), BaseException):
+            return place_of(row, prompt, completion)
     return f"on {len(completions)} rollouts together, though on none of them alone"
-
-
-def _quoted(said: Any, limit: int = 80) -> str:
-    if not isinstance(said, str):  # messages
-        said = " ".join(str(message.get("content")) for message in said)
-    return repr(said if len(said) <= limit else said[: limit - 1] + "…")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gspo_rs import data
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.data.source import SourceLike
-from gspo_rs.rewards.functions import RewardFunction, score
+from gspo_rs.rewards.functions import RewardFunction, scores
 from gspo_rs.rollouts.rollouts import Rollouts, summed
 from gspo_rs.samplers.special_tokens import Ends, end_tokens
 from gspo_rs.train.config.config import Config, ConfigError
@@ -125,10 +125,11 @@ def _scored(
     asked = prompts.select(rows.tolist())
     said = rollouts.completions
     texts = asked.texts, as_answers(said) if is_chat(prompts.texts) and not is_chat(said) else said
-    scores = {
-        name: score(reward, *texts, asked.columns, name=name) for name, reward in rewards.items()
-    }
-    return replace(rollouts, **summed(scores, config.reward_weights))
+    tokens = rollouts.completion_tokens
+    assert tokens is not None
+    ids = [tokens.row(row).tolist() for row in range(len(tokens))]
+    found = scores(rewards, *texts, asked.columns, offered={"completion_ids": ids})
+    return replace(rollouts, **summed(found, config.reward_weights))
 
 
 def online(
