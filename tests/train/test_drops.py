@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fixtures.runs import make
-from gspo_rs.train import train
+from fixtures.runs import contents, make
+from gspo_rs.train import plan, train
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.config.toml import load, placed
 from gspo_rs.train.metrics import read
@@ -28,19 +28,47 @@ def prompts(folder, texts):
     pl.DataFrame({"prompt": texts}).write_ndjson(folder / "prompts.jsonl")
 
 
-def test_a_batch_whose_prompts_are_all_long_is_passed_over_and_counted(letters, tmp_path):
-    long = {"on_long": "drop", "max_prompt_length": 3, "max_steps": 4}
-    path = make(tmp_path, letters, **ONE_BY_ONE, **long)
-    prompts(tmp_path, ["ab", "a" * 9, "cd", "b" * 9, "c" * 9])
-    assert train(load(path)).steps == 4
-    assert total(tmp_path, "dropped_prompts") == 4  # two orders of the five, up to the fourth step
+LONG = {"on_long": "drop", "max_prompt_length": 3, **ONE_BY_ONE}
 
 
-def test_an_epoch_of_long_prompts_ends_in_words(letters, tmp_path):
-    path = make(tmp_path, letters, on_long="drop", max_prompt_length=3, **ONE_BY_ONE)
-    prompts(tmp_path, ["a" * 9, "b" * 9])
-    with pytest.raises(ConfigError, match="every prompt of an epoch is too long, 2 in all"):
+def test_prompts_that_are_too_long_are_left_out_once_and_counted(letters, tmp_path, caplog):
+    path = make(tmp_path, letters, **LONG, eval_prompts="prompts.jsonl", log_completions=True)
+    path.write_text(path.read_text().replace("max_steps = 9\n", "").replace("eval_size = 0", ""))
+    prompts(tmp_path, ["a" * 9, "b" * 9, "ab", "c" * 9, "cd"])
+    # Two steps of one prompt each: the others are no part of an epoch.
+    assert train(load(path)).steps == 2
+    records = read(tmp_path / "run" / "metrics.jsonl")
+    assert [record.get("dropped_prompts") for record in records] == [None, 3, 0]
+    assert caplog.text.count("dropped 3 of 5 prompts: prompt of row 0 has 9 tokens") == 2
+    kept = pl.read_parquet(tmp_path / "run" / "completions" / "*.parquet")
+    assert kept["prompt"].unique(maintain_order=True).to_list() == ["ab", "cd"]
+    before = contents(tmp_path / "run")
+    assert train(load(path), resume=True).steps == 2
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_prompt_that_is_too_long_is_refused_before_anything_is_sampled(letters, tmp_path):
+    path = make(tmp_path, letters, **{**LONG, "on_long": "error"})
+    prompts(tmp_path, ["ab"] * 7 + ["a" * 9])
+    with pytest.raises(ValueError, match="prompt of row 7 has 9 tokens, the limit is 3; raise"):
         train(load(path))
+    assert read(tmp_path / "run" / "metrics.jsonl") == []
+
+
+def test_prompts_that_are_all_too_long_end_in_words(letters, tmp_path):
+    path = make(tmp_path, letters, **LONG)
+    prompts(tmp_path, ["a" * 9, "b" * 9])
+    with pytest.raises(ConfigError, match="every prompt is too long, 2 in all"):
+        train(load(path))
+    with pytest.raises(ConfigError, match="every prompt is too long, 2 in all"):
+        plan(load(path))
+
+
+def test_a_rehearsal_counts_prompts_that_are_left_out(letters, tmp_path):
+    path = make(tmp_path, letters, **LONG)
+    prompts(tmp_path, ["a" * 9, "b" * 9, "ab"])
+    found = plan(load(path))
+    assert (found.groups, found.dropped["dropped_prompts"]) == (1, 2)
 
 
 def scored(folder, lengths):

@@ -249,7 +249,7 @@ def test_a_prompt_that_is_too_long_is_an_error_or_a_counted_drop(online, tmp_pat
     with pytest.raises(ValueError, match="8 tokens, the limit is 4"):
         train(online(**fields), reward=share_of_a)
     train(online(**fields, on_long="drop", output_dir=str(tmp_path / "b")), reward=share_of_a)
-    assert "dropped 2 of 4 prompts" in caplog.text
+    assert "dropped 1 of 2 prompts: prompt of row 1 has 8 tokens" in caplog.text
 
 
 def test_lora_trains_an_adapter_and_saves_it_alone(online, letters):

@@ -129,6 +129,36 @@ def generate(
     return _rollouts(tokenizer, kept, tokens, drawn, rows=rows)
 
 
+def fitting(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    *,
+    max_completion_length: int,
+    max_prompt_length: int | None = None,
+    on_long_prompt: Literal["error", "drop"] = "error",
+) -> list[int]:
+    """Return the rows of the prompts that `generate` would sample for.
+
+    Parameters
+    ----------
+    model, tokenizer, prompts, max_completion_length, max_prompt_length, on_long_prompt
+        As for `generate`.
+
+    Returns
+    -------
+    list of int
+        All, or with "drop" those that are not too long.
+
+    Raises
+    ------
+    ValueError
+        If a prompt is too long or has no token.
+    """
+    limit = _prompt_limit(model, max_prompt_length, max_completion_length)
+    return _encode(tokenizer, prompts, limit=limit, on_long_prompt=on_long_prompt)[0]
+
+
 def _watching(
     progress: Callable[[int, int], object] | None, ends: list[int], total: int
 ) -> Progress | None:

@@ -64,6 +64,8 @@ class Dataset:
         Offline, the rows behind the groups.
     informative : bool
         Whether only groups with a signal are read.
+    dropped : int
+        Prompts that were left out because they are too long.
     """
 
     source: Prompts | GroupIndex
@@ -71,6 +73,7 @@ class Dataset:
     fingerprints: dict[str, Fingerprint]
     rollouts: Source | None = None
     informative: bool = False
+    dropped: int = 0
 
     @classmethod
     def open(cls, config: Config, inputs: Inputs = NOTHING) -> Dataset:

@@ -212,6 +212,9 @@ def _train(
         return _over(folder, found)
     seed_generators(config.seed)
     run = Run.begin(config, inputs, data, found, interruptions=interruptions)
+    # Only now it is known how many prompts are left, and so steps.
+    if found is not None and continuation.finished(folder, found, run.total):
+        return _over(folder, found)
     run.display = display(run.total, run.step, config.logging_steps, quiet=quiet)
     if not quiet:
         second = run.frozen is not None

@@ -18,6 +18,7 @@ from gspo_rs.train.checkpoint import Checkpoint
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.dataset import Dataset
 from gspo_rs.train.inputs import Inputs, separate
+from gspo_rs.train.long_prompts import without_long
 from gspo_rs.train.loop import checked, opened
 from gspo_rs.train.memory import Memory, cache_bytes, largest_pass, measured
 from gspo_rs.train.model import policy as policies
@@ -142,6 +143,8 @@ def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint 
     available = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
     policy = policies.load(config, None if found is None else found.model, inputs)
     refuse_no_room(policy, config)
+    if rollout is None:
+        data = without_long(data, policy, config)
     start = 0 if found is None else found.batches
     if isinstance(data.source, GroupIndex):
         rows = data.rollouts
@@ -166,7 +169,7 @@ def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint 
         parameters=sum(part.numel() for part in policy.model.parameters()),
         trained=sum(part.numel() for part in policy.trainable().values()),
         device=str(policy.device),
-        **_of_batch(batch, cuts),
+        **_of_batch(batch, cuts, data.dropped),
         seconds=sum(batch.seconds.values()),
         pass_tokens=0 if largest is None else largest.input_ids.numel(),
         memory=memory,
@@ -174,9 +177,9 @@ def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint 
     )
 
 
-def _of_batch(batch: RolloutBatch, cuts: list[Minibatch]) -> dict[str, Any]:
-    """Return what the rewards and lengths of a batch say."""
-    dropped: dict[str, int] = {"dropped_prompts": batch.dropped}
+def _of_batch(batch: RolloutBatch, cuts: list[Minibatch], long: int) -> dict[str, Any]:
+    """Return what the rewards and lengths of a batch say; `long` prompts were left out before."""
+    dropped: dict[str, int] = {"dropped_prompts": long + batch.dropped}
     for cut in cuts:
         for reason, count in cut.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + count

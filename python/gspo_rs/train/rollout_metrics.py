@@ -131,7 +131,12 @@ OF_ROLLOUTS: tuple[Metrics, ...] = (
         "rollouts",
         "cut off by the token limit, which `mask_truncated` leaves out of the loss",
     ),
-    Metrics("dropped_prompts", "prompts", "that were too long to sample for"),
+    Metrics(
+        "dropped_prompts",
+        "prompts",
+        "too long to sample for: those that are left out before the first step in its line, and"
+        " those that a rollout function left out",
+    ),
     Metrics(
         "dynamic_sampling/thrown_frac",
         "share",

@@ -24,6 +24,7 @@ from gspo_rs.train.dataset import Dataset
 from gspo_rs.train.halfway import Halfway
 from gspo_rs.train.inputs import Inputs
 from gspo_rs.train.interruptions import Interruptions
+from gspo_rs.train.long_prompts import without_long
 from gspo_rs.train.metrics import MetricsFile, describe
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import Policy
@@ -94,6 +95,9 @@ class Run:
             start = dataclasses.replace(inputs, model=copy.deepcopy(inputs.model))
         policy = policies.load(config, None if found is None else found.model, inputs)
         refuse_no_room(policy, config)
+        rollout = rollout_function(config, inputs.rollout)
+        if rollout is None:  # which makes prompts of its own
+            data = without_long(data, policy, config)
         optimizer = make_optimizer(policy, config)
         optimizer.register_step_pre_hook(interruptions.hold)
         run = cls(
@@ -101,7 +105,7 @@ class Run:
             policy=policy,
             optimizer=optimizer,
             rewards=rewards,
-            rollout=rollout_function(config, inputs.rollout),
+            rollout=rollout,
             data=data,
             total=data.steps(config),
             frozen=policies.freeze(config, start) if prepare.needs_start(config) else None,
@@ -198,7 +202,8 @@ class Run:
         assert self.halfway is not None
         began = time.perf_counter()
         metrics = describe(minibatch) | self.halfway.rollout_batch.sampling
-        metrics["dropped_prompts"] = 0.0 if self.halfway.done else float(self.halfway.dropped)
+        dropped = 0 if self.halfway.done else self.halfway.dropped
+        metrics["dropped_prompts"] = float(dropped + (0 if self.step else self.data.dropped))
         number = self.step + 1
         if len(minibatch.trained):
             rate = learning_rate(self.config, number, self.total)

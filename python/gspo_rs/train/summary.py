@@ -106,12 +106,13 @@ def advice(records: Sequence[Record]) -> list[str]:
     for name, meaning in (
         ("skipped", "loss or gradient were not finite: the weights stayed as they were"),
         ("dropped_unscorable", "completions got no reward"),
-        ("dropped_prompts", "prompts were too long to sample for"),
         ("dropped_long", "completions were too long for the model"),
     ):
         steps = sum(bool(r.get(name)) for r in records)
         if steps:
             found.append(f"in {steps:,} steps {meaning}")
+    if long := sum(int(r.get("dropped_prompts", 0)) for r in records):
+        found.append(f"{long:,} prompts were left out: they are too long to sample for")
     return found
 
 

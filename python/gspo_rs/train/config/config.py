@@ -117,8 +117,8 @@ class Config:
     max_completion_length : int
         Maximum number of tokens per completion; also the budget of the `constant` reduction.
     on_long : {"error", "drop"}
-        What to do with a prompt or offline completion that is longer. Dropped ones are counted and
-        left out of their group's statistics.
+        What to do with a prompt or offline completion that is longer. Dropped ones are counted;
+        prompts are left out before the first step, completions of their group's statistics too.
     num_generations : int
         Completions per prompt (the group size).
     prompts_per_step : int
