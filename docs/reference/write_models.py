@@ -45,7 +45,13 @@ rounding.
   where sequences would see one another: packing is refused when the model is loaded, and
   `layout = "auto"` pads.
 * **gradient**: distance of the gradient of GSPO from that of each sequence alone in float64,
-  relative to its norm.
+  relative to its norm. A star: in float32, because a part of the model has no float64.
+
+"works, to 5e-04" is more than rounding, but less than what stops a run: transformers computes
+something else for a token with a cache than for a whole sequence (in NemotronH and Zamba2, no lower
+bound of the time steps). `mismatch/*` of [the metrics](reference/metrics.md) tells how much it is;
+with `old_logprobs = "recompute"` the ratios are those of the training pass.
+
 """
 
 
@@ -122,11 +128,12 @@ def verdict(found: dict[str, Any]) -> str:
         return "not built"
     if found.get("refused") is not None:
         return "refused"
-    if "error" in found or max(found["sampler"], found["gradient"]) > LIMIT:
+    if "error" in found or found["gradient"] > LIMIT:
         return "fails"
-    if found["packed_refused"] is not None:
-        return "works padded only"
-    return "works" if found["packed"] <= LIMIT else "fails"
+    if found["packed_refused"] is None and found["packed"] > LIMIT:
+        return "fails"
+    words = "works" if found["packed_refused"] is None else "works padded only"
+    return words if found["sampler"] <= LIMIT else f"{words}, to {found['sampler']:.0e}"
 
 
 def page() -> str:
@@ -134,7 +141,7 @@ def page() -> str:
     found = stored()
     by: dict[str, list[str]] = {}
     for kind, one in found.items():
-        by.setdefault(verdict(one), []).append(kind)
+        by.setdefault(verdict(one).partition(",")[0], []).append(kind)
     working = sorted(by.get("works", []) + by.get("works padded only", []))
     intro = INTRO.format(
         version=", ".join(sorted({one["transformers"] for one in found.values()})),
@@ -159,8 +166,10 @@ def _works(found: dict[str, dict[str, Any]], working: list[str]) -> Iterator[str
     for kind in working:
         one = found[kind]
         packed = "refused" if one["packed_refused"] else f"{one['packed']:.0e}"
-        numbers = [f"{one[name]:.0e}" for name in ("sampler", "rounding")]
-        cells = [kind, f"`{one['class']}`", *numbers, packed, f"{one['gradient']:.0e}"]
+        star = "*" * (one["reference"] != "float64")
+        exact = {name: f"{one[name]:.0e}" for name in ("sampler", "rounding", "gradient")}
+        cells = [kind, f"`{one['class']}`", exact["sampler"], exact["rounding"] + star, packed]
+        cells.append(exact["gradient"] + star)
         yield f"| {' | '.join([*cells, verdict(one)])} |"
 
 
