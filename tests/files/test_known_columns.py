@@ -49,14 +49,17 @@ SAID = {
     "OpenRLHF": "read as samples of OpenRLHF: by input, reward reward",
     "slime": "read as rollouts of slime: by group_index, reward reward.score",
 }
+# What has other names in each tool, the keys of the group, is left out.
+PAIR = ["prompt", "chosen", "rejected", "margin", "chosen_reward", "rejected_reward"]
+BEST = ["prompt", "completion", "reward"]
 VERBS = {
     "stats": lambda source, **by: (
         [one.to_dict() for one in gs.stats(source, **by)]
         if by
         else [one.to_dict() for one in summary.summarize(source)]
     ),
-    "pairs": lambda source, **by: gs.pairs(source, **by).to_dicts(),
-    "best": lambda source, **by: gs.best(source, **by).to_dicts(),
+    "pairs": lambda source, **by: gs.pairs(source, **by).select(PAIR).to_dicts(),
+    "best": lambda source, **by: gs.best(source, **by).select(BEST).to_dicts(),
     "filter": lambda source, **by: gs.filter(source, keep="top:0.4", **by).height,
     "nest": lambda source, **by: gs.nest(source, **by).height,
     "index": lambda source, **by: data.index_groups(source, **by).groups.offsets.tolist(),

@@ -20,9 +20,10 @@ FRAME = pl.DataFrame(
 )
 
 
-def by_hand(frame, found, completion="response"):
+def by_hand(frame, found, completion="response", *, by):
     """The rows of a file of pairs, one dictionary access after the other."""
     rows = frame.to_dicts()
+    keys = [by] if isinstance(by, str) else by
     return [
         {
             "prompt": rows[a]["prompt"],
@@ -31,6 +32,7 @@ def by_hand(frame, found, completion="response"):
             "margin": rows[a]["reward"] - rows[b]["reward"],
             "chosen_reward": rows[a]["reward"],
             "rejected_reward": rows[b]["reward"],
+            **{key: rows[a][key] for key in keys},
         }
         for a, b in found
     ]
@@ -50,6 +52,7 @@ def test_a_pair_is_the_prompt_the_better_and_the_worse_text(tmp_path, suffix):
             "margin": 1.5,
             "chosen_reward": 2.0,
             "rejected_reward": 0.5,
+            "id": "b",
         }
     ]
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
@@ -79,7 +82,7 @@ def test_pairs_of_real_files_are_those_of_the_frame_in_memory(
     found = gs.preference_pairs(frame["reward"], frame.select(by), strategy, margin, seed=3)
     pairs(source, tmp_path / "p.parquet", by=by, strategy=strategy, margin=margin, seed=3)
     written = pl.read_parquet(tmp_path / "p.parquet")
-    assert written.to_dicts() == by_hand(frame, found)
+    assert written.to_dicts() == by_hand(frame, found, by=by)
     assert (written["margin"] > margin).all()
     assert len(found) > 50
 
@@ -104,7 +107,7 @@ def test_ties_and_unscorable_rows_never_make_a_pair(tmp_path_factory, rows, stra
     target = tmp_path_factory.mktemp("pairs") / "p.parquet"
     written = pairs(frame, target, by="id", strategy=strategy, seed=1, allow_empty=True)
     found = gs.preference_pairs(frame["reward"], frame["id"], strategy, seed=1)
-    assert pl.read_parquet(target).to_dicts() == by_hand(frame, found, "completion")
+    assert pl.read_parquet(target).to_dicts() == by_hand(frame, found, "completion", by="id")
     assert written.rows == len(found)
     assert written.groups == len({frame["id"][int(row)] for row in found[:, 0]})
 
@@ -164,7 +167,7 @@ def test_the_best_of_real_files_are_those_polars_sorts_first(shared, tmp_path, f
         .group_by("prompt_id", maintain_order=True)
         .head(2)
         .sort(pl.col("index").min().over("prompt_id"), -pl.col("reward"), "index")
-        .select("prompt", pl.col("response").alias("completion"), "reward")
+        .select("prompt", pl.col("response").alias("completion"), "reward", "prompt_id")
     )
     assert pl.read_parquet(tmp_path / "b.parquet").equals(expected)
     assert written.rows == len(expected)

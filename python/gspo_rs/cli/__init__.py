@@ -45,12 +45,15 @@ app = App(
 
 # Name → the module of `gspo_rs.cli` where the command is, and its line of `--help`.
 COMMANDS = {
-    "best": ("choose", "Write the best completions of each group: prompt, completion, reward."),
+    "best": (
+        "choose",
+        "Write the best completions of each group: prompt, completion, reward, keys.",
+    ),
     "doctor": ("doctor", "Check your own loss or advantage function and list what is wrong."),
     "explode": ("choose", "Write one row per completion from one row per group with lists."),
     "filter": ("choose", "Write the rows that rules keep, or their row numbers."),
     "nest": ("choose", "Write one row per group, its columns as lists."),
-    "pairs": ("choose", "Write preference pairs for DPO: prompt, chosen, rejected, margin."),
+    "pairs": ("choose", "Write preference pairs for DPO: prompt, chosen, rejected, margin, keys."),
     "report": ("report", "Write one HTML page about scored completions."),
     "scan": ("scan", "Show what a source holds, or write its rows into another file."),
     "score": (

@@ -17,6 +17,7 @@ from gspo_rs.cli.names import named, place
 from gspo_rs.cli.outcome import Outcome, grouping, of_write
 from gspo_rs.cli.parameters import (
     AllowEmpty,
+    Beside,
     By,
     Chat,
     Columns,
@@ -95,6 +96,7 @@ def best(
     reward: Reward = None,
     prompt: Prompt = None,
     completion: Completion = None,
+    columns: Beside = None,
     keep: Keep = "all",
     threshold: Threshold = None,
     chat: Chat = False,
@@ -103,7 +105,7 @@ def best(
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the best completions of each group: prompt, completion, reward.
+    """Write the best completions of each group: prompt, completion, reward, keys.
 
     Parameters
     ----------
@@ -189,6 +191,7 @@ def pairs(
     reward: Reward = None,
     prompt: Prompt = None,
     completion: Completion = None,
+    columns: Beside = None,
     strategy: Strategy = "best_worst",
     margin: float = 0.0,
     seed: Whole = 0,
@@ -200,7 +203,7 @@ def pairs(
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write preference pairs for DPO: prompt, chosen, rejected, margin.
+    """Write preference pairs for DPO: prompt, chosen, rejected, margin, keys.
 
     Parameters
     ----------

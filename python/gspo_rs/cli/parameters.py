@@ -77,6 +77,7 @@ Estimators = Annotated[
         "several a column each"
     ),
 ]
+Beside = Annotated[list[str] | None, _names("More columns to write")]
 Per = Annotated[
     list[str] | None, _names("Columns whose values, such as tasks, get a line each in a table")
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.nested_source import by_member
 from gspo_rs.data.source import SourceLike, locate
 from gspo_rs.files.filters import filter_rows, parse, refuse_empty
-from gspo_rs.files.gather import gather_rows, refuse_null
+from gspo_rs.files.gather import gather_rows, kept_columns, numbered, refuse_null
 from gspo_rs.files.in_memory import frame_without_target
 from gspo_rs.files.messages import texts
 from gspo_rs.files.target import checked_target
@@ -24,6 +25,8 @@ from gspo_rs.groups.checks import as_count
 from gspo_rs.groups.statistics import stats
 
 __all__ = ["best"]
+
+COLUMNS = ("prompt", "completion", "reward")
 
 
 @with_known_columns
@@ -37,6 +40,7 @@ def best(
     prompt: str | None = None,
     completion: str | None = None,
     n: int = 1,
+    columns: Sequence[str] = (),
     keep: str = "all",
     threshold: float | None = None,
     chat: bool = False,
@@ -56,6 +60,8 @@ def best(
         returned.
     n : int
         How many of each group; fewer, where fewer have a reward. Of tied ones, the first.
+    columns : sequence of str
+        More columns to write.
     keep : str
         Rules of `gspo_rs.files.filters` that a row has to pass as well, such as ``reward:1..``: the
         best of a group without a right completion is a wrong one.
@@ -82,9 +88,10 @@ def best(
     Notes
     -----
     The columns are those of TRL's prompt-completion type, ``prompt`` and ``completion``, then
-    ``reward``. Groups come in the order of their first row that is written, in each the better row
-    first, and of tied ones the first. Memory grows with the ids and rewards, about 40 bytes a row,
-    and not with the texts.
+    ``reward``, the keys of the group, unless they are called as one of these, and `columns`. Groups
+    come in the order of their first row that is written, in each the better row first, and of
+    tied ones the first. Memory grows with the ids and rewards, about 40 bytes a row, and not with
+    the texts.
 
     Examples
     --------
@@ -92,19 +99,24 @@ def best(
     >>> best(pl.DataFrame(rows), by="prompt").rows()
     [('1+1=', '2', 1.0)]
     """
-    located, keys = by_member(locate(source), by, [reward], prompt=prompt, completion=completion)
+    located, keys = by_member(
+        locate(source), by, [reward], prompt=prompt, completion=completion, beside=columns
+    )
     path = checked_target(target, located, overwrite=overwrite)
     rules = (*parse(keep, threshold), *parse(f"best:{as_count('n', n, lowest=1)}"))
-    columns = texts(located, prompt, completion, chat=chat)
+    said = texts(located, prompt, completion, chat=chat)
+    kept_too = kept_columns(located, keys, columns, COLUMNS)
     narrow = read_keys(located, keys, reward)
     kept = filter_rows(narrow.rewards, narrow.groups, rules)
     wanted = np.flatnonzero(kept.mask)
     refuse_empty(len(wanted), kept.dropped, located.name, allow_empty=allow_empty)
     position = _positions(narrow, wanted)
     rows, written = as_written(located, path)
+    beside = numbered(rows, kept_too)
+    read, names = [*said, *beside.values()], dict(zip(beside, kept_too, strict=True))
 
     def frames() -> Iterator[pl.DataFrame]:
-        for part, frame in gather_rows(rows, narrow, columns, reward, wanted):
+        for part, frame in gather_rows(rows, narrow, read, reward, wanted):
             refuse_null(located, frame["prompt"], wanted[part], "prompt")
             refuse_null(located, frame["completion"], wanted[part], "completion")
             yield frame.with_columns(pl.Series("position", position[part]))
@@ -113,23 +125,14 @@ def best(
     if (np.diff(position) < 0).any():
         ordered = sort_on_disk(ordered, 0, len(wanted), directory=spill_directory)
     with located.reading():
-        schema = rows.frame.select(columns).collect_schema()
-    chosen = (frame.drop("position") for frame in ordered)
-    schema = pl.Schema({**schema, "reward": pl.Float64()})
+        types = rows.frame.select(read).collect_schema() | {"reward": pl.Float64()}
+    chosen = (_named(frame, names) for frame in ordered)
+    schema = _named(pl.DataFrame(schema=types), names).schema
     n_rows = write_frames(
         chosen, schema, path, written=written, overwrite=overwrite, dry_run=dry_run
     )
-    codes = narrow.groups.codes[wanted]
-    described = stats(narrow.rewards, narrow.groups)
-    lowest = narrow.rewards[wanted] == described.min[codes]
-    return WriteSummary(
-        rows=n_rows,
-        groups=len(np.unique(codes)),
-        dropped=kept.dropped,
-        exploded=located.exploded,
-        lowest=int(lowest.sum()),
-        alike=int((lowest & ~described.informative[codes]).sum()),
-    )
+    found = _counted(narrow, wanted)
+    return replace(found, rows=n_rows, dropped=kept.dropped, exploded=located.exploded)
 
 
 def _positions(narrow: KeyedRewards, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -140,3 +143,22 @@ def _positions(narrow: KeyedRewards, wanted: NDArray[np.int64]) -> NDArray[np.in
     position = np.empty(len(wanted), dtype=np.int64)
     position[order] = np.arange(len(wanted))
     return position
+
+
+def _named(frame: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
+    """Return the columns of a chosen row, those that are kept under their own names."""
+    return frame.select(*COLUMNS, *names).rename(names)
+
+
+def _counted(narrow: KeyedRewards, wanted: NDArray[np.int64]) -> WriteSummary:
+    """Count the groups of chosen rows, and the rows that have the lowest reward of their group."""
+    codes = narrow.groups.codes[wanted]
+    described = stats(narrow.rewards, narrow.groups)
+    lowest = narrow.rewards[wanted] == described.min[codes]
+    return WriteSummary(
+        rows=len(wanted),
+        groups=len(np.unique(codes)),
+        dropped={},
+        lowest=int(lowest.sum()),
+        alike=int((lowest & ~described.informative[codes]).sum()),
+    )

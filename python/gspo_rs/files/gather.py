@@ -9,10 +9,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gspo_rs.data.group_index import KeyedRewards
+from gspo_rs.data.nested_source import NestedSource
 from gspo_rs.data.progress import counted
-from gspo_rs.data.source import Source
+from gspo_rs.data.source import ANYTHING, Source
 
-__all__ = ["gather_rows", "refuse_null"]
+__all__ = ["gather_rows", "kept_columns", "numbered", "refuse_null"]
 
 # Bytes of rows given at a time: a row that is picked often must not fill the memory.
 FRAME_BYTES = 32 << 20
@@ -66,6 +67,44 @@ def gather_rows(
             source.refuse_change("reward", narrow.rewards[rows[part]], rewards)
             yield part, found
         start += frame.height
+
+
+def kept_columns(
+    source: Source, keys: Sequence[str], columns: Sequence[str], taken: Sequence[str]
+) -> list[str]:
+    """Return the names of columns that chosen rows keep: their keys, and those asked for.
+
+    Keys that are called as a column that is written anyway are not kept.
+
+    Parameters
+    ----------
+    source : Source
+    keys : sequence of str
+        Of the group, or the one that was added for it.
+    columns : sequence of str
+        What is asked for.
+    taken : sequence of str
+        The columns that are written anyway.
+
+    Raises
+    ------
+    ValueError
+        If a column is not there, or is called as one of those `taken`.
+    """
+    source.check([(name, ANYTHING) for name in columns])
+    for name in columns:
+        if name in taken:
+            raise ValueError(
+                f"columns: {name!r} is the name of a column that is written anyway; leave it out"
+            )
+    added = source.group if isinstance(source, NestedSource) else None
+    kept = [name for name in keys if name != added and name not in taken]
+    return list(dict.fromkeys([*kept, *columns]))
+
+
+def numbered(source: Source, names: Sequence[str]) -> dict[str, pl.Expr]:
+    """Return columns under numbers, which are like no name that is given on the way."""
+    return {f"kept{i}": source.column(name).alias(f"kept{i}") for i, name in enumerate(names)}
 
 
 def refuse_null(source: Source, column: pl.Series, rows: NDArray[np.int64], given: str) -> None:

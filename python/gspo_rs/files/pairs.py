@@ -15,7 +15,7 @@ from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.nested_source import by_member
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.filters import filter_rows, parse, refuse_empty
-from gspo_rs.files.gather import gather_rows, refuse_null
+from gspo_rs.files.gather import gather_rows, kept_columns, numbered, refuse_null
 from gspo_rs.files.in_memory import frame_without_target
 from gspo_rs.files.messages import texts
 from gspo_rs.files.target import checked_target
@@ -23,6 +23,9 @@ from gspo_rs.files.writer import WriteSummary, as_written, write_frames
 from gspo_rs.groups.pairs import Strategy, preference_pairs
 
 __all__ = ["pairs"]
+
+COLUMNS = ("prompt", "chosen", "rejected", "margin", "chosen_reward", "rejected_reward")
+SIDES = ("chosen", "rejected")
 
 
 @with_known_columns
@@ -38,6 +41,7 @@ def pairs(
     strategy: Strategy = "best_worst",
     margin: float = 0.0,
     seed: int = 0,
+    columns: Sequence[str] = (),
     keep: str = "all",
     threshold: float | None = None,
     chat: bool = False,
@@ -69,6 +73,8 @@ def pairs(
         What the chosen reward exceeds the rejected one by, and more. Ties never make a pair.
     seed : int
         For ``"best_random"``.
+    columns : sequence of str
+        More columns to write, of both rows of a pair: ``chosen_`` and ``rejected_`` and the name.
     keep : str
         Rules of `gspo_rs.files.filters`; rows that they drop make no pair.
     threshold : float, optional
@@ -102,8 +108,9 @@ def pairs(
     Notes
     -----
     The columns are those of TRL's preference type, ``prompt``, ``chosen`` and ``rejected``, then
-    ``margin``, ``chosen_reward`` and ``rejected_reward``. Pairs come group after group, in the
-    order of `gspo_rs.preference_pairs`.
+    ``margin``, ``chosen_reward`` and ``rejected_reward``, the keys of the group, unless they are
+    called as one of these, and `columns`. Pairs come group after group, in the order of
+    `gspo_rs.preference_pairs`.
 
     Rewards are read first and the pairs found among them (about 40 bytes a row and 48 a pair).
     The texts then stream by once and go through `gspo_rs.data.external_sort`: memory does not
@@ -115,9 +122,12 @@ def pairs(
     >>> pairs(pl.DataFrame(rows), by="prompt").row(0)
     ('1+1=', '2', '3', 1.0, 1.0, 0.0)
     """
-    located, keys = by_member(locate(source), by, [reward], prompt=prompt, completion=completion)
+    located, keys = by_member(
+        locate(source), by, [reward], prompt=prompt, completion=completion, beside=columns
+    )
     path, rules = checked_target(target, located, overwrite=overwrite), parse(keep, threshold)
-    columns = texts(located, prompt, completion, chat=chat)
+    said = texts(located, prompt, completion, chat=chat)
+    shared, each = _kept(located, keys, columns)
     narrow = read_keys(located, keys, reward)
     kept = filter_rows(narrow.rewards, narrow.groups, rules)
     rewards = np.where(kept.mask, narrow.rewards, np.nan)
@@ -128,25 +138,42 @@ def pairs(
             f"no pair in {located.name}: no two rewards of a group differ by more than {margin:g}; "
             "--allow-empty writes none"
         )
-    texts_of, written = as_written(located, path)
+    rows_of, written = as_written(located, path)
+    read = [*said, *numbered(rows_of, [*shared, *each]).values()]
     halves = sort_on_disk(
-        _halves(texts_of, narrow, columns, reward, found), 0, len(found), directory=spill_directory
+        _halves(rows_of, narrow, read, reward, found), 0, len(found), directory=spill_directory
     )
     with located.reading():
-        schema = texts_of.frame.select(columns).collect_schema()
-    joined = (_joined(located, frame) for frame in halves)
-    rows = write_frames(
-        joined, _schema(schema), path, written=written, overwrite=overwrite, dry_run=dry_run
-    )
+        types = rows_of.frame.select(read).collect_schema()
+    joined = (_joined(located, frame, shared, each) for frame in halves)
+    schema = _schema(types, shared, each)
+    rows = write_frames(joined, schema, path, written=written, overwrite=overwrite, dry_run=dry_run)
     groups = len(np.unique(narrow.groups.codes[found[:, 0]]))
     return WriteSummary(rows=rows, groups=groups, dropped=kept.dropped, exploded=located.exploded)
 
 
-def _schema(texts: pl.Schema) -> pl.Schema:
-    said = texts["completion"]
-    names = ("margin", "chosen_reward", "rejected_reward")
-    parts = {"prompt": texts["prompt"], "chosen": said, "rejected": said}
-    return pl.Schema({**parts, **dict.fromkeys(names, pl.Float64())})
+def _kept(
+    source: Source, keys: Sequence[str], columns: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return the names of keys, which the two of a pair share, and of columns of either."""
+    shared = kept_columns(source, keys, (), COLUMNS)
+    each = kept_columns(source, (), columns, ())
+    written = [*COLUMNS, *shared]
+    for name in each:
+        for side in SIDES:
+            if f"{side}_{name}" in written:
+                raise ValueError(f"columns: {side}_{name} is written anyway; leave out {name!r}")
+    return shared, each
+
+
+def _schema(read: pl.Schema, shared: Sequence[str], each: Sequence[str]) -> pl.Schema:
+    kept = [read[f"kept{i}"] for i in range(len(shared) + len(each))]
+    said, number = read["completion"], pl.Float64()
+    written = dict(zip(COLUMNS, (read["prompt"], said, said, number, number, number), strict=True))
+    written |= dict(zip(shared, kept, strict=False))
+    for name, kind in zip(each, kept[len(shared) :], strict=True):
+        written |= {f"{side}_{name}": kind for side in SIDES}
+    return pl.Schema(written)
 
 
 def _halves(
@@ -176,7 +203,9 @@ def _halves(
         ).with_columns(prompt)
 
 
-def _joined(source: Source, frame: pl.DataFrame) -> pl.DataFrame:
+def _joined(
+    source: Source, frame: pl.DataFrame, shared: Sequence[str], each: Sequence[str]
+) -> pl.DataFrame:
     """Put the halves side by side: both of a pair are here, in the order of the pairs."""
     chosen, rejected = (frame.filter(pl.col("is_chosen") == side) for side in (True, False))
     differ = chosen["prompt_hash"] != rejected["prompt_hash"]
@@ -185,6 +214,10 @@ def _joined(source: Source, frame: pl.DataFrame) -> pl.DataFrame:
         both = source.both(chosen["row"][place], rejected["row"][place])
         rows = f"{both} of {source.name}"
         raise ValueError(f"{rows} are of one group but have different prompts; add a key to `by`")
+    kept = [chosen[f"kept{i}"].alias(name) for i, name in enumerate(shared)]
+    for i, name in enumerate(each, len(shared)):
+        halves = zip(SIDES, (chosen, rejected), strict=True)
+        kept += [half[f"kept{i}"].alias(f"{side}_{name}") for side, half in halves]
     return pl.DataFrame(
         [
             chosen["prompt"],
@@ -193,5 +226,6 @@ def _joined(source: Source, frame: pl.DataFrame) -> pl.DataFrame:
             (chosen["reward"] - rejected["reward"]).alias("margin"),
             chosen["reward"].alias("chosen_reward"),
             rejected["reward"].alias("rejected_reward"),
+            *kept,
         ]
     )
