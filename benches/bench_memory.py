@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measurement import answer, ask
+from measurement import answer, ask, refuse_debug_build
 from tokenizers import Tokenizer, models
 from torch.profiler import ProfilerActivity, profile, record_function
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -107,6 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", choices=CASES)
     options = parser.parse_args()
+    refuse_debug_build()
     if options.case:
         estimate, found = step(CASES[options.case])
         answer({"peak": peak(found), "estimate": estimate.total, **vars(estimate)})
