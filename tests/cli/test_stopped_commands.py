@@ -15,11 +15,15 @@ from fixtures.commands import PROGRAM
 BY = ["--by", "id"]
 # Stops a command in the middle of its work: where it reads the rows that it writes.
 SLOW = """
-import os, signal, time
+import os, signal, sys, time
+from gspo_rs.data.progress import passes
 from gspo_rs.files.scoring import by_file
 number = int(os.environ["SIGNAL"])
 def stopped(function):
     def slow(*arguments, **named):
+        # The bars come from a thread of their own, which a busy machine may not let run at once.
+        while sys.stderr.isatty() and not (passes._bars and passes._bars.live.is_started):
+            time.sleep(0.01)
         os.kill(os.getpid(), number)
         while True:
             time.sleep(0.01)
