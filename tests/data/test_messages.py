@@ -125,3 +125,80 @@ def test_a_conversation_without_an_answer_and_a_text_as_one_are_refused():
     text = pl.DataFrame({"text": ["x"], "id": [1], "reward": [1.0]})
     with pytest.raises(TypeError, match="only where it holds conversations"):
         gs.best(text, by="id", prompt="text", completion="text")
+
+
+def _asked(question, answer, roles):
+    role, content = ("from", "value") if roles[0] == "human" else ("role", "content")
+    return [{role: roles[0], content: question}, {role: roles[1], content: answer}]
+
+
+# Three questions of two answers each, none beside its other.
+ROWS = [(id_, reward) for reward in (0.0, 1.0) for id_ in "bca"]
+ROLES = {"messages": ("user", "assistant"), "conversations": ("human", "gpt")}
+
+
+@pytest.fixture(params=ROLES)
+def asked(request):
+    """Rows with a conversation, and the id of its prompt to compare with."""
+    name = request.param
+    said = [_asked(f"{id_}?", f"{id_}{reward}", ROLES[name]) for id_, reward in ROWS]
+    ids, rewards = zip(*ROWS, strict=True)
+    return pl.DataFrame({name: said, "id": ids, "reward": rewards, "answer": ids})
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_the_prompt_of_a_conversation_names_the_groups_that_its_id_names(tmp_path, asked, suffix):
+    source = write(asked, tmp_path / f"in{suffix}")
+    calls = {
+        gs.pairs: {},
+        gs.best: {"n": 2},
+        gs.filter: {"keep": "best:1"},
+        gs.verl: {"ground_truth": "answer", "data_source": "sums"},
+        gs.stats: {},
+    }
+    for verb, options in calls.items():
+        found, wanted = (verb(source, by=by, **options) for by in ("prompt", "id"))
+        same = found.equals(wanted) if isinstance(found, pl.DataFrame) else found == wanted
+        assert same, verb
+    codes = data.index_groups(source, by="prompt").groups.codes
+    assert codes.tolist() == [0, 1, 2, 0, 1, 2]
+    gs.report(source, tmp_path / "page.html", by="prompt")
+    assert "3 groups" in (tmp_path / "page.html").read_text()
+    nested = gs.nest(source, by="prompt")
+    assert nested.columns == asked.columns
+    assert nested["id"].to_list() == [[id_] * 2 for id_ in "bca"]
+
+
+@pytest.mark.parametrize("options", [{}, {"layout": "narrow"}, {"drop": True}])
+def test_scores_by_the_prompt_of_a_conversation_are_those_by_its_id(tmp_path, asked, options):
+    options = {name: asked.columns[:1] if name == "drop" else v for name, v in options.items()}
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(2):
+        write(asked[3 * number : 3 * number + 3], folder / f"{number}.parquet")
+    found = []
+    for by in ("prompt", "id"):
+        gs.score(folder, tmp_path / by, by=by, **options)
+        found.append(gs.scan(tmp_path / by).collect())
+    assert found[0].equals(found[1])
+    assert found[0].height == 6
+
+
+def test_rollouts_of_a_conversation_come_group_by_group(asked):
+    (batch,) = data.rollouts(asked, by="prompt")
+    assert batch.offsets.tolist() == [0, 2, 4, 6]
+    assert [json.loads(one)[0]["content"] for one in batch.group_ids] == ["b?", "c?", "a?"]
+
+
+def test_the_prompt_of_conversations_in_lists_is_a_key(asked):
+    lists = asked.group_by("id", maintain_order=True).agg(pl.all().exclude("id"))
+    index = data.index_groups(lists, by="prompt")
+    assert index.groups.codes.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_column_called_prompt_is_the_key_before_a_conversation(asked):
+    rows = asked.with_columns(prompt=pl.Series(["x", "x", "y", "y", "y", "x"]))
+    assert data.index_groups(rows, by="prompt").groups.codes.tolist() == [0, 0, 1, 1, 1, 0]
+    two = asked.with_columns(asked.to_series(0).alias("conversation"))
+    with pytest.raises(ValueError, match="has no column 'prompt'"):
+        data.index_groups(two, by="prompt")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import polars as pl
@@ -13,6 +13,7 @@ __all__ = [
     "ROLES",
     "as_role_and_content",
     "before_answer",
+    "conversation_in",
     "is_messages",
     "is_sharegpt",
     "last_answer",
@@ -35,6 +36,19 @@ def is_messages(kind: pl.DataType | None) -> bool:
     True
     """
     return _has(kind, "role", "content") or is_sharegpt(kind)
+
+
+def conversation_in(schema: Mapping[str, pl.DataType]) -> str | None:
+    """Return the only column with a usual name of conversations that holds messages.
+
+    Examples
+    --------
+    >>> said = [{"role": "user", "content": "2+2="}, {"role": "assistant", "content": "4"}]
+    >>> conversation_in(pl.DataFrame({"messages": [said], "reward": [1.0]}).schema)
+    'messages'
+    """
+    found = [name for name in CONVERSATIONS if is_messages(schema.get(name))]
+    return found[0] if len(found) == 1 else None
 
 
 def is_sharegpt(kind: pl.DataType | None) -> bool:

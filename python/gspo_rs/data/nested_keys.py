@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
-__all__ = ["has_exact_text", "key_text"]
+from gspo_rs.data.column_names import path_to
+from gspo_rs.data.messages import conversation_in
+
+__all__ = ["has_exact_text", "key_column", "key_text"]
 
 # What JSON has one text for, so that two values have the same text just if they are equal.
 EXACT = (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Date, pl.Datetime, pl.Null)
@@ -27,6 +32,21 @@ def has_exact_text(kind: object) -> bool:
     if isinstance(kind, pl.Struct):
         return all(_is_exact(field.dtype) for field in kind.fields)
     return False
+
+
+def key_column(schema: Mapping[str, pl.DataType], name: str) -> str:
+    """Return the column that has the key `name`: where none is called ``prompt``, a conversation.
+
+    Examples
+    --------
+    >>> said = [{"role": "user", "content": "2+2="}, {"role": "assistant", "content": "4"}]
+    >>> frame = pl.DataFrame({"messages": [said], "reward": [1.0]})
+    >>> key_column(frame.schema, "prompt"), key_column(frame.schema, "reward")
+    ('messages', 'reward')
+    """
+    if name != "prompt" or path_to(schema, name) is not None:
+        return name
+    return conversation_in(schema) or name
 
 
 def key_text(value: pl.Expr) -> pl.Expr:

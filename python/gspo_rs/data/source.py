@@ -22,8 +22,13 @@ from gspo_rs.data.formats.unions import UnionFiles
 from gspo_rs.data.found import find
 from gspo_rs.data.frames import UNREADABLE, frames_of, reading
 from gspo_rs.data.hive import partitions
-from gspo_rs.data.messages import as_role_and_content, is_messages, is_sharegpt
-from gspo_rs.data.nested_keys import has_exact_text, key_text
+from gspo_rs.data.messages import (
+    as_role_and_content,
+    before_answer,
+    is_messages,
+    is_sharegpt,
+)
+from gspo_rs.data.nested_keys import has_exact_text, key_column, key_text
 from gspo_rs.data.tables import MixedRows
 
 __all__ = ["READ_AHEAD", "Source", "SourceLike", "locate"]
@@ -125,6 +130,7 @@ class Source:
                 text.ask(name, ASKED[expected])
         with self.reading():
             schema = self.frame.collect_schema()
+        columns = [(_holding(schema, *asked), asked[1]) for asked in columns]
         for name, expected in columns:
             if isinstance(self.rows, UnionFiles):
                 self.rows.refuse_differing(name, key=expected == KEY)
@@ -162,7 +168,14 @@ class Source:
         return column_in(self.check([]), name)
 
     def key(self, name: str) -> pl.Expr:
-        """Return a column as a key: what is nested, such as messages, as the JSON of its values."""
+        """Return a column as a key: what is nested, such as messages, as the JSON of its values.
+
+        The key ``prompt`` of rows that have no such column but a conversation is what comes before
+        the answer that ends it.
+        """
+        held = key_column(self.check([]), name)
+        if held != name:
+            return key_text(before_answer(self.said(held)))
         value = self.column(name)
         return key_text(value) if has_exact_text(self.type_of(name)) else value
 
@@ -190,8 +203,12 @@ class Source:
         return rows, None
 
     def type_of(self, name: str) -> pl.DataType:
-        """Return the type of a column, or of the field of one, that has been checked."""
-        found = type_in(self.check([]), name)
+        """Return the type of a column, or of the field of one, that has been checked.
+
+        That of the key ``prompt`` is the type of the conversation that it is cut from.
+        """
+        schema = self.check([])
+        found = type_in(schema, key_column(schema, name))
         assert found is not None
         return found
 
@@ -366,6 +383,10 @@ def locate(source: SourceLike, split: str | None = None) -> Source:
         return Source(scan_addresses(found.addresses), found.name)
     rows = rows_of(found.files, partitions(found.names))
     return Source(rows, found.name, found.files, found.names)
+
+
+def _holding(schema: pl.Schema, name: str, expected: str) -> str:
+    return key_column(schema, name) if expected == KEY else name
 
 
 def _inner(found: pl.DataType) -> pl.DataType:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import polars as pl
 
 from gspo_rs.data.column_names import path_to
-from gspo_rs.data.messages import CONVERSATIONS, before_answer, is_messages, last_answer
+from gspo_rs.data.messages import before_answer, conversation_in, is_messages, last_answer
 from gspo_rs.data.source import ANYTHING, Source
 
-__all__ = ["Turn", "conversation_in", "cut_both", "turn", "turns"]
+__all__ = ["Turn", "cut_both", "turn", "turns"]
 
 
 class Turn(NamedTuple):
@@ -30,13 +30,6 @@ class Turn(NamedTuple):
         if self.cut:
             found = before_answer(found) if self.part == "prompt" else last_answer(found)
         return found.alias(self.part)
-
-
-def conversation_in(source: Source) -> str | None:
-    """Return the only column with a usual name of conversations that holds messages."""
-    schema = source.check([])
-    found = [name for name in CONVERSATIONS if is_messages(schema.get(name))]
-    return found[0] if len(found) == 1 else None
 
 
 def turns(source: Source, prompt: str, completion: str) -> tuple[Turn, Turn]:
@@ -68,8 +61,9 @@ def turns(source: Source, prompt: str, completion: str) -> tuple[Turn, Turn]:
 
 def turn(source: Source, part: str, name: str) -> Turn:
     """Return the column `name`, or if that is the usual one and not there, a conversation."""
-    conversation = conversation_in(source)
-    if name == part and conversation and path_to(source.check([]), name) is None:
+    schema = source.check([])
+    conversation = conversation_in(schema)
+    if name == part and conversation and path_to(schema, name) is None:
         return Turn(part, conversation, cut=True)
     return Turn(part, name)
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from gspo_rs.data.messages import conversation_in
 from gspo_rs.data.source import EXPECTED, SAID, TEXT, Source
-from gspo_rs.data.turns import Turn, conversation_in, cut_both
+from gspo_rs.data.turns import Turn, cut_both
 
 __all__ = ["COMPLETION", "PROMPT", "as_messages", "is_messages", "named", "texts", "turn"]
 
@@ -85,8 +86,9 @@ def turn(source: Source, part: str, given: str | None, usual: Sequence[str], opt
     ValueError
         As `named`.
     """
-    conversation = conversation_in(source)
-    if given is None and conversation and not set(usual) & set(source.check([])):
+    schema = source.check([])
+    conversation = conversation_in(schema)
+    if given is None and conversation and not set(usual) & set(schema):
         return Turn(part, conversation, cut=True)
     return Turn(part, named(source, given, usual, option))
 

@@ -15,6 +15,7 @@ from gspo_rs.data.formats.unions import refuse_partial
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.messages import is_messages
+from gspo_rs.data.nested_keys import key_column
 from gspo_rs.data.nested_source import by_member, is_nested, split_rows
 from gspo_rs.data.progress import counted
 from gspo_rs.data.source import Source, SourceLike, locate
@@ -52,7 +53,7 @@ def nest(
         returned.
     by : str or sequence of str, optional
         The columns that name the group of a row; they come once for each group. Of the files of a
-        known tool they are known.
+        known tool they are known. The prompt of conversations is no column, and not written.
     once : sequence of str
         Columns that are the same in all rows of a group, such as ``prompt``: they come once, too.
     reward : str
@@ -100,7 +101,9 @@ def nest(
     refuse_partial(located.rows)
     path = checked_target(target, located, overwrite=overwrite)
     _, keys = by_member(located, by, [reward])
-    single = [*keys, *once]
+    given = located.check([(name, "anything") for name in once])
+    # A prompt that is cut out of conversations is no column: these are lists of the group.
+    single = [*(key for key in keys if key_column(given, key) == key), *once]
     located.check([(name, "anything") for name in single])
     narrow = read_keys(located, keys, reward)
     located, written = as_written(located, path)

@@ -14,6 +14,7 @@ from gspo_rs._core import Scores
 from gspo_rs.data.column_names import nearest, path_to, type_in
 from gspo_rs.data.formats.parquet import largest_row_group, packed
 from gspo_rs.data.formats.unions import refuse_mixed_keys
+from gspo_rs.data.nested_keys import key_column
 from gspo_rs.data.source import READ_AHEAD, Source, next_window
 from gspo_rs.files.filters import filter_rows
 from gspo_rs.files.scoring.inputs import Input, checked
@@ -107,7 +108,7 @@ def check_columns(inputs: list[Input], options: Options) -> None:
             schema = checked(given, keys, options.reward, taken)
         unknown -= set(schema)
         for key, types in found.items():
-            kind = type_in(schema, key)
+            kind = type_in(schema, key_column(schema, key))
             assert kind is not None  # checked
             types.setdefault(kind, given.source.name)
     for key, types in found.items():
@@ -157,7 +158,8 @@ def _asked(given: Input, options: Options) -> list[str] | None:
         return None
     schema = given.source.frame.collect_schema()
     keys = () if options.nested == "rows" else options.by
-    paths = [path_to(schema, name) for name in (*keys, options.reward)]
+    held = [key_column(schema, key) for key in keys]
+    paths = [path_to(schema, name) for name in (*held, options.reward)]
     kept = set(schema) - set(options.drop) if options.layout == "wide" else set()
     return [*kept.union(path[0] for path in paths if path)]
 

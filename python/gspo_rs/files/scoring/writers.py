@@ -14,6 +14,7 @@ from gspo_rs.data.column_names import column, free_name, path_to
 from gspo_rs.data.formats.parquet import row_groups
 from gspo_rs.data.formats.unions import is_wide
 from gspo_rs.data.hive import without
+from gspo_rs.data.nested_keys import key_column
 from gspo_rs.files.atomic import sync
 from gspo_rs.files.scoring.first_pass import Read, narrow_columns
 from gspo_rs.files.scoring.inputs import Input, unchanged
@@ -79,7 +80,8 @@ def decoded(given: Input, options: Options) -> list[pl.Expr]:
     Those that are left out of the output are not read, but for ids and rewards.
     """
     schema = given.source.frame.collect_schema()
-    needed = {(path_to(schema, name) or (name,))[0] for name in (*options.by, options.reward)}
+    held = [*(key_column(schema, key) for key in options.by), options.reward]
+    needed = {(path_to(schema, name) or (name,))[0] for name in held}
     return [
         column(name)
         for name, kind in schema.items()
