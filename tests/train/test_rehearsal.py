@@ -1,6 +1,7 @@
 """A rehearsal tells what a run will do and take, and leaves no trace."""
 
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -194,6 +195,28 @@ def test_the_command_says_all_of_it_and_the_command_to_go_on_with(letters, tmp_p
     assert last.startswith("next ")
     assert last.endswith(f"train {path} --seed 5")
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != "__pycache__") == files
+
+
+@pytest.mark.slow
+def test_with_json_a_rehearsal_and_a_run_are_one_object_each(letters, tmp_path):
+    path = make(tmp_path, letters, reward=REWARD)
+    promised = command("train", path, "--dry-run", "--json", cwd=tmp_path)
+    assert promised.returncode == 0, promised.stderr
+    found, expected = json.loads(promised.stdout), plan(load(path))
+    assert found["verb"] == "train"
+    assert found["dry_run"] is True
+    assert found["memory"]["total"] == expected.memory.total
+    assert found["reward"] == pytest.approx(np.nanmean(expected.rewards), rel=1e-12)
+    assert (found["groups"], found["steps"]) == (expected.groups, expected.steps)
+    assert found["next"].endswith(f"train {path} --json")
+    done = command("train", path, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ran = json.loads(done.stdout)
+    assert (ran["verb"], ran["dry_run"], ran["steps"]) == ("train", False, found["steps"])
+    assert ran["output"] == found["output"]
+    (*_, last) = metrics.read(ran["metrics_file"])
+    assert ran["metrics"] == {name: last[name] for name in ran["metrics"]}
+    AutoModelForCausalLM.from_pretrained(ran["final"])
 
 
 @pytest.mark.parametrize("run", [plan, train])

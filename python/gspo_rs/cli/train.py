@@ -1,6 +1,9 @@
 """`gspo-rs train`: a training run from options, a file, or both."""
 
+import json
+import math
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +12,7 @@ from cyclopts import Parameter
 from gspo_rs.cli import logs
 from gspo_rs.cli.errors import command, interrupted
 from gspo_rs.cli.exits import refuse_exits
+from gspo_rs.cli.parameters import Json
 from gspo_rs.cli.terminal import printable
 from gspo_rs.cli.train_options import given, respelled, show_all, with_options
 from gspo_rs.cli.typed import typed
@@ -25,6 +29,7 @@ def train(
     resume: Annotated[bool, Parameter(show_default=False)] = False,
     dry_run: Flag = False,
     quiet: Flag = False,
+    json_: Json = False,
     print_config: Flag = False,
     help_all: Flag = False,
     set_: Annotated[
@@ -67,17 +72,26 @@ def train(
         return printed(settings)
     refuse_exits()
     if dry_run:
-        _without_bars()
-        from gspo_rs.train.plan_text import lines
-        from gspo_rs.train.rehearsal import plan
-
-        rehearsed = "\n".join(map(printable, lines(plan(settings.config, resume=resume))))
-        return f"{rehearsed}\nnext      {printable(typed(less='--dry-run'))}\n"
-    return _train(settings.config, resume=resume, quiet=quiet)
+        return _rehearse(settings.config, resume=resume, as_json=json_)
+    return _train(settings.config, resume=resume, quiet=quiet, as_json=json_)
 
 
-def _train(config: Any, *, resume: bool, quiet: bool) -> str | tuple[str, int]:
+def _rehearse(config: Any, *, resume: bool, as_json: bool) -> str:
+    """Say what a run would do."""
+    _without_bars()
+    from gspo_rs.train.plan_text import lines
+    from gspo_rs.train.rehearsal import plan
+
+    found, following = plan(config, resume=resume), typed(less="--dry-run")
+    if as_json:
+        return _object({"dry_run": True, **found.to_dict(), "next": following})
+    rehearsed = "\n".join(map(printable, lines(found)))
+    return f"{rehearsed}\nnext      {printable(following)}\n"
+
+
+def _train(config: Any, *, resume: bool, quiet: bool, as_json: bool) -> str | tuple[str, int]:
     """Run a training and say where the model is."""
+    start = time.perf_counter()
     # At once, because a reward function may change the working directory.
     folder = Path.cwd() / config.output_dir
     before = set() if resume else _checkpoints(folder)
@@ -86,10 +100,29 @@ def _train(config: Any, *, resume: bool, quiet: bool) -> str | tuple[str, int]:
         from gspo_rs.train import loop as training
         from gspo_rs.train.summary import near
 
-        result = training.train(config, resume=resume, quiet=quiet)
+        result = training.train(config, resume=resume, quiet=quiet or as_json)
     except KeyboardInterrupt:
         return "", interrupted(_way_on(folder, before))
-    return f"{result.steps} steps; model in {printable(str(near(result.final)))}\n"
+    if not as_json:
+        return f"{result.steps} steps; model in {printable(str(near(result.final)))}\n"
+    facts = {name: str(getattr(result, name)) for name in ("final", "metrics_file")}
+    seconds = round(time.perf_counter() - start, 3)
+    return _object(
+        {"dry_run": False, "output": str(folder), "steps": result.steps, "seconds": seconds}
+        | facts
+        | {"metrics": result.metrics}
+    )
+
+
+def _object(facts: dict[str, Any]) -> str:
+    """Return one JSON object; numbers that JSON has not are null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(one) for name, one in value.items()}
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain({"verb": "train", **facts})) + "\n"
 
 
 def _without_bars() -> None:

@@ -95,6 +95,21 @@ class Plan:
         """Return all of it as lines of text."""
         return "\n".join(lines(self))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return its numbers; of rewards and lengths the means."""
+        parts = dataclasses.asdict(self.memory)
+        scored = self.rewards[np.isfinite(self.rewards)]
+        means = {"reward": scored, "length": self.lengths}
+        single = [field.name for field in dataclasses.fields(self)]
+        for name in ("config", "memory", "rewards", "lengths"):
+            single.remove(name)
+        return {
+            "output": self.config.output_dir,
+            **{name: getattr(self, name) for name in single},
+            **{name: float(of.mean()) if len(of) else None for name, of in means.items()},
+            "memory": {**parts, "total": self.memory.total},
+        }
+
 
 def plan(
     config: Config | None = None,
