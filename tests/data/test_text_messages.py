@@ -48,7 +48,7 @@ def source(tmp_path, request):
 def test_chosen_messages_have_the_keys_that_they_had(tmp_path, source, chat):
     best(source, tmp_path / "b.jsonl", by="id", n=4, chat=chat)
     wanted = sorted(ROWS, key=lambda row: (row["id"], -row["reward"]))
-    names = ("prompt", "completion", "reward")
+    names = ("prompt", "completion", "reward", "id")
     assert json_lines(tmp_path / "b.jsonl") == [
         {name: row[name] for name in names} for row in wanted
     ]
@@ -71,6 +71,7 @@ def test_texts_beside_messages_become_messages_and_these_stay_as_they_are(tmp_pa
             "prompt": [{"role": "user", "content": f"p{number}"}],
             "completion": COMPLETIONS[0],
             "reward": 0,
+            "id": number,
         }
         for number in range(2)
     ]

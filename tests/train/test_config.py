@@ -99,7 +99,7 @@ def test_every_option_of_every_loss_is_a_field_and_an_argument_of_its_function()
     for loss in get_args(Loss):
         arguments = inspect.signature(getattr(losses, f"{loss}_loss")).parameters
         own = {name for name in arguments if arguments[name].kind is inspect.Parameter.KEYWORD_ONLY}
-        assert own - {"lengths", "n_groups", "beta"} == set(OPTIONS[loss])
+        assert own - {"lengths", "n_groups", "beta", "metrics"} == set(OPTIONS[loss])
         assert set(OPTIONS[loss]) <= fields
         for name, default in OPTIONS[loss].items():
             assert arguments[name].default == default
