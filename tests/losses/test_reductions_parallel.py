@@ -26,7 +26,7 @@ REDUCTIONS = ["seq_mean", "token_mean", "prompt_mean", "constant", "seq_sum"]
 # What a rank does: its share of the sequences through a model, averaged by data parallelism.
 RANK = textwrap.dedent(
     """
-    import sys, torch
+    import os, sys, torch
     import torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel
     from gspo_rs.losses import distributed_weights
@@ -48,6 +48,7 @@ RANK = textwrap.dedent(
         open(out, "w").write(repr([x.tolist() for x in found]))
     dist.barrier()
     dist.destroy_process_group()
+    os._exit(0)  # threads of gloo may end after the interpreter, which aborts it once in a while
     """
 )
 
