@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import polars as pl
 
 from gspo_rs.data.frames import UNREADABLE
-from gspo_rs.data.outputs import has_note, layout_of, manifest_file, output_of
+from gspo_rs.data.outputs import has_note, layout_of, output_of
 
 __all__ = ["SELECTION", "kind_of", "read_written", "refuse_parts"]
 
@@ -76,16 +76,14 @@ def refuse_parts(files: Iterable[str]) -> None:
         output = output_of(path, known)
         if output is not None and output not in narrow:
             narrow[output] = layout_of(output) == "narrow"
-        if output is not None and output != path and narrow[output]:
+        if output is not None and narrow[output]:
+            if output == path:
+                raise ValueError(f"{file} is {CALLED['scores']}; give it by itself")
             raise ValueError(
                 f"{file} is part of {output}, {CALLED['scores']}; give {output} by itself"
             )
-        if path.suffix.lower() == ".parquet" and _has_note(path) and (kind := kind_of(path)):
-            raise ValueError(f"{file} is {CALLED[kind]}; give it by itself")
-
-
-def _has_note(path: Path) -> bool:
-    return has_note(path, SELECTION) or manifest_file(path) is not None
+        if path.suffix.lower() == ".parquet" and has_note(path, SELECTION) and _is_selection(path):
+            raise ValueError(f"{file} is {CALLED['selection']}; give it by itself")
 
 
 def _is_selection(path: Path) -> bool:
