@@ -11,7 +11,6 @@ from gspo_rs.train.config.config import Config, ConfigError, resolve
 from gspo_rs.train.config.toml import load
 from gspo_rs.train.dataset import Dataset
 from gspo_rs.train.rollout.collect import derived_seed
-from gspo_rs.train.step import update
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -24,19 +23,6 @@ def noisy(prompts, completions, **_):
     return [float(text.count("a") > 1) for text in completions]
 """
 SETTINGS = {"reward": RARE, "dynamic_sampling": True, "eval_size": 0, "max_steps": 6}
-
-
-@pytest.fixture
-def taken(monkeypatch):
-    """The training batches of a run, each step taken as it is."""
-    kept, take = [], update.take
-
-    def keep(policy, optimizer, training_batch, *more, **options):
-        kept.append(training_batch)
-        return take(policy, optimizer, training_batch, *more, **options)
-
-    monkeypatch.setattr(update, "take", keep)
-    return kept
 
 
 def sampled(monkeypatch):
@@ -61,7 +47,7 @@ def informative(rollouts):
 
 @pytest.mark.parametrize("old", ["auto", "recompute"])
 def test_batches_are_filled_in_order_and_what_is_over_comes_first_in_the_next(
-    letters, tmp_path, taken, monkeypatch, old
+    letters, tmp_path, training_batches, monkeypatch, old
 ):
     rounds = sampled(monkeypatch)
     path = make(tmp_path, letters, old_logprobs=old, algorithm="grpo", **SETTINGS)
@@ -75,12 +61,12 @@ def test_batches_are_filled_in_order_and_what_is_over_comes_first_in_the_next(
             if kept:
                 texts.append([found.completion_tokens.row(row).tolist() for row in rows])
                 logprobs.append([found.sampler_logprobs.row(row) for row in rows])
-    assert len(taken) == 6
-    trained = [step.completions.row(row).tolist() for step in taken for row in range(16)]
+    assert len(training_batches) == 6
+    trained = [step.completions.row(row).tolist() for step in training_batches for row in range(16)]
     assert trained == [row for group in texts[:12] for row in group]
     assert len(texts) > 12  # something is over
     # The old policy of each is the one that sampled it, of those that were over as well.
-    for number, step in enumerate(taken):
+    for number, step in enumerate(training_batches):
         if step.old_logprobs is not None:
             theirs = [row for group in logprobs[2 * number : 2 * number + 2] for row in group]
             for row, expected in enumerate(theirs):

@@ -8,14 +8,13 @@ import polars as pl
 import pytest
 import torch
 from numpy.testing import assert_array_equal
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from fixtures.runs import configured, share_of_a
+from fixtures.tiny_models import policy_of, random_llama
 from gspo_rs.rollouts import Ragged, Rollouts
 from gspo_rs.train import metrics, train
 from gspo_rs.train.halfway import Halfway, restored
 from gspo_rs.train.metrics import describe
-from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.rollout.collect import RolloutBatch
 from gspo_rs.train.rollout.prepare import minibatches, plain_batches
 from gspo_rs.train.step.update import backward
@@ -29,26 +28,7 @@ TOLERANCE = 1e-6
 
 @pytest.fixture(scope="module")
 def policy():
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=8,
-        intermediate_size=12,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-    )
-    return Policy(
-        model=LlamaForCausalLM(config).double().eval(),
-        tokenizer=None,
-        device=torch.device("cpu"),
-        autocast=None,
-        shape="padded",
-        context=64,
-        temperature=1.0,
-    )
+    return policy_of(random_llama(VOCABULARY))
 
 
 def whole(seed=0, sizes=(4, 3, 5)):

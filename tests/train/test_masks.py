@@ -10,16 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from fixtures.runs import configured, weights
+from fixtures.tiny_models import policy_of, random_llama
 from gspo_rs import data
 from gspo_rs.losses.reductions import sequence_weights
 from gspo_rs.rollouts import Ragged, Rollouts
 from gspo_rs.train import metrics, train
 from gspo_rs.train.config.config import Config, ConfigError, resolve
 from gspo_rs.train.halfway import Halfway, restored
-from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.rollout.collect import RolloutBatch
 from gspo_rs.train.rollout.prepare import minibatches, plain_batches
 from gspo_rs.train.step.training_batch import recompute
@@ -32,29 +31,7 @@ VOCABULARY = 17
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2}
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        **sizes,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-    )
-    return LlamaForCausalLM(config).double().eval()
-
-
-def policy_of(model, shape):
-    return Policy(
-        model=model,
-        tokenizer=None,
-        device=torch.device("cpu"),
-        autocast=None,
-        shape=shape,
-        context=64,
-        temperature=0.7,
-    )
+    return random_llama(VOCABULARY, layers=2)
 
 
 def masked_rollouts(n=6, seed=0, tail=()):
@@ -143,7 +120,7 @@ def test_loss_gradient_and_metrics_are_those_of_the_sampled_tokens_alone(
     config = configured(algorithm=algorithm, micro_batch_tokens=24, **fields)
     rollouts = masked_rollouts()
     step = step_of(rollouts, config)
-    found, gradient = gradient_of(policy_of(model, shape), step, config)
+    found, gradient = gradient_of(policy_of(model, shape=shape, temperature=0.7), step, config)
     model.zero_grad(set_to_none=True)
     loss, ratios, entropies = by_hand(model, rollouts, step.advantages, config)
     loss.backward()
@@ -162,7 +139,7 @@ def test_loss_gradient_and_metrics_are_those_of_the_sampled_tokens_alone(
 @given(tail=st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=3))
 def test_tokens_that_are_read_after_the_last_sampled_one_change_no_bit(model, algorithm, tail):
     config = configured(algorithm=algorithm, micro_batch_tokens=1)
-    policy = policy_of(model, "packed")
+    policy = policy_of(model, shape="packed", temperature=0.7)
     first, other = (
         gradient_of(policy, step_of(masked_rollouts(tail=end), config), config)
         for end in ([0] * len(tail), tail)
@@ -175,7 +152,7 @@ def test_tokens_that_are_read_after_the_last_sampled_one_change_no_bit(model, al
 
 
 def test_what_the_model_reads_between_changes_what_it_learns(model):
-    config, policy = configured(algorithm="grpo"), policy_of(model, "padded")
+    config, policy = configured(algorithm="grpo"), policy_of(model, shape="padded", temperature=0.7)
     rollouts = masked_rollouts()
     tokens = rollouts.completion_tokens.values.copy()
     tokens[~rollouts.completion_mask.values] = 0
@@ -191,7 +168,9 @@ def test_lengths_and_weights_count_sampled_tokens(model):
     step = step_of(rollouts, config)
     assert cut.lengths.tolist() == step.lengths.tolist() == counts
     assert_array_equal(step.weights, sequence_weights(counts, "seq_mean"))
-    assert_array_equal(recompute(policy_of(model, "padded"), step, config).lengths, counts)
+    assert_array_equal(
+        recompute(policy_of(model, shape="padded", temperature=0.7), step, config).lengths, counts
+    )
 
 
 def test_a_completion_of_which_nothing_was_sampled_is_left_out():

@@ -13,7 +13,6 @@ from fixtures.runs import weights
 from gspo_rs.rewards.functions import RewardError
 from gspo_rs.train import metrics, train
 from gspo_rs.train.config.config import Config, ConfigError
-from gspo_rs.train.step import update
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -68,19 +67,6 @@ def make(letters, tmp_path):
         return Config(**{**defaults, **fields})
 
     return config
-
-
-@pytest.fixture
-def training_batches(monkeypatch):
-    """Keep what every optimizer step learns from; the step is taken as it is."""
-    kept, take = [], update.take
-
-    def keep(policy, optimizer, training_batch, *more, **options):
-        kept.append(training_batch)
-        return take(policy, optimizer, training_batch, *more, **options)
-
-    monkeypatch.setattr(update, "take", keep)
-    return kept
 
 
 def kept(function, answers):

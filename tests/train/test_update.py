@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from fixtures.runs import configured
+from fixtures.tiny_models import policy_of, random_llama
 from gspo_rs.logprobs import chunk
 from gspo_rs.losses.metrics import entropy_metrics
 from gspo_rs.rollouts import Ragged
 from gspo_rs.train.config.presets import Algorithm
-from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.step.group_metrics import order_metrics
 from gspo_rs.train.step.objective import Part, policy_loss, weighs_sequences
 from gspo_rs.train.step.optimizer import learning_rate, make_optimizer
@@ -26,26 +25,9 @@ VOCABULARY = 31
 
 
 def make_policy(shape="padded", dtype=torch.float64, seed=0):
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-    )
-    return Policy(
-        model=LlamaForCausalLM(config).to(dtype).eval(),
-        tokenizer=None,
-        device=torch.device("cpu"),
-        autocast=None,
-        shape=shape,
-        context=64,
-        temperature=0.7,
-    )
+    sizes = {"hidden": 16, "intermediate": 24, "layers": 2}
+    model = random_llama(VOCABULARY, **sizes, dtype=dtype, seed=seed)
+    return policy_of(model, shape=shape, temperature=0.7)
 
 
 def make_training_batch(n=9, seed=0, *, old=True, ref=True):
