@@ -35,6 +35,7 @@ def by_hand(frame, found, completion="response", *, by):
             **{key: rows[a][key] for key in keys},
         }
         for a, b in found
+        if rows[a][completion] != rows[b][completion]
     ]
 
 
@@ -85,6 +86,39 @@ def test_pairs_of_real_files_are_those_of_the_frame_in_memory(
     assert written.to_dicts() == by_hand(frame, found, by=by)
     assert (written["margin"] > margin).all()
     assert len(found) > 50
+
+
+TWINS = FRAME.with_columns(response=pl.Series(["same", "a0", "same", "a1", "b2", "c0"]))
+
+
+@pytest.mark.parametrize("kind", ["text", "messages", "lines"])
+def test_a_pair_of_two_equal_texts_is_left_out_and_counted(tmp_path, kind):
+    frame = TWINS.vstack(FRAME.with_columns(id=pl.format("{}2", "id")))
+    if kind != "text":
+        said = pl.struct(role=pl.lit("assistant"), content=pl.col("response"))
+        asked = pl.struct(role=pl.lit("user"), content=pl.col("prompt"))
+        frame = frame.with_columns(pl.concat_list(said).alias("response"))
+        frame = frame.with_columns(pl.concat_list(asked).alias("prompt"))
+    source, target = frame, tmp_path / "pairs.parquet"
+    if kind == "lines":
+        source, target = tmp_path / "rows.jsonl", tmp_path / "pairs.jsonl"
+        frame.write_ndjson(source)
+    written = pairs(source, target, by="id", strategy="all")
+    assert (written.rows, written.groups, written.same_text) == (1, 1, 1)
+    read = pl.read_ndjson if kind == "lines" else pl.read_parquet
+    assert read(target)["id"].to_list() == ["b2"]
+    assert pairs(source, by="id", strategy="all").height == 1
+
+
+def test_pairs_all_of_equal_texts_are_an_error_that_says_so(tmp_path):
+    target = tmp_path / "pairs.parquet"
+    for options in ({}, {"dry_run": True}):
+        with pytest.raises(ValueError, match=r"in all 1 the chosen and the rejected .*same text"):
+            pairs(TWINS, target, by="id", **options)
+    assert not target.exists()
+    written = pairs(TWINS, target, by="id", allow_empty=True)
+    assert (written.rows, written.groups, written.same_text) == (0, 0, 1)
+    assert pl.read_parquet(target).columns[:3] == ["prompt", "chosen", "rejected"]
 
 
 ORDERED = pair_files.sort_on_disk

@@ -108,6 +108,9 @@ def of_write(
     lines += [
         f"{counted(rows, 'rows')} dropped by {rule}" for rule, rows in written.dropped.items()
     ]
+    if written.same_text:
+        texts = "chosen and rejected are the same text"
+        lines.append(f"{counted(written.same_text, 'pairs')} left out: {texts}")
     facts: dict[str, Any] = {
         "verb": verb,
         "output": str(target),
@@ -116,6 +119,8 @@ def of_write(
         "groups": written.groups,
         "dropped": written.dropped,
     }
+    if verb == "pairs":
+        facts["same_text"] = written.same_text
     if written.exploded:
         lines.append(read_by_lists(written.exploded))
         facts["exploded"] = list(written.exploded)

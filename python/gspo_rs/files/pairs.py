@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +99,8 @@ def pairs(
     ------
     ValueError
         If a column is missing or ambiguous, a text of a pair is null, the two of a pair have
-        different prompts (names their rows), or as `gspo_rs.preference_pairs`.
+        different prompts (names their rows), no pair of different completions is left and
+        `allow_empty` is off, or as `gspo_rs.preference_pairs`.
     TypeError
         If a column has the wrong type.
     OSError
@@ -110,7 +111,8 @@ def pairs(
     The columns are those of TRL's preference type, ``prompt``, ``chosen`` and ``rejected``, then
     ``margin``, ``chosen_reward`` and ``rejected_reward``, the keys of the group, unless they are
     called as one of these, and `columns`. Pairs come group after group, in the order of
-    `gspo_rs.preference_pairs`.
+    `gspo_rs.preference_pairs`. A pair of two equal completions, which a grader gave different
+    rewards, is left out and counted in the summary.
 
     Rewards are read first and the pairs found among them (about 40 bytes a row and 48 a pair).
     The texts then stream by once and go through `gspo_rs.data.external_sort`: memory does not
@@ -145,11 +147,18 @@ def pairs(
     )
     with located.reading():
         types = rows_of.frame.select(read).collect_schema()
+    unlike = np.ones(len(found), dtype=np.bool_)
     joined = (_joined(located, frame, shared, each) for frame in halves)
+    frames = _unlike(joined, located, unlike, allow_empty=allow_empty)
     schema = _schema(types, shared, each)
-    rows = write_frames(joined, schema, path, written=written, overwrite=overwrite, dry_run=dry_run)
-    groups = len(np.unique(narrow.groups.codes[found[:, 0]]))
-    return WriteSummary(rows=rows, groups=groups, dropped=kept.dropped, exploded=located.exploded)
+    rows = write_frames(frames, schema, path, written=written, overwrite=overwrite, dry_run=dry_run)
+    return WriteSummary(
+        rows=rows,
+        groups=len(np.unique(narrow.groups.codes[found[unlike, 0]])),
+        dropped=kept.dropped,
+        exploded=located.exploded,
+        same_text=len(found) - rows,
+    )
 
 
 def _kept(
@@ -229,3 +238,20 @@ def _joined(
             *kept,
         ]
     )
+
+
+def _unlike(
+    frames: Iterable[pl.DataFrame], source: Source, unlike: NDArray[np.bool_], *, allow_empty: bool
+) -> Iterator[pl.DataFrame]:
+    """Yield the pairs of different texts, and mark in `unlike`, one for each pair, which are."""
+    row = 0
+    for frame in frames:
+        differ = source.alike(frame["chosen"]) != source.alike(frame["rejected"])
+        unlike[row : row + frame.height] = differ
+        row += frame.height
+        yield frame.filter(differ)
+    if row and not unlike.any() and not allow_empty:
+        raise ValueError(
+            f"no pair in {source.name}: in all {row} the chosen and the rejected completion are the"
+            " same text; --allow-empty writes none"
+        )

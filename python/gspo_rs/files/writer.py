@@ -43,6 +43,8 @@ class WriteSummary:
     exploded : tuple of str
         The columns whose lists were read as one value for each completion; of a source with one
         row per completion none.
+    same_text : int
+        Of pairs: those that were left out because both completions are the same text.
     """
 
     rows: int
@@ -51,6 +53,7 @@ class WriteSummary:
     lowest: int | None = None
     alike: int | None = None
     exploded: tuple[str, ...] = ()
+    same_text: int = 0
 
     def _repr_html_(self) -> str:
         return facts_html("written", vars(self))
