@@ -98,6 +98,9 @@ def own(model, texts, temperature=1.0):
     [
         ("falcon_h1", {"lm_head_multiplier": 0.5}, 1.0),
         ("recurrent_gemma", {"logits_soft_cap": 0.5}, 1e6),
+        ("granite", {"logits_scaling": 2.0}, 1.0),
+        ("hyperclovax", {"logits_scaling": 2.0}, 1.0),
+        ("minicpm3", {"dim_model_base": 8}, 16),
     ],
 )
 def test_a_scale_or_a_cap_is_known_whatever_its_configuration_calls_it(kind, fields, without):

@@ -16,6 +16,7 @@ import torch
 from fixtures.runs import share_of_a
 from fixtures.tiny_models import saved, tiny
 from gspo_rs.rollouts.rollouts import Ragged
+from gspo_rs.samplers.generation import GenerationError
 from gspo_rs.samplers.transformers import generate
 from gspo_rs.train import Config, train
 from gspo_rs.train.config.config import resolve
@@ -63,7 +64,7 @@ def refusal(model: Path, folder: Path) -> str | None:
     prompts = [{"prompt": text} for text in PROMPTS]
     try:
         train(config, prompts=prompts, reward=share_of_a, quiet=True)
-    except PolicyError as error:
+    except (GenerationError, PolicyError) as error:
         return str(error)
     return None
 

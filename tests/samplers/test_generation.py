@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fixtures.runs import share_of_a
 from fixtures.tiny_models import KINDS, has, saved, tiny
+from gspo_rs.samplers.generation import GenerationError
 from gspo_rs.samplers.transformers import generate
 from gspo_rs.train import metrics, train
 from gspo_rs.train.config.config import Config
@@ -59,6 +61,14 @@ def test_a_group_is_sampled_as_its_members_would_be_alone(kind, letters):
     check(kind, letters, 0.2)
 
 
+@pytest.mark.parametrize("kind", ["recurrent_gemma", "rwkv", "mamba2"])
+def test_a_prompt_of_one_token_does_not_go_on_from_as_many_rows_before_it(kind, letters):
+    model, tokenizer = tiny(kind, std=0.2), AutoTokenizer.from_pretrained(letters)
+    options = {"num_generations": 3, "max_completion_length": 10, "seed": 0}
+    generate(model, tokenizer, PROMPTS[:1], **options)
+    assert off_by(model, generate(model, tokenizer, ["c"], **options)) < 1e-4
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("std", [0.02, 0.1, 0.2])
 @pytest.mark.parametrize("kind", EXACT)
@@ -82,6 +92,19 @@ def configured(letters, tmp_path):
         return Config(model=str(model), prompts=str(prompts), output_dir=output, **(given | fields))
 
     return make
+
+
+def test_a_model_that_transformers_cannot_sample_from_is_refused_by_name(
+    configured, letters, tmp_path
+):
+    if not has("xlstm"):
+        pytest.skip("this transformers has no xlstm")
+    # Of this width its layers have other heads than its cache.
+    model = saved(tiny("xlstm", std=0.2, hidden_size=16), letters, tmp_path / "xlstm")
+    config = replace(configured("llama"), model=str(model))
+    with pytest.raises(GenerationError, match="cannot sample from xLSTMForCausalLM: ValueError"):
+        train(config, reward=share_of_a)
+    assert not metrics.read(f"{config.output_dir}/metrics.jsonl")
 
 
 # Roberta counts its positions from the tokens, and a token read from the cache has others.

@@ -45,7 +45,11 @@ def measured(kind, letters, folder):
 
 
 @pytest.mark.parametrize(
-    "kind", ["llama", "qwen3", "gemma3_text", "qwen3_moe", "bamba", "bart", "git", "rwkv"]
+    "kind",
+    [
+        *("llama", "qwen3", "gemma3_text", "qwen3_moe", "bamba", "bart", "git", "rwkv"),
+        *("minicpm3", "recurrent_gemma", "xlstm"),
+    ],
 )
 def test_an_architecture_does_what_the_table_says(kind, letters, tmp_path):
     assert verdict(measured(kind, letters, tmp_path)) == verdict(STORED[kind])

@@ -18,6 +18,9 @@ __all__ = ["OutputHead", "head_inputs"]
 FACTORS = ("logit_scale", "lm_head_multiplier")
 CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 """What configurations call a factor of the logits, and a bound of them by tanh."""
+SCALING = {"hyperclovax": 1, "minicpm3": 0}
+"""Architecture → the power of `logits_scaling` that its logits are multiplied by: -1 in others, and
+0 where the head receives hidden states that have been divided by it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class OutputHead:
         scale = 1.0
         for name in FACTORS:
             scale *= getattr(config, name, None) or 1.0
-        scale /= getattr(config, "logits_scaling", None) or 1.0
+        scaling = getattr(config, "logits_scaling", None) or 1.0
+        scale *= scaling ** SCALING.get(getattr(config, "model_type", ""), -1)
         caps = (getattr(config, name, None) for name in CAPS)
         cap = next((cap for cap in caps if cap is not None), None)
         return cls(module, config.vocab_size, float(scale), cap)

@@ -22,6 +22,10 @@ from gspo_rs.samplers.progress import Progress
 from gspo_rs.samplers.token_sampler import Sampler
 
 
+class GenerationError(ValueError):
+    """A model that transformers cannot sample from; the message names its class and the reason."""
+
+
 class Drawn(NamedTuple):
     """One completion: its tokens (length,) int64 and their log-probabilities (length,) float32."""
 
@@ -68,6 +72,31 @@ def _uncompiled() -> contextlib.AbstractContextManager[None]:
     return stance
 
 
+@contextlib.contextmanager
+def sampled_from(model: Any) -> Iterator[None]:
+    """Name the model in what transformers raises where it cannot sample from it.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        From `generating`.
+
+    Raises
+    ------
+    GenerationError
+        In place of an AttributeError, LookupError, RuntimeError, TypeError or ValueError.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise GenerationError(
+            f"transformers cannot sample from {type(model).__name__}:"
+            f" {type(error).__name__}: {error}"
+        ) from error
+
+
 def complete(
     model: Any,
     prompts: Mapping[int, list[int]],
@@ -103,6 +132,8 @@ def complete(
     ------
     FloatingPointError
         If the logits of the model are not finite.
+    GenerationError
+        If transformers' generation fails with the model.
     """
     config = copy.copy(config)
     config.use_cache = _has_cache(model)
@@ -204,14 +235,16 @@ def _at_once(
     progress: Progress | None,
 ) -> list[Drawn]:
     ids, mask = _left_padded(prompts, config.pad_token_id, model.device)  # (n_prompts, P)
-    cache = _prefilled(model, ids, mask, config=config, repeats=num_generations)
-    sequences = model.generate(
-        ids.repeat_interleave(num_generations, dim=0),  # (B, P)
-        attention_mask=mask.repeat_interleave(num_generations, dim=0),
-        generation_config=config,
-        logits_processor=[sampler] if progress is None else [sampler, progress.after(ids)],
-        **({} if cache is None else {"past_key_values": cache}),
-    )
+    with sampled_from(model):
+        _forget(model, ids)
+        cache = _prefilled(model, ids, mask, config=config, repeats=num_generations)
+        sequences = model.generate(
+            ids.repeat_interleave(num_generations, dim=0),  # (B, P)
+            attention_mask=mask.repeat_interleave(num_generations, dim=0),
+            generation_config=config,
+            logits_processor=[sampler] if progress is None else [sampler, progress.after(ids)],
+            **({} if cache is None else {"past_key_values": cache}),
+        )
     tokens = sequences[:, ids.shape[1] :]  # (B, T)
     ended = torch.isin(tokens, torch.tensor(config.eos_token_id or [], device=tokens.device))
     # Up to the first end token and with it: positions before which no end token stands.
@@ -219,6 +252,16 @@ def _at_once(
     if progress is not None:
         progress.add(len(tokens))
     return _cut(tokens, sampler.logprobs(), lengths, ended.any(dim=1))
+
+
+def _forget(model: Any, ids: Tensor) -> None:
+    """Clear a state that the model keeps in its modules, by a pass without a cache.
+
+    RecurrentGemma begins anew with a prompt, but takes one of a single token for a continuation of
+    the rows before, if they were as many.
+    """
+    if getattr(model, "_is_stateful", False) and ids.shape[1] == 1:
+        model(input_ids=ids, use_cache=False)
 
 
 def _left_padded(prompts: list[list[int]], pad: int, device: Any) -> tuple[Tensor, Tensor]:

@@ -90,6 +90,8 @@ def generate(
         range.
     FloatingPointError
         If the logits of the model are not finite.
+    GenerationError
+        If transformers cannot sample from the model.
 
     Notes
     -----

@@ -18,7 +18,7 @@ from torch import Tensor
 from gspo_rs.logprobs.chunk import default_chunk_size
 from gspo_rs.logprobs.model_head import OutputHead, head_inputs
 from gspo_rs.rollouts.rollouts import Ragged
-from gspo_rs.samplers.generation import generating
+from gspo_rs.samplers.generation import generating, sampled_from
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.layers import recomputes
 from gspo_rs.train.model.microbatch import MicroBatch
@@ -116,9 +116,14 @@ def cache_bytes(policy: Policy, rows: int, length: int) -> int:
         Its model reads a few tokens.
     rows, length : int
         Sequences, and tokens of each.
+
+    Raises
+    ------
+    GenerationError
+        If the model fails with a cache.
     """
     few = torch.zeros((1, 2), dtype=torch.int64, device=policy.device)
-    with generating(policy.model) as base, policy.computing():
+    with generating(policy.model) as base, policy.computing(), sampled_from(base):
         cache = getattr(base(few, use_cache=True), "past_key_values", None)
     layers = getattr(cache, "layers", [])
     held = [getattr(layer, name, None) for layer in layers for name in ("keys", "values")]
