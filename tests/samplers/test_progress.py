@@ -22,7 +22,7 @@ def test_each_report_is_the_number_of_completions_that_have_ended(kind, letters,
     done = [count for count, _ in reports]
     assert done == sorted(done)
     assert done[-1] == 12
-    # Called before each token of a call: what had ended by then, and all rows after the call.
+    # Called after each token of a call: what has ended by then, and all rows after the call.
     lengths = found.completion_tokens.lengths
     ended = np.where(found.truncated, 99, lengths)
     calls = [range(12)] if kind == "mixtral" else [range(8), range(8, 12)]
@@ -30,7 +30,7 @@ def test_each_report_is_the_number_of_completions_that_have_ended(kind, letters,
     for rows in calls:
         some = ended[list(rows)]
         tokens = int(lengths[list(rows)].max())
-        expected += [before + int((some <= k).sum()) for k in range(tokens)]
+        expected += [before + int((some <= k).sum()) for k in range(1, tokens + 1)]
         before += len(some)
         expected.append(before)
     assert done == expected

@@ -13,9 +13,9 @@ def drawn(logits, **options):
     options = {"temperature": 1.0, "top_p": 1.0, "top_k": 0} | options
     sampler = Sampler(0, **options)
     sampler.begin([(row, 0) for row in range(ROWS)])
-    ids, logits = torch.zeros(ROWS, 1, dtype=torch.long), logits.expand(ROWS, -1)
-    tokens = torch.stack([sampler(ids, logits).argmax(-1) for _ in range(COLUMNS)], dim=1)
-    return tokens.flatten(), sampler.logprobs().flatten()
+    found = [sampler.draw(logits.expand(ROWS, -1)) for _ in range(COLUMNS)]
+    tokens, logprobs = (torch.stack(parts, dim=1) for parts in zip(*found, strict=True))
+    return tokens.flatten(), logprobs.flatten()
 
 
 def assert_drawn_as_often(counts, share, draws):
@@ -58,3 +58,18 @@ def test_the_logprob_is_the_whole_policys_whatever_the_candidates():
     tokens, logprobs = drawn(logits, temperature=0.5, top_k=2, top_p=0.9)
     expected = torch.log_softmax(logits.double() / 0.5, -1)[0, tokens]
     torch.testing.assert_close(logprobs.double(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_rows_that_are_left_draw_what_they_would_among_all():
+    torch.manual_seed(0)
+    logits = torch.randn(70, ROWS, 8)  # more positions than random numbers are made for at once
+    rows = torch.tensor([3, 50, 199])
+    options = {"temperature": 0.8, "top_p": 1.0, "top_k": 0}
+    every, some = Sampler(0, **options), Sampler(0, **options)
+    for sampler in (every, some):
+        sampler.begin([(row, 0) for row in range(ROWS)])
+    for step in logits:
+        tokens, logprobs = every.draw(step)
+        alone = some.draw(step[rows], rows)
+        assert torch.equal(alone[0], tokens[rows])
+        torch.testing.assert_close(alone[1], logprobs[rows], rtol=0, atol=1e-6)

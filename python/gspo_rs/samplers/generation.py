@@ -9,29 +9,22 @@ import copy
 import inspect
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from gspo_rs.samplers.completions import Completions, Drawn
+from gspo_rs.samplers.decoding import decode
 from gspo_rs.samplers.progress import Progress
 from gspo_rs.samplers.token_sampler import Sampler
 
 
 class GenerationError(ValueError):
     """A model that transformers cannot sample from; the message names its class and the reason."""
-
-
-class Drawn(NamedTuple):
-    """One completion: its tokens (length,) int64 and their log-probabilities (length,) float32."""
-
-    tokens: NDArray[np.int64]
-    logprobs: NDArray[np.float32]
-    ended: bool
 
 
 @contextlib.contextmanager
@@ -235,23 +228,32 @@ def _at_once(
     progress: Progress | None,
 ) -> list[Drawn]:
     ids, mask = _left_padded(prompts, config.pad_token_id, model.device)  # (n_prompts, P)
+    completions = Completions(
+        len(prompts) * num_generations,
+        config.max_new_tokens,
+        ends=config.eos_token_id or [],
+        device=model.device,
+    )
+    loop = partial(
+        decode,
+        repeats=num_generations,
+        completions=completions,
+        sampler=sampler,
+        progress=progress,
+    )
+    # Of as many layers as are used: a configuration may count those of an encoder.
+    plain = (
+        config.use_cache and _layers(model) == {DynamicLayer} and not _takes(model, "cache_params")
+    )
+    cache = {"past_key_values": DynamicCache()} if plain else {}
     with sampled_from(model):
         _forget(model, ids)
-        cache = _prefilled(model, ids, mask, config=config, repeats=num_generations)
-        sequences = model.generate(
-            ids.repeat_interleave(num_generations, dim=0),  # (B, P)
-            attention_mask=mask.repeat_interleave(num_generations, dim=0),
-            generation_config=config,
-            logits_processor=[sampler] if progress is None else [sampler, progress.after(ids)],
-            **({} if cache is None else {"past_key_values": cache}),
+        model.generate(
+            ids, attention_mask=mask, generation_config=config, custom_generate=loop, **cache
         )
-    tokens = sequences[:, ids.shape[1] :]  # (B, T)
-    ended = torch.isin(tokens, torch.tensor(config.eos_token_id or [], device=tokens.device))
-    # Up to the first end token and with it: positions before which no end token stands.
-    lengths = ((ended.cumsum(dim=1) - ended.long()) == 0).sum(dim=1)  # (B,)
     if progress is not None:
-        progress.add(len(tokens))
-    return _cut(tokens, sampler.logprobs(), lengths, ended.any(dim=1))
+        progress.add(len(prompts) * num_generations)
+    return completions.drawn()
 
 
 def _forget(model: Any, ids: Tensor) -> None:
@@ -269,37 +271,3 @@ def _left_padded(prompts: list[list[int]], pad: int, device: Any) -> tuple[Tenso
     ids = [[pad] * (width - len(tokens)) + tokens for tokens in prompts]
     mask = [[0] * (width - len(tokens)) + [1] * len(tokens) for tokens in prompts]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
-
-
-def _prefilled(
-    model: Any, ids: Tensor, mask: Tensor, *, config: GenerationConfig, repeats: int
-) -> DynamicCache | None:
-    """Read each prompt once for its whole group: a cache of all but its last token, repeated.
-
-    None where the model keeps more than growing keys and values, which can't be cropped, or takes
-    no such cache: there every row reads its prompt by itself.
-    """
-    if not (_takes(model, "past_key_values") and _layers(model) == {DynamicLayer}):
-        return None
-    # Without the configuration, which counts the layers of an encoder for those of a decoder.
-    cache = DynamicCache()
-    if repeats == 1 or ids.shape[1] == 1:
-        return cache
-    one = copy.copy(config)
-    one.max_new_tokens = 1
-    model.generate(ids, attention_mask=mask, past_key_values=cache, generation_config=one)
-    if cache.get_seq_length() != ids.shape[1]:  # the model has put its memory elsewhere
-        return None
-    cache.crop(-1)
-    cache.batch_repeat_interleave(repeats)
-    return cache
-
-
-def _cut(tokens: Tensor, logprobs: Tensor, lengths: Tensor, ended: Tensor) -> list[Drawn]:
-    arrays = [part.cpu().numpy() for part in (tokens, logprobs, lengths, ended)]
-    drawn = []
-    for row_tokens, row_logprobs, length, row_ended in zip(*arrays, strict=True):
-        if not np.isfinite(row_logprobs[:length]).all():
-            raise FloatingPointError("the model's logits are not finite: its weights are broken")
-        drawn.append(Drawn(row_tokens[:length], row_logprobs[:length], bool(row_ended)))
-    return drawn

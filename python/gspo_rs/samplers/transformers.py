@@ -13,8 +13,9 @@ import torch
 from transformers import GenerationConfig
 
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts
+from gspo_rs.samplers.completions import Drawn
 from gspo_rs.samplers.detokenize import completion_texts, decoded
-from gspo_rs.samplers.generation import Drawn, complete, context_of, generating
+from gspo_rs.samplers.generation import complete, context_of, generating
 from gspo_rs.samplers.progress import Progress
 from gspo_rs.samplers.special_tokens import before, end_tokens, framed, text_rows
 from gspo_rs.samplers.token_sampler import Sampler
@@ -119,7 +120,7 @@ def generate(
     sampler = Sampler(seed, temperature=temperature, top_p=top_p, top_k=top_k)
     ends = end_tokens(model, tokenizer)
     config = _generation_config(tokenizer, ends, max_completion_length)
-    watch = _watching(progress, ends, len(tokens) * num_generations)
+    watch = _watching(progress, len(tokens) * num_generations)
     drawn: list[Drawn] = []
     numbered = list(zip((numbers[row] for row in rows), tokens, strict=True))
     with generating(model) as base:
@@ -161,12 +162,10 @@ def fitting(
     return _encode(tokenizer, prompts, limit=limit, on_long_prompt=on_long_prompt)[0]
 
 
-def _watching(
-    progress: Callable[[int, int], object] | None, ends: list[int], total: int
-) -> Progress | None:
+def _watching(progress: Callable[[int, int], object] | None, total: int) -> Progress | None:
     if progress is None:
         return None
-    return Progress(lambda done: progress(done, total), ends=ends)
+    return Progress(lambda done: progress(done, total))
 
 
 def _numbers(given: Sequence[int] | None, n: int) -> Sequence[int]:
