@@ -24,6 +24,7 @@ FOLDER = Path(__file__).parent
 # Script → its arguments in a full run, and in a small one.
 BENCHMARKS = {
     "bench_groups.py": ("--suite short", "--suite small"),
+    "bench_calls.py": ("", "--small"),
     "bench_score.py": ("", "--rows 500000 --only copy wide narrow 'Polars over' DuckDB"),
     "bench_losses.py": ("", ""),
     "bench_linear_gspo.py": ("", "--tokens 1024 --hidden 256 --vocabulary 16000 --longest 300"),

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::Error;
@@ -49,6 +50,32 @@ fn threads() -> usize {
         .and_then(|text| text.parse().ok());
     let allowed = || std::thread::available_parallelism().map_or(1, usize::from);
     asked.filter(|&n: &usize| n > 0).unwrap_or_else(allowed)
+}
+
+/// What `work` makes of the items, in their order, or its first error; `init` makes what a worker
+/// keeps from item to item.
+///
+/// In a pool the items are shared out. Outside of any they are done here, one after the other:
+/// a short call is over before another thread has woken.
+pub(crate) fn map_init<T: Send, S, R: Send>(
+    items: impl Iterator<Item = T>,
+    init: impl Fn() -> S + Send + Sync,
+    work: impl Fn(&mut S, T) -> Result<R, Error> + Send + Sync,
+) -> Result<Vec<R>, Error> {
+    if rayon::current_thread_index().is_none() {
+        let mut kept = init();
+        return items.map(|item| work(&mut kept, item)).collect();
+    }
+    let items: Vec<T> = items.collect();
+    items.into_par_iter().map_init(init, work).collect()
+}
+
+/// [`map_init`] where nothing is kept.
+pub(crate) fn map<T: Send, R: Send>(
+    items: impl Iterator<Item = T>,
+    work: impl Fn(T) -> Result<R, Error> + Send + Sync,
+) -> Result<Vec<R>, Error> {
+    map_init(items, || (), |(), item| work(item))
 }
 
 /// Rows between two looks at whether to stop; a power of two.

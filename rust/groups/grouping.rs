@@ -4,7 +4,6 @@
 //! table of its own.
 
 use hashbrown::HashTable;
-use rayon::prelude::*;
 
 use super::block::Block;
 use super::ids::Ids;
@@ -12,7 +11,7 @@ use super::index::to_u32;
 use super::partition::{Partition, Partitions};
 use super::runs::Runs;
 use crate::error::Error;
-use crate::pool::Cancel;
+use crate::pool::{self, Cancel};
 
 /// Rows per block: one column of it fits the second-level cache, and each of its partitions fills
 /// a few cache lines.
@@ -44,24 +43,18 @@ pub(crate) fn group<I: Ids>(ids: &I, items: &Runs, cancel: &Cancel) -> Result<Pa
     let wanted = items.len().div_ceil(PARTITION).next_power_of_two();
     let bits = wanted.trailing_zeros().min(MAX_PARTITION_BITS);
     let per_block = (SPREAD * items.len() / ids.len().max(1)).max(1);
-    let found: Vec<(Spread<I::Key>, Block)> = (0..items.len().div_ceil(per_block).max(1))
-        .into_par_iter()
-        .map(|block| {
-            cancel.check()?;
-            let from = block * per_block;
-            let own = from..items.len().min(from + per_block);
-            Ok(spread(ids, items, own, bits))
-        })
-        .collect::<Result<_, Error>>()?;
+    let found = pool::map(0..items.len().div_ceil(per_block).max(1), |block| {
+        cancel.check()?;
+        let from = block * per_block;
+        let own = from..items.len().min(from + per_block);
+        Ok(spread(ids, items, own, bits))
+    })?;
     let (spreads, blocks): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-    let parts = (0..1_usize << bits)
-        .into_par_iter()
-        .map(|p| {
-            cancel.check()?;
-            let records: Vec<_> = spreads.iter().map(|spread| spread.part(p)).collect();
-            group_partition(ids, items, &records, cancel)
-        })
-        .collect::<Result<Vec<Partition>, Error>>()?;
+    let parts = pool::map(0..1_usize << bits, |p| {
+        cancel.check()?;
+        let records: Vec<_> = spreads.iter().map(|spread| spread.part(p)).collect();
+        group_partition(ids, items, &records, cancel)
+    })?;
     Ok(Partitions::new(blocks, parts))
 }
 

@@ -6,12 +6,10 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rayon::prelude::*;
-
 use super::block::Block;
 use super::index::{position, to_u32};
 use crate::error::Error;
-use crate::pool::{CHECK_EVERY, Cancel};
+use crate::pool::{self, CHECK_EVERY, Cancel};
 
 /// The groups of one partition.
 #[derive(Debug)]
@@ -120,12 +118,12 @@ impl Partitions {
         sorted: &mut [f64],
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        let work = self.blocks.par_iter().zip(self.of_blocks(sorted));
-        work.map(|(block, sorted)| {
+        let work = self.blocks.iter().zip(self.of_blocks(sorted));
+        let done = pool::map(work, |(block, sorted)| {
             let given = given[block.rows.clone()].iter().copied();
             block.sort(given, sorted, cancel)
-        })
-        .collect()
+        });
+        done.map(drop)
     }
 
     /// Brings values that are sorted by partition back to row order; dropped rows get NaN.
@@ -135,11 +133,11 @@ impl Partitions {
         given: &mut [f64],
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        let work = self.blocks.par_iter().zip(self.of_blocks(given));
-        work.map_init(Vec::new, |own, (block, given)| {
+        let work = self.blocks.iter().zip(self.of_blocks(given));
+        let done = pool::map_init(work, Vec::new, |own, (block, given)| {
             block.unsort(sorted, own, given, cancel)
-        })
-        .collect()
+        });
+        done.map(drop)
     }
 
     fn of_blocks<'a, T>(&self, mut values: &'a mut [T]) -> Vec<&'a mut [T]> {
@@ -193,8 +191,7 @@ impl Partitions {
             cancel.check()?;
             Ok(part.firsts.iter().map(number).collect())
         };
-        let numbers = self.parts.par_iter().map(of_part);
-        let numbers: Vec<Vec<u32>> = numbers.collect::<Result<_, Error>>()?;
+        let numbers: Vec<Vec<u32>> = pool::map(self.parts.iter(), of_part)?;
         let offsets = self.offsets(&numbers, count as usize, cancel)?;
         Ok((numbers, offsets))
     }
@@ -232,8 +229,7 @@ impl Partitions {
         cancel: &Cancel,
     ) -> Result<Vec<u32>, Error> {
         let of_block = |block: &Block| block.order(cancel);
-        let by_partition = self.blocks.par_iter().map(of_block);
-        let by_partition: Vec<Vec<u32>> = by_partition.collect::<Result<_, Error>>()?;
+        let by_partition: Vec<Vec<u32>> = pool::map(self.blocks.iter(), of_block)?;
         let n_kept = offsets.last().map_or(0, |&end| position(end));
         // Atomics only so that threads may write to interleaved groups.
         let mut order = Vec::<AtomicU32>::with_capacity(n_kept);
@@ -241,8 +237,8 @@ impl Partitions {
             cancel.check()?;
             order.resize_with(n_kept.min(order.len() + CHECK_EVERY), AtomicU32::default);
         }
-        let parts = self.parts.par_iter().zip(numbers).enumerate();
-        let work = parts.map_init(Vec::new, |by_group, (p, (part, numbers))| {
+        let parts = self.parts.iter().zip(numbers).enumerate();
+        pool::map_init(parts, Vec::new, |by_group, (p, (part, numbers))| {
             let blocks = self.blocks.iter().zip(&by_partition);
             let pieces = blocks.map(|(block, rows)| &rows[block.part(p)]);
             part.sort(pieces, by_group, cancel)?;
@@ -257,8 +253,7 @@ impl Partitions {
                 }
             }
             Ok(())
-        });
-        work.collect::<Result<(), Error>>()?;
+        })?;
         Ok(order.into_iter().map(AtomicU32::into_inner).collect())
     }
 }

@@ -1,11 +1,9 @@
 //! Runs of neighbouring rows that share an id, found before anything is hashed.
 
-use rayon::prelude::*;
-
 use super::ids::Ids;
 use super::index::to_u32;
 use crate::error::Error;
-use crate::pool::{CHECK_EVERY, Cancel};
+use crate::pool::{self, CHECK_EVERY, Cancel};
 
 /// Rows per task.
 const TASK: usize = 1 << 18;
@@ -105,7 +103,7 @@ pub(crate) fn find<I: Ids>(ids: &I, cancel: &Cancel) -> Result<Runs, Error> {
     if !runs_are_likely(ids) {
         return Ok(Runs::Rows(n_rows));
     }
-    let blocks = (0..n_rows).into_par_iter().step_by(TASK).map(|from| {
+    let blocks = pool::map((0..n_rows).step_by(TASK), |from| {
         cancel.check()?;
         let mut starts = Vec::new();
         let mut rising = true;
@@ -116,8 +114,7 @@ pub(crate) fn find<I: Ids>(ids: &I, cancel: &Cancel) -> Result<Runs, Error> {
             }
         }
         Ok((starts, rising))
-    });
-    let blocks: Vec<(Vec<u32>, bool)> = blocks.collect::<Result<_, Error>>()?;
+    })?;
     let rising = blocks.iter().all(|&(_, rising)| rising);
     let mut starts = Vec::with_capacity(blocks.iter().map(|(starts, _)| starts.len()).sum());
     for (block, _) in blocks {

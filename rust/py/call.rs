@@ -1,4 +1,5 @@
-//! How a kernel is called from Python: without the GIL, in our pool, stoppable by Ctrl-C.
+//! How a kernel is called from Python: a short one at once, a longer one without the GIL and in our
+//! pool, a long one stoppable by Ctrl-C.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -10,6 +11,9 @@ use pyo3::prelude::*;
 use crate::error::Error;
 use crate::pool::{self, Cancel};
 
+/// A call of fewer steps is over before a thread of the pool has woken, and before another thread
+/// of Python that takes the GIL would give it back.
+const SHORT: usize = 1 << 14;
 /// A call of fewer steps is over before a signal could be noticed.
 const LONG: usize = 1 << 17;
 /// How often a long call looks for signals.
@@ -27,14 +31,19 @@ impl From<Error> for PyErr {
     }
 }
 
-/// Runs `work`, which takes about `steps` steps: rows, or pairs of rows.
+/// Runs `work`, which takes about `steps` steps: rows, or pairs of rows. It shares its work out by
+/// [`pool::map_init`], which stays in this thread where the call is short.
 pub(super) fn run<T: Send>(
     py: Python<'_>,
     steps: usize,
     work: impl FnOnce(&Cancel) -> Result<T, Error> + Send,
 ) -> PyResult<T> {
-    let pool = pool::current();
     let cancel = Cancel::default();
+    if steps < SHORT {
+        let caught = catch_unwind(AssertUnwindSafe(|| work(&cancel)));
+        return Ok(caught.unwrap_or(Err(Error::Panicked))?);
+    }
+    let pool = pool::current();
     let guarded = || {
         let caught = catch_unwind(AssertUnwindSafe(|| pool.install(|| work(&cancel))));
         caught.unwrap_or(Err(Error::Panicked))

@@ -35,6 +35,14 @@ impl PyGroups {
         })
     }
 
+    /// Groups of consecutive rows, `size` of them in each.
+    #[staticmethod]
+    fn from_size(n_rollouts: i64, size: usize) -> PyResult<Self> {
+        Ok(Self {
+            groups: Groups::from_offsets((0..=n_rollouts).step_by(size).collect())?,
+        })
+    }
+
     #[staticmethod]
     fn from_ints(py: Python<'_>, keys: PyReadonlyArray1<'_, i64>) -> PyResult<Self> {
         let keys = keys.as_slice()?;

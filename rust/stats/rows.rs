@@ -2,14 +2,12 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::checks::{check_count, first_infinite};
 use super::column::Column;
 use super::scratch::{PartScratch, Scratch};
 use crate::error::Error;
 use crate::groups::{Groups, Partition, Partitions};
-use crate::pool::Cancel;
+use crate::pool::{self, Cancel};
 
 /// Rows per task: small enough to balance and to answer Ctrl-C, large enough to be worth it.
 const TASK: usize = 1 << 14;
@@ -76,8 +74,8 @@ fn group_by_group(
     assert_eq!(columns.len(), outputs.len());
     let tasks = groups.tasks(TASK);
     let blocks = split(outputs, tasks.iter().map(|task| span(groups, task).len()));
-    let work = tasks.into_par_iter().zip(blocks);
-    work.map_init(
+    let done = pool::map_init(
+        tasks.into_iter().zip(blocks),
         || Scratch::until(cancel),
         |scratch, (task, mut outs)| {
             cancel.check()?;
@@ -89,8 +87,8 @@ fn group_by_group(
             scratch.fill(&rewards[places.clone()], ranges, columns, &mut outs)?;
             cancel.check()
         },
-    )
-    .collect()
+    );
+    done.map(drop)
 }
 
 /// The columns of scattered rows, of which `rewards` are sorted in every block.
@@ -122,8 +120,7 @@ fn part_by_part(
     large
         .into_iter()
         .try_for_each(|work| fill(&mut scratch(), work))?;
-    let small = small.into_par_iter().map_init(scratch, fill);
-    small.collect()
+    pool::map_init(small.into_iter(), scratch, fill).map(drop)
 }
 
 /// Cuts every column into blocks of the given lengths; first all columns of block 0.

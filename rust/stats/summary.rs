@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::checks::{check_count, first_infinite};
 use super::decimal::Written;
 use super::draws;
@@ -13,7 +11,7 @@ use super::radix;
 use super::sorted::Sorted;
 use crate::error::Error;
 use crate::groups::Groups;
-use crate::pool::Cancel;
+use crate::pool::{self, Cancel};
 
 /// Groups per task.
 const TASK: usize = 1024;
@@ -139,23 +137,21 @@ pub(crate) fn per_group<T: Send>(
 ) -> Result<Vec<T>, Error> {
     check_count(rewards, groups)?;
     let order = groups.order(cancel)?;
-    let tasks = (0..groups.n_groups()).into_par_iter().step_by(TASK);
-    let parts: Vec<Vec<T>> = tasks
-        .map_init(
-            || (Sorted::until(cancel), Vec::new()),
-            |(sorted, own), from| {
-                cancel.check()?;
-                let mut out = Vec::new();
-                for g in from..groups.n_groups().min(from + TASK) {
-                    let loaded = sorted.load(gathered(rewards, order, groups.range(g), own));
-                    loaded.map_err(|error| first_infinite(rewards).unwrap_or(error))?;
-                    describe(g, sorted, &mut out);
-                }
-                cancel.check()?;
-                Ok(out)
-            },
-        )
-        .collect::<Result<_, Error>>()?;
+    let parts: Vec<Vec<T>> = pool::map_init(
+        (0..groups.n_groups()).step_by(TASK),
+        || (Sorted::until(cancel), Vec::new()),
+        |(sorted, own), from| {
+            cancel.check()?;
+            let mut out = Vec::new();
+            for g in from..groups.n_groups().min(from + TASK) {
+                let loaded = sorted.load(gathered(rewards, order, groups.range(g), own));
+                loaded.map_err(|error| first_infinite(rewards).unwrap_or(error))?;
+                describe(g, sorted, &mut out);
+            }
+            cancel.check()?;
+            Ok(out)
+        },
+    )?;
     let rest = parts.iter().skip(1).map(Vec::len).sum();
     let mut parts = parts.into_iter();
     let mut all = parts.next().unwrap_or_default();

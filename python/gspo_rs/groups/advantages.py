@@ -23,7 +23,7 @@ from gspo_rs.groups.checks import (
 )
 from gspo_rs.groups.estimators import estimator_named, resolve
 from gspo_rs.groups.groups import Groups
-from gspo_rs.groups.rows import Column, rows
+from gspo_rs.groups.rows import Column, column, rows
 from gspo_rs.groups.sequences import sequences_of
 from gspo_rs.groups.shapes import Shape, grouped
 
@@ -127,10 +127,10 @@ def advantage(
         _check_count(several[0], groups)
         return _composed(several, groups, estimator, options)
     one = as_rewards(rewards) if weights is None else weighted_sum(as_several(rewards), weights)
-    _check_count(one, groups)
     if _looks_beyond(estimator, options):
+        _check_count(one, groups)
         return _composed(one, groups, estimator, options)
-    return rows(one, groups, [("advantage", {"estimator": estimator, **options})])[0]
+    return column(one, groups, "advantage", {"estimator": estimator, **options})
 
 
 def _of_rollouts(
@@ -141,16 +141,16 @@ def _of_rollouts(
     columns = [as_rewards(rewards)] if one else as_several(rewards)
     _check_count(columns[0], groups)
     found = sequences_of(groups, rollouts)
-    for column in columns:
-        refuse_infinite(column)
-        found.refuse_differing(column)
+    for given in columns:
+        refuse_infinite(given)
+        found.refuse_differing(given)
     if options.get("lengths") is not None:
         own = found.codes >= 0
         lengths = as_integers("lengths", options["lengths"])
         whole = np.zeros(len(found.firsts), dtype=np.int64)
         np.add.at(whole, found.codes[own], lengths[own])
         options = {**options, "lengths": whole}
-    kept = [column[found.firsts] for column in columns]
+    kept = [given[found.firsts] for given in columns]
     gains = advantage(kept[0] if one else np.stack(kept, 1), found.groups, estimator, **options)
     return found.spread(gains)
 
@@ -166,8 +166,8 @@ def columns_and_advantage(
     if "weights" in options or _looks_beyond(estimator, options):
         found = rows(rewards, groups, columns)
         return [*found, advantage(rewards, groups, estimator, **options)]
-    column = {"estimator": estimator, **resolve(estimator, options)}
-    return rows(rewards, groups, [*columns, ("advantage", column)])
+    own = {"estimator": estimator, **resolve(estimator, options)}
+    return rows(rewards, groups, [*columns, ("advantage", own)])
 
 
 def _looks_beyond(estimator: str, options: Mapping[str, Any]) -> bool:

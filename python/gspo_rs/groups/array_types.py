@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from gspo_rs.groups.checks import as_rewards, is_tensor, plain
+from gspo_rs.groups.checks import as_rewards, is_tensor, library_of, plain
 from gspo_rs.groups.groups import Groups, as_groups
 from gspo_rs.groups.shapes import Shape, flattened, grouped
 
@@ -139,18 +139,19 @@ def as_rows(found: NDArray[Any], like: Any, shape: Shape | None = None) -> Any:
     Name: reward, dtype: float64
     """
     found = found if shape is None else found.reshape(shape)
-    if is_tensor(like):
+    library = library_of(like)
+    if library == "torch":
         return _tensor(found, like)
-    pandas, polars = _pandas_of(like), _polars_of(like)
+    made: Any = sys.modules.get(library)
     name = getattr(like, "name", None)
-    if pandas is not None:
+    if library == "pandas":
         if shape is not None:
-            return pandas.DataFrame(found, index=like.index, columns=like.columns)
-        return pandas.Series(found, index=like.index, name=name)
-    if polars is not None:
+            return made.DataFrame(found, index=like.index, columns=like.columns)
+        return made.Series(found, index=like.index, name=name)
+    if library == "polars":
         if shape is not None:
-            return polars.DataFrame(found, schema=like.columns, orient="row")
-        return polars.Series(name, found)
+            return made.DataFrame(found, schema=like.columns, orient="row")
+        return made.Series(name, found)
     return found
 
 
@@ -166,16 +167,17 @@ def _of_rows(found: NDArray[Any], given: Given) -> Any:
 def _of_groups(found: NDArray[Any], given: Given) -> Any:
     """Return one value per group, or one row of them, in the kind of the rewards."""
     like = given.rewards
-    if is_tensor(like):
+    library = library_of(like)
+    if library == "torch":
         return _tensor(found, like)
-    pandas, polars = _pandas_of(like), _polars_of(like)
+    made: Any = sys.modules.get(library)
     name = getattr(like, "name", None)
-    if pandas is not None:
-        index = _labels(pandas, given.groups.ids) if given.shape is None else like.index
+    if library == "pandas":
+        index = _labels(made, given.groups.ids) if given.shape is None else like.index
         if found.ndim == 2:
-            return pandas.DataFrame(found, index=index)
-        return pandas.Series(found, index=index, name=name)
-    return found if polars is None else polars.Series(name, found)
+            return made.DataFrame(found, index=index)
+        return made.Series(found, index=index, name=name)
+    return made.Series(name, found) if library == "polars" else found
 
 
 def _of_record(found: Any, given: Given) -> Any:
@@ -192,9 +194,10 @@ def _any_array(kernel: Any, back: Callable[..., Any]) -> Any:
             return kernel(rewards, as_groups(groups), *args, **options)
         _refuse_other_labels(rewards, groups)
         flat, cut, shape = grouped(_values(rewards), groups, group_size)
-        for name in ("lengths", "rollouts"):
-            if shape is not None and options.get(name) is not None:
-                options[name] = flattened(options[name], name, shape)
+        if shape is not None and options:
+            for name in ("lengths", "rollouts"):
+                if options.get(name) is not None:
+                    options[name] = flattened(options[name], name, shape)
         return back(kernel(flat, cut, *args, **options), Given(rewards, cut, shape))
 
     return called
@@ -202,7 +205,7 @@ def _any_array(kernel: Any, back: Callable[..., Any]) -> Any:
 
 def _values(rewards: Any) -> Any:
     """Return rewards as NumPy array, or as they are if they are of no library known here."""
-    if _pandas_of(rewards) is None and _polars_of(rewards) is None:
+    if library_of(rewards) not in ("pandas", "polars"):
         return plain(rewards)
     if not hasattr(rewards, "columns"):
         return as_rewards(rewards)
@@ -213,31 +216,24 @@ def _values(rewards: Any) -> Any:
 def _tensor(found: NDArray[Any], like: Any) -> Any:
     """Return a tensor on the device of `like`; floats in its type, or PyTorch's usual one."""
     torch = sys.modules["torch"]
-    made = torch.tensor(found)
+    # The array is ours alone: the tensor takes it over, unless it is not to be written to.
+    made = torch.from_numpy(found) if found.flags.writeable else torch.tensor(found)
     if found.dtype.kind == "f":
         dtype = like.dtype if like.is_floating_point() else torch.get_default_dtype()
-        made = made.to(dtype)
-        if not bool(made.isfinite().logical_or(torch.tensor(np.isnan(found))).all()):
-            raise ValueError(
-                f"the result {np.nanmax(np.abs(found)):g} leaves the range of {dtype}, that of "
-                "the rewards; give rewards.float()"
-            )
-    return made.to(like.device)
+        if made.dtype != dtype:
+            made = made.to(dtype)
+            if found.size and _leaves(found, made, torch.finfo(dtype).max):
+                raise ValueError(
+                    f"the result {np.nanmax(np.abs(found)):g} leaves the range of {dtype}, that "
+                    "of the rewards; give rewards.float()"
+                )
+    return made if like.is_cpu else made.to(like.device)
 
 
-def _pandas_of(values: Any) -> Any:
-    return _library_of(values, "pandas")
-
-
-def _polars_of(values: Any) -> Any:
-    return _library_of(values, "polars")
-
-
-def _library_of(values: Any, name: str) -> Any:
-    """Return the library if `values` are a Series or DataFrame of it."""
-    library = sys.modules.get(name)
-    kinds = tuple(getattr(library, kind, ()) for kind in ("Series", "DataFrame"))
-    return library if isinstance(values, kinds) else None
+def _leaves(found: NDArray[Any], made: Any, most: float) -> bool:
+    """Tell whether a number of `found`, none of which is infinite, is so in `made`."""
+    beyond = np.fmax.reduce(found, None) > most or np.fmin.reduce(found, None) < -most
+    return bool(beyond and made.isinf().any())
 
 
 def _labels(pandas: Any, ids: Any) -> Any:
@@ -250,16 +246,16 @@ def _labels(pandas: Any, ids: Any) -> Any:
 
 
 def _listed(ids: Any) -> Any:
-    if _pandas_of(ids) is not None or isinstance(ids, np.ndarray | list):
+    if library_of(ids) == "pandas" or isinstance(ids, np.ndarray | list):
         return ids
-    if _polars_of(ids) is not None:
+    if library_of(ids) == "polars":
         return ids.to_list()
     return ids.to_pylist() if hasattr(ids, "to_pylist") else plain(ids).tolist()
 
 
 def _refuse_other_labels(rewards: Any, groups: Any) -> None:
     """Raise if two of pandas have other labels: pandas would match them, we go by position."""
-    if _pandas_of(rewards) is None or _pandas_of(groups) is None:
+    if not library_of(rewards) == library_of(groups) == "pandas":
         return
     if len(rewards) == len(groups) and not rewards.index.equals(groups.index):
         raise ValueError(

@@ -7,6 +7,7 @@ import numbers
 import sys
 from collections.abc import Sequence
 from decimal import MAX_PREC, Context, Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -21,12 +22,31 @@ DIGITS = 15
 # Whole numbers from here on are not all float64.
 EXACT = 1 << 53
 FLOAT64: Final = np.dtype(np.float64)
+# Library → the classes of it that are known here.
+KINDS = {"torch": ("Tensor",), "pandas": ("Series", "DataFrame"), "polars": ("Series", "DataFrame")}
+
+
+def library_of(values: Any) -> str:
+    """Return the library of `values`: ``"torch"``, ``"pandas"``, ``"polars"``, or ``""``.
+
+    Of tensors, Series and DataFrames. None of these libraries is imported here: whoever has one
+    of them has imported it.
+    """
+    return _library_of(type(values))  # type: ignore[arg-type] # a class can be hashed
+
+
+@lru_cache(maxsize=128)
+def _library_of(kind: type) -> str:
+    for library, names in KINDS.items():
+        module = sys.modules.get(library)
+        if issubclass(kind, tuple(getattr(module, name, ()) for name in names)):
+            return library
+    return ""
 
 
 def is_tensor(values: Any) -> bool:
-    """Tell whether `values` are a tensor of PyTorch, which whoever has one has imported."""
-    torch = sys.modules.get("torch")
-    return isinstance(values, getattr(torch, "Tensor", ()))
+    """Tell whether `values` are a tensor of PyTorch."""
+    return library_of(values) == "torch"
 
 
 def plain(values: Any) -> Any:
@@ -38,23 +58,24 @@ def plain(values: Any) -> Any:
     if type(values) in (np.ndarray, list):
         return values
     if is_tensor(values):
-        values = values.detach()
-        short = values.is_floating_point() and values.element_size() < 4
-        return (values.float() if short else values).numpy(force=True)
+        short = values.element_size() < 4 and values.is_floating_point()
+        return (values.detach().float() if short else values).numpy(force=True)
     if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
         return np.from_dlpack(values)
     return values
 
 
-def as_rewards(rewards: ArrayLike) -> Floats:
+def as_rewards(rewards: Any) -> Floats:
     """Return rewards as contiguous float64, what is missing as NaN, refusing what would be rounded.
 
     Integers from 2**53 on and decimals of more than 15 digits are refused, with their row: two of
     them that differ may be one float64.
     """
-    if type(rewards) is np.ndarray and rewards.dtype is FLOAT64 and rewards.ndim == 1:
-        return np.ascontiguousarray(rewards)
     rewards = plain(rewards)
+    if type(rewards) is np.ndarray and rewards.dtype.char in "def" and rewards.ndim == 1:
+        return np.ascontiguousarray(rewards, dtype=FLOAT64)
+    if library_of(rewards) == "polars" and _has_all_floats(rewards):
+        return np.ascontiguousarray(rewards.to_numpy(), dtype=FLOAT64)
     if hasattr(rewards, "alias"):
         # Methods of a Polars Series select it by its name, as if that were a pattern.
         rewards = rewards.alias("rewards")
@@ -67,6 +88,12 @@ def as_rewards(rewards: ArrayLike) -> Floats:
         filled[rows] = _exact(_given(rewards, rows), rows)
         return filled
     return _exact(rewards, None)
+
+
+def _has_all_floats(column: Any) -> bool:
+    """Tell whether a Series of Polars is one of floats, none of them null."""
+    floats = str(getattr(column, "dtype", "")) in ("Float64", "Float32")
+    return floats and not column.null_count()
 
 
 def refuse_infinite(rewards: Floats) -> None:

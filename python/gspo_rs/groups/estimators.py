@@ -95,22 +95,26 @@ def estimator_named(estimator: str) -> Estimator:
 
 def resolve(estimator: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return all options of `estimator`, those given checked."""
-    defaults = dict(estimator_named(estimator).options)
-    has = ", ".join(map(_shown, defaults, defaults.values())) or "none"
+    found = estimator_named(estimator)
     for name in given:
-        if name not in defaults:
-            hint = synonyms.did_you_mean(name, defaults, synonyms.OPTIONS)
-            raise TypeError(f"{estimator} has no option {name!r}; it has {has}{hint}")
-    options = defaults | dict(given)
+        if name not in found.options:
+            hint = synonyms.did_you_mean(name, found.options, synonyms.OPTIONS)
+            raise TypeError(f"{estimator} has no option {name!r}; it has {_has(found)}{hint}")
+    options = {**found.options, **given}
     for name, value in options.items():
         if value is REQUIRED:
-            raise TypeError(f"{estimator} needs {name}; it has {has}")
-        _check(estimator_named(estimator), name, value)
+            raise TypeError(f"{estimator} needs {name}; it has {_has(found)}")
+        if name in given:
+            _check(found, name, value)
     if options.get("pool") is not None and {"scale", "ties"} & set(given):
         raise TypeError(
             "scale and ties rank members among themselves; with a pool they have no use"
         )
     return options
+
+
+def _has(estimator: Estimator) -> str:
+    return ", ".join(map(_shown, estimator.options, estimator.options.values())) or "none"
 
 
 def _shown(name: str, default: Any) -> str:

@@ -78,8 +78,13 @@ class Groups:
         >>> Groups.from_offsets([0, 3, 5]).sizes
         array([3, 2])
         """
+        return cls._of_core(_core.Groups.from_offsets(as_integers("offsets", offsets)))
+
+    @classmethod
+    def _of_core(cls, core: Any) -> Groups:
+        """Create groups of rows without ids."""
         groups = cls.__new__(cls)
-        groups._core = _core.Groups.from_offsets(as_integers("offsets", offsets))
+        groups._core = core
         groups._source = None
         return groups
 
@@ -156,7 +161,12 @@ def _frozen(array: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _cut(ids: Any, *, drop_null: bool) -> _core.Groups:
-    ids = _narrowed(plain(ids))
+    ids = plain(ids)
+    if type(ids) is list:
+        return _from_list(ids, drop_null=drop_null)
+    if type(ids) is np.ndarray and ids.ndim == 1:
+        return _cut_array(ids, drop_null=drop_null)
+    ids = _narrowed(ids)
     if hasattr(ids, "_from_sequence"):  # an array of pandas, whose nulls a Series tells
         import pandas as pd  # type: ignore[import-untyped]
 

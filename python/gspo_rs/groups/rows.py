@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from gspo_rs import _core
 from gspo_rs.groups.array_types import list_per_row
 from gspo_rs.groups.checks import REQUIRED, Floats, as_rewards, required
+from gspo_rs.groups.groups import Groups
 
 __all__ = ["Column", "rows"]
 
@@ -58,3 +59,8 @@ def rows(
     required("columns", columns)
     specs = [(name, DEFAULTS.get(name, {})) if isinstance(name, str) else name for name in columns]
     return _core.rows(as_rewards(rewards), groups._core, specs)
+
+
+def column(rewards: Any, groups: Groups, name: str, options: dict[str, Any]) -> Floats:
+    """Return one column of `rows`, for rewards whose library has been seen to."""
+    return _core.rows(as_rewards(rewards), groups._core, [(name, options)])[0]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gspo_rs import _core
 from gspo_rs.groups.checks import as_count, plain
 from gspo_rs.groups.groups import Groups, as_groups
 
@@ -71,7 +72,7 @@ def _of_size(n_rollouts: int, size: Any) -> Groups:
             f"{n_rollouts} rewards are no multiple of group_size {size}; for groups of several "
             "sizes give groups, one id per rollout"
         )
-    return Groups.from_offsets(np.arange(0, n_rollouts + 1, size))
+    return Groups._of_core(_core.Groups.from_size(n_rollouts, min(size, max(n_rollouts, 1))))
 
 
 def _table(rewards: Any) -> NDArray[Any]:

@@ -24,7 +24,7 @@ from gspo_rs.groups.array_types import per_group, per_row, record_per_group
 from gspo_rs.groups.checks import REQUIRED, Floats, as_count, as_rewards, plain, required
 from gspo_rs.groups.decimals import written
 from gspo_rs.groups.groups import Groups
-from gspo_rs.groups.rows import rows
+from gspo_rs.groups.rows import column
 from gspo_rs.groups.synonyms import listed
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def rank(
     """
     if method not in TIES:
         raise ValueError(f"method is {method!r}; use one of {listed(method, TIES)}")
-    return rows(rewards, groups, [("rank", {"method": method})])[0]
+    return column(rewards, groups, "rank", {"method": method})
 
 
 @per_row
@@ -155,7 +155,7 @@ def percentile(rewards: Any, groups: Any = None, *, group_size: int | None = Non
     >>> percentile([3.0, 1.0, 1.0, 0.0], ["a", "a", "a", "a"])
     array([1. , 0.5, 0.5, 0. ])
     """
-    return rows(rewards, groups, [("percentile", {})])[0]
+    return column(rewards, groups, "percentile", {})
 
 
 @per_row
@@ -192,7 +192,7 @@ def top_fraction(
     array([1. , 0.5, 0.5, 0. ])
     """
     required("q", q)
-    return rows(rewards, groups, [("top_fraction", {"q": float(q)})])[0]
+    return column(rewards, groups, "top_fraction", {"q": float(q)})
 
 
 @per_group
