@@ -38,8 +38,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 # Label → fields of the configuration.
 CONTENDERS = {
+    "percentile": {"algorithm": "percentile"},
     "gspo": {"algorithm": "gspo"},
-    "gspo, z-score": {"algorithm": "gspo", "advantage": "zscore"},
     "grpo": {"algorithm": "grpo"},
     "grpo, percentile": {"algorithm": "grpo", "advantage": "percentile"},
     "dapo": {"algorithm": "dapo"},
@@ -117,7 +117,7 @@ def stories_run(options: argparse.Namespace, seed: int) -> Config:
     """Return the stories run."""
     changes = [f"model={options.model}", f"max_steps={options.steps}", f"seed={seed}"]
     changes += ["eval_size=0", "save_steps=0", "device=cpu", f"logging_steps={options.steps}"]
-    return replace(load(EXAMPLES / "stories.toml", changes), advantage=None)
+    return load(EXAMPLES / "stories.toml", changes)
 
 
 def table(done: dict[tuple[str, str, int, int], list[float]]) -> str:
@@ -145,14 +145,14 @@ def difference(pairs: list[float]) -> str:
     return f"{statistics.mean(pairs):+.3f} ± {error:.3f}"
 
 
-BASE = "gspo, z-score"
+BASE = "gspo"
 ENDS = (slice(0, 5), slice(-5, None))
 
 
 def draw(path: Path, task: str, done: dict[tuple[str, str, int, int], list[float]]) -> None:
     """Write the mean reward over step: of the losses, and of two losses by their advantage."""
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
-    losses = [name for name in CONTENDERS if name not in ("gspo", "grpo, percentile")]
+    losses = [name for name in CONTENDERS if name not in ("percentile", "grpo, percentile")]
     for axes, names, title in zip(panels, (losses, ADVANTAGES), TITLES, strict=True):
         for name in names:
             runs = np.array([run for key, run in done.items() if key[:2] == (task, name)])
@@ -169,7 +169,7 @@ def draw(path: Path, task: str, done: dict[tuple[str, str, int, int], list[float
     plt.close(figure)
 
 
-ADVANTAGES = ("gspo", "gspo, z-score", "grpo, percentile", "grpo")
+ADVANTAGES = ("percentile", "gspo", "grpo, percentile", "grpo")
 TITLES = ("losses, mean over seeds", "percentile against z-score, with the range of the seeds")
 
 

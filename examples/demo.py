@@ -106,7 +106,7 @@ def run_config(options: argparse.Namespace) -> Config:
         output_dir=str(options.output / "train"),
         prompts=str(options.output / "prompts.jsonl"),
         reward=f"{Path(__file__).parent / 'demo_task.py'}:reward",
-        algorithm="gspo",
+        algorithm="percentile",
         num_generations=GROUP,
         max_completion_length=LONGEST,
         prompts_per_step=16,

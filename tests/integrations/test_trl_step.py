@@ -37,13 +37,9 @@ TOLD = {
         "epsilon_high": 4e-4,
     },
     "sapo": {"loss_type": "sapo"},
-    "dapo": {
-        "loss_type": "dapo",
-        "epsilon": 0.2,
-        "epsilon_high": 0.28,
-        "mask_truncated_completions": True,
-    },
+    "dapo": {"loss_type": "dapo", "epsilon": 0.2, "epsilon_high": 0.28},
 }
+FILTERED = {"mask_truncated": True, "renormalise": True}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +75,7 @@ class Rewards:
         return self.rewards
 
 
-def trained_by_trl(chat, folder, algorithm, rewards):
+def trained_by_trl(chat, folder, algorithm, rewards, **told):
     more = []
     if algorithm == "dapo":
         more = [get_soft_overlong_punishment(max_completion_len=LIMIT, soft_punish_cache=CACHE)]
@@ -100,6 +96,7 @@ def trained_by_trl(chat, folder, algorithm, rewards):
             num_iterations=2,  # so that it takes down the old log-probabilities
             gradient_checkpointing=False,
             **TOLD[algorithm],
+            **told,
         ),
     )
     trainer.current_gradient_accumulation_steps = 1
@@ -152,20 +149,20 @@ def moved(model, seed=1):
             weight += 0.05 * torch.randn(weight.shape, generator=draw)
 
 
-def configured(chat, algorithm):
+def configured(chat, algorithm, **fields):
     return resolve(
         Config(
             model=str(chat),
             prompts="p",
             reward="r",
             algorithm=algorithm,
-            advantage="zscore",
             advantage_options={"eps": 1e-4},  # TRL's
             max_completion_length=LIMIT,
             overlong_cache=CACHE if algorithm == "dapo" else None,
             prompts_per_step=len(PROMPTS),
             steps_per_generation=1,
             max_resample=0,
+            **fields,
         )
     )
 
@@ -186,12 +183,17 @@ def ours(policy, batch, config):
     return metrics, {name: weight.grad for name, weight in policy.model.named_parameters()}
 
 
-@pytest.mark.parametrize("algorithm", TOLD)
-def test_loss_and_gradient_of_a_step_are_those_of_trl(chat, tmp_path, algorithm):
+@pytest.mark.parametrize(
+    ("algorithm", "fields"),
+    [*((algorithm, {}) for algorithm in TOLD), ("dapo", FILTERED)],
+    ids=[*TOLD, "dapo with overlong filtering"],
+)
+def test_loss_and_gradient_of_a_step_are_those_of_trl(chat, tmp_path, algorithm, fields):
     rewards = Rewards()
-    trainer = trained_by_trl(chat, tmp_path, algorithm, rewards)
+    told = {"mask_truncated_completions": True} if fields else {}
+    trainer = trained_by_trl(chat, tmp_path, algorithm, rewards, **told)
     output, batch = sampled(trainer, rewards)
-    config = configured(chat, algorithm)
+    config = configured(chat, algorithm, **fields)
     policy = policies.load(config)
     signal = differing(rewards.rewards)
     assert 1 < signal.sum() < len(PROMPTS)

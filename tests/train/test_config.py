@@ -10,7 +10,7 @@ import pytest
 
 from gspo_rs import losses
 from gspo_rs.train.config.config import Config, ConfigError, resolve
-from gspo_rs.train.config.presets import OPTIONS, PRESETS, Loss
+from gspo_rs.train.config.presets import BESIDES, OPTIONS, PRESETS, Loss
 from gspo_rs.train.config.toml import from_dict, load
 
 
@@ -42,7 +42,10 @@ def test_every_preset_is_a_choice_of_algorithm_and_the_reverse():
 @pytest.mark.parametrize(
     ("algorithm", "expected"),
     [
-        ("gspo", ("percentile", "gspo", 3e-4, 4e-4, "seq_mean")),
+        ("percentile", ("percentile", "gspo", 3e-4, 4e-4, "seq_mean")),
+        ("gspo", ("zscore", "gspo", 3e-4, 4e-4, "seq_mean")),
+        ("gspo_token", ("zscore", "gspo_token", 3e-4, 4e-4, "seq_mean")),
+        ("sapo", ("zscore", "sapo", None, None, "seq_mean")),
         ("dapo", ("zscore", "grpo", 0.2, 0.28, "token_mean")),
         ("dr_grpo", ("mean", "grpo", 0.2, 0.2, "constant")),
         ("pkpo", ("pkpo", "grpo", 0.2, 0.2, "seq_sum")),
@@ -55,6 +58,47 @@ def test_a_preset_sets_what_its_paper_says(algorithm, expected):
     config = resolve(online(algorithm=algorithm))
     found = config.advantage, config.loss, config.clip_low, config.clip_high, config.reduction
     assert found == expected
+
+
+# What a preset decides, and of whatever loss.
+DECIDED = {name for options in OPTIONS.values() for name in options} | set(BESIDES)
+DECIDED |= {"advantage", "advantage_options", "loss", "reduction", "beta", "overlong_cache"}
+WITHOUT = dict.fromkeys(DECIDED) | dict.fromkeys(BESIDES, False)
+WITHOUT |= {"advantage_options": {}, "beta": 0.0, "overlong_penalty": "none"}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "turned_on"),
+    [
+        # 2507.18071, equations 4 to 7 and section 5.1
+        (
+            "gspo",
+            {"advantage": "zscore", "loss": "gspo", "reduction": "seq_mean"}
+            | {"clip_low": 3e-4, "clip_high": 4e-4},
+        ),
+        # 2511.20347, equations 5 and 6 and section 5
+        (
+            "sapo",
+            {"advantage": "zscore", "loss": "sapo", "reduction": "seq_mean"}
+            | {"tau_pos": 1.0, "tau_neg": 1.05},
+        ),
+        # 2503.14476, sections 3.1 to 3.4 and 4.1
+        (
+            "dapo",
+            {"advantage": "zscore", "loss": "grpo", "reduction": "token_mean"}
+            | {"clip_low": 0.2, "clip_high": 0.28, "dynamic_sampling": True}
+            | {"overlong_penalty": "soft", "overlong_cache": 4096},
+        ),
+    ],
+)
+def test_a_recipe_turns_on_what_its_paper_has_and_nothing_else(algorithm, turned_on):
+    config = resolve(online(algorithm=algorithm, max_completion_length=20480))
+    assert {name: getattr(config, name) for name in DECIDED} == WITHOUT | turned_on
+
+
+def test_without_an_algorithm_groups_are_compared_by_percentile():
+    assert resolve(online()) == resolve(online(algorithm="percentile"))
+    assert resolve(online()).advantage == "percentile"
 
 
 def test_a_field_of_a_preset_can_be_set_by_itself():

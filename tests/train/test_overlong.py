@@ -115,20 +115,22 @@ def test_a_penalty_that_cannot_be_is_refused_with_the_remedy(fields, message):
         resolve(Config(model="m", rollouts="r", **fields))
 
 
-def test_dapo_has_all_of_its_paper_and_each_of_it_can_be_set():
-    more = ("overlong_cache", "mask_truncated", "renormalise", "dynamic_sampling")
+def test_dapo_has_the_recipe_of_its_paper_and_each_of_it_can_be_set():
+    more = ("overlong_cache", "dynamic_sampling", "mask_truncated", "renormalise")
     names = ("overlong_penalty", *more)
     config = resolve(Config(model="m", rollouts="r", algorithm="dapo", max_completion_length=20480))
-    assert [getattr(config, name) for name in names] == ["soft", 4096, True, True, True]
-    given = {"overlong_penalty": "none"} | dict.fromkeys(more[1:], False)
+    assert [getattr(config, name) for name in names] == ["soft", 4096, True, False, False]
+    given = {"overlong_penalty": "none", "dynamic_sampling": False}
+    given |= {"mask_truncated": True, "renormalise": True}
     other = resolve(Config(model="m", rollouts="r", algorithm="dapo", **given))
-    assert [getattr(other, name) for name in names] == ["none", None, False, False, False]
+    assert [getattr(other, name) for name in names] == ["none", None, False, True, True]
     grpo = resolve(Config(model="m", rollouts="r", algorithm="grpo"))
     assert [getattr(grpo, name) for name in names] == ["none", None, False, False, False]
 
 
 def test_a_run_logs_what_length_took_off_and_how_many_were_cut_off(letters, tmp_path):
     settings = {"algorithm": "dapo", "eval_size": 0, "max_steps": 2, "log_completions": True}
+    settings |= {"mask_truncated": True}
     train(load(make(tmp_path, letters, **settings)))
     (first, second) = read(tmp_path / "run" / "metrics.jsonl")
     kept = pl.read_parquet(tmp_path / "run" / "completions" / "*.parquet")

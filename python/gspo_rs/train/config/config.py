@@ -341,7 +341,7 @@ class Config:
     top_p: float = 1.0
     top_k: int = 0
     old_logprobs: Literal["auto", "recompute", "sampler"] = "auto"
-    algorithm: Algorithm = "gspo"
+    algorithm: Algorithm = "percentile"
     advantage: str | None = None
     advantage_options: dict[str, Any] = field(default_factory=dict)
     loss: Loss | None = None
@@ -459,7 +459,7 @@ def resolve(config: Config) -> Config:
     --------
     >>> config = resolve(Config(model="gpt2", rollouts="scored.parquet", algorithm="gspo"))
     >>> config.advantage, config.clip_low, config.reduction
-    ('percentile', 0.0003, 'seq_mean')
+    ('zscore', 0.0003, 'seq_mean')
     """
     if fault := _contradicted(config):
         raise ConfigError(fault)

@@ -26,6 +26,7 @@ Loss = Literal[
 ]
 Reduction = Literal["seq_mean", "token_mean", "prompt_mean", "constant", "seq_sum"]
 Algorithm = Literal[
+    "percentile",
     "gspo",
     "gspo_token",
     "grpo",
@@ -127,20 +128,17 @@ class Preset:
     besides: Mapping[str, Any] = field(default_factory=dict)
 
 
-_DAPO = {
-    "dynamic_sampling": True,
-    "overlong_penalty": "soft",
-    "mask_truncated": True,
-    "renormalise": True,
-}
+# In the paper the soft punishment takes the place of overlong filtering (`mask_truncated`).
+_DAPO = {"dynamic_sampling": True, "overlong_penalty": "soft"}
 
-# Sources: docs/reference/losses.md. The percentile advantage of `gspo` is this project's:
-# group-sensitive preference. Where a paper changes the advantage only, the loss is that of GRPO or
-# DAPO. `gdpo` is for several rewards; of one its formula is a z-score, standardised over the batch
-# of rollouts.
+# Sources: docs/reference/losses.md. `percentile` is this project's: group-sensitive preference by
+# the loss of group sequence policy optimization. Where a paper changes the advantage only, the loss
+# is that of GRPO or DAPO. `gdpo` is for several rewards; of one its formula is a z-score,
+# standardised over the batch of rollouts.
 PRESETS = {
-    "gspo": Preset("percentile", "gspo", "seq_mean"),
-    "gspo_token": Preset("percentile", "gspo_token", "seq_mean"),
+    "percentile": Preset("percentile", "gspo", "seq_mean"),
+    "gspo": Preset("zscore", "gspo", "seq_mean"),
+    "gspo_token": Preset("zscore", "gspo_token", "seq_mean"),
     "grpo": Preset("zscore", "grpo", "seq_mean"),
     "dapo": Preset("zscore", "grpo", "token_mean", {"clip_high": 0.28}, besides=_DAPO),
     "dr_grpo": Preset("mean", "grpo", "constant"),
