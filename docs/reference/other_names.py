@@ -24,6 +24,11 @@ TRL: dict[str, tuple[str, str]] = {
     "split": ("dataset_train_split", "in `ScriptArguments`; the word of all commands here"),
     "prompt": ("-", "TRL's data sets have a column `prompt`"),
     "completion": ("-", "of `rollouts`"),
+    "chat_template": ("-", "TRL's GRPO takes that of the tokenizer"),
+    "chat_template_kwargs": (
+        "chat_template_kwargs",
+        "a variable that the template does not read is refused",
+    ),
     "reward_column": ("-", "of `rollouts`"),
     "reward_weights": ("reward_weights", SAME),
     "by": ("-", "TRL's groups are consecutive rows; ours have an id"),
@@ -54,6 +59,10 @@ TRL: dict[str, tuple[str, str]] = {
     "temperature": ("temperature", SAME),
     "top_p": ("top_p", SAME),
     "top_k": ("top_k", SAME),
+    "stop": (
+        "-",
+        "`stop` in `generation_kwargs`; TRL counts what it ends as truncated, here it is complete",
+    ),
     "old_logprobs": ("-", "TRL recomputes them if they are needed"),
     "algorithm": (
         "loss_type",
@@ -181,6 +190,11 @@ VERL: dict[str, tuple[str, str]] = {
     "split": ("-", ""),
     "prompt": ("data.prompt_key", ""),
     "completion": ("-", ""),
+    "chat_template": (f"{_MODEL}custom_chat_template", "the name of a file, not its text"),
+    "chat_template_kwargs": (
+        "data.apply_chat_template_kwargs",
+        "a variable that the template does not read is refused",
+    ),
     "reward_column": ("-", ""),
     "reward_weights": ("-", ""),
     "by": ("-", "verl gives each prompt a `uid`"),
@@ -210,6 +224,7 @@ VERL: dict[str, tuple[str, str]] = {
     "temperature": (f"{_ROLLOUT}temperature", ""),
     "top_p": (f"{_ROLLOUT}top_p", ""),
     "top_k": (f"{_ROLLOUT}top_k", "0 takes the place of -1"),
+    "stop": ("-", ""),
     "old_logprobs": (
         "algorithm.rollout_correction.bypass_mode",
         "true is `sampler`, false `recompute`",

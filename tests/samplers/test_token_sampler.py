@@ -73,3 +73,15 @@ def test_rows_that_are_left_draw_what_they_would_among_all():
         alone = some.draw(step[rows], rows)
         assert torch.equal(alone[0], tokens[rows])
         torch.testing.assert_close(alone[1], logprobs[rows], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 3}, {"top_p": 0.8}, {"temperature": 0.5}])
+def test_tokens_that_are_not_known_are_never_drawn_and_the_others_as_without_them(options):
+    logits = torch.tensor([[1.0, 5.0, 2.0, 0.5, 4.0, -1.0, 6.0, 3.0]])
+    known = [0, 2, 3, 5]
+    tokens, logprobs = drawn(logits, known=known, **options)
+    alone, _ = drawn(logits[:, known], **options)
+    assert tokens.tolist() == [known[token] for token in alone.tolist()]
+    # What is reported is the policy's own, which the training pass computes over the whole head.
+    whole = torch.log_softmax(logits.double() / options.get("temperature", 1.0), -1)[0, tokens]
+    torch.testing.assert_close(logprobs.double(), whole, rtol=1e-6, atol=1e-6)

@@ -241,3 +241,18 @@ def test_a_model_whose_logits_are_not_finite_is_refused(model, tokenizer):
         model.model.norm.weight.fill_(torch.nan)
     with pytest.raises(FloatingPointError, match="logits are not finite"):
         sample(model, tokenizer)
+
+
+def test_a_head_that_is_padded_beyond_the_tokenizer_samples_its_tokens_alone(letters):
+    model = AutoModelForCausalLM.from_pretrained(letters)
+    tokenizer = AutoTokenizer.from_pretrained(letters)
+    known = len(tokenizer)
+    model.resize_token_embeddings(known + 53)
+    with torch.no_grad():
+        rows = model.get_output_embeddings().weight
+        rows[known:] = rows[:known].repeat(5, 1)[:53]  # five of six draws would be beyond
+    options = {"num_generations": 20, "max_completion_length": 12}
+    rollouts = sample(model, tokenizer, ["ab", "c"], **options)
+    assert rollouts.completion_tokens.values.max() < known
+    assert len(set(rollouts.completion_tokens.values.tolist())) > 5
+    assert_logprobs_are_those_of_a_fresh_forward(model, rollouts)

@@ -213,6 +213,14 @@ def test_rewards_that_cannot_be_weighed_or_told_apart_are_refused(fields, messag
         resolve(Config(model="m", rollouts="r.parquet", **fields))
 
 
+@pytest.mark.parametrize("stop", ["", ("a", ""), (3,), [None]])
+def test_a_stop_string_that_no_text_can_hold_is_refused(stop):
+    with pytest.raises(
+        ConfigError, match=r"stop = .*must be a text or a list of texts, none empty"
+    ):
+        online(stop=stop)
+
+
 @pytest.mark.parametrize("fields", [{}, {"prompts": "p", "reward": "r:f", "rollouts": "x"}])
 def test_a_run_is_online_or_offline_and_never_both(fields):
     with pytest.raises(ConfigError, match="either `prompts`"):

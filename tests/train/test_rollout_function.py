@@ -1,5 +1,6 @@
 """Rollout functions: what they are given, what is learned from what they return."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -121,6 +122,24 @@ def test_the_completions_of_tokens_are_those_of_the_text_which_they_spell(letter
     assert_array_equal(found.completion_tokens.values, said.completion_tokens.values)
     assert_array_equal(found.sampler_logprobs.values, said.sampler_logprobs.values)
     assert PolicySampler(policy, config, seed=5).generate([]).n_rollouts == 0
+
+
+def test_stop_strings_are_those_of_the_run_until_a_call_has_its_own(letters):
+    fields = {"model": str(letters), "prompts": "p", "reward": "r", "max_completion_length": 12}
+    policy = policies.load(resolve(Config(**fields)))
+
+    def completions(config, **options):
+        sampler = PolicySampler(policy, config, seed=5)
+        found = sampler.generate(["ab"], num_generations=20, **options)
+        assert found.truncated.any()
+        return found.completions
+
+    whole = completions(resolve(Config(**fields)))
+    stopping = resolve(Config(**fields, stop=("c", "ab")))
+    expected = [re.match(".*?(c|ab)|.*", text)[0] for text in whole]
+    assert completions(stopping) == expected != whole
+    assert completions(stopping, stop=()) == whole
+    assert completions(stopping, stop="d") == [re.match(".*?d|.*", text)[0] for text in whole]
 
 
 def test_each_call_of_a_sampler_draws_anew_and_the_same_again_from_its_seed(letters):

@@ -27,6 +27,7 @@ GIVEN = {
     "by": (("task", "item"), ["task", "item"]),
     "reward_column": ("score", ["score"]),
     "advantage_options": ({"k": 4, "baseline": "none"}, ["k=4", "baseline=none"]),
+    "chat_template_kwargs": ({"enable_thinking": False}, ['{"enable_thinking": false}']),
     "lora_target_modules": (("q_proj", "v_proj"), ["q_proj,v_proj"]),
     "algorithm": ("dapo", ["dapo"]),
     "loss": ("gspo", ["gspo"]),

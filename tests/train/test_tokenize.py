@@ -105,6 +105,26 @@ def test_a_text_that_has_its_end_gets_no_second_one(text):
     assert found == tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
+@pytest.mark.parametrize("text", ["ab?", "ab?h", "a=2+2="])
+def test_a_text_that_holds_a_stop_string_has_ended_with_it(text):
+    tokenizer = alphabets.letters()
+    ends = Ends.of(tokenizer, strings=["?", "+2="])
+    found = ended(tokenizer, rollouts([text]), ends=ends)[1].completion_tokens.row(0).tolist()
+    assert found == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def test_tokens_that_end_with_a_stop_string_are_not_truncated():
+    tokenizer = alphabets.letters()
+    texts = ["ab?", "abc", "ab"]
+    rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    rows[2].append(tokenizer.eos_token_id)
+    given = rollouts(texts, completion_tokens=Ragged.from_rows(rows, np.int64))
+    for strings, expected in ((["?"], [False, True, False]), ([], [True, True, False])):
+        ends = Ends.of(tokenizer, strings=strings)
+        found, _ = tokenise(given, tokenizer, None, config(), ends=ends)
+        assert found.truncated.tolist() == expected
+
+
 def test_a_chat_ends_with_the_token_that_its_template_ends_turns_with():
     tokenizer = alphabets.byte_level(chat_template=alphabets.CHATML)
     turns = [{"role": "user", "content": "2+2="}]

@@ -15,6 +15,7 @@ from rich.console import Console
 from gspo_rs.cli.names import STDIN
 from gspo_rs.train.config.config import ConfigError
 from gspo_rs.train.config.keys import near_key
+from gspo_rs.train.config.printed import as_toml
 from gspo_rs.train.config.sections import MAIN, SECTIONS, default_of, documented, option_of
 from gspo_rs.train.config.typed import UNDIVIDED, choices, types_of
 
@@ -80,7 +81,7 @@ def respelled(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return option if value else f"--no-{option[2:]}"
     if isinstance(value, Mapping):
-        value = tuple(f"{name}={item}" for name, item in value.items())
+        return shlex.join([option, as_toml(value)])
     if not isinstance(value, tuple):
         return shlex.join([option, str(value)])
     if key in UNDIVIDED:

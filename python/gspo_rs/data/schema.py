@@ -49,6 +49,8 @@ CUT_OFF: Mapping[str, bool] = {
     **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence"), False),
     **dict.fromkeys(("tool_calls", "tool_use", "function_call"), False),
 }
+# Of a conversation whose completion is missing.
+_UNANSWERED = "does not end with what the assistant said"
 
 
 class GroupBatch(NamedTuple):
@@ -132,10 +134,12 @@ class RolloutSchema:
         scored = pl.Series(~np.isnan(rewards["reward"]))
         names = {part: f"column {name!r} of {source.name}" for part, name, _ in self.parts()}
         _refuse(cut, cut.frame["prompt"].is_null(), f"{names['prompt']} is null")
+        missing = {"completion": _UNANSWERED} if self.turns[1].cut else {}
         for part in cut.frame.columns:
             if part in ("completion", *LISTS, "truncated"):
                 wrong = cut.frame[part].is_null() & scored
-                _refuse(cut, wrong, f"{names[part]} is null, though it has a reward,")
+                problem = f"{names[part]} {missing.get(part, 'is null')}, though it has a reward,"
+                _refuse(cut, wrong, problem)
         ragged: dict[str, Any] = {
             part: _ragged(cut, part, names[part]) for part in LISTS if part in cut.frame.columns
         }

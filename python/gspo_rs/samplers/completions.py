@@ -11,16 +11,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gspo_rs.samplers.stop_strings import StopStrings
+
 _LEAVING = 0.25
 """Share of the rows that has ended when they leave: to choose the others copies their cache."""
 
 
 class Drawn(NamedTuple):
-    """One completion: its tokens (length,) int64 and their log-probabilities (length,) float32."""
+    """One completion: its tokens (length,) int64 and their log-probabilities (length,) float32.
+
+    Its last token is an end token if it `ended`, and completes a stop string if it is `stopped`.
+    """
 
     tokens: NDArray[np.int64]
     logprobs: NDArray[np.float32]
     ended: bool
+    stopped: bool
 
 
 class Completions:
@@ -34,6 +40,8 @@ class Completions:
         Most tokens of one, ``T``.
     ends : sequence of int
         End tokens.
+    stops : StopStrings, optional
+        Which tells where a text has a stop string; has begun these rows.
     device : torch.device or str
         Where they are drawn.
 
@@ -42,7 +50,7 @@ class Completions:
     rows : Tensor of int64, shape (b,), or None
         Those that are still decoded, in their order; None for all.
     over : int
-        How many of all have ended.
+        How many of all have ended, at a token or at a string.
 
     Examples
     --------
@@ -56,15 +64,23 @@ class Completions:
     """
 
     def __init__(
-        self, n_rows: int, most: int, *, ends: Sequence[int], device: torch.device | str = "cpu"
+        self,
+        n_rows: int,
+        most: int,
+        *,
+        ends: Sequence[int],
+        stops: StopStrings | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.rows: Tensor | None = None
         self.over = 0
+        self._stops = stops
         self._ends = torch.tensor(list(ends), dtype=torch.int64, device=device)
         self._tokens = torch.zeros((n_rows, most), dtype=torch.int64, device=device)
         self._logprobs = torch.zeros((n_rows, most), device=device)
         self._lengths = torch.zeros(n_rows, dtype=torch.int64, device=device)
-        self._ended = torch.zeros(n_rows, dtype=torch.bool, device=device)
+        self._over = torch.zeros(n_rows, dtype=torch.bool, device=device)
+        self._stopped = torch.zeros(n_rows, dtype=torch.bool, device=device)
         self._position = 0
 
     @property
@@ -83,10 +99,14 @@ class Completions:
         self._tokens[rows, self._position] = tokens
         self._logprobs[rows, self._position] = logprobs
         # What is drawn for a row that has ended, and not left, is not counted.
-        self._lengths[rows] += ~self._ended[rows]
-        self._ended[rows] |= torch.isin(tokens, self._ends)
+        self._lengths[rows] += ~self._over[rows]
+        self._over[rows] |= torch.isin(tokens, self._ends)
         self._position += 1
-        self.over = int(self._ended.sum())
+        if self._stops is not None:
+            going = (~self._over).nonzero()[:, 0].tolist()
+            found = self._stops.completed(going, self._tokens[:, : self._position])
+            self._over[found] = self._stopped[found] = True
+        self.over = int(self._over.sum())
 
     def leave(self) -> Tensor | None:
         """Let the rows that are over leave, if there are enough.
@@ -100,7 +120,7 @@ class Completions:
         going = len(self._tokens) - self.over
         if before - going < _LEAVING * before or going == before:
             return None
-        stay = (~self._ended if self.rows is None else ~self._ended[self.rows]).nonzero()[:, 0]
+        stay = (~self._over if self.rows is None else ~self._over[self.rows]).nonzero()[:, 0]
         self.rows = stay if self.rows is None else self.rows[stay]
         return stay
 
@@ -112,14 +132,15 @@ class Completions:
         FloatingPointError
             If a log-probability is not finite.
         """
-        parts = (self._tokens, self._logprobs, self._lengths, self._ended)
+        ended = self._over & ~self._stopped
+        parts = (self._tokens, self._logprobs, self._lengths, ended, self._stopped)
         drawn = []
-        for tokens, logprobs, length, ended in zip(
+        for tokens, logprobs, length, *how in zip(
             *(part.cpu().numpy() for part in parts), strict=True
         ):
             if not np.isfinite(logprobs[:length]).all():
                 raise FloatingPointError(
                     "the model's logits are not finite: its weights are broken"
                 )
-            drawn.append(Drawn(tokens[:length], logprobs[:length], bool(ended)))
+            drawn.append(Drawn(tokens[:length], logprobs[:length], *map(bool, how)))
         return drawn

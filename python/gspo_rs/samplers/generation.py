@@ -20,6 +20,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from gspo_rs.samplers.completions import Completions, Drawn
 from gspo_rs.samplers.decoding import decode
 from gspo_rs.samplers.progress import Progress
+from gspo_rs.samplers.stop_strings import StopStrings
 from gspo_rs.samplers.token_sampler import Sampler
 
 
@@ -97,6 +98,7 @@ def complete(
     *,
     config: GenerationConfig,
     sampler: Sampler,
+    stops: StopStrings | None = None,
     progress: Progress | None = None,
 ) -> list[Drawn]:
     """Generate for all of `prompts`: at once, or those of one length at once.
@@ -113,6 +115,8 @@ def complete(
         Of greedy search.
     sampler : Sampler
         Which draws.
+    stops : StopStrings, optional
+        Which ends a row at a stop string.
     progress : Progress, optional
         Reports how many completions are done.
 
@@ -134,12 +138,12 @@ def complete(
     drawn: dict[int, list[Drawn]] = {}
     for numbers in together:
         some = [prompts[number] for number in numbers]
-        sampler.begin([(number, generation) for number in numbers for generation in generations])
-        found = iter(
-            _at_once(
-                model, some, len(generations), config=config, sampler=sampler, progress=progress
-            )
-        )
+        rows = [(number, generation) for number in numbers for generation in generations]
+        sampler.begin(rows)
+        if stops is not None:
+            stops.begin(rows)
+        parts: dict[str, Any] = {"sampler": sampler, "stops": stops, "progress": progress}
+        found = iter(_at_once(model, some, len(generations), config=config, **parts))
         drawn |= {number: [next(found) for _ in generations] for number in numbers}
     return [one for number in prompts for one in drawn[number]]
 
@@ -225,6 +229,7 @@ def _at_once(
     *,
     config: GenerationConfig,
     sampler: Sampler,
+    stops: StopStrings | None,
     progress: Progress | None,
 ) -> list[Drawn]:
     ids, mask = _left_padded(prompts, config.pad_token_id, model.device)  # (n_prompts, P)
@@ -232,6 +237,7 @@ def _at_once(
         len(prompts) * num_generations,
         config.max_new_tokens,
         ends=config.eos_token_id or [],
+        stops=stops,
         device=model.device,
     )
     loop = partial(

@@ -1,7 +1,7 @@
 """Special tokens around a text: those before it, and the one that ends it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,25 +57,30 @@ def framed(row: list[int], frame: list[int]) -> list[int]:
     return [*missing, *row]
 
 
-def end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """Return the tokens that end a completion: the model's own, and the tokenizer's, in order."""
+def end_tokens(model: Any, tokenizer: Any, strings: Sequence[str] = ()) -> list[int]:
+    """Return the tokens that end a completion: the model's own, and the tokenizer's, in order.
+
+    And what of the stop strings is a token that the tokenizer keeps whole, such as ``<|im_end|>``.
+    """
     config = getattr(model, "generation_config", None)
     ends: Any = getattr(config, "eos_token_id", None)
     ends = ends if isinstance(ends, list) else [ends]
-    return sorted({int(end) for end in [*ends, tokenizer.eos_token_id] if end is not None})
+    marks = {mark.content: token for token, mark in tokenizer.added_tokens_decoder.items()}
+    ends = [*ends, tokenizer.eos_token_id, *(marks.get(string) for string in strings)]
+    return sorted({int(end) for end in ends if end is not None})
 
 
-def turn_end(tokenizer: Any) -> int | None:
+def turn_end(tokenizer: Any, options: Mapping[str, Any] | None = None) -> int | None:
     """Return the token with which the chat template ends what the assistant says.
 
     None without a template, or where it ends a turn by no token of its own. A template that
-    fails is logged.
+    fails is logged; `options` are its variables.
     """
     if not getattr(tokenizer, "chat_template", None):
         return None
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _ANSWER}]
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False)
+        text = tokenizer.apply_chat_template(turns, tokenize=False, **(options or {}))
     except (TemplateError, TypeError, ValueError) as error:
         _log.warning("the chat template cannot be rendered, so its end is not known: %s", error)
         return None
@@ -104,6 +109,8 @@ class Ends:
         Whether `turn` ends plain texts too: the model stops at it.
     markers : frozenset of int
         Those of `tokens` that no text has by chance, as a newline would be.
+    strings : tuple of str
+        Stop strings: a text that holds one has ended with it, and no token ends it.
     """
 
     tokens: tuple[int, ...]
@@ -112,11 +119,22 @@ class Ends:
     turn: int | None
     everywhere: bool
     markers: frozenset[int]
+    strings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, tokenizer: Any, stops: Sequence[int] | None = None) -> "Ends":
-        """Find them for a tokenizer, and for the model whose `end_tokens` are `stops`."""
-        turn, eos = turn_end(tokenizer), tokenizer.eos_token_id
+    def of(
+        cls,
+        tokenizer: Any,
+        stops: Sequence[int] | None = None,
+        *,
+        options: Mapping[str, Any] | None = None,
+        strings: Sequence[str] = (),
+    ) -> "Ends":
+        """Find them for a tokenizer, and for the model whose `end_tokens` are `stops`.
+
+        `options` are those of the chat template, `strings` the stop strings of the sampler.
+        """
+        turn, eos = turn_end(tokenizer, options), tokenizer.eos_token_id
         tokens = sorted({*(stops or ()), *(x for x in (turn, eos) if x is not None)})
         return cls(
             tokens=tuple(tokens),
@@ -125,6 +143,7 @@ class Ends:
             turn=turn,
             everywhere=stops is None or turn in stops,
             markers=frozenset(tokens) & frozenset(tokenizer.added_tokens_decoder),
+            strings=tuple(strings),
         )
 
     def after(self, prompt: Sequence[int]) -> int | None:
@@ -148,4 +167,8 @@ class Ends:
     def ended(self, text: str) -> bool:
         """Return whether a text has its end already, blanks after it aside."""
         texts = tuple(filter(None, self.texts))
-        return text.endswith(texts) or text.rstrip().endswith(texts)
+        return self.stopped(text) or text.endswith(texts) or text.rstrip().endswith(texts)
+
+    def stopped(self, said: Any) -> bool:
+        """Return whether what was said is a text that holds a stop string."""
+        return isinstance(said, str) and any(string in said for string in self.strings)

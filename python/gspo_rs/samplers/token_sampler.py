@@ -3,7 +3,7 @@
 Letters: ``B`` rows of a call, ``b`` of them that are still decoded, ``V`` vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ class Sampler:
     top_p, top_k : float, int
         Draw only from the smallest set of tokens with probability `top_p`, and from the `top_k`
         most probable; 1.0 and 0 for all of them.
+    known : collection of int, optional
+        Tokens that may be drawn: those of the tokenizer, where the model has logits for more.
 
     Examples
     --------
@@ -39,11 +41,21 @@ class Sampler:
     (tensor([1]), tensor([-0.4076]))
     """
 
-    def __init__(self, seed: int, *, temperature: float, top_p: float, top_k: int) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        temperature: float,
+        top_p: float,
+        top_k: int,
+        known: Collection[int] | None = None,
+    ) -> None:
         self.seed = seed
         self.temperature = temperature
         self.top_p = top_p
         self.top_k = top_k
+        self.known = known
+        self._unknown: Tensor | None = None
         self._rows: Sequence[tuple[int, int]] = ()
         self._ahead = torch.empty(0)
         self._position = 0
@@ -67,8 +79,8 @@ class Sampler:
         -------
         tokens : Tensor of int64, shape (b,)
         logprobs : Tensor of float32, shape (b,)
-            In nats, at the temperature and over the whole vocabulary: `top_p` and `top_k` change
-            what is drawn, not what is reported.
+            In nats, at the temperature and over the whole vocabulary: `top_p`, `top_k` and `known`
+            change what is drawn, not what is reported.
         """
         scores = logits.float()
         if self.temperature != 1.0:
@@ -98,7 +110,9 @@ class Sampler:
         return drawn if rows is None else drawn[rows]
 
     def _candidates(self, scores: Tensor) -> Tensor:
-        """Set what `top_k`, and of its renormalised rest `top_p`, leave out to -inf."""
+        """Set what is not known, and what `top_k` and of its rest `top_p` leave out, to -inf."""
+        if self.known is not None:
+            scores = scores.masked_fill(self._beyond(scores), float("-inf"))
         if 0 < self.top_k < scores.shape[1]:
             least = scores.topk(self.top_k, dim=-1).values[:, -1:]
             scores = scores.masked_fill(scores < least, float("-inf"))
@@ -109,3 +123,13 @@ class Sampler:
             left_out = torch.zeros_like(beyond).scatter(1, tokens, beyond)
             scores = scores.masked_fill(left_out, float("-inf"))
         return scores
+
+    def _beyond(self, scores: Tensor) -> Tensor:
+        """Return which tokens of (b, V) are not known, (V,) bool."""
+        assert self.known is not None
+        if self._unknown is None:
+            size = scores.shape[1]
+            places = [token for token in self.known if token < size]
+            self._unknown = torch.ones(size, dtype=torch.bool, device=scores.device)
+            self._unknown[places] = False
+        return self._unknown

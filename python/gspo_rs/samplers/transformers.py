@@ -5,7 +5,7 @@ completion.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Literal, TypeGuard
 
 import numpy as np
@@ -18,6 +18,7 @@ from gspo_rs.samplers.detokenize import completion_texts, decoded
 from gspo_rs.samplers.generation import complete, context_of, generating
 from gspo_rs.samplers.progress import Progress
 from gspo_rs.samplers.special_tokens import before, end_tokens, framed, text_rows
+from gspo_rs.samplers.stop_strings import StopStrings, as_strings
 from gspo_rs.samplers.token_sampler import Sampler
 
 logger = logging.getLogger(__name__)
@@ -33,8 +34,10 @@ def generate(
     temperature: float = 1.0,
     top_p: float = 1.0,
     top_k: int = 0,
+    stop: str | Sequence[str] | None = None,
     max_prompt_length: int | None = None,
     on_long_prompt: Literal["error", "drop"] = "error",
+    add_special_tokens: bool = True,
     generation_batch: int | None = None,
     prompt_numbers: Sequence[int] | None = None,
     seed: int | None = None,
@@ -49,8 +52,8 @@ def generate(
     tokenizer : transformers.PreTrainedTokenizerBase
         Needs no pad token. Without an end token all completions are `max_completion_length` long.
     prompts : sequence of str or of sequences of int, length n_prompts
-        One group of rollouts each. A conversation is to be rendered as text before; one that
-        begins with the BOS gets no second. Tokens are read as they are.
+        One group of rollouts each. A conversation is to be rendered as text before, and read with
+        ``add_special_tokens=False``. Tokens are read as they are.
     num_generations : int
         Completions per prompt, at least 1.
     max_completion_length : int
@@ -59,11 +62,16 @@ def generate(
         Above 0; logits are divided by it.
     top_p, top_k : float, int, optional
         Draw only from the smallest set of tokens with probability `top_p`, and from the `top_k`
-        most probable. 1.0 and 0, the defaults, draw from the policy itself.
+        most probable. 1.0 and 0, the defaults, draw from the policy itself, but for tokens that the
+        tokenizer does not have: a head may be padded beyond them.
+    stop : str or sequence of str, optional
+        Texts at which a completion ends, with the token that completes one (see Notes).
     max_prompt_length : int, optional
         In tokens. What `max_completion_length` leaves of the model's context is a limit too.
     on_long_prompt : {"error", "drop"}
         What a prompt beyond the limit gets. A drop is logged; `group_ids` tell which are left.
+    add_special_tokens : bool, default True
+        Put before texts what the tokenizer puts there; one that begins with the BOS gets no second.
     generation_batch : int, optional
         Most rows sampled at once, less memory with fewer; all of them by default. It does not
         change what is sampled, but for the rounding of logits (see Notes).
@@ -80,9 +88,9 @@ def generate(
     Rollouts
         Group after group in the order of `prompts`, with the texts (see
         `gspo_rs.samplers.detokenize`),
-        `prompt_tokens`, `completion_tokens` (up to a sampled end token, and with it),
-        `sampler_logprobs` (at `temperature`, before `top_p`
-        and `top_k` cut), `truncated`, and rewards of NaN. `group_ids` are rows of `prompts`.
+        `prompt_tokens`, `completion_tokens` (up to a sampled end token or a stop string, and with
+        it), `sampler_logprobs` (at `temperature`, over the whole vocabulary, before anything is
+        cut), `truncated`, and rewards of NaN. `group_ids` are rows of `prompts`.
 
     Raises
     ------
@@ -102,6 +110,13 @@ def generate(
     are beside it changes the last digits of a sequence's logits, and a token only where its random
     number falls between the two values of a border: in float32 about one in a hundred thousand.
 
+    A completion ends with the token that completes a stop string in its text: that token is
+    trained on as it was sampled, and the text is all that its tokens write, so the string is in it
+    and so may be a few characters after it. vLLM keeps the same tokens and cuts the text before the
+    string by default (``include_stop_str_in_output``). It is not truncated. A stop string that is
+    one token of the tokenizer's own, such as ``<|im_end|>``, ends a completion as an end token
+    does, which is no part of the text.
+
     See Also
     --------
     gspo_rs.samplers.token_sampler.Sampler : draws the tokens.
@@ -113,23 +128,29 @@ def generate(
         temperature=temperature,
         top_p=top_p,
     )
+    strings = as_strings(stop)
     limit = _prompt_limit(model, max_prompt_length, max_completion_length)
-    rows, tokens = _encode(tokenizer, prompts, limit=limit, on_long_prompt=on_long_prompt)
-    numbers = _numbers(prompt_numbers, len(prompts))
+    rows, tokens = _encode(tokenizer, prompts, limit, on_long_prompt, special=add_special_tokens)
+    kept: Any = [prompts[row] for row in rows]
+    texts, alone = _texts(tokenizer, kept, tokens)
+    given = _numbers(prompt_numbers, len(prompts))
+    numbers = [given[row] for row in rows]
     seed = int(torch.randint(2**62, ())) if seed is None else seed
-    sampler = Sampler(seed, temperature=temperature, top_p=top_p, top_k=top_k)
-    ends = end_tokens(model, tokenizer)
-    config = _generation_config(tokenizer, ends, max_completion_length)
-    watch = _watching(progress, len(tokens) * num_generations)
+    cuts: dict[str, Any] = {"top_p": top_p, "top_k": top_k, "known": _known(model, tokenizer)}
+    ends = end_tokens(model, tokenizer, strings)
+    starts = dict(zip(numbers, alone, strict=True))
+    parts: dict[str, Any] = {
+        "config": _generation_config(tokenizer, ends, max_completion_length),
+        "sampler": Sampler(seed, temperature=temperature, **cuts),
+        "stops": StopStrings(tokenizer, strings, starts) if strings else None,
+        "progress": _watching(progress, len(tokens) * num_generations),
+    }
     drawn: list[Drawn] = []
-    numbered = list(zip((numbers[row] for row in rows), tokens, strict=True))
+    numbered = list(zip(numbers, tokens, strict=True))
     with generating(model) as base:
         for some, generations in _cuts(numbered, num_generations, generation_batch):
-            drawn += complete(
-                base, some, generations, config=config, sampler=sampler, progress=watch
-            )
-    kept: Any = [prompts[row] for row in rows]
-    return _rollouts(tokenizer, kept, tokens, drawn, rows=rows)
+            drawn += complete(base, some, generations, **parts)
+    return _rollouts(tokenizer, (texts, alone), tokens, drawn, rows=rows)
 
 
 def fitting(
@@ -140,12 +161,14 @@ def fitting(
     max_completion_length: int,
     max_prompt_length: int | None = None,
     on_long_prompt: Literal["error", "drop"] = "error",
+    add_special_tokens: bool = True,
 ) -> list[int]:
     """Return the rows of the prompts that `generate` would sample for.
 
     Parameters
     ----------
-    model, tokenizer, prompts, max_completion_length, max_prompt_length, on_long_prompt
+    model, tokenizer, prompts, max_completion_length, max_prompt_length, on_long_prompt, \
+add_special_tokens
         As for `generate`.
 
     Returns
@@ -159,7 +182,14 @@ def fitting(
         If a prompt is too long or has no token.
     """
     limit = _prompt_limit(model, max_prompt_length, max_completion_length)
-    return _encode(tokenizer, prompts, limit=limit, on_long_prompt=on_long_prompt)[0]
+    return _encode(tokenizer, prompts, limit, on_long_prompt, special=add_special_tokens)[0]
+
+
+def _known(model: Any, tokenizer: Any) -> Collection[int] | None:
+    """Return the tokens of the tokenizer, where the model has more; None where it has no others."""
+    if len(tokenizer) >= model.get_input_embeddings().num_embeddings:
+        return None
+    return frozenset(tokenizer.get_vocab().values())
 
 
 def _watching(progress: Callable[[int, int], object] | None, total: int) -> Progress | None:
@@ -220,13 +250,14 @@ def _prompt_limit(model: Any, max_prompt_length: int | None, completion: int) ->
 def _encode(
     tokenizer: Any,
     prompts: Sequence[str] | Sequence[Sequence[int]],
-    *,
     limit: int | None,
     on_long_prompt: str,
+    *,
+    special: bool,
 ) -> tuple[list[int], list[list[int]]]:
     """Return the rows of `prompts` that are kept, and their tokens."""
     if _are_texts(prompts):
-        frame = before(tokenizer) if prompts else []
+        frame = before(tokenizer) if special and prompts else []
         tokens = [framed(row, frame) for row in text_rows(tokenizer, prompts)]
     else:
         tokens = [list(map(int, row)) for row in prompts]
@@ -264,31 +295,37 @@ def _generation_config(tokenizer: Any, ends: list[int], max_length: int) -> Gene
     )
 
 
+def _texts(
+    tokenizer: Any, prompts: Sequence[str] | Sequence[Sequence[int]], tokens: list[list[int]]
+) -> tuple[Sequence[str], list[list[int]]]:
+    """Return the texts of prompts, and the tokens of each alone, without special tokens."""
+    if _are_texts(prompts):
+        return prompts, text_rows(tokenizer, prompts)
+    return [decoded(tokenizer, row) for row in tokens], tokens
+
+
 def _rollouts(
     tokenizer: Any,
-    prompts: Sequence[str] | Sequence[Sequence[int]],
+    prompts: tuple[Sequence[str], list[list[int]]],
     tokens: list[list[int]],
     drawn: list[Drawn],
     *,
     rows: list[int],
 ) -> Rollouts:
-    repeats = len(drawn) // len(prompts) if prompts else 0
+    texts, alone = prompts
+    repeats = len(drawn) // len(texts) if texts else 0
     completions = [row.tokens for row in drawn]
-    if _are_texts(prompts):
-        texts, alone = prompts, text_rows(tokenizer, prompts)
-    else:
-        texts, alone = [decoded(tokenizer, row) for row in tokens], tokens
     repeated = [text for text in texts for _ in range(repeats)]
     starts = [row for row in alone for _ in range(repeats)]
     written = [row.tokens[: len(row.tokens) - row.ended].tolist() for row in drawn]
     return Rollouts(
-        offsets=np.arange(len(prompts) + 1, dtype=np.int64) * repeats,
+        offsets=np.arange(len(texts) + 1, dtype=np.int64) * repeats,
         prompts=repeated,
         completions=completion_texts(tokenizer, repeated, starts, written),
         reward=np.full(len(drawn), np.nan),
         prompt_tokens=Ragged.from_rows([t for t in tokens for _ in range(repeats)], np.int64),
         completion_tokens=Ragged.from_rows(completions, np.int64),
         sampler_logprobs=Ragged.from_rows([row.logprobs for row in drawn], np.float32),
-        truncated=np.array([not row.ended for row in drawn], dtype=np.bool_),
+        truncated=np.array([not (row.ended or row.stopped) for row in drawn], dtype=np.bool_),
         group_ids=rows,
     )

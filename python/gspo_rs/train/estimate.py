@@ -81,6 +81,7 @@ def _prompt_length(policy: Policy, config: Config, source: object) -> int:
     most = max(min(config.max_prompt_length or room, room), 1)
     if not isinstance(source, Prompts):
         return min(most, config.max_completion_length)
-    texts = source.texts[:: max(len(source) // SAMPLE, 1)]
-    lengths = map(len, text_rows(policy.tokenizer, rendered(policy.tokenizer, texts)))
+    some = source.texts[:: max(len(source) // SAMPLE, 1)]
+    texts = rendered(policy.tokenizer, some, config.chat_template_kwargs)
+    lengths = map(len, text_rows(policy.tokenizer, texts))
     return max(min(max(lengths, default=1), most), 1)

@@ -9,7 +9,7 @@ from gspo_rs.samplers.transformers import fitting
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.dataset import Dataset
 from gspo_rs.train.model.policy import Policy
-from gspo_rs.train.rollout.chat import rendered
+from gspo_rs.train.rollout.chat import is_chat, rendered
 
 __all__ = ["without_long"]
 
@@ -37,11 +37,11 @@ def without_long(data: Dataset, policy: Policy, config: Config) -> Dataset:
     ConfigError
         If no prompt is left.
     ValueError
-        If one is too long or has no token; names its row.
+        If one is too long or has no token, or is no conversation to answer; names its row.
     """
     if not isinstance(data.source, Prompts):
         return data
-    kept = data.source.select(_rows(data.source, policy, config))
+    kept = data.source.select(_rows(data.source, policy, config, "prompts"))
     if not len(kept):
         raise ConfigError(
             f"every prompt is too long, {len(data.source)} in all; raise max_prompt_length where"
@@ -51,7 +51,7 @@ def without_long(data: Dataset, policy: Policy, config: Config) -> Dataset:
     if exam is not None and config.eval_prompts is None:
         exam = kept.select(range(min(config.eval_size, len(kept))))
     elif exam is not None:
-        exam = exam.select(_rows(exam, policy, config))
+        exam = exam.select(_rows(exam, policy, config, "eval_prompts"))
     return dataclasses.replace(
         data,
         source=kept,
@@ -60,12 +60,14 @@ def without_long(data: Dataset, policy: Policy, config: Config) -> Dataset:
     )
 
 
-def _rows(prompts: Prompts, policy: Policy, config: Config) -> list[int]:
+def _rows(prompts: Prompts, policy: Policy, config: Config, name: str) -> list[int]:
+    place, options = f"row {{}} of {name}".format, config.chat_template_kwargs
     return fitting(
         policy.model,
         policy.tokenizer,
-        rendered(policy.tokenizer, prompts.texts),
+        rendered(policy.tokenizer, prompts.texts, options, place=place),
         max_completion_length=config.max_completion_length,
         max_prompt_length=config.max_prompt_length,
         on_long_prompt=config.on_long,
+        add_special_tokens=not is_chat(prompts.texts),
     )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -36,6 +36,12 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
         "finite and not negative",
     ),
     ("reward_weights", lambda v: all(map(math.isfinite, v)), "finite"),
+    (
+        "stop",
+        lambda v: all(isinstance(s, str) and s for s in ([v] if isinstance(v, str) else v)),
+        "a text or a list of texts, none empty",
+    ),
+    ("chat_template_kwargs", lambda v: isinstance(v, Mapping), "a table"),
 ]
 # Fields that hold a path or a hub name.
 _NAMES = ("model", "prompts", "eval_prompts", "rollouts", "output_dir", "spill_directory")
@@ -81,6 +87,12 @@ class Config:
     completion : str
         Column of `rollouts` with the completion: text, or one message of the assistant. As `prompt`
         that of a known schema.
+    chat_template : str, optional
+        A file with the chat template by which messages are rendered, or the name of one of the
+        tokenizer's templates; by default the tokenizer's own. It is saved with the model.
+    chat_template_kwargs : dict
+        Variables of the chat template, such as `{enable_thinking = false}`; one that it does not
+        read is refused.
     reward_column : str or tuple of str
         One or several columns of `rollouts` with the rewards of a completion.
     reward_weights : tuple of float, optional
@@ -141,6 +153,10 @@ class Config:
         Sample from the most likely tokens of this total probability; 1 disables it.
     top_k : int
         Sample from this many most likely tokens; 0 disables it.
+    stop : str or tuple of str, optional
+        Texts at which a completion ends, besides the end tokens: with the token that completes one.
+        Such a completion is not truncated, and the text stays in it. Offline, a completion that
+        holds one gets no end token.
     old_logprobs : {"auto", "recompute", "sampler"}
         Source of the old log-probabilities online: recomputed by the training engine, or taken from
         the sampler. "auto" takes the sampler's in float32 (equal up to rounding), else recomputes.
@@ -317,6 +333,8 @@ class Config:
     split: str | None = None
     prompt: str = "prompt"
     completion: str = "completion"
+    chat_template: str | None = None
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
     reward_column: str | tuple[str, ...] = "reward"
     reward_weights: tuple[float, ...] | None = None
     by: str | tuple[str, ...] | None = "prompt_id"
@@ -340,6 +358,7 @@ class Config:
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
+    stop: str | tuple[str, ...] | None = None
     old_logprobs: Literal["auto", "recompute", "sampler"] = "auto"
     algorithm: Algorithm = "percentile"
     advantage: str | None = None

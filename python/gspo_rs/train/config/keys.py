@@ -100,6 +100,9 @@ _THEIRS: Mapping[str, str] = {
     "by": "group groupby groupkey groupid groupcolumn promptid uid",
     "completion": "response completioncolumn responsecolumn responsekey answer",
     "prompt": "promptcolumn promptkey question instruction",
+    "chat_template": "chattemplatepath customchattemplate chattemplatefile",
+    "chat_template_kwargs": "applychattemplatekwargs templatekwargs enablethinking",
+    "stop": "stopstrings stopsequences stopwords",
     "reward_column": "rewardkey score scorecolumn",
     "old_logprobs": "recomputelogprobs",
     "correction": (

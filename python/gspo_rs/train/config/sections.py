@@ -16,15 +16,15 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     for title, names in {
         "Run": "model output_dir seed device",
         "Data": (
-            "prompts reward rollout rollouts split by prompt completion reward_column"
-            " reward_weights old_logprobs_column prompt_tokens_column completion_tokens_column"
-            " completion_mask_column truncated_column reference_rewards_column shuffle_dataset"
-            " spill_directory max_prompt_length on_long"
+            "prompts reward rollout rollouts split by prompt completion chat_template"
+            " chat_template_kwargs reward_column reward_weights old_logprobs_column"
+            " prompt_tokens_column completion_tokens_column completion_mask_column truncated_column"
+            " reference_rewards_column shuffle_dataset spill_directory max_prompt_length on_long"
         ),
         "Sampling": (
             "num_generations prompts_per_step steps_per_generation num_iterations"
             " dynamic_sampling max_resample max_completion_length temperature top_p top_k"
-            " old_logprobs"
+            " stop old_logprobs"
         ),
         "Algorithm": (
             "algorithm advantage advantage_options loss reduction beta kl_estimator renormalise"

@@ -208,9 +208,12 @@ def _placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         placed["reward"] = tuple(_function(spec, folder) for spec in rewards)
     if values.get("rollout") is not None:
         placed["rollout"] = _function(values["rollout"], folder)
-    # A hub name looks like a relative path; only a folder that is there is one.
+    # A name looks like a relative path; only a folder or file that is there is one.
     if "model" in values and (folder / values["model"]).is_dir():
         placed["model"] = place(values["model"], data=False)
+    template = values.get("chat_template")
+    if template is not None and (folder / template).is_file():
+        placed["chat_template"] = place(template, data=False)
     return placed
 
 

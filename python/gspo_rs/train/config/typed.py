@@ -1,8 +1,10 @@
 """Values of a configuration, converted to the types of its fields or refused."""
 
+import json
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from gspo_rs.groups.synonyms import CHOICES, FIELDS, did_you_mean
@@ -11,8 +13,8 @@ from gspo_rs.train.config.keys import near_key
 
 __all__ = ["checked", "choices", "in_toml", "parsed", "types_of"]
 
-# Fields whose words are paths, in which a comma is a letter like others.
-UNDIVIDED = ("prompts", "rollouts", "eval_prompts")
+# Fields whose words are paths or texts, in which a comma is a letter like others.
+UNDIVIDED = ("prompts", "rollouts", "eval_prompts", "stop")
 
 
 def types_of() -> dict[str, Any]:
@@ -56,7 +58,8 @@ def parsed(key: str, words: Sequence[str] | bool, place: str) -> Any:
     key : str
         A field.
     words : sequence of str or bool
-        Several for a list, which may also have commas (but those of paths); a bool for a flag.
+        Several for a list, which may also have commas (but those of paths and stop strings); a bool
+        for a flag.
     place : str
         The option, named in errors.
 
@@ -115,9 +118,12 @@ def _scalar(word: str, kind: type) -> Any:
 
 
 def _table(text: str, place: str) -> dict[str, Any]:
-    """Return the pairs of ``k=4,scale=none``, or of an inline table of TOML."""
+    """Return the pairs of ``k=4,scale=none``, or of an inline table of TOML or of JSON."""
     if text.startswith("{"):
         found = in_toml(text)
+        if isinstance(found, str):
+            with suppress(ValueError):
+                found = json.loads(text)
         if isinstance(found, dict):
             return found
     pairs = [pair.partition("=") for pair in text.split(",")]

@@ -18,6 +18,7 @@ from gspo_rs.logprobs.fused import Loss
 from gspo_rs.samplers.generation import context_of
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.inputs import NOTHING, Inputs
+from gspo_rs.train.model.chat_template import with_template
 from gspo_rs.train.model.layers import ActivationsError, compile_layers, recompute_activations
 from gspo_rs.train.model.microbatch import MicroBatch, Shape
 from gspo_rs.train.model.pretrained import (
@@ -49,7 +50,7 @@ class Policy:
     model : transformers.PreTrainedModel or peft.PeftModel
         In eval mode: dropout would make a ratio compare unlike with unlike.
     tokenizer : transformers.PreTrainedTokenizerBase
-        May lack a pad token.
+        With the chat template of the run. May lack a pad token.
     device : torch.device
         Of the model.
     autocast : torch.dtype or None
@@ -139,13 +140,15 @@ def load(config: Config, resumed: Path | None = None, inputs: Inputs = NOTHING) 
         If the model is absent, has no causal head, turns the head's output into logits in a way
         that is not known here, needs code of its own or more than tokens, is not causal, or does
         not know every token of its tokenizer; if `layout` is packed and it mixes packed sequences.
+    ConfigError
+        If there is no such chat template, or it does not read `chat_template_kwargs`.
     """
     device = _device(config.device)
     found = _found(config, resumed if config.lora_r == 0 else None, inputs)
     model = _merged(found, config)
     policy = Policy(
         model=model.to(device).eval(),
-        tokenizer=found.tokenizer,
+        tokenizer=with_template(found.tokenizer, config.chat_template, config.chat_template_kwargs),
         device=device,
         autocast=_autocast(config, device),
         shape="padded",

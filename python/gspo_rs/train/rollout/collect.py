@@ -15,12 +15,18 @@ from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.data.source import SourceLike
 from gspo_rs.rewards.functions import RewardFunction, scores
 from gspo_rs.rollouts.rollouts import Rollouts, summed
-from gspo_rs.samplers.special_tokens import Ends, end_tokens
+from gspo_rs.samplers.special_tokens import Ends
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.progress import Report, silent
 from gspo_rs.train.rollout.agreement import check_sampler
-from gspo_rs.train.rollout.chat import as_answers, as_texts, is_chat
+from gspo_rs.train.rollout.chat import (
+    as_answers,
+    as_texts,
+    ends_of,
+    is_chat,
+    warn_of_open_turns,
+)
 from gspo_rs.train.rollout.function import RolloutFunction, play
 from gspo_rs.train.rollout.policy_sampler import PolicySampler, derived_seed
 from gspo_rs.train.rollout.tokenize import beyond_limits, check_tokens, tokenise
@@ -175,6 +181,8 @@ def online(
     """
     size, batch = config.prompts_per_step * config.steps_per_generation, start
     seed, n = derived_seed(config.seed, "sample", 0), len(prompts.texts)
+    if is_chat(prompts.texts):
+        warn_of_open_turns(policy, config)
     while True:
         places = range(batch * size, (batch + 1) * size)
         rows = _visited(n, places, config)
@@ -227,8 +235,7 @@ def offline(
     """
     source = config.rollouts if rollouts is None else rollouts
     assert source is not None
-    ends = Ends.of(policy.tokenizer, end_tokens(policy.model, policy.tokenizer))
-    _log_ends(config, ends)
+    ends: Ends | None = None
     size = config.prompts_per_step * config.steps_per_generation
     taught = int(index.informative.sum()) if config.dynamic_sampling else index.n_groups
     thrown = {"dynamic_sampling/thrown_frac": 1 - taught / index.n_groups}
@@ -257,7 +264,8 @@ def offline(
             informative=bool(config.dynamic_sampling),
             census=index,
         ):
-            texts = as_texts(read, policy.tokenizer)
+            ends = ends or _ends(policy, config, read)
+            texts = as_texts(read, policy.tokenizer, config.chat_template_kwargs)
             tokens, too_long = tokenise(texts, policy.tokenizer, policy.context, config, ends=ends)
             seconds = {"time/read": time.perf_counter() - began}
             yield RolloutBatch(tokens, too_long, seconds, sampling=sampling)
@@ -265,10 +273,11 @@ def offline(
         epoch, skipped = epoch + 1, 0
 
 
-def _log_ends(config: Config, ends: Ends) -> None:
-    """Log what is assumed about how completions ended."""
+def _ends(policy: Policy, config: Config, read: Rollouts) -> Ends:
+    """Return how completions ended, and log what is assumed about it."""
+    ends = ends_of(policy, config, chat=is_chat(read.prompts) or is_chat(read.completions))
     if config.completion_tokens_column is not None:
-        return
+        return ends
     known = config.old_logprobs_column or config.truncated_column
     _log.info("a completion that was not cut off ends with %s", ends.named())
     if ends.tokens and not known:
@@ -277,6 +286,7 @@ def _log_ends(config: Config, ends: Ends) -> None:
             " end; set truncated_column or completion_tokens_column if some were truncated",
             config.max_completion_length,
         )
+    return ends
 
 
 def _visited(n: int, places: range, config: Config) -> list[int]:

@@ -14,7 +14,7 @@ from gspo_rs.samplers import transformers
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.progress import Report, silent
-from gspo_rs.train.rollout.chat import rendered
+from gspo_rs.train.rollout.chat import is_chat, rendered
 
 __all__ = ["PolicySampler", "derived_seed"]
 
@@ -67,6 +67,7 @@ class PolicySampler:
         *,
         num_generations: int | None = None,
         max_completion_length: int | None = None,
+        stop: str | Sequence[str] | None = None,
     ) -> Rollouts:
         """Sample completions at the temperature of the run.
 
@@ -77,12 +78,15 @@ class PolicySampler:
             reads as they are: what it has read and written before, to go on from.
         num_generations, max_completion_length : int, optional
             Completions of each prompt, and most tokens of one; those of the run by default.
+        stop : str or sequence of str, optional
+            Texts at which a completion ends; those of the run by default.
 
         Returns
         -------
         Rollouts
             Group after group in the order of `prompts`, with texts, `prompt_tokens`,
-            `completion_tokens` (up to a sampled end token, and with it), `sampler_logprobs`,
+            `completion_tokens` (up to a sampled end token or a stop string, and with it),
+            `sampler_logprobs`,
             `truncated`, and rewards of NaN. `group_ids` are rows of `prompts`: one that is too long
             is left out with ``on_long = "drop"``.
 
@@ -100,20 +104,22 @@ class PolicySampler:
         """
         seed, numbers = self._draws(len(prompts))
         self.calls += 1
-        tokens = _are_tokens(prompts)
+        tokens, options = _are_tokens(prompts), self.config.chat_template_kwargs
         with self.policy.computing():
             return transformers.generate(
                 self.policy.model,
                 self.policy.tokenizer,
-                prompts if tokens else rendered(self.policy.tokenizer, prompts),
+                prompts if tokens else rendered(self.policy.tokenizer, prompts, options),
                 num_generations=num_generations or self.num_generations,
                 max_completion_length=max_completion_length or self.max_completion_length,
                 temperature=self.config.temperature,
                 top_p=self.config.top_p,
                 top_k=self.config.top_k,
+                stop=self.config.stop if stop is None else stop,
                 # What goes on from tokens has completions in it: the context alone is a limit.
                 max_prompt_length=None if tokens else self.config.max_prompt_length,
                 on_long_prompt=self.config.on_long,
+                add_special_tokens=not is_chat(prompts),
                 generation_batch=self.config.generation_batch,
                 prompt_numbers=numbers,
                 seed=seed,

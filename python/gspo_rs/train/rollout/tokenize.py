@@ -231,5 +231,8 @@ def _with_truncated(rollouts: Rollouts, ends: Ends, *, known: bool) -> Rollouts:
         return rollouts
     assert rollouts.completion_tokens is not None
     rows = map(rollouts.completion_tokens.row, range(rollouts.n_rollouts))
-    open_ends = [len(row) > 0 and int(row[-1]) not in ends.tokens for row in rows]
+    open_ends = [
+        len(row) > 0 and int(row[-1]) not in ends.tokens and not ends.stopped(said)
+        for row, said in zip(rows, rollouts.completions, strict=True)
+    ]
     return replace(rollouts, truncated=np.array(open_ends, dtype=bool))
