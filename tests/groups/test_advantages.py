@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
+from fixtures.examples import FEWER
 from fixtures.one_group import one_group
 from gspo_rs.groups.estimators import ESTIMATORS
 from oracles import golden
@@ -104,6 +105,7 @@ def any_group(rewards, estimator):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
+@FEWER
 @given(
     value=st.floats(allow_nan=False, allow_infinity=False), n=st.integers(0, 50), nan=st.booleans()
 )
@@ -115,6 +117,7 @@ NOT_CENTRED = {"quantile", "best_minus_second", "pkpo", "opo"}
 
 
 @pytest.mark.parametrize("estimator", [name for name in ESTIMATORS if name not in NOT_CENTRED])
+@FEWER
 @given(rewards=st.one_of(levels, real))
 def test_advantages_of_a_group_sum_to_zero_under_any_ties(estimator, rewards):
     found = any_group(rewards, estimator)

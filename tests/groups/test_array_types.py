@@ -16,6 +16,7 @@ from numpy.testing import assert_array_equal
 
 import gspo_rs as gs
 from fixtures.array_calls import CALLS, PER_ROW, ragged, tables
+from fixtures.examples import FEWER
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
@@ -35,6 +36,7 @@ def silently(call, *args, **options):
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("name", CALLS)
+@FEWER
 @given(case=ragged())
 def test_a_tensor_gives_a_tensor_of_its_type_rounded_from_the_exact_result(name, dtype, case):
     rewards, ids = case
@@ -49,6 +51,7 @@ def test_a_tensor_gives_a_tensor_of_its_type_rounded_from_the_exact_result(name,
 
 
 @pytest.mark.parametrize("name", CALLS)
+@FEWER
 @given(table=tables())
 def test_a_tensor_of_groups_in_rows_gives_the_values_of_the_array(name, table):
     expected = CALLS[name](table)
@@ -119,6 +122,7 @@ def test_options_may_lie_on_a_gpu():
 
 
 @pytest.mark.parametrize("name", CALLS)
+@FEWER
 @given(case=ragged())
 def test_a_series_gives_a_series_with_the_labels_of_rows_or_the_ids_of_groups(name, case):
     rewards, ids = case
@@ -138,6 +142,7 @@ def test_a_series_gives_a_series_with_the_labels_of_rows_or_the_ids_of_groups(na
 
 
 @pytest.mark.parametrize("name", CALLS)
+@FEWER
 @given(case=ragged())
 def test_a_polars_series_gives_one_of_its_name(name, case):
     rewards, ids = case
@@ -151,6 +156,7 @@ def test_a_polars_series_gives_one_of_its_name(name, case):
 
 
 @pytest.mark.parametrize("name", CALLS)
+@FEWER
 @given(case=ragged())
 def test_other_rewards_give_numpy_whatever_the_groups_are(name, case):
     rewards, ids = case

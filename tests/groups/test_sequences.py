@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import gspo_rs as gs
+from fixtures.examples import FEWER
 from gspo_rs.groups.estimators import ESTIMATORS
 from gspo_rs.groups.sequences import sequences_of
 
@@ -40,6 +41,7 @@ def options_of(name, groups):
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
+@FEWER
 @given(split_rollouts())
 def test_splitting_rollouts_changes_no_bit_of_any_advantage(name, case):
     groups, rewards, rows = case

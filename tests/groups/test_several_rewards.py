@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gspo_rs as gs
+from fixtures.examples import FEWER
 from gspo_rs.groups.estimators import ESTIMATORS
 
 IDS = np.array([0, 0, 0, 1, 1, 2, 1, 3, 3])
@@ -38,6 +39,7 @@ def batches(draw):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("estimator", ESTIMATORS)
+@FEWER
 @given(case=batches())
 def test_the_bits_do_not_depend_on_the_order_of_rows_or_groups(estimator, case):
     ids, rewards, lengths, order = case

@@ -11,9 +11,11 @@ from numpy.testing import assert_array_equal
 
 import gspo_rs as gs
 from fixtures.array_calls import CALLS, PER_ROW, tables
+from fixtures.examples import FEWER
 
 
 @pytest.mark.parametrize("name", CALLS)
+@FEWER
 @given(table=tables())
 def test_a_table_without_groups_is_its_rows_one_after_another(name, table):
     n_groups, size = table.shape
