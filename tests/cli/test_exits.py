@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from fixtures.commands import command
+from fixtures.forked import finished
 from gspo_rs.rewards import load, score
 from gspo_rs.rewards.functions import RewardError
 
@@ -21,7 +22,7 @@ def trained(tmp_path, model, reward, *more):
         f'output_dir = "{tmp_path}/out"\nmax_completion_length = 4\nprompts_per_step = 2\n'
         "num_generations = 2\nmax_steps = 1\neval_size = 0\n"
     )
-    return command("train", tmp_path / "run.toml", *more, cwd=tmp_path / "elsewhere")
+    return finished("train", tmp_path / "run.toml", *more, cwd=tmp_path / "elsewhere")
 
 
 LEAVING = {

@@ -3,6 +3,7 @@ import os
 import random
 import subprocess
 import sys
+from runpy import run_path
 
 import numpy as np
 import polars as pl
@@ -160,10 +161,11 @@ def test_a_loop_of_ones_own_fits_on_forty_lines():
 
 
 def test_the_files_of_the_training_guide_are_a_model_its_prompts_and_its_scored_completions(
-    demo_task, tmp_path
+    demo_task, tmp_path, monkeypatch, one_thread
 ):
-    command = [sys.executable, EXAMPLES / "letters.py", "--lessons", "3", "--output", tmp_path]
-    subprocess.run(command, check=True, capture_output=True)
+    script = str(EXAMPLES / "letters.py")
+    monkeypatch.setattr(sys, "argv", [script, "--lessons", "3", "--output", str(tmp_path)])
+    run_path(script, run_name="__main__")
     prompts = data.prompts(tmp_path / "prompts.jsonl")
     rows = pl.read_parquet(tmp_path / "scored.parquet")
     assert rows["prompt"].to_list()[::8] == prompts.texts[: len(rows) // 8]

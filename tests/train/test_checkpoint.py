@@ -3,14 +3,13 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
 
+from fixtures.forked import forked
 from gspo_rs.files import atomic
 from gspo_rs.train import checkpoint
 from gspo_rs.train.config.config import Config, resolve
@@ -143,7 +142,7 @@ for step in range(1, 100_000):
 @pytest.mark.slow
 @pytest.mark.parametrize("wait", [0.05, 0.13, 0.21])
 def test_a_kill_at_any_moment_leaves_only_whole_checkpoints(tmp_path, wait):
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)])
+    process = forked(tmp_path, code=WRITER)
     deadline = time.monotonic() + 600
     while not checkpoint.steps(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -207,6 +207,7 @@ def test_the_summary_names_what_is_there_as_it_is_typed_here(tmp_path, monkeypat
     assert "  gspo-rs report run/completions --by prompt_id -o report.html" in text
 
 
+@pytest.mark.slow
 def test_a_terminal_of_80_columns_shows_a_run_and_the_numbers_of_its_metrics(letters, tmp_path):
     make(tmp_path, letters)
     command = [*PROGRAM, "train", "run.toml"]

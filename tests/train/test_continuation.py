@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fixtures.runs import contents, make, process, records, wait_for, weights
+from fixtures.forked import forked
+from fixtures.runs import contents, make, records, wait_for, weights
 from gspo_rs.train import checkpoint, train
 from gspo_rs.train.config.config import ConfigError
 from gspo_rs.train.config.toml import load
@@ -172,10 +173,10 @@ def noisy(completions, **_):
 @pytest.mark.parametrize("resume", [[], ["--resume"]])
 def test_a_folder_takes_one_run_at_a_time(letters, tmp_path, resume):
     path = make(tmp_path, letters, reward=HOLDS, eval_size=0)
-    first = process("train", path)
+    first = forked("train", path)
     wait_for((tmp_path / "waiting").exists, first)
     before = contents(tmp_path / "run")
-    second = process("train", path, *resume)
+    second = forked("train", path, *resume)
     _, errors = second.communicate()
     assert second.returncode in (1, 2)
     assert "another process" in errors

@@ -1,8 +1,6 @@
 """Models that are not there, broken, or adapters: told in one line, or trained from there on."""
 
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -10,6 +8,7 @@ from huggingface_hub import HfApi, constants
 from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from fixtures.forked import finished
 from fixtures.runs import configured
 from gspo_rs.train.model import pretrained
 from gspo_rs.train.model.policy import PolicyError, freeze, load, starting
@@ -133,9 +132,7 @@ def test_a_model_that_is_not_there_is_told_at_once_in_one_line(name, words, tmp_
     program = (
         f"from gspo_rs.train.model.pretrained import load_pretrained; load_pretrained({name!r})"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
+    run = finished(code=program, cwd=tmp_path)
     last = run.stderr.splitlines()[-1]
     assert "PolicyError: model " in last
     assert name in last

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from fixtures.commands import command
+from fixtures.forked import finished
 from fixtures.runs import REWARD, contents, make, share_of_a
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.logprobs.model_head import OutputHead, head_inputs
@@ -187,7 +188,7 @@ def test_what_is_left_out_is_said(letters, tmp_path):
 def test_the_command_says_all_of_it_and_the_command_to_go_on_with(letters, tmp_path):
     path = make(tmp_path, letters, reward=REWARD)
     files = sorted(p.name for p in tmp_path.iterdir())
-    found = command("train", path, "--dry-run", "--seed", "5", cwd=tmp_path)
+    found = finished("train", path, "--dry-run", "--seed", "5", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     for part in ("data ", "model ", "run ", "batch ", "memory ", "weights", "optimizer", "output "):
         assert f"\n{part}" in f"\n{found.stdout}" or f"  {part}" in found.stdout, part
@@ -200,7 +201,7 @@ def test_the_command_says_all_of_it_and_the_command_to_go_on_with(letters, tmp_p
 @pytest.mark.slow
 def test_with_json_a_rehearsal_and_a_run_are_one_object_each(letters, tmp_path):
     path = make(tmp_path, letters, reward=REWARD)
-    promised = command("train", path, "--dry-run", "--json", cwd=tmp_path)
+    promised = finished("train", path, "--dry-run", "--json", cwd=tmp_path)
     assert promised.returncode == 0, promised.stderr
     found, expected = json.loads(promised.stdout), plan(load(path))
     assert found["verb"] == "train"
@@ -209,7 +210,7 @@ def test_with_json_a_rehearsal_and_a_run_are_one_object_each(letters, tmp_path):
     assert found["reward"] == pytest.approx(np.nanmean(expected.rewards), rel=1e-12)
     assert (found["groups"], found["steps"]) == (expected.groups, expected.steps)
     assert found["next"].endswith(f"train {path} --json")
-    done = command("train", path, "--json", cwd=tmp_path)
+    done = finished("train", path, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     ran = json.loads(done.stdout)
     assert (ran["verb"], ran["dry_run"], ran["steps"]) == ("train", False, found["steps"])
@@ -228,6 +229,7 @@ def test_a_context_that_completions_fill_alone_is_named_before_anything_is_sampl
         run(load(path))
 
 
+@pytest.mark.slow
 def test_prompts_come_from_standard_input(letters, tmp_path):
     path = make(tmp_path, letters)
     words = ["train", path, "--prompts", "-", "--dry-run"]

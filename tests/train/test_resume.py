@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from fixtures.forked import forked
 from fixtures.runs import contents, wait_for, weights
-from fixtures.runs import process as start
 from gspo_rs.train import checkpoint, metrics, train
 from gspo_rs.train.config.config import ConfigError
 from gspo_rs.train.config.toml import load
@@ -87,7 +87,7 @@ def without_times(record):
 def test_a_killed_run_resumes_to_the_bits_of_one_that_was_not(run_file, tmp_path, kind):
     train(load(run_file("whole", kind)))
     killed = run_file("killed", kind, pause=0.15)
-    process = start("train", killed, "--set", "logging_steps=100")
+    process = forked("train", killed, "--set", "logging_steps=100")
     wait_for_checkpoint(process, tmp_path / "killed")
     time.sleep(random.uniform(0, 0.6))
     os.kill(process.pid, signal.SIGKILL)
@@ -161,7 +161,7 @@ def test_a_broken_checkpoint_is_named_and_not_passed_over(run_file, tmp_path):
 @pytest.mark.slow
 def test_ctrl_c_ends_with_one_line_and_a_run_that_can_be_resumed(run_file, tmp_path):
     path = run_file("stopped", pause=0.2)
-    process = start("train", path)
+    process = forked("train", path)
     wait_for_checkpoint(process, tmp_path / "stopped")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=600)

@@ -12,6 +12,7 @@ from contextlib import suppress
 import pytest
 from transformers.utils import logging
 
+from fixtures.forked import forked
 from fixtures.places import ROOT
 from fixtures.runs import MAIN, contents, last_step, make, process, records, wait_for, weights
 from gspo_rs.cli.train import train as command
@@ -70,7 +71,7 @@ def test_a_stopped_run_goes_on_from_that_very_step(letters, tmp_path, number, ki
     settings = {"num_iterations": 2, "save_steps": 0, **SOURCES[kind]}
     train(load(make(tmp_path / "whole", letters, **settings)))
     path = make(tmp_path / "stopped", letters, **settings)
-    child = process("train", path, 3, code=HALTS + MAIN)
+    child = forked("train", path, 3, code=HALTS + MAIN)
     wait_for(lambda: child.stdout.readline() == "halted\n", child)
     child.send_signal(number)
     _, errors = child.communicate()
@@ -91,7 +92,7 @@ def test_a_run_stopped_while_it_scores_goes_on_as_if_it_had_not_begun_to(letters
     # The first call scores the starting policy, the fourth compares with it after a step.
     train(load(make(tmp_path / "whole", letters)))
     path = make(tmp_path / "stopped", letters, reward=WAITS.format(call=call))
-    child = process("train", path)
+    child = forked("train", path)
     wait_for((tmp_path / "stopped/waiting").exists, child)
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate()
@@ -116,7 +117,7 @@ checkpoint.write = slow
 @pytest.mark.slow
 def test_a_second_ctrl_c_stops_at_once_without_a_checkpoint_and_promises_none(letters, tmp_path):
     path = make(tmp_path, letters, reward=WAITS.format(call=2), save_steps=0)
-    child = process("train", path, code=SLOW + MAIN)
+    child = forked("train", path, code=SLOW + MAIN)
     wait_for((tmp_path / "waiting").exists, child)
     child.send_signal(signal.SIGINT)
     wait_for(lambda: child.stdout.readline() == "saving\n", child)
@@ -204,7 +205,7 @@ def test_a_run_stopped_while_it_writes_its_model_has_the_old_or_the_new(
     if old:
         train(load(path, ["max_steps=5"]))
     before = contents(run / "final")
-    child = process("train", path, *["--resume"] * old, code=FINAL + MAIN)
+    child = forked("train", path, *["--resume"] * old, code=FINAL + MAIN)
     wait_for(lambda: child.stdout.readline() == "final\n", child)
     child.send_signal(number)
     child.communicate()
