@@ -163,7 +163,7 @@ from pathlib import Path
 from multiprocessing import get_context
 def noisy(completions, **_):
     # A worker that outlives the run does not hold its folder.
-    get_context("fork").Process(target=time.sleep, args=(600,)).start()
+    get_context("fork").Process(target=time.sleep, args=(60,)).start()
     Path(__file__).with_name("waiting").touch()
     time.sleep(600)
 """

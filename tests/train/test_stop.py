@@ -35,7 +35,8 @@ def noisy(completions, **_):
     found = [t.count("a") + random.random() / 99 + np.random.random() / 99 for t in completions]
     if calls == {call}:
         Path(__file__).with_name("waiting").touch()
-        time.sleep(600)
+        while True:  # a signal that comes just before a long sleep would not end it
+            time.sleep(0.01)
     return found
 """
 # Halts within a step, after the weights have moved, until the signal came.
@@ -109,7 +110,8 @@ import time
 from gspo_rs.train import checkpoint
 def slow(*_, **__):
     print("saving", flush=True)
-    time.sleep(600)
+    while True:
+        time.sleep(0.01)
 checkpoint.write = slow
 """
 
@@ -188,7 +190,8 @@ def slow(self, folder):
     save(self, folder)
     if "checkpoint" not in str(folder):
         print("final", flush=True)
-        time.sleep(600)
+        while True:  # a signal that comes just before a long sleep would not end it
+            time.sleep(0.01)
 Policy.save = slow
 """
 
