@@ -164,7 +164,7 @@ def test_ctrl_c_ends_with_one_line_and_a_run_that_can_be_resumed(run_file, tmp_p
     process = forked("train", path)
     wait_for_checkpoint(process, tmp_path / "stopped")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=600)
+    _, errors = process.communicate()
     assert process.returncode == 130
     assert "--resume` goes on" in errors
     assert "Traceback" not in errors
