@@ -57,7 +57,8 @@ GRPOTrainer(model, reward_funcs=score, args=config, train_dataset=dataset).train
 gs.train(model=model, tokenizer=tokenizer, prompts=dataset, reward=score, max_steps=10)  # here
 ```
 
-Reward functions are the same, `f(prompts, completions, **columns) -> list[float | None]`; what
+Reward functions are the same, `f(prompts, completions, **columns) -> list[float | None]`, with
+`completion_ids`, `trainer_state`, `log_metric` and `log_extra` where they ask for them; what
 they see of a completion is in [tokens](../guides/tokens.md#what-a-reward-function-sees).
 """
 FROM_VERL = """# From verl

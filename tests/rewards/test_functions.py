@@ -141,7 +141,7 @@ def test_functions_that_wait_do_it_together_and_each_gets_its_own_answers():
 
     functions = {"waiting": waiting, "other": other, "right": lambda **_: [1, 2, 3]}
     found = scores(functions, PROMPTS, COMPLETIONS)
-    assert {name: list(one) for name, one in found.items()} == {
+    assert {name: list(one) for name, one in found.rewards.items()} == {
         "waiting": [1, 0, 0],
         "other": [1.5, 0.5, 0.5],
         "right": [1, 2, 3],

@@ -197,7 +197,7 @@ def test_comparisons_take_groups_of_any_size(letters):
         return replace(found, group_ids=[1], reward=np.array([1.0, 2.0, 3.0]))
 
     prompts = Prompts(["ab", "bc"], {})
-    found = rewards_of(policies.load(config), prompts, {}, config, draw=0, rollout=some)
+    found, _ = rewards_of(policies.load(config), prompts, {}, config, draw=0, rollout=some)
     assert found.shape == (2, 8)
     assert found[1, :3].tolist() == [1, 2, 3]
     assert np.isnan(found[0]).all()

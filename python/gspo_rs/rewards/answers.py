@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gspo_rs.groups.checks import is_missing, is_rounded
 from gspo_rs.rewards.errors import RewardError
 
-__all__ = ["listed_answer", "place_of", "quoted", "rewards_of"]
+__all__ = ["as_list", "listed_answer", "place_of", "quoted", "rewards_of"]
 
 
 def listed_answer(values: Any, name: str) -> list[Any]:
@@ -39,16 +39,25 @@ def listed_answer(values: Any, name: str) -> list[Any]:
     >>> listed_answer((x / 2 for x in range(3)), "reward function half")
     [0.0, 0.5, 1.0]
     """
-    for method in ("tolist", "to_list", "to_pylist"):
-        if hasattr(values, method):
-            found = getattr(values, method)()
-            break
-    else:
-        unordered = isinstance(values, str | bytes | Mapping | AbstractSet)
-        found = list(values) if isinstance(values, Iterable) and not unordered else values
+    found = as_list(values)
     if isinstance(found, list):
         return found
     raise RewardError(f"{name} answered a {type(values).__name__}, not a list of rewards")
+
+
+def as_list(values: Any) -> Any:
+    """Return a list of its own with the entries of anything in order; other things as they are.
+
+    Examples
+    --------
+    >>> as_list(np.arange(2)), as_list((x for x in "ab")), as_list("ab")
+    ([0, 1], ['a', 'b'], 'ab')
+    """
+    for method in ("tolist", "to_list", "to_pylist"):
+        if hasattr(values, method):
+            return getattr(values, method)()
+    unordered = isinstance(values, str | bytes | Mapping | AbstractSet)
+    return list(values) if isinstance(values, Iterable) and not unordered else values
 
 
 def rewards_of(

@@ -2,7 +2,7 @@
 
 The signature is TRL's [1]_: ``f(prompts, completions, **columns) -> list[float | None]``, one
 reward per completion, None for a completion that could not be judged. It may be ``async def``, and
-gets what is in `OFFERED` where it asks for it by name, or takes ``**kwargs``.
+gets what is in `OFFERED` and `LOGS` where it asks for it by name, or takes ``**kwargs``.
 
 References
 ----------
@@ -16,6 +16,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
@@ -26,12 +27,15 @@ from numpy.typing import NDArray
 from gspo_rs.rewards.answers import listed_answer, place_of, rewards_of
 from gspo_rs.rewards.awaited import awaited
 from gspo_rs.rewards.errors import RewardError
+from gspo_rs.rewards.logged import Log, Logged
 
 __all__ = [
     "GIVEN",
+    "LOGS",
     "OFFERED",
     "RewardError",
     "RewardFunction",
+    "Scores",
     "load",
     "name_of",
     "named",
@@ -42,8 +46,10 @@ __all__ = [
 
 # What every reward function is given beside the columns of the prompts.
 GIVEN = ("prompts", "completions")
-# What it is given in training, a value for each completion, if its signature has it: the tokens.
-OFFERED = ("completion_ids",)
+# What it is given in training if its signature has it: the tokens of each completion, and the step.
+OFFERED = ("completion_ids", "trainer_state")
+# What it is always given if its signature has it.
+LOGS = ("log_metric", "log_extra")
 RewardFunction = Callable[..., Any]
 
 
@@ -161,7 +167,7 @@ def _is_foreign(file: str) -> bool:
 def refuse_names(columns: Iterable[str], source: str = "the prompts") -> None:
     """Raise a RewardError for a column with the name of what a reward function is given."""
     for name in columns:
-        if name in GIVEN or name in OFFERED:
+        if name in GIVEN or name in OFFERED or name in LOGS:
             raise RewardError(
                 f"column {name!r} of {source} cannot go to a reward function, which is given "
                 f"{name!r} of its own; rename the column, or drop it"
@@ -190,8 +196,9 @@ def score(
         Further columns of the prompts' data, such as the right answer.
     name : str, optional
         What errors call the function; its own name by default.
-    offered : mapping of str to sequence, each of length n, optional
-        Those of `OFFERED` that there are, for a function whose signature has them.
+    offered : mapping, optional
+        Those of `OFFERED` that there are, for a function whose signature has them;
+        ``completion_ids`` is a sequence of length n. What it logs is checked, and dropped.
 
     Returns
     -------
@@ -213,7 +220,24 @@ def score(
     array([0.5, nan, 0.8])
     """
     name = name or name_of(reward_fn)
-    return scores({name: reward_fn}, prompts, completions, columns, offered=offered)[name]
+    found = scores({name: reward_fn}, prompts, completions, columns, offered=offered)
+    return found.rewards[name]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What reward functions made of some rollouts.
+
+    Attributes
+    ----------
+    rewards : mapping of str to ndarray of float64, each of shape (n,)
+        By the name of the function, as `score` gives them.
+    logged : mapping of str to Logged
+        Likewise.
+    """
+
+    rewards: Mapping[str, NDArray[np.float64]]
+    logged: Mapping[str, Logged]
 
 
 def scores(
@@ -223,7 +247,7 @@ def scores(
     columns: Mapping[str, Sequence[Any]] | None = None,
     *,
     offered: Mapping[str, Any] | None = None,
-) -> dict[str, NDArray[np.float64]]:
+) -> Scores:
     """Call several reward functions once each on all rollouts; those that wait do it together.
 
     Parameters
@@ -235,33 +259,37 @@ def scores(
 
     Returns
     -------
-    dict of str to ndarray of float64, each of shape (n,)
-        As `score` gives them.
+    Scores
 
     Raises
     ------
     RewardError
-        As `score`, for the first of them.
+        As `score`, for the first of them; or if what one has logged cannot be recorded.
     """
     if not len(completions):
-        return {name: np.empty(0) for name in functions}
+        return Scores({name: np.empty(0) for name in functions}, {})
     refuse_names(columns or {})
     given = {"prompts": prompts, "completions": completions, **(columns or {})}
+    logs = {name: Log(_titled(name)) for name in functions}
     called = {
-        name: _called(function, {**given, **_asked(function, offered or {})})
+        name: _called(function, {**given, **_asked(function, offered or {}, logs[name])})
         for name, function in functions.items()
     }
     waiting = {name: one for name, one in called.items() if inspect.isawaitable(one)}
     called |= dict(zip(waiting, awaited(list(waiting.values())), strict=True))
-    found = {}
+    rewards, logged = {}, {}
     for name, answer in called.items():
-        what = f"reward function {name}"
-        values = _listed(answer, what)
+        values = _listed(answer, _titled(name))
         if isinstance(values, BaseException):
             place = _first_to_raise(functions[name], given, offered or {})
-            raise RewardError(f"{what} {_deed(values)}; {place}") from values
-        found[name] = rewards_of(values, prompts, completions, what)
-    return found
+            raise RewardError(f"{_titled(name)} {_deed(values)}; {place}") from values
+        rewards[name] = rewards_of(values, prompts, completions, _titled(name))
+        logged[name] = logs[name].closed(len(completions))
+    return Scores(rewards, logged)
+
+
+def _titled(name: str) -> str:
+    return f"reward function {name}"
 
 
 def _called(function: RewardFunction, given: Mapping[str, Any]) -> Any:
@@ -284,10 +312,9 @@ def _listed(answer: Any, name: str) -> list[Any] | BaseException:
         return error
 
 
-def _asked(function: RewardFunction, offered: Mapping[str, Any]) -> dict[str, Any]:
+def _asked(function: RewardFunction, offered: Mapping[str, Any], log: Log) -> dict[str, Any]:
     """Return those of the offers that the signature of a function has a place for."""
-    if not offered:
-        return {}
+    offered = {**offered, **{name: getattr(log, name) for name in LOGS}}
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):  # of a builtin, which has none that can be read
@@ -348,8 +375,11 @@ def _first_to_raise(
     prompts, completions = given["prompts"], given["completions"]
     for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         one = {key: [values[row]] for key, values in given.items()}
-        more = {key: [values[row]] for key, values in offered.items()}
-        answer = _called(function, {**one, **_asked(function, more)})
+        more = {
+            key: [value[row]] if key == "completion_ids" else value
+            for key, value in offered.items()
+        }
+        answer = _called(function, {**one, **_asked(function, more, Log("it"))})
         if inspect.isawaitable(answer):
             (answer,) = awaited([answer])
         if isinstance(_listed(answer, ""), BaseException):

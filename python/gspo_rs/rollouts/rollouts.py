@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -128,6 +128,9 @@ class Rollouts:
         The key of each group; a tuple where several columns are the key.
     rewards : mapping of str to ndarray of float64, each of shape (n,), optional
         Where there are several, each by its name; `reward` is their weighted sum.
+    extra : mapping of str to list of length n, optional
+        Further columns that are recorded with the completions, by name: bools, floats or texts,
+        None where there is none.
     source_rows : ndarray of int64, shape (n,), optional
         Where each row stood in its source.
     members : ndarray of int64, shape (n,), optional
@@ -173,14 +176,16 @@ class Rollouts:
     members: NDArray[np.int64] | None = None
     completion_mask: Ragged | None = None
     rollout_ids: NDArray[np.int64] | None = None
+    extra: Mapping[str, list[Any]] | None = None
 
     def __post_init__(self) -> None:
         steps = np.diff(self.offsets)
         if len(self.offsets) == 0 or self.offsets[0] != 0 or (steps <= 0).any():
             raise ValueError("offsets must rise strictly from 0, one step per group")
         present = self._present()
-        for name, column in present.pop("rewards", {}).items():
-            present[f"rewards[{name!r}]"] = column
+        for field in ("rewards", "extra"):
+            for name, column in present.pop(field, {}).items():
+                present[f"{field}[{name!r}]"] = column
         for name, entries in present.items():
             expected = self.n_groups if name == "group_ids" else self.n_rollouts
             if len(entries) != expected:
@@ -320,7 +325,7 @@ def joined(parts: Sequence[Rollouts]) -> Rollouts:
     -------
     Rollouts
         Names of groups and rows are there where all parts have them. A part without
-        `completion_mask` has sampled all of its tokens.
+        `completion_mask` has sampled all of its tokens, one without a column of `extra` has None.
 
     Raises
     ------
@@ -338,6 +343,9 @@ def joined(parts: Sequence[Rollouts]) -> Rollouts:
         return parts[0]
     if any(part.completion_mask is not None for part in parts):
         parts = [_masked(part) for part in parts]
+    named = dict.fromkeys(name for part in parts for name in part.extra or {})
+    if named:
+        parts = [_with_extra(part, named) for part in parts]
     sizes = [np.diff(part.offsets) for part in parts]
     every = [part._present() for part in parts]
     found: dict[str, Any] = {"offsets": np.concatenate([[0], np.cumsum(np.concatenate(sizes))])}
@@ -356,6 +364,12 @@ def _masked(rollouts: Rollouts) -> Rollouts:
         return rollouts
     lengths = rollouts.completion_tokens.lengths
     return replace(rollouts, completion_mask=Ragged(np.ones(int(lengths.sum()), np.bool_), lengths))
+
+
+def _with_extra(rollouts: Rollouts, names: Iterable[str]) -> Rollouts:
+    """Return rollouts with these further columns, of None where they have none of the name."""
+    found, nothing = rollouts.extra or {}, [None] * rollouts.n_rollouts
+    return replace(rollouts, extra={name: found.get(name, nothing) for name in names})
 
 
 def joined_ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -378,7 +392,7 @@ def _together(parts: Sequence[Any]) -> Any:
     if isinstance(first, np.ndarray):
         return np.concatenate(parts)
     if isinstance(first, Mapping):
-        return {name: np.concatenate([part[name] for part in parts]) for name in first}
+        return {name: _together([part[name] for part in parts]) for name in first}
     return [entry for part in parts for entry in part]
 
 
@@ -388,5 +402,5 @@ def _taken(entries: Any, indices: NDArray[np.int64]) -> Any:
     if isinstance(entries, np.ndarray):
         return entries[indices]
     if isinstance(entries, Mapping):
-        return {name: column[indices] for name, column in entries.items()}
+        return {name: _taken(column, indices) for name, column in entries.items()}
     return [entries[index] for index in indices]

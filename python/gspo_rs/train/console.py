@@ -15,7 +15,7 @@ from rich.text import Text
 from transformers.utils import logging
 
 from gspo_rs.train.notebook import Page, html
-from gspo_rs.train.shown import cells, packed
+from gspo_rs.train.shown import cells, own, packed
 from gspo_rs.train.summary import summary
 
 __all__ = ["Display", "display", "without_bars"]
@@ -185,6 +185,7 @@ class Display:
             shown["reward"] += f" ± {shown.pop('deviation')}"
         names = ("reward", "signal", "percentile", "loss", "entropy", "kl", "clip", "tokens/s")
         texts = [f"{name} {shown[name]}" for name in names if name in shown]
+        texts += [f"{name} {text}" for name, text in own(self._record)]
         place = [f"step {step}/{self._total}", f"ETA {self._left(step)}"]
         return [
             self._spelled(line)

@@ -18,7 +18,9 @@ from gspo_rs.train.progress import Report, silent
 from gspo_rs.train.rollout.collect import sample
 from gspo_rs.train.rollout.function import RolloutFunction
 from gspo_rs.train.rollout.policy_sampler import derived_seed
+from gspo_rs.train.rollout.reward_log import means_of
 from gspo_rs.train.step.group_metrics import mean_of_known
+from gspo_rs.train.trainer_state import TrainerState
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def rewards_of(
     draw: int,
     report: Report = silent,
     rollout: RolloutFunction | None = None,
-) -> NDArray[np.float64]:
+    state: TrainerState | None = None,
+) -> tuple[NDArray[np.float64], dict[str, float]]:
     """Sample completions of the prompts and score them; random generators are left unchanged.
 
     Parameters
@@ -65,16 +68,20 @@ def rewards_of(
         Gets how many completions are done.
     rollout : callable, optional
         Samples in place of one completion at a time.
+    state : TrainerState, optional
+        For reward functions.
 
     Returns
     -------
-    ndarray of float64, shape (n_prompts, n)
+    rewards : ndarray of float64, shape (n_prompts, n)
         With ``n`` of the largest group. Weighted sum if there are several. NaN if unscorable,
         beyond a smaller group, and if the prompt was dropped as too long.
+    logged : dict of str to float
+        Means of the metrics that reward functions have logged, as ``eval/<name>``.
     """
     seed = derived_seed(config.seed, "evaluate", draw)
     with _undisturbed(seed):
-        found = sample(
+        batch = sample(
             policy,
             prompts,
             functions,
@@ -82,12 +89,14 @@ def rewards_of(
             seed=seed,
             report=_evaluating(report),
             rollout=rollout,
-        ).rollouts
+            state=state,
+        )
+    found = batch.rollouts
     once, groups = found.sequences.firsts, found.sequences.groups
     rewards = np.full((len(prompts), groups.sizes.max(initial=config.num_generations)), np.nan)
     places = np.arange(len(once)) - groups.offsets[groups.codes]
     rewards[np.asarray(found.group_ids, np.int64)[groups.codes], places] = found.reward[once]
-    return rewards
+    return rewards, means_of(batch.logged, "eval/")
 
 
 def _evaluating(report: Report) -> Report:

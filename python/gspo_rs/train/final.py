@@ -10,12 +10,27 @@ from gspo_rs.files import atomic
 from gspo_rs.files.digested_json import seal, unseal
 from gspo_rs.train.checkpoint import Checkpoint, digests
 from gspo_rs.train.config.config import Config
+from gspo_rs.train.inputs import Inputs
 from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.model.pretrained import stored_dtype
 
-__all__ = ["is_of", "write"]
+__all__ = ["STORED", "is_of", "stored_in", "write"]
+
+STORED = "final/dtype"
+"""An empty tensor of a checkpoint, whose dtype is that of the weights that the run began with."""
 
 _MARK = ".final.json"
 """Which step `final/` is of, where its files are not those of a checkpoint."""
+
+
+def stored_in(config: Config, inputs: Inputs, found: Checkpoint | None) -> torch.dtype:
+    """Return the dtype that the model came in; it may be gone when a run goes on."""
+    if found is not None and STORED in found.tensors:
+        return found.tensors[STORED].dtype
+    if inputs.model is not None:
+        dtype: torch.dtype = inputs.model.dtype
+        return dtype
+    return stored_dtype(config.model)
 
 
 def write(policy: Policy, config: Config, folder: Path, *, step: int, stored: torch.dtype) -> None:

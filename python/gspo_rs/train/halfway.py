@@ -59,7 +59,7 @@ class Halfway:
     def tensors(self) -> dict[str, Tensor]:
         """Return what the remaining steps need as ``batch/...``, without the names of groups."""
         batch = self.rollout_batch
-        sampling = json.dumps([batch.rounds, batch.sampling]).encode()
+        sampling = json.dumps([batch.rounds, batch.sampling, batch.logged]).encode()
         found = {
             **_arrays(batch.rollouts),
             "place": np.array([self.done, self.dropped]),
@@ -123,9 +123,15 @@ def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
     found = _found("batch/", tensors)
     if not found:
         return None
-    rounds, sampling = json.loads(found["sampling"].tobytes())
+    # A checkpoint of before has nothing that was logged.
+    rounds, sampling, *logged = json.loads(found["sampling"].tobytes())
     rollout_batch = RolloutBatch(
-        _rollouts(found), found["too_long"], {}, rounds=rounds, sampling=sampling
+        _rollouts(found),
+        found["too_long"],
+        {},
+        rounds=rounds,
+        sampling=sampling,
+        logged=logged[0] if logged else {},
     )
     cuts = prepare.minibatches(rollout_batch, config)
     training_batches = [
@@ -146,7 +152,7 @@ def _found(before: str, tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]
 
 def _arrays(rollouts: Rollouts) -> dict[str, NDArray[Any]]:
     """Return all of rollouts but the names of groups and rows."""
-    texts = json.dumps([rollouts.prompts, rollouts.completions]).encode()
+    texts = json.dumps([rollouts.prompts, rollouts.completions, rollouts.extra]).encode()
     found: dict[str, NDArray[Any]] = {
         "texts": np.frombuffer(texts, dtype=np.uint8),
         "offsets": rollouts.offsets,
@@ -164,7 +170,7 @@ def _arrays(rollouts: Rollouts) -> dict[str, NDArray[Any]]:
 
 def _rollouts(found: Mapping[str, NDArray[Any]]) -> Rollouts:
     """Rebuild the rollouts of `_arrays`."""
-    prompts, completions = json.loads(found["texts"].tobytes())
+    prompts, completions, *extra = json.loads(found["texts"].tobytes())
     single = [name for name in found if name.startswith("rewards/")]
     return Rollouts(
         offsets=found["offsets"],
@@ -174,6 +180,7 @@ def _rollouts(found: Mapping[str, NDArray[Any]]) -> Rollouts:
         truncated=found.get("truncated"),
         rollout_ids=found.get("rollout_ids"),
         rewards={name[8:]: found[name] for name in single} or None,
+        extra=extra[0] if extra else None,
         **_taken(_LISTS, "", found),
     )
 

@@ -1,7 +1,7 @@
 """All metrics that a run writes: names, units, definitions, and when they are there."""
 
 import re
-from collections.abc import Iterator
+from functools import lru_cache
 
 from gspo_rs.train.rollout_metrics import OF_ROLLOUTS, Metrics
 
@@ -182,14 +182,19 @@ value is of the whole optimizer step, so it does not depend on how the step is c
 micro-batches. Log-probabilities, entropies and ratios are those at the start of the step, before
 its update, at the sampling temperature, in nats.
 
+What a [reward function](../guides/rewards.md#logging) logs with `log_metric` is there under its own
+name, averaged over the calls for the batch of rollouts, in each step of the batch; for a comparison
+with the start under `eval/` and the name, in its step.
+
 `R` reward, `A` advantage, `l` log-probability of a sampled token under the policy, `o` under the
 old one, `f` under the starting one, `u` as the sampler computed it; `d = l - o`, `r = exp(d)`, `D`
 the mean of `d` over a sequence, `s = exp(D)`. [Watching a run](../guides/watching.md) says which of
 them the terminal shows."""
 
 
+@lru_cache(maxsize=1024)
 def described(name: str) -> Metrics | None:
-    """Return the definition of a metric; None for a name that no run writes.
+    """Return the definition of a metric; None for a name that no run writes of its own.
 
     Examples
     --------
@@ -199,12 +204,15 @@ def described(name: str) -> Metrics | None:
     return next((row for pattern, row in _patterns() if pattern.fullmatch(name)), None)
 
 
-def _patterns() -> Iterator[tuple[re.Pattern[str], Metrics]]:
+@lru_cache(maxsize=1)
+def _patterns() -> list[tuple[re.Pattern[str], Metrics]]:
+    found = []
     for rows in METRICS.values():
         for row in rows:
             for name in row.names.split():
                 escaped = re.escape(name).replace("<k>", r"\d+").replace("<name>", r".+")
-                yield re.compile(escaped), row
+                found.append((re.compile(escaped), row))
+    return found
 
 
 def page() -> str:

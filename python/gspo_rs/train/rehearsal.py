@@ -25,12 +25,13 @@ from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.plan_text import lines
 from gspo_rs.train.random_state import seed_generators
+from gspo_rs.train.reward_functions import reward_functions
 from gspo_rs.train.rollout import prepare
 from gspo_rs.train.rollout.collect import RolloutBatch, offline, online
 from gspo_rs.train.rollout.function import RolloutFunction, rollout_function
-from gspo_rs.train.run import reward_functions
 from gspo_rs.train.step.minibatch import Minibatch
 from gspo_rs.train.step.training_batch import batches
+from gspo_rs.train.trainer_state import state_of
 from gspo_rs.train.watch import refuse_no_room
 
 __all__ = ["Plan", "plan"]
@@ -165,7 +166,18 @@ def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint 
         rows = data.rollouts
         batch = next(offline(policy, config, data.source, start=start, rollouts=rows))
     else:
-        batch = next(online(policy, data.source, rewards, config, start=start, rollout=rollout))
+        state = state_of(config, data, 0 if found is None else found.step)
+        batch = next(
+            online(
+                policy,
+                data.source,
+                rewards,
+                config,
+                start=start,
+                rollout=rollout,
+                state=lambda: state,
+            )
+        )
     cuts = prepare.minibatches(batch, config)
     plain = prepare.plain_batches(cuts, config)
     largest = largest_pass(one for some in plain for one in batches(policy, some, config))

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from gspo_rs.data.group_index import GroupIndex
 from gspo_rs.data.prompt_table import Prompts
-from gspo_rs.rewards.functions import RewardFunction, named
+from gspo_rs.rewards.functions import RewardFunction
 from gspo_rs.rollouts.rollouts import Rollouts
-from gspo_rs.train import checkpoint, evaluate, halfway
-from gspo_rs.train.config.config import Config, ConfigError, unweighable
+from gspo_rs.train import checkpoint, evaluate, final, halfway
+from gspo_rs.train.config.config import Config
 from gspo_rs.train.console import Display
 from gspo_rs.train.dataset import Dataset
 from gspo_rs.train.halfway import Halfway
@@ -28,22 +28,22 @@ from gspo_rs.train.long_prompts import without_long
 from gspo_rs.train.metrics import MetricsFile, describe
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import Policy
-from gspo_rs.train.model.pretrained import stored_dtype
 from gspo_rs.train.random_state import Generators
+from gspo_rs.train.reward_functions import reward_functions
 from gspo_rs.train.rollout import prepare
 from gspo_rs.train.rollout.collect import RolloutBatch, offline, online
 from gspo_rs.train.rollout.dynamic import filled
 from gspo_rs.train.rollout.function import RolloutFunction, rollout_function
 from gspo_rs.train.rollout.logged_completions import log
+from gspo_rs.train.rollout.reward_log import means_of
 from gspo_rs.train.step import update as step
 from gspo_rs.train.step.minibatch import Minibatch
 from gspo_rs.train.step.optimizer import learning_rate, make_optimizer
 from gspo_rs.train.step.training_batch import TrainingBatch
+from gspo_rs.train.trainer_state import TrainerState, state_of
 from gspo_rs.train.watch import Watch, refuse_long_prompts, refuse_no_room
 
 _log = logging.getLogger("gspo_rs")
-_STORED = "final/dtype"
-"""An empty tensor of a checkpoint, whose dtype is that of the weights that the run began with."""
 
 
 @dataclass
@@ -110,7 +110,7 @@ class Run:
             total=data.steps(config),
             frozen=policies.freeze(config, start) if prepare.needs_start(config) else None,
             interruptions=interruptions,
-            stored=_stored(config, inputs, found),
+            stored=final.stored_in(config, inputs, found),
         )
         if found is not None:
             run._restore(found)
@@ -159,10 +159,15 @@ class Run:
             start=start,
             report=self.display.report,
             rollout=self.rollout,
+            state=self._state,
         )
         if not self.config.dynamic_sampling:
             return rounds
         return filled(rounds, self.policy, self.config, over=self.over)
+
+    def _state(self) -> TrainerState:
+        """Return what reward functions are told about the run."""
+        return state_of(self.config, self.data, self.step)
 
     def _receive(self, source: Iterator[RolloutBatch]) -> None:
         """Fetch a batch of rollouts; the state changes only once the batch is complete."""
@@ -202,6 +207,7 @@ class Run:
         assert self.halfway is not None
         began = time.perf_counter()
         metrics = describe(minibatch) | self.halfway.rollout_batch.sampling
+        metrics |= means_of(self.halfway.rollout_batch.logged)
         dropped = 0 if self.halfway.done else self.halfway.dropped
         metrics["dropped_prompts"] = float(dropped + (0 if self.step else self.data.dropped))
         number = self.step + 1
@@ -257,14 +263,16 @@ class Run:
         if prompts is None or self.baseline is not None:
             return
         began = time.perf_counter()
-        pool = self._evaluated(prompts, draw=0)
+        pool, logged = self._evaluated(prompts, draw=0)
         self.interruptions.hold()
         self.baseline = evaluate.Baseline(prompts, pool)
         seconds = {"time/eval": time.perf_counter() - began}
-        self._record(evaluate.compare(pool, pool) | seconds)
+        self._record(evaluate.compare(pool, pool) | seconds | logged)
         self.interruptions.release()
 
-    def _evaluated(self, prompts: Prompts, *, draw: int) -> NDArray[np.float64]:
+    def _evaluated(
+        self, prompts: Prompts, *, draw: int
+    ) -> tuple[NDArray[np.float64], dict[str, float]]:
         return evaluate.rewards_of(
             self.policy,
             prompts,
@@ -273,6 +281,7 @@ class Run:
             draw=draw,
             report=self.display.report,
             rollout=self.rollout,
+            state=self._state(),
         )
 
     def _compare(self) -> dict[str, float]:
@@ -280,8 +289,9 @@ class Run:
             return {}
         began = time.perf_counter()
         prompts, pool = self.baseline.prompts, self.baseline.pool
-        rewards = self._evaluated(prompts, draw=1)
-        return {**evaluate.compare(rewards, pool), "time/eval": time.perf_counter() - began}
+        rewards, logged = self._evaluated(prompts, draw=1)
+        seconds = time.perf_counter() - began
+        return {**evaluate.compare(rewards, pool), "time/eval": seconds, **logged}
 
     def _record(self, metrics: dict[str, float]) -> None:
         self.interruptions.hold()
@@ -298,7 +308,7 @@ class Run:
             tensors["eval/pool"] = torch.from_numpy(self.baseline.pool)
         if self.halfway is not None:
             tensors |= self.halfway.tensors()
-        tensors[_STORED] = torch.empty(0, dtype=self.stored)
+        tensors[final.STORED] = torch.empty(0, dtype=self.stored)
         if self.over is not None:
             tensors |= halfway.kept(self.over)
         with self.display.timed("checkpoint"):
@@ -314,29 +324,3 @@ class Run:
                 unrecorded=self.unrecorded,
             )
         self.saved = self.step
-
-
-def _stored(config: Config, inputs: Inputs, found: checkpoint.Checkpoint | None) -> torch.dtype:
-    """Return the dtype that the model came in; it may be gone when a run goes on."""
-    if found is not None and _STORED in found.tensors:
-        return found.tensors[_STORED].dtype
-    if inputs.model is not None:
-        dtype: torch.dtype = inputs.model.dtype
-        return dtype
-    return stored_dtype(config.model)
-
-
-def reward_functions(config: Config, inputs: Inputs) -> dict[str, RewardFunction]:
-    """Return the reward functions: those given, or those that the configuration names.
-
-    There may be none where a rollout function gives the rewards itself.
-    """
-    functions = config.reward if inputs.reward is None else inputs.reward
-    if functions is None:
-        if config.rollout is not None:
-            return {}
-        raise ConfigError("reward is missing: name the function that scores, as file.py:function")
-    pairs = named(functions)
-    if fault := unweighable("reward", [name for name, _ in pairs], config.reward_weights):
-        raise ConfigError(fault)
-    return dict(pairs)

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["cells", "packed", "short"]
+from gspo_rs.train.metric_table import described
+
+__all__ = ["cells", "own", "packed", "short"]
 
 Record = Mapping[str, float]
 
@@ -34,7 +36,7 @@ def cells(record: Record) -> dict[str, str]:
     -------
     dict of str to str
         ``signal`` is the share of groups with one, ``kl`` that to the starting policy where the
-        loss has a penalty, otherwise to the old policy.
+        loss has a penalty, otherwise to the old policy. Those of reward functions come last.
 
     Examples
     --------
@@ -58,7 +60,19 @@ def cells(record: Record) -> dict[str, str]:
         "length": _number(record, "length/mean"),
         "dropped": _number(record, "dropped_groups", whole=True),
     }
-    return {title: text for title, text in shown.items() if text is not None}
+    logged = {f"{name} (logged)" if name in shown else name: text for name, text in own(record)}
+    return {title: text for title, text in (shown | logged).items() if text is not None}
+
+
+def own(record: Record) -> list[tuple[str, str]]:
+    """Return name and value of the metrics that reward functions have logged.
+
+    Examples
+    --------
+    >>> own({"step": 3, "reward/mean": 0.5, "right": 0.25})
+    [('right', '0.250')]
+    """
+    return [(name, short(value)) for name, value in record.items() if described(name) is None]
 
 
 def _number(record: Record, name: str, *, whole: bool = False) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -29,7 +29,9 @@ from gspo_rs.train.rollout.chat import (
 )
 from gspo_rs.train.rollout.function import RolloutFunction, play
 from gspo_rs.train.rollout.policy_sampler import PolicySampler, derived_seed
+from gspo_rs.train.rollout.reward_log import merged
 from gspo_rs.train.rollout.tokenize import beyond_limits, check_tokens, tokenise
+from gspo_rs.train.trainer_state import TrainerState
 
 _log = logging.getLogger("gspo_rs")
 
@@ -54,6 +56,8 @@ class RolloutBatch:
         Groups that this batch has no place for and the next begins with.
     sampling : dict of str to float
         Metrics of `dynamic_sampling`.
+    logged : dict of str to list of float
+        Metrics that reward functions have logged, the value of each call.
     """
 
     rollouts: Rollouts
@@ -63,6 +67,7 @@ class RolloutBatch:
     rounds: int = 1
     over: Rollouts | None = None
     sampling: dict[str, float] = field(default_factory=dict)
+    logged: dict[str, list[float]] = field(default_factory=dict)
 
 
 def sample(
@@ -75,6 +80,7 @@ def sample(
     numbers: Sequence[int] | None = None,
     report: Report = silent,
     rollout: RolloutFunction | None = None,
+    state: TrainerState | None = None,
 ) -> RolloutBatch:
     """Sample completions of some prompts and score them.
 
@@ -96,6 +102,8 @@ def sample(
         Gets how many completions are done.
     rollout : callable, optional
         Samples in place of one completion at a time.
+    state : TrainerState, optional
+        For reward functions.
 
     Returns
     -------
@@ -110,22 +118,30 @@ def sample(
         rollouts = play(rollout, sampler, prompts)
     generated = time.perf_counter()
     report("scoring")
-    scored = _scored(rollouts, prompts, rewards, config)
+    scored, logged = _scored(rollouts, prompts, rewards, config, state)
     check_tokens(scored, len(policy.tokenizer))
     seconds = {
         "time/generate": generated - began,
         "time/score": time.perf_counter() - generated,
     }
     too_long = beyond_limits(scored, {"the model's context": policy.context}, config)
-    return RolloutBatch(scored, too_long, seconds, len(prompts) - rollouts.n_groups)
+    dropped = len(prompts) - rollouts.n_groups
+    return RolloutBatch(scored, too_long, seconds, dropped, logged=logged)
 
 
 def _scored(
-    rollouts: Rollouts, prompts: Prompts, rewards: Mapping[str, RewardFunction], config: Config
-) -> Rollouts:
-    """Return rollouts with the rewards of the functions, or their own if there are none."""
+    rollouts: Rollouts,
+    prompts: Prompts,
+    rewards: Mapping[str, RewardFunction],
+    config: Config,
+    state: TrainerState | None,
+) -> tuple[Rollouts, dict[str, list[float]]]:
+    """Return rollouts with the rewards of the functions, or their own if there are none.
+
+    The second are the metrics that the functions have logged.
+    """
     if not rewards:
-        return rollouts
+        return rollouts, {}
     assert rollouts.group_ids is not None
     rows = np.repeat(np.asarray(rollouts.group_ids, np.int64), np.diff(rollouts.offsets))
     asked = prompts.select(rows.tolist())
@@ -134,8 +150,12 @@ def _scored(
     tokens = rollouts.completion_tokens
     assert tokens is not None
     ids = [tokens.row(row).tolist() for row in range(len(tokens))]
-    found = scores(rewards, *texts, asked.columns, offered={"completion_ids": ids})
-    return replace(rollouts, **summed(found, config.reward_weights))
+    offered = {"completion_ids": ids} | ({} if state is None else {"trainer_state": state})
+    found = scores(rewards, *texts, asked.columns, offered=offered)
+    logged = merged(found.logged, rollouts.extra or ())
+    extra = {**(rollouts.extra or {}), **logged.extra} or None
+    summary = summed(found.rewards, config.reward_weights)
+    return replace(rollouts, **summary, extra=extra), dict(logged.metrics)
 
 
 def online(
@@ -147,6 +167,7 @@ def online(
     start: int,
     report: Report = silent,
     rollout: RolloutFunction | None = None,
+    state: Callable[[], TrainerState] | None = None,
 ) -> Iterator[RolloutBatch]:
     """Sample batches endlessly, in a new order of the prompts every epoch.
 
@@ -166,6 +187,8 @@ def online(
         Gets how many completions are done.
     rollout : callable, optional
         Samples in place of one completion at a time.
+    state : callable, optional
+        Returns the state of the run when a batch is asked for, for reward functions.
 
     Yields
     ------
@@ -197,6 +220,7 @@ def online(
             numbers=numbers,
             report=report,
             rollout=rollout,
+            state=None if state is None else state(),
         )
         if batch == start:
             check_sampler(policy, found.rollouts, config)

@@ -16,6 +16,7 @@ from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.rollout.collect import RolloutBatch
 from gspo_rs.train.rollout.prepare import sampler_is_old
+from gspo_rs.train.rollout.reward_log import pooled
 from gspo_rs.train.rollout.tokenize import beyond_limits
 from gspo_rs.train.step.group_metrics import mean_of_known
 from gspo_rs.train.step.minibatch import standing_of
@@ -151,4 +152,5 @@ def _batch(
             "dynamic_sampling/thrown_frac": 1 - found / sampled if sampled else np.nan,
             "dynamic_sampling/reward": mean_of_known(np.concatenate(rewards)),
         },
+        logged=pooled([part.logged for part in parts]),
     )

@@ -15,6 +15,7 @@ from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.rewards.functions import load, name_of
 from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.train.config.config import Config
+from gspo_rs.train.rollout.logged_completions import is_column
 from gspo_rs.train.rollout.policy_sampler import PolicySampler
 
 __all__ = ["RolloutError", "RolloutFunction", "play", "rollout_function"]
@@ -63,8 +64,8 @@ def play(function: RolloutFunction, sampler: PolicySampler, prompts: Prompts) ->
     ------
     RolloutError
         If a column has the name of an argument, or the function returns something else, rollouts
-        without tokens or log-probabilities, or of other prompts than it was given. Names the
-        function, the field and the row.
+        without tokens or log-probabilities, or of other prompts than it was given, or a column of
+        `extra` with a name that logged completions have. Names the function, the field and the row.
     """
     name = f"rollout function {name_of(function)}"
     for column in prompts.columns:
@@ -82,6 +83,11 @@ def play(function: RolloutFunction, sampler: PolicySampler, prompts: Prompts) ->
             raise RolloutError(
                 f"{name} answered rollouts without {field}; give what sampler.generate returned"
             )
+    for column in filter(is_column, found.extra or {}):
+        raise RolloutError(
+            f"{name} answered extra[{column!r}], a name that columns of logged completions have;"
+            " give it another"
+        )
     _refuse_not_finite(found, name)
     return _in_order(found, len(prompts), name)
 

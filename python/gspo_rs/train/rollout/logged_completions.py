@@ -11,7 +11,32 @@ import polars as pl
 from gspo_rs.files import atomic
 from gspo_rs.train.step.minibatch import Minibatch
 
-__all__ = ["forget_after", "log"]
+__all__ = ["forget_after", "is_column", "log"]
+
+# What a file has, besides the single rewards and what reward functions have logged.
+_COLUMNS = (
+    "step",
+    "prompt_id",
+    "prompt",
+    "completion",
+    "reward",
+    "overlong_penalty",
+    "advantage",
+    "length",
+    "truncated",
+    "rollout",
+)
+
+
+def is_column(name: str) -> bool:
+    """Return whether logged completions have a column of this name.
+
+    Examples
+    --------
+    >>> is_column("length"), is_column("reward_short"), is_column("words")
+    (True, True, False)
+    """
+    return name in _COLUMNS or name.startswith("reward_")
 
 
 def log(folder: Path, cuts: Sequence[Minibatch], first: int) -> Path:
@@ -32,15 +57,17 @@ def log(folder: Path, cuts: Sequence[Minibatch], first: int) -> Path:
     Path
         The file: one row per completion, with ``step``, ``prompt_id``, ``prompt``, ``completion``,
         ``reward``, ``reward_<name>`` of each of several, ``overlong_penalty`` where it is added
-        before groups are compared, ``advantage``, ``length`` in tokens, ``truncated``, and
-        ``rollout`` where one may have several sequences. A group is what one ``prompt_id`` has; a
-        run may end before it takes all steps of its last batch.
+        before groups are compared, ``advantage``, ``length`` in tokens, ``truncated``,
+        ``rollout`` where one may have several sequences, and the columns that reward functions have
+        logged: bools, float64 or text, null where there is none. A group is what one ``prompt_id``
+        has; a run may end before it takes all steps of its last batch.
     """
     target = folder / "completions" / f"completions_{first:05}.parquet"
     target.parent.mkdir(exist_ok=True)
     frames = [_frame(cut, first + place) for place, cut in enumerate(cuts)]
     with atomic.file(target) as partial:
-        pl.concat(frames).write_parquet(partial)
+        # A column of nothing in one of them has no type there.
+        pl.concat(frames, how="vertical_relaxed").write_parquet(partial)
     return target
 
 
@@ -63,6 +90,7 @@ def _frame(cut: Minibatch, step: int) -> pl.DataFrame:
             "length": cut.lengths,
             "truncated": np.zeros(rollouts.n_rollouts, bool) if truncated is None else truncated,
             **({} if rollouts.rollout_ids is None else {"rollout": rollouts.rollout_ids}),
+            **(rollouts.extra or {}),
         }
     )
 
