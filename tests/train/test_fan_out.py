@@ -11,8 +11,10 @@ from numpy.testing import assert_array_equal
 
 from fixtures.runs import configured, share_of_a
 from fixtures.tiny_models import policy_of, random_llama
+from gspo_rs import data
 from gspo_rs.rollouts import Ragged, Rollouts
-from gspo_rs.train import metrics, train
+from gspo_rs.train import Config, metrics, train
+from gspo_rs.train.config.config import ConfigError, resolve
 from gspo_rs.train.halfway import Halfway, restored
 from gspo_rs.train.metrics import describe
 from gspo_rs.train.rollout.collect import RolloutBatch
@@ -222,3 +224,122 @@ def test_a_function_may_return_several_sequences_of_a_rollout(letters, tmp_path)
     assert steps[1]["group/size_max"] == 4
     logged = pl.read_parquet(tmp_path / "run" / "completions")
     assert logged.group_by("prompt_id", "rollout").agg(pl.len())["len"].unique().to_list() == [2]
+
+
+def as_rows(rollouts, owner, seed):
+    """Rollouts as rows of a data set, in any order; also which rollout each is of."""
+    sizes = np.diff(rollouts.offsets)
+    ids = np.arange(len(owner)) if rollouts.rollout_ids is None else rollouts.rollout_ids
+    columns = {
+        "prompt_id": np.repeat(np.arange(len(sizes)), sizes),
+        "episode": [f"e{one}" for one in ids],
+        "prompt": rollouts.prompts,
+        "completion": rollouts.completions,
+        "reward": rollouts.reward,
+    }
+    lists = ("prompt_tokens", "completion_tokens", "old_logprobs")
+    for name in lists:
+        values = getattr(rollouts, name)
+        columns[name] = [values.row(row).tolist() for row in range(len(owner))]
+    order = np.random.default_rng(seed).permutation(len(owner))
+    frame = pl.DataFrame(columns).with_columns(pl.col("reward").fill_nan(None))
+    return frame[order], owner[order]
+
+
+LISTS = {name: name for name in ("prompt_tokens", "completion_tokens", "old_logprobs")}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("advantage", ["percentile", "zscore", "batch_std", "gdpo"])
+def test_splitting_the_rows_of_a_data_set_changes_no_bit_of_an_advantage(advantage, seed):
+    config = configured(algorithm="grpo", advantage=advantage)
+    expected = cut_of(whole(seed), config).advantages
+    frame, owner = as_rows(*split(whole(seed), seed), seed)
+    (read,) = data.rollouts(frame, by="prompt_id", rollout_ids="episode", **LISTS)
+    assert_array_equal(cut_of(read, config).advantages, expected[owner[read.source_rows]])
+    assert len(read.sequences.firsts) == len(expected)
+
+
+def test_a_run_over_split_rows_counts_rollouts_and_goes_on(letters, tmp_path, training_batches):
+    frame, _ = as_rows(*split(whole()), 1)
+    # The tokens of the letters' model.
+    asked = pl.col("prompt_tokens", "completion_tokens").list.eval(pl.element() % 7 + 4)
+    frame = frame.with_columns(asked)
+    frame.write_parquet(tmp_path / "rows.parquet")
+    options = {f"{name}_column": name for name in LISTS} | {"rollout_ids_column": "episode"}
+    options |= {"algorithm": "grpo", "model": str(letters), "quiet": True, "by": "prompt_id"}
+    options |= {"prompts_per_step": 2, "learning_rate": 1e-3, "shuffle_dataset": False}
+
+    def trained(name, rows, steps=4, **more):
+        found = train(
+            rollouts=rows, max_steps=steps, output_dir=str(tmp_path / name), **options, **more
+        )
+        return [
+            {k: v for k, v in record.items() if not k.startswith(("time/", "speed/"))}
+            for record in metrics.read(found.metrics_file)
+        ]
+
+    expected = trained("file", str(tmp_path / "rows.parquet"))
+    assert max(record["group/size_max"] for record in expected) == 5
+    assert all(batch.rollouts is not None for batch in training_batches)
+    assert trained("frame", frame) == expected
+    trained("stopped", frame, 3)
+    assert trained("stopped", frame, resume=True) == expected
+
+
+def test_rows_of_a_rollout_that_disagree_are_refused_with_both_before_a_model_is_loaded(tmp_path):
+    frame = pl.DataFrame(
+        {
+            "prompt_id": ["a", "b", "a", "a"],
+            "prompt": ["p"] * 4,
+            "completion": ["c"] * 4,
+            "reward": [1.0, 0.0, 0.0, 0.5],
+            "episode": [7, 7, 8, 7],
+        }
+    )
+    options = {
+        "model": str(tmp_path / "none"),
+        "rollouts": frame,
+        "output_dir": str(tmp_path / "r"),
+    }
+    message = r"row 0 of .* and row 3 of .* are sequences of one rollout .* rewards 1\.0 and 0\.5"
+    with pytest.raises(ValueError, match=message):
+        train(**options, rollout_ids_column="episode")
+    with pytest.raises(ValueError, match=message):
+        data.index_groups(frame, by="prompt_id", rollout_ids="episode")
+    hole = frame.with_columns(episode=pl.Series([7, 7, None, 8]))
+    with pytest.raises(ValueError, match=r"the rollout 'episode' is null at row 2"):
+        train(**options | {"rollouts": hole}, rollout_ids_column="episode")
+    with pytest.raises(ValueError, match="'episodes'"):
+        train(**options, rollout_ids_column="episodes")
+
+
+def test_the_sequences_of_a_row_with_lists_are_lists_too():
+    rows = [
+        {
+            "prompt": "p",
+            "completion": ["a", "b", "c", "d"],
+            "reward": [1.0, 1.0, 0.0, 0.5],
+            "episode": [3, 3, 4, 5],
+        }
+    ]
+    (read,) = data.rollouts(rows, rollout_ids="episode")
+    assert read.sequences.codes.tolist() == [0, 0, 1, 2]
+    rows[0]["reward"][1] = 0.25
+    with pytest.raises(ValueError, match=r"row 0, member 0 .* and row 0, member 1"):
+        data.rollouts(rows, rollout_ids="episode")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"prompts": "p", "reward": "r.py:f"}, "rollout_ids_column is a column of `rollouts`"),
+        (
+            {"rollouts": "r", "algorithm": "qrpo"},
+            "rollout_ids_column = 'e': the target of the loss",
+        ),
+    ],
+)
+def test_ids_of_rollouts_are_refused_where_they_have_no_meaning(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve(Config(model="m", rollout_ids_column="e", **fields))

@@ -79,6 +79,7 @@ def rollouts(
     completion_mask: str | None = None,
     truncated: str | None = None,
     reference_rewards: str | None = None,
+    rollout_ids: str | None = None,
     batch_groups: int = 64,
     shuffle: bool = False,
     seed: int = 0,
@@ -123,6 +124,9 @@ def rollouts(
     reference_rewards : str, optional
         Column of lists: rewards of completions of the starting policy for the same prompt, null or
         NaN for an unscorable one. Where rewards are lists, one list for all of the row.
+    rollout_ids : str, optional
+        Column that names the rollout of a row, where one gave several sequences: rows of one group
+        with one value are of one rollout, and have one reward.
     batch_groups : int
         Groups per batch; the last one may hold fewer.
     shuffle : bool
@@ -147,9 +151,9 @@ def rollouts(
     ------
     ValueError
         If a column is missing (names near ones), an id, prompt or list is null, a reward is
-        infinite (names the row), a mask has no tokens or is not as long as they are, there is no
-        row, or the source changes while it is read. A null completion or list is accepted where the
-        reward is null too.
+        infinite (names the row), two rows of one rollout have different rewards (names both), a
+        mask has no tokens or is not as long as they are, there is no row, or the source changes
+        while it is read. A null completion or list is accepted where the reward is null too.
     TypeError
         If a column has the wrong type.
     OSError
@@ -177,14 +181,8 @@ def rollouts(
     (['4', '22', '5'], array([0, 2, 3]), ['2+2=', '3+3='])
     """
     names = as_names(reward, "reward")
-    more = (
-        old_logprobs,
-        prompt_tokens,
-        completion_tokens,
-        completion_mask,
-        truncated,
-        reference_rewards,
-    )
+    of_tokens = (old_logprobs, prompt_tokens, completion_tokens, completion_mask, truncated)
+    more = (*of_tokens, reference_rewards, rollout_ids)
     located, keys = by_member(
         locate(source),
         by,
@@ -199,7 +197,9 @@ def rollouts(
     located.check([(name, kind) for _, name, kind in columns.parts()])
     index = census
     if index is None:
-        index = index_groups(source, by=by, reward=reward, reward_weights=reward_weights)
+        index = index_groups(
+            source, by=by, reward=reward, reward_weights=reward_weights, rollout_ids=rollout_ids
+        )
     wanted = np.flatnonzero(index.informative) if informative else np.arange(index.n_groups)
     if not 0 <= start <= len(wanted):
         what = " with a signal" if informative else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from gspo_rs.data.source import KEY, NUMBER, Source, SourceLike, locate
 from gspo_rs.groups.batch_estimators import preferring
 from gspo_rs.groups.checks import Floats, as_rewards
 from gspo_rs.groups.groups import Groups
+from gspo_rs.groups.sequences import sequences_of
 from gspo_rs.groups.statistics import informative
 from gspo_rs.rollouts.rollouts import summed
 
@@ -85,6 +86,7 @@ def index_groups(
     reward: str | Sequence[str] = "reward",
     reward_weights: Sequence[float] | None = None,
     apart: bool = False,
+    rollout_ids: str | None = None,
 ) -> GroupIndex:
     """Read and check only the ids and rewards of a data set, and count its groups.
 
@@ -102,6 +104,9 @@ def index_groups(
     apart : bool
         Whether a group teaches something where its members differ in some reward that has a
         weight, even if not in the sum: so it is for ``gdpo`` and ``borda``.
+    rollout_ids : str, optional
+        Column that names the rollout of a row, where one gave several sequences. They are checked
+        to have one reward.
 
     Returns
     -------
@@ -110,8 +115,8 @@ def index_groups(
     Raises
     ------
     ValueError
-        If a column is missing, an id is null, a reward is infinite (both name the row), or there
-        is no row.
+        If a column is missing, an id is null, a reward is infinite (both name the row), two rows of
+        one rollout have different rewards (names both), or there is no row.
     TypeError
         If a column has the wrong type.
     OSError
@@ -129,11 +134,16 @@ def index_groups(
     (3, 2, 1)
     """
     names = as_names(reward, "reward")
-    located, keys = by_member(locate(source), by, names)
-    located.check([(name, NUMBER) for name in names[1:]])
-    narrow = read_keys(located, keys, names[0], [located.column(n) for n in names[1:]])
-    others = zip(names[1:], narrow.beside, strict=True)
+    beside = [] if rollout_ids is None else [rollout_ids]
+    located, keys = by_member(locate(source), by, names, beside=beside)
+    located.check([*((name, NUMBER) for name in names[1:]), *((name, KEY) for name in beside)])
+    more = [*map(located.column, names[1:]), *map(located.key, beside)]
+    narrow = read_keys(located, keys, names[0], more)
+    others = zip(names[1:], narrow.beside, strict=False)
     rewards = {names[0]: narrow.rewards} | {n: _finite(c, n, located) for n, c in others}
+    if rollout_ids is not None:
+        ids = narrow.beside[f"beside{len(names) - 1}"]
+        _refuse_differing(rewards, narrow.groups, ids.alias(rollout_ids), located)
     total = summed(rewards, reward_weights)["reward"]
     if apart:
         signal = preferring(list(rewards.values()), narrow.groups, reward_weights)
@@ -164,6 +174,16 @@ def read_keys(
     groups = _groups(frame.select(f"key{i}" for i in range(len(keys))))
     found = frame.select(pl.col(f"beside{i}") for i in range(len(beside)))
     return KeyedRewards(groups, rewards, found)
+
+
+def _refuse_differing(
+    rewards: Mapping[str, Floats], groups: Groups, ids: pl.Series, source: Source
+) -> None:
+    """Raise a ValueError if two rows of one rollout have different rewards."""
+    _refuse(ids.is_null(), source, f"the rollout {ids.name!r} is null")
+    found = sequences_of(groups, ids)
+    for column in rewards.values():
+        found.refuse_differing(column, lambda row: f"{source.place(row)} of {source.name}")
 
 
 def _finite(rewards: pl.Series, name: str, source: Source) -> Floats:

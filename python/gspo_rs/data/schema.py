@@ -22,6 +22,7 @@ from gspo_rs.data.source import (
     Source,
 )
 from gspo_rs.data.turns import Turn
+from gspo_rs.groups.groups import Groups
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts, summed
 
 __all__ = ["GroupBatch", "RolloutSchema", "as_keys", "as_names"]
@@ -79,6 +80,7 @@ class RolloutSchema:
     completion_mask: str | None = None
     truncated: str | None = None
     reference_rewards: str | None = None
+    rollout_ids: str | None = None
     weights: Sequence[float] | None = None
 
     @property
@@ -98,6 +100,7 @@ class RolloutSchema:
             ("completion_mask", MASK),
             ("truncated", ENDING),
             ("reference_rewards", NUMBERS),
+            ("rollout_ids", KEY),
         ):
             if (name := getattr(self, part)) is not None:
                 yield part, name, kind
@@ -133,13 +136,8 @@ class RolloutSchema:
         )
         scored = pl.Series(~np.isnan(rewards["reward"]))
         names = {part: f"column {name!r} of {source.name}" for part, name, _ in self.parts()}
-        _refuse(cut, cut.frame["prompt"].is_null(), f"{names['prompt']} is null")
         missing = {"completion": _UNANSWERED} if self.turns[1].cut else {}
-        for part in cut.frame.columns:
-            if part in ("completion", *LISTS, "truncated"):
-                wrong = cut.frame[part].is_null() & scored
-                problem = f"{names[part]} {missing.get(part, 'is null')}, though it has a reward,"
-                _refuse(cut, wrong, problem)
+        _refuse_nulls(cut, names, scored, missing)
         ragged: dict[str, Any] = {
             part: _ragged(cut, part, names[part]) for part in LISTS if part in cut.frame.columns
         }
@@ -162,6 +160,9 @@ class RolloutSchema:
             truncated=_cut_off(cut, names) if "truncated" in cut.frame.columns else None,
             source_rows=rows,
             members=members,
+            rollout_ids=None
+            if self.rollout_ids is None
+            else Groups(cut.frame["rollout_ids"]).codes,
         )
 
     def _check_aligned(
@@ -195,6 +196,20 @@ def _refuse(cut: GroupBatch, wrong: pl.Series, problem: str) -> None:
     if wrong.any():
         row = int(cut.rows[int(np.argmax(wrong.fill_null(value=False).to_numpy()))])
         raise ValueError(f"{problem} at {cut.place(row)}")
+
+
+def _refuse_nulls(
+    cut: GroupBatch, names: Mapping[str, str], scored: pl.Series, missing: Mapping[str, str]
+) -> None:
+    """Raise for what no row may lack, and for what none with a reward may lack."""
+    for part in cut.frame.columns:
+        if part in ("prompt", "rollout_ids"):
+            _refuse(cut, cut.frame[part].is_null(), f"{names[part]} is null")
+    for part in cut.frame.columns:
+        if part in ("completion", *LISTS, "truncated"):
+            wrong = cut.frame[part].is_null() & scored
+            problem = f"{names[part]} {missing.get(part, 'is null')}, though it has a reward,"
+            _refuse(cut, wrong, problem)
 
 
 def _without_number(lists: Ragged) -> pl.Series:

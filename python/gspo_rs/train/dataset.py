@@ -192,6 +192,7 @@ def _indexed(rows: Source, config: Config) -> GroupIndex:
         reward=config.reward_column,
         reward_weights=config.reward_weights,
         apart=ESTIMATORS[config.advantage].several,
+        rollout_ids=config.rollout_ids_column,
     )
     _log.info(
         "%d rollouts in %d groups; %d groups without signal, %d rewards missing",
@@ -229,6 +230,7 @@ def _of_rows(located: Source, config: Config) -> Iterator[bytes]:
         config.completion_mask_column,
         config.truncated_column,
         config.reference_rewards_column,
+        config.rollout_ids_column,
     )
     names = dict.fromkeys([*named, *(name for name in more if name is not None)])
     columns = [located.column(name).alias(name) for name in names]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,23 +161,7 @@ def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint 
     refuse_no_room(policy, config)
     if rollout is None:
         data = without_long(data, policy, config)
-    start = 0 if found is None else found.batches
-    if isinstance(data.source, GroupIndex):
-        rows = data.rollouts
-        batch = next(offline(policy, config, data.source, start=start, rollouts=rows))
-    else:
-        state = state_of(config, data, 0 if found is None else found.step)
-        batch = next(
-            online(
-                policy,
-                data.source,
-                rewards,
-                config,
-                start=start,
-                rollout=rollout,
-                state=lambda: state,
-            )
-        )
+    batch = _next_batch(policy, config, data, found, rewards=rewards, rollout=rollout)
     cuts = prepare.minibatches(batch, config)
     plain = prepare.plain_batches(cuts, config)
     largest = largest_pass(one for some in plain for one in batches(policy, some, config))
@@ -202,6 +186,32 @@ def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint 
         memory=memory,
         available=available if policy.device.type == "cuda" else None,
     )
+
+
+def _next_batch(
+    policy: Policy,
+    config: Config,
+    data: Dataset,
+    found: Checkpoint | None,
+    *,
+    rewards: Mapping[str, RewardFunction],
+    rollout: RolloutFunction | None,
+) -> RolloutBatch:
+    """Sample or read the batch of rollouts with which the run would go on."""
+    start, step = (0, 0) if found is None else (found.batches, found.step)
+    if isinstance(data.source, GroupIndex):
+        return next(offline(policy, config, data.source, start=start, rollouts=data.rollouts))
+    state = state_of(config, data, step)
+    some = online(
+        policy,
+        data.source,
+        rewards,
+        config,
+        start=start,
+        rollout=rollout,
+        state=lambda: state,
+    )
+    return next(some)
 
 
 def _of_batch(batch: RolloutBatch, cuts: list[Minibatch], long: int) -> dict[str, Any]:

@@ -119,6 +119,10 @@ class Config:
         Column of `rollouts` with rewards of completions of the starting policy, as one list per
         row, in which the loss `qrpo` finds the quantile of a reward; without it, in the others of
         the group.
+    rollout_ids_column : str, optional
+        Column of `rollouts` that says which rows of a group are sequences of one rollout, such as
+        the turns of an episode that were cut apart. They have one reward, which counts once in the
+        group, and each gets the advantage of its rollout.
     shuffle_dataset : bool
         Visit the groups in random order, reshuffled every epoch.
     spill_directory : str, optional
@@ -344,6 +348,7 @@ class Config:
     completion_mask_column: str | None = None
     truncated_column: str | None = None
     reference_rewards_column: str | None = None
+    rollout_ids_column: str | None = None
     shuffle_dataset: bool = True
     spill_directory: str | None = None
     max_prompt_length: int | None = None
@@ -548,6 +553,8 @@ def _contradicted(config: Any) -> str | None:
         return "truncated_column is a column of `rollouts`; online the sampler knows it"
     if config.online and config.completion_mask_column is not None:
         return "completion_mask_column is a column of `rollouts`; online see `rollout`"
+    if config.online and config.rollout_ids_column is not None:
+        return "rollout_ids_column is a column of `rollouts`; online see `rollout`"
     if not config.online and config.log_completions:
         return "log_completions writes what is sampled; offline the completions are `rollouts`"
     if not config.online and config.rollout is not None:

@@ -310,6 +310,12 @@ def _check_scores(loss: str, given: Mapping[str, Any], fields: Mapping[str, Any]
             "loss = 'qrpo': finds rewards among those of the starting policy, and online the "
             "completions are of the policy that is trained; give `rollouts`"
         )
+    if (ids := given.get("rollout_ids_column")) is not None:
+        raise ValueError(
+            f"rollout_ids_column = {ids!r}: the target of the loss 'qrpo' is of a whole rollout,"
+            " and each sequence would be drawn to it; give rollouts of one sequence, or another"
+            " loss"
+        )
     if column is not None and given.get("renormalise"):
         raise ValueError(
             "renormalise = True: leaves out groups of equal rewards, which have a target where "

@@ -280,6 +280,7 @@ def offline(
             completion_mask=config.completion_mask_column,
             truncated=config.truncated_column,
             reference_rewards=config.reference_rewards_column,
+            rollout_ids=config.rollout_ids_column,
             batch_groups=size,
             shuffle=config.shuffle_dataset,
             seed=derived_seed(config.seed, "shuffle", epoch),
