@@ -15,7 +15,7 @@ from gspo_rs.data.source import SourceLike
 from gspo_rs.files import atomic
 from gspo_rs.files.lock import locked
 from gspo_rs.rewards.functions import RewardFunction
-from gspo_rs.train import checkpoint, continuation, estimate, final, metrics
+from gspo_rs.train import checkpoint, continuation, estimate, final, metrics, reference
 from gspo_rs.train.config.config import Config, ConfigError, resolve
 from gspo_rs.train.config.toml import placed
 from gspo_rs.train.console import display, without_bars
@@ -239,12 +239,29 @@ def _train(
 def _carry_out(run: Run, folder: Path) -> None:
     """Train to the end and write the model."""
     with without_bars(), run.display:
+        _take_reference(run)
         if run.step == 0:
             run.compare_start()
         run.go(folder)
         with run.display.timed("checkpoint"):
             final.write(run.policy, run.config, folder, step=run.step, stored=run.stored)
     run.display.finish(metrics.read(folder / "metrics.jsonl"), folder)
+
+
+def _take_reference(run: Run) -> None:
+    """Compute what the starting policy says of all that is read, unless it is known."""
+    with run.display.timed("reference"):
+        run.reference = reference.completed(
+            run.reference,
+            run.policy,
+            run.config,
+            run.data,
+            frozen=run.frozen,
+            moved=run.step > 0,
+            report=run.display.report,
+        )
+    if run.reference is not None:
+        run.frozen = None
 
 
 def _leave(run: Run, folder: Path) -> None:

@@ -168,7 +168,10 @@ def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint 
     memory = measured(
         policy,
         config,
-        reference=prepare.needs_start(config) and not config.lora_r,
+        # Offline what it says is taken before the first step.
+        reference=config.online
+        and prepare.needs_start(config)
+        and policies.needs_copy(config, inputs),
         cache=_cache(policy, batch, config),
         largest=largest,
     )

@@ -17,7 +17,7 @@ from gspo_rs.data.group_index import GroupIndex
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.rewards.functions import RewardFunction
 from gspo_rs.rollouts.rollouts import Rollouts
-from gspo_rs.train import checkpoint, evaluate, final, halfway
+from gspo_rs.train import checkpoint, evaluate, final, halfway, reference
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.console import Display
 from gspo_rs.train.dataset import Dataset
@@ -29,6 +29,7 @@ from gspo_rs.train.metrics import MetricsFile, describe
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.random_state import Generators
+from gspo_rs.train.reference import Reference
 from gspo_rs.train.reward_functions import reward_functions
 from gspo_rs.train.rollout import prepare
 from gspo_rs.train.rollout.collect import RolloutBatch, offline, online
@@ -64,6 +65,7 @@ class Run:
     frozen: Policy | None
     interruptions: Interruptions
     stored: torch.dtype = torch.float32
+    reference: Reference | None = None
     baseline: evaluate.Baseline | None = None
     step: int = 0
     batches: int = 0
@@ -89,8 +91,9 @@ class Run:
     ) -> "Run":
         """Load model, optimizer and data, from a checkpoint if there is one."""
         rewards = reward_functions(config, inputs) if config.online else {}
-        start = inputs
-        if inputs.model is not None and prepare.needs_start(config) and not config.lora_r:
+        start, known = inputs, None if found is None else reference.restored(found.tensors)
+        second = reference.needs_second(config, data, known, resumed=found is not None)
+        if inputs.model is not None and second and not config.lora_r:
             # Before it is trained, or gets the weights of a checkpoint.
             start = dataclasses.replace(inputs, model=copy.deepcopy(inputs.model))
         policy = policies.load(config, None if found is None else found.model, inputs)
@@ -108,9 +111,10 @@ class Run:
             rollout=rollout,
             data=data,
             total=data.steps(config),
-            frozen=policies.freeze(config, start) if prepare.needs_start(config) else None,
+            frozen=policies.freeze(config, start) if second else None,
             interruptions=interruptions,
             stored=final.stored_in(config, inputs, found),
+            reference=known,
         )
         if found is not None:
             run._restore(found)
@@ -149,8 +153,9 @@ class Run:
         if self.halfway is not None:
             start += self.halfway.rollout_batch.rounds
         if isinstance(self.data.source, GroupIndex):
-            rows = self.data.rollouts
-            return offline(self.policy, self.config, self.data.source, start=start, rollouts=rows)
+            return offline(
+                self.policy, self.config, self.data.source, start=start, rollouts=self.data.rollouts
+            )
         rounds = online(
             self.policy,
             self.data.source,
@@ -183,7 +188,10 @@ class Run:
             refuse_long_prompts(skipped, self.data.n_groups, self.config)
         self.watch.rows(batch, self.batches, self.data.batches(self.config))
         self.display.report("preparing")
-        training_batches = prepare.prepare_batches(cuts, self.policy, self.config, self.frozen)
+        known = None if self.reference is None else self.reference.of
+        training_batches = prepare.prepare_batches(
+            cuts, self.policy, self.config, self.frozen, known=known
+        )
         seconds = {**batch.seconds, "time/prepare": time.perf_counter() - began}
         batch = dataclasses.replace(batch, seconds=seconds)
         self.interruptions.hold()
@@ -308,6 +316,8 @@ class Run:
             tensors["eval/pool"] = torch.from_numpy(self.baseline.pool)
         if self.halfway is not None:
             tensors |= self.halfway.tensors()
+        if self.reference is not None:
+            tensors |= self.reference.tensors()
         tensors[final.STORED] = torch.empty(0, dtype=self.stored)
         if self.over is not None:
             tensors |= halfway.kept(self.over)

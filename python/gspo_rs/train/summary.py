@@ -17,6 +17,7 @@ Record = Mapping[str, float]
 
 # What a person calls it → the metric with its seconds.
 PHASES = {
+    "reference": "reference",
     "sample": "time/generate",
     "reward": "time/score",
     "read": "time/read",

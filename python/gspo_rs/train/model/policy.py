@@ -32,7 +32,7 @@ from gspo_rs.train.model.pretrained import (
 )
 from gspo_rs.train.model.probe import mixes_packed, sees_ahead
 
-__all__ = ["Policy", "PolicyError", "freeze", "load", "starting"]
+__all__ = ["Policy", "PolicyError", "freeze", "load", "needs_copy", "starting"]
 
 _log = logging.getLogger("gspo_rs")
 _ALL = ("all-linear",)
@@ -178,7 +178,9 @@ def load(config: Config, resumed: Path | None = None, inputs: Inputs = NOTHING) 
 
 
 @contextmanager
-def starting(policy: Policy, config: Config, frozen: Policy | None) -> Iterator[Policy]:
+def starting(
+    policy: Policy, config: Config, frozen: Policy | None, *, moved: bool = True
+) -> Iterator[Policy]:
     """Yield the starting policy: the frozen copy, or the model with its adapters disabled.
 
     Parameters
@@ -189,6 +191,8 @@ def starting(policy: Policy, config: Config, frozen: Policy | None) -> Iterator[
         Tells whether it has adapters.
     frozen : Policy or None
         From `freeze`.
+    moved : bool
+        Whether the policy has taken a step, or may have; before it, it is the starting one.
 
     Yields
     ------
@@ -197,6 +201,8 @@ def starting(policy: Policy, config: Config, frozen: Policy | None) -> Iterator[
     """
     if frozen is not None:
         yield frozen
+    elif not moved:
+        yield policy
     else:
         assert config.lora_r > 0
         with policy.model.disable_adapter():
@@ -218,11 +224,16 @@ def freeze(config: Config, inputs: Inputs = NOTHING) -> Policy | None:
     Policy or None
         Whose weights take no gradient.
     """
-    if config.lora_r > 0 and (inputs.model is not None or adapter_of(config.model) is None):
+    if not needs_copy(config, inputs):
         return None
     policy = load(config, inputs=inputs)
     policy.model.requires_grad_(False)
     return policy
+
+
+def needs_copy(config: Config, inputs: Inputs = NOTHING) -> bool:
+    """Return whether `freeze` loads a second model: adapters that begin with the run need none."""
+    return config.lora_r == 0 or (inputs.model is None and adapter_of(config.model) is not None)
 
 
 def _found(config: Config, resumed: Path | None, inputs: Inputs) -> Pretrained:

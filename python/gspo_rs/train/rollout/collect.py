@@ -235,6 +235,7 @@ def offline(
     *,
     start: int,
     rollouts: SourceLike | None = None,
+    log_ends: bool = True,
 ) -> Iterator[RolloutBatch]:
     """Read batches of scored completions endlessly, epoch after epoch.
 
@@ -250,6 +251,8 @@ def offline(
         Batches to leave out, those of before.
     rollouts : SourceLike, optional
         The data set, where it is in memory; by default what the configuration names.
+    log_ends : bool
+        Whether to log what is assumed about how completions ended.
 
     Yields
     ------
@@ -289,7 +292,7 @@ def offline(
             informative=bool(config.dynamic_sampling),
             census=index,
         ):
-            ends = ends or _ends(policy, config, read)
+            ends = ends or _ends(policy, config, read, log=log_ends)
             texts = as_texts(read, policy.tokenizer, config.chat_template_kwargs)
             tokens, too_long = tokenise(texts, policy.tokenizer, policy.context, config, ends=ends)
             seconds = {"time/read": time.perf_counter() - began}
@@ -298,10 +301,10 @@ def offline(
         epoch, skipped = epoch + 1, 0
 
 
-def _ends(policy: Policy, config: Config, read: Rollouts) -> Ends:
-    """Return how completions ended, and log what is assumed about it."""
+def _ends(policy: Policy, config: Config, read: Rollouts, *, log: bool) -> Ends:
+    """Return how completions ended, and `log` what is assumed about it."""
     ends = ends_of(policy, config, chat=is_chat(read.prompts) or is_chat(read.completions))
-    if config.completion_tokens_column is not None:
+    if config.completion_tokens_column is not None or not log:
         return ends
     known = config.old_logprobs_column or config.truncated_column
     _log.info("a completion that was not cut off ends with %s", ends.named())

@@ -1,5 +1,6 @@
 """Turns one batch of rollouts into the training batches of its optimizer steps."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -81,7 +82,12 @@ def _masked(rollouts: Rollouts, config: Config) -> NDArray[np.bool_] | None:
 
 
 def prepare_batches(
-    cuts: list[Minibatch], policy: Policy, config: Config, frozen: Policy | None
+    cuts: list[Minibatch],
+    policy: Policy,
+    config: Config,
+    frozen: Policy | None,
+    *,
+    known: Callable[[Minibatch], Ragged] | None = None,
 ) -> list[TrainingBatch]:
     """Add to every minibatch the weights and log-probabilities that its loss needs.
 
@@ -95,6 +101,8 @@ def prepare_batches(
         Resolved.
     frozen : Policy or None
         The starting policy, where it is a model of its own.
+    known : callable, optional
+        Returns its log-probabilities of a minibatch, where they have been computed before.
 
     Returns
     -------
@@ -105,21 +113,21 @@ def prepare_batches(
     plain = plain_batches(cuts, config)
     if not needs_start(config):
         reference: list[Ragged | None] = [None] * len(plain)
+    elif known is not None:
+        reference = list(map(known, cuts))
     else:
         with policies.starting(policy, config, frozen) as start:
             reference = [recompute(start, training_batch, config) for training_batch in plain]
     return [
         replace(
             training_batch,
-            old_logprobs=known
+            old_logprobs=ref
             if _starts_old(config)
             else _old(policy, config, cut, training_batch, first=place == 0),
-            ref_logprobs=known if config.beta else None,
+            ref_logprobs=ref if config.beta else None,
             sampler_logprobs=_sampler(config, cut),
         )
-        for place, (cut, training_batch, known) in enumerate(
-            zip(cuts, plain, reference, strict=True)
-        )
+        for place, (cut, training_batch, ref) in enumerate(zip(cuts, plain, reference, strict=True))
     ]
 
 
