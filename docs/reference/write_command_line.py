@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from gspo_rs.cli import COMMANDS, USAGE, app
+from gspo_rs.cli.application import app
+from gspo_rs.cli.commands import COMMANDS, USAGE
 from gspo_rs.cli.errors import EXIT_CODES
 
 # Options that mean the same everywhere, listed once.

@@ -8,7 +8,8 @@ import pytest
 
 from fixtures.commands import command
 from fixtures.places import ROOT
-from gspo_rs.cli import COMMANDS, parameters
+from gspo_rs.cli import parameters
+from gspo_rs.cli.commands import COMMANDS
 from gspo_rs.cli.train import train
 from gspo_rs.files.scoring.options import Layout
 from gspo_rs.groups.pairs import Strategy
@@ -19,7 +20,7 @@ CARGO = ROOT / "Cargo.toml"
 def loaded_by(*arguments):
     """What the program writes, and the modules that it has loaded then."""
     code = (
-        "import sys; from gspo_rs.cli import app\n"
+        "import sys; from gspo_rs.cli.application import app\n"
         f"try: app({list(arguments)})\n"
         "except SystemExit: pass\n"
         "print('modules', *sys.modules)"

@@ -12,7 +12,8 @@ from polars.testing import assert_frame_equal
 import gspo_rs as gs
 from fixtures.commands import call, command
 from fixtures.places import ROOT
-from gspo_rs.cli import COMMANDS, USAGE, app
+from gspo_rs.cli.application import app
+from gspo_rs.cli.commands import COMMANDS, USAGE
 from gspo_rs.cli.errors import EXIT_CODES
 from gspo_rs.files.scoring.options import options_of
 from gspo_rs.files.selection import apply, read_selection

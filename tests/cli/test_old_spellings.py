@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from fixtures.commands import command
-from gspo_rs.cli import COMMANDS, USAGE, app
+from gspo_rs.cli.application import app
+from gspo_rs.cli.commands import COMMANDS, USAGE
 from gspo_rs.cli.old_spellings import FLAGS, TARGETS, renewed
 
 FRAME = pl.DataFrame(

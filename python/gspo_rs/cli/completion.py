@@ -2,7 +2,7 @@
 
 from cyclopts.completion.install import create_install_completion_command
 
-from gspo_rs.cli import app
+from gspo_rs.cli.application import app
 
 __all__ = ["install"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -171,7 +172,8 @@ def _cut(ids: Any, *, drop_null: bool) -> _core.Groups:
         import pandas as pd  # type: ignore[import-untyped]
 
         ids = pd.Series(ids)
-    if isinstance(ids, np.ma.MaskedArray):
+    # Its name loads a module, and no masked array is made without that.
+    if "numpy.ma" in sys.modules and isinstance(ids, np.ma.MaskedArray):
         if ids.ndim == 1 and np.ma.getmaskarray(ids).any():
             # Any number of the same id stands for it; None for one that is masked.
             _, codes = np.unique(ids.data, return_inverse=True)
