@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import gspo_rs as gs
 from fixtures.formats import write
 from gspo_rs import data
-from gspo_rs.data.messages import before_answer, last_answer
+from gspo_rs.data.messages import before_answer, decoded, last_answer
 
 MESSAGE = st.fixed_dictionaries(
     {
@@ -204,3 +204,15 @@ def test_a_column_called_prompt_is_the_key_before_a_conversation(asked):
     two = asked.with_columns(asked.to_series(0).alias("conversation"))
     with pytest.raises(ValueError, match="has no column 'prompt'"):
         data.index_groups(two, by="prompt")
+
+
+@pytest.mark.parametrize("text", ["plain", "[1, 2]", "[", "[]", '[{"role": "user"}]', '{"a": 1}'])
+def test_texts_that_are_no_messages_stay_texts(text):
+    assert decoded([text, "other"], "row {}".format) == [text, "other"]
+
+
+@pytest.mark.parametrize("wrong", ["plain", '[{"role": "user"}]', "[", "[]"])
+def test_a_text_among_messages_in_json_is_named_with_its_row(wrong):
+    rows = [{"prompt": json.dumps([{"role": "user", "content": "x"}])}, {"prompt": wrong}]
+    with pytest.raises(ValueError, match=r"row 1 of .*is no list of messages in JSON"):
+        data.prompts(rows)

@@ -288,3 +288,44 @@ def test_online_it_is_said_that_the_model_does_not_stop_at_the_end_of_a_turn(fie
         train(**fields(tokenizer, stop=stop), prompts=prompts, reward=score)
     warned = "ends a turn with '<|im_end|>', which is none of the model's end tokens" in caplog.text
     assert warned == (stop is None)
+
+
+def test_a_run_goes_on_with_the_template_that_it_was_trained_with(fields, short, tmp_path):
+    given = fields(alphabets.letters(), chat_template=short)
+    prompts = [{"prompt": asked} for asked in ASKED]
+    train(**given, prompts=prompts, reward=score)
+    (tmp_path / "short.jinja").write_text(SHORT + "?")
+    given["max_steps"] = 3
+    with pytest.raises(ConfigError, match=r"chat_template = .*short\.jinja' changed since"):
+        train(**given, prompts=prompts, reward=score, resume=True)
+    (tmp_path / "short.jinja").write_text(SHORT)
+    train(**given, prompts=prompts, reward=score, resume=True)
+
+
+def test_variables_of_a_template_are_refused_where_prompts_are_texts(fields):
+    given = fields(alphabets.letters(chat_template=SHORT), chat_template_kwargs={"loud": True})
+    with pytest.raises(ConfigError, match="the prompts are texts, which no template renders"):
+        train(**given, prompts=[{"prompt": "ab"}], reward=score)
+
+
+def test_messages_written_as_json_train_what_messages_do(fields, chatml, tmp_path):
+    online = {"reward": score, "prompts": [{"prompt": asked} for asked in ASKED]}
+    train(**fields(chatml), **online)
+    online["prompts"] = [{"prompt": json.dumps(asked)} for asked in ASKED]
+    train(**fields(chatml, "json"), **online)
+    assert weights(tmp_path / "run/final") == weights(tmp_path / "json/final")
+    rows = [
+        {
+            "prompt_id": 0,
+            "prompt": ASKED[0],
+            "completion": spoken([], content=text),
+            "reward": value,
+        }
+        for text, value in (("a", 0.0), ("bc", 1.0))
+    ]
+    train(**fields(chatml, "offline"), rollouts=rows)
+    for row in rows:
+        row["prompt"] = json.dumps([{"from": "human", "value": "cd"}])
+        row["completion"] = json.dumps(row["completion"])
+    train(**fields(chatml, "offline json"), rollouts=rows)
+    assert weights(tmp_path / "offline/final") == weights(tmp_path / "offline json/final")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -14,6 +14,7 @@ __all__ = [
     "as_role_and_content",
     "before_answer",
     "conversation_in",
+    "decoded",
     "is_messages",
     "is_sharegpt",
     "last_answer",
@@ -130,6 +131,60 @@ def plain_text(messages: pl.Expr) -> pl.Expr:
         return pl.Series(found, dtype=pl.String)
 
     return messages.map_batches(texts, pl.String, is_elementwise=True)
+
+
+def decoded(said: Sequence[Any], place: Callable[[int], str]) -> list[Any]:
+    """Return texts that are messages written as JSON as these messages, all others as they are.
+
+    Parameters
+    ----------
+    said : sequence of str, of lists of messages, or of None
+        A column; its first value tells which.
+    place : callable
+        Names a value in an error.
+
+    Returns
+    -------
+    list
+        Messages {role, content}, with their other fields.
+
+    Raises
+    ------
+    ValueError
+        If the first are messages, and others are not; names them.
+
+    Examples
+    --------
+    >>> decoded(['[{"from": "human", "value": "2+2="}]', None], "row {}".format)
+    [[{'role': 'user', 'content': '2+2='}], None]
+    """
+    first = next((one for one in said if one is not None), None)
+    if _in_json(first) is None:
+        return list(said)
+    found = [None if one is None else _in_json(one) for one in said]
+    for row, (one, messages) in enumerate(zip(said, found, strict=True)):
+        if one is not None and messages is None:
+            raise ValueError(
+                f"{place(row)}: {one!r:.80} is no list of messages in JSON, as others are; write"
+                " all of them as messages, or none"
+            )
+    return found
+
+
+def _in_json(text: Any) -> list[dict[str, Any]] | None:
+    """Return the messages that a text is in JSON; None if it is none."""
+    if not isinstance(text, str) or not text.lstrip().startswith("["):
+        return None
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return None
+    spoken = said and all(
+        isinstance(one, dict)
+        and ({"role", "content"} <= one.keys() or SHAREGPT.keys() <= one.keys())
+        for one in said
+    )
+    return [_renamed(one) for one in said] if spoken else None
 
 
 def _cut(values: pl.Series, *, last: bool) -> pl.Series:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gspo_rs.data.known_schemas import with_known_columns
+from gspo_rs.data.messages import decoded
 from gspo_rs.data.source import ANYTHING, SAID, SourceLike, locate
 from gspo_rs.data.turns import turn
 
@@ -54,8 +55,8 @@ def prompts(
     source : path, glob, sequence of these, LazyFrame or DataFrame
         Parquet, JSONL or CSV; see `gspo_rs.data.scan`.
     prompt : str
-        Column of the texts, or of lists of chat messages. If there is none of the usual name, a
-        column ``messages`` or ``conversations``, without the answers that end it.
+        Column of the texts, or of lists of chat messages, also as JSON in text. If there is none of
+        the usual name, a column ``messages`` or ``conversations``, without the answers that end it.
     columns : sequence of str, optional
         Further columns to keep; all of them by default.
 
@@ -67,7 +68,8 @@ def prompts(
     Raises
     ------
     ValueError
-        If a column is missing, a prompt is null (names the row), or there is no row.
+        If a column is missing, a prompt is null, or no messages where others are messages written
+        as JSON (both name the row), or there is no row.
     TypeError
         If the prompts are neither text nor messages.
     OSError
@@ -94,4 +96,5 @@ def prompts(
     if texts.null_count():
         row = texts.is_null().arg_max()
         raise ValueError(f"column {said.name!r} of {located.name} is null at row {row}")
-    return Prompts(rows.objects(texts), {name: rows.objects(frame[name]) for name in others})
+    asked = decoded(rows.objects(texts), f"row {{}} of {located.name}".format)
+    return Prompts(asked, {name: rows.objects(frame[name]) for name in others})

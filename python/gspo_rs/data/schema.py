@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from gspo_rs.data.messages import decoded
 from gspo_rs.data.source import (
     ENDING,
     FLOATS,
@@ -146,14 +147,11 @@ class RolloutSchema:
             problem = f"{names['reference_rewards']} has no number, though the row has a reward,"
             _refuse(cut, _without_number(ragged["reference_rewards"]) & scored, problem)
         rows, members = source.places(cut.rows.astype(np.int64))
-        empty = "" if cut.frame["completion"].dtype == pl.String else []
         firsts = cut.frame.select(self.keys)[cut.offsets[:-1]]
         return Rollouts(
             offsets=cut.offsets,
-            prompts=cut.frame["prompt"].to_list(),
-            completions=[
-                empty if said is None else said for said in cut.frame["completion"].to_list()
-            ],
+            prompts=_said(cut, "prompt"),
+            completions=_said(cut, "completion"),
             **rewards,
             group_ids=firsts.to_series().to_list() if len(self.by) == 1 else firsts.rows(),
             **ragged,
@@ -189,6 +187,13 @@ def as_names(columns: str | Sequence[str], what: str) -> tuple[str, ...]:
     if not names or len(set(names)) < len(names):
         raise ValueError(f"{what} is {columns!r}; name each column once, and one at least")
     return names
+
+
+def _said(cut: GroupBatch, part: str) -> list[Any]:
+    """Return texts or messages; what is null is an empty one."""
+    found = decoded(cut.frame[part].to_list(), lambda row: cut.place(int(cut.rows[row])))
+    empty: Any = "" if all(isinstance(one, str | None) for one in found) else []
+    return [empty if one is None else one for one in found]
 
 
 def _refuse(cut: GroupBatch, wrong: pl.Series, problem: str) -> None:

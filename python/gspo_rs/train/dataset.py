@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,8 +59,9 @@ class Dataset:
     exam : Prompts or None
         Prompts on which the policy is compared with the starting policy.
     fingerprints : dict of str to Fingerprint
-        ``prompts`` and ``eval_prompts``, or ``rollouts``, as they were when they were opened. Of
-        rollouts at an address, too far to be read twice, the groups stand for the bytes.
+        ``prompts`` and ``eval_prompts``, or ``rollouts``, and ``chat_template`` if it is a file, as
+        they were when they were opened. Of rollouts at an address, too far to be read twice, the
+        groups stand for the bytes.
     rollouts : Source or None
         Offline, the rows behind the groups.
     informative : bool
@@ -91,13 +93,14 @@ class Dataset:
         Dataset
             Checked.
         """
+        found = _of_template(config)
         if not config.online:
             rows = locate(inputs.source("rollouts", config), config.split)
             index = _indexed(rows, config)
-            found = {"rollouts": _of_rollouts(rows, index, config)}
+            found["rollouts"] = _of_rollouts(rows, index, config)
             return cls(index, None, found, rows, informative=bool(config.dynamic_sampling))
         source = _prompts("prompts", config, inputs)
-        found = {"prompts": _of_prompts(source)}
+        found["prompts"] = _of_prompts(source)
         if config.eval_size == 0:
             return cls(source, None, found)
         exam = source
@@ -175,6 +178,15 @@ def of_model(model: torch.nn.Module) -> Fingerprint:
         found.update(whole.view(torch.uint8).numpy().tobytes())
         count += tensor.numel()
     return Fingerprint(count, found.hexdigest())
+
+
+def _of_template(config: Config) -> dict[str, Fingerprint]:
+    """Return what distinguishes the file of a chat template; its rows are lines."""
+    path = Path(config.chat_template or "")
+    if not path.is_file():
+        return {}
+    text = path.read_bytes()
+    return {"chat_template": Fingerprint(len(text.splitlines()), _digest(iter([text])))}
 
 
 def _prompts(key: str, config: Config, inputs: Inputs) -> Prompts:

@@ -35,12 +35,17 @@ def without_long(data: Dataset, policy: Policy, config: Config) -> Dataset:
     Raises
     ------
     ConfigError
-        If no prompt is left.
+        If no prompt is left, or there are variables of a chat template and prompts that are texts.
     ValueError
         If one is too long or has no token, or is no conversation to answer; names its row.
     """
     if not isinstance(data.source, Prompts):
         return data
+    if config.chat_template_kwargs and not is_chat(data.source.texts):
+        raise ConfigError(
+            f"chat_template_kwargs = {config.chat_template_kwargs!r}: the prompts are texts, which"
+            " no template renders; leave it out, or give chat messages"
+        )
     kept = data.source.select(_rows(data.source, policy, config, "prompts"))
     if not len(kept):
         raise ConfigError(
