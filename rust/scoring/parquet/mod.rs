@@ -5,6 +5,7 @@ mod column_chunk;
 mod columns;
 mod footer;
 mod io;
+mod kept_schema;
 pub mod note;
 pub mod pages;
 mod rle_hybrid;
@@ -14,7 +15,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema};
-use parquet::arrow::{ARROW_SCHEMA_META_KEY, encode_arrow_schema, parquet_to_arrow_schema};
 use parquet::basic::{Repetition, Type as Physical};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::{ParquetError, Result};
@@ -208,8 +208,12 @@ fn key_values(
     let mut kept = file.key_value_metadata().cloned().unwrap_or_default();
     // What an output says of itself is not said of what is made of it.
     kept.retain(|kv| kv.key != MANIFEST_KEY);
-    if let Some(place) = kept.iter().position(|kv| kv.key == ARROW_SCHEMA_META_KEY) {
-        let schema = parquet_to_arrow_schema(file.schema_descr(), Some(&kept))?;
+    let schema = kept
+        .iter_mut()
+        .find(|kv| kv.key == kept_schema::KEY)
+        .and_then(|kv| kv.value.as_mut());
+    if let Some(value) = schema {
+        let schema = kept_schema::decode(value)?;
         let added = added.iter().map(|one| {
             let found = match one.physical {
                 Physical::INT64 => DataType::Int64,
@@ -222,7 +226,7 @@ fn key_values(
         let mut said = schema.metadata().clone();
         said.remove(MANIFEST_KEY);
         let schema = Schema::new_with_metadata(fields, said);
-        kept[place].value = Some(encode_arrow_schema(&schema));
+        *value = kept_schema::encode(&schema);
     }
     Ok(kept)
 }
