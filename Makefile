@@ -20,8 +20,8 @@ setup: .venv/.core ## virtual environment, dependencies, release build of the co
 .venv/.dependencies: pyproject.toml constraints.txt .ci/requirements.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing dependencies (PyTorch is large; this takes minutes the first time)"
-	$(BIN)/python .ci/requirements.py train ray bench dev verl-tests | xargs -d '\n' $(BIN)/pip install --quiet
-	$(BIN)/pip install --quiet --no-deps verl
+	$(BIN)/python .ci/requirements.py train ray bench dev verl-tests | xargs -d '\n' $(BIN)/pip install --quiet --no-compile
+	$(BIN)/pip install --quiet --no-compile --no-deps verl
 	@touch $@
 
 .venv/.core: .venv/.dependencies $(RUST)
