@@ -76,11 +76,8 @@ def compare(task: str, rows: int, size: int, kind: str, library: str, repeats: i
     """Time one cell; return how many times ours the best rival takes."""
     given = data(task, rows, size, kind, library)
     runs: dict[str, Callable[[], Any]] = {"gspo_rs": partial(ours, task, size, kind, *given)}
-    plain = given
-    if library == "Polars":
-        plain = [one.to_numpy() if one.dtype != pl.String else one for one in given]
     for name, rival in rivals(task, size, kind, library).items():
-        runs[name] = partial(rival, *(given if name == "Polars" else plain))
+        runs[name] = partial(rival, *given)
     expected = np.asarray(runs["gspo_rs"](), dtype=np.float64)
     exact = 1e-4 if library == "torch" else 1e-9
     for name, run in runs.items():

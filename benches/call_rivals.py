@@ -217,6 +217,20 @@ def dense(formula: Formula, size: int, rewards: Any, *more: Any) -> Any:
     return formula(rewards.reshape(-1, size), *(one.reshape(-1, size) for one in more)).reshape(-1)
 
 
+def without_ids(formula: Formula, size: int, _: Any, *given: Any) -> Any:
+    return dense(formula, size, *given)
+
+
+def through_numpy(rival: Callable[..., Any]) -> Callable[..., pl.Series]:
+    """Let a rival of NumPy take and return Series; it gets ids that are strings as they are."""
+
+    def called(ids: pl.Series, *given: pl.Series) -> pl.Series:
+        plain = ids if ids.dtype == pl.String else ids.to_numpy()
+        return pl.Series(rival(plain, *(one.to_numpy() for one in given)))
+
+    return called
+
+
 def by_sorting(formula: Formula, size: int, ids: Any, rewards: Any, *more: Any) -> Any:
     """Bring scattered groups of one size together by sorting their ids, and back."""
     order = ids.argsort()
@@ -310,11 +324,14 @@ def rivals(task: str, size: int, kind: str, library: str) -> dict[str, Callable[
     formula = FORMULAS[task]
     name = "torch" if library == "torch" else "NumPy"
     if not kind:
-        return {name: lambda _, *given: dense(formula, size, *given)}
+        whole = partial(without_ids, formula, size)
+        return {name: through_numpy(whole) if library == "Polars" else whole}
     bring = by_sorting
     if kind == "string":
         bring = by_category if library == "Polars" else by_codes
     found: dict[str, Callable[..., Any]] = {f"{name}, sorted": partial(bring, formula, size)}
+    if library == "Polars":
+        found = {one: through_numpy(rival) for one, rival in found.items()}
     if kind == "int64" and task in ("mean", "rloo", "zscore"):
         found[f"{name}, sums"] = partial(index_add if library == "torch" else sums, task)
     if library == "Polars" and (over := expression(task)) is not None:

@@ -64,6 +64,16 @@ impl Block {
         }
     }
 
+    /// Of so many rows in one partition.
+    pub(crate) fn single(rows: usize) -> Self {
+        Self {
+            rows: 0..rows,
+            homes: vec![0; rows],
+            bounds: vec![0, to_u32(rows)],
+            starts: Vec::new(),
+        }
+    }
+
     /// Sorts `given`, one value per row, by partition into `sorted`, which may be longer.
     pub(crate) fn sort<T: Copy>(
         &self,

@@ -7,6 +7,7 @@ mod ids;
 mod index;
 mod partition;
 mod runs;
+mod table;
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -19,6 +20,9 @@ pub(crate) use hash::{mix, process_seed};
 pub use ids::{Ids, IntIds};
 pub(crate) use index::{position, to_u32};
 pub(crate) use partition::{Partition, Partitions};
+
+/// So many rows would be one partition anyway.
+const FEW: usize = 1 << 14;
 
 /// A checked cut of rollouts into groups, numbered by first appearance.
 #[derive(Debug)]
@@ -54,7 +58,10 @@ impl Groups {
         if items.all_differ() {
             return Ok(Self::clustered(n_rows, items.offsets(cancel)?));
         }
-        let partitions = grouping::group(ids, &items, cancel)?;
+        let partitions = match items {
+            Runs::Rows(n) if n <= FEW => Partitions::single(table::group(ids)),
+            _ => grouping::group(ids, &items, cancel)?,
+        };
         if partitions.n_groups() == items.len() && !matches!(items, Runs::Kept(_)) {
             return Ok(Self::clustered(n_rows, items.offsets(cancel)?));
         }
@@ -119,6 +126,16 @@ impl Groups {
     #[must_use]
     pub fn offsets(&self) -> &[i64] {
         &self.offsets
+    }
+
+    /// Members of the largest group.
+    #[must_use]
+    pub fn largest(&self) -> usize {
+        let sizes = self
+            .offsets
+            .windows(2)
+            .map(|ends| position(ends[1] - ends[0]));
+        sizes.max().unwrap_or(0)
     }
 
     /// Rows group after group; `None` when that is the order in which they came. Computed once,
@@ -251,6 +268,16 @@ mod tests {
             .map(|row| (row * 7919) % 31_250 - 15_000)
             .collect();
         assert_eq!(members(&group(&keys)), naive(&keys));
+    }
+
+    #[test]
+    fn a_table_that_grows_keeps_its_groups() {
+        for n_groups in [1, 511, 513, 2_049, 4_999] {
+            let keys: Vec<i64> = (0..10_000_i64)
+                .map(|row| (row * 7919) % n_groups - 300)
+                .collect();
+            assert_eq!(members(&group(&keys)), naive(&keys));
+        }
     }
 
     #[test]

@@ -103,8 +103,21 @@ impl Partitions {
         Self { blocks, parts }
     }
 
+    /// Of all rows in one partition.
+    pub(crate) fn single(part: Partition) -> Self {
+        Self::new(vec![Block::single(part.len())], vec![part])
+    }
+
     pub(crate) fn parts(&self) -> &[Partition] {
         &self.parts
+    }
+
+    /// The only partition, if all rows are in it in their order.
+    pub(crate) fn alone(&self) -> Option<&Partition> {
+        let ([part], [block]) = (self.parts.as_slice(), self.blocks.as_slice()) else {
+            return None;
+        };
+        (part.len() == block.rows.len()).then_some(part)
     }
 
     pub(crate) fn n_groups(&self) -> usize {

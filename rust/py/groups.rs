@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::groups::{Groups, IntIds, position};
 use crate::keys::{
     self,
-    bytes::{ByteIds, Fixed},
+    bytes::{ByteIds, Bytes, Fixed},
 };
 use crate::pool::{CHECK_EVERY, Cancel};
 
@@ -74,6 +74,13 @@ impl PyGroups {
 
     #[staticmethod]
     fn from_list(py: Python<'_>, ids: &Bound<'_, PyList>, drop_null: bool) -> PyResult<Self> {
+        if let Some(words) = all_strings(ids)? {
+            let words = words.iter().map(|word| Ok(word.to_str()?.as_bytes()));
+            let words = ByteIds::new(words.collect::<PyResult<Vec<&[u8]>>>()?);
+            let work = |cancel: &_| Groups::new(&words, None, cancel);
+            let groups = run(py, ids.len(), work)?;
+            return Ok(Self { groups });
+        }
         Self::from_chunks(py, &[list_to_arrow(ids)?], drop_null)
     }
 
@@ -131,6 +138,29 @@ fn rows_in_order(groups: &Groups, cancel: &Cancel) -> Result<Vec<i64>, Error> {
         }
     }
     Ok(rows)
+}
+
+impl Bytes for Vec<&[u8]> {
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn row(&self, row: usize) -> &[u8] {
+        self[row]
+    }
+}
+
+/// All ids, if each is a string.
+fn all_strings<'py>(ids: &Bound<'py, PyList>) -> PyResult<Option<Vec<Bound<'py, PyString>>>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for (row, id) in ids.iter().enumerate() {
+        answer_signals(ids.py(), row)?;
+        match id.cast_into() {
+            Ok(id) => found.push(id),
+            Err(_) => return Ok(None),
+        }
+    }
+    Ok(Some(found))
 }
 
 /// A list of integers, of strings or of bytes, with None for null, as one Arrow column.

@@ -39,7 +39,12 @@ pub(super) fn rows_<'py>(
     let mut buffers = buffers.collect::<Result<Vec<&mut [f64]>, _>>()?;
     let input = Input { rewards, groups };
     let compares = columns.iter().any(|column| column.compares_pairs());
-    let each = if compares { rewards.len() } else { 1 };
+    // Sixty-four comparisons take as long as a row.
+    let each = if compares {
+        groups.largest().div_ceil(64)
+    } else {
+        1
+    };
     run(py, rewards.len().saturating_mul(each), |cancel| {
         rows::rows(input, &columns, &mut buffers, cancel)
     })?;

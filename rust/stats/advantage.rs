@@ -5,11 +5,13 @@
 
 use super::decimal::Written;
 use super::draws;
+use super::group::Group;
+use super::lanes::Needs;
 use super::normal::{self, Scores, Tables};
-use super::quantile::quantile;
+use super::quantile::quantile_of;
 use super::rank::{self, Ties};
 use super::sorted::Sorted;
-use crate::pool::CHECK_EVERY;
+use super::winrate::soft_wins;
 
 /// An estimator with its options; formulas in `docs/reference/estimators.md`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,21 +80,57 @@ pub enum Estimator {
     },
 }
 
+impl Estimator {
+    /// What it asks of a group, if that is no more than [`plain`] does.
+    pub(crate) fn needs(self) -> Option<Needs> {
+        let mut needs = Needs::default();
+        match self {
+            Self::Percentile {
+                ties: Ties::Average,
+                ..
+            }
+            | Self::TopFraction { .. }
+            | Self::Gopo => needs.standings = true,
+            Self::Mean | Self::Rloo | Self::MaxRl => needs.mean = true,
+            Self::Zscore { .. } | Self::Quantile { .. } => needs.spread = true,
+            Self::BestMinusSecond | Self::PassAtK { .. } | Self::SoftWinrate { .. } => {
+                needs.order = true;
+            }
+            _ => return None,
+        }
+        Some(needs)
+    }
+}
+
 /// Writes the advantages of one group over the zeros in `out`.
 pub fn advantages(group: &Sorted, estimator: Estimator, tables: &mut Tables, out: &mut [f64]) {
-    if !group.is_informative() {
-        return;
-    }
-    let n = group.values().len() as f64;
     match estimator {
-        Estimator::Percentile { unit, ties } => {
-            let scale = if unit { unit_scale(n) } else { 1.0 };
-            by_rank(group, ties, scale, out);
+        _ if !group.is_informative() => {}
+        Estimator::Percentile { unit, ties } if ties != Ties::Average => {
+            by_rank(group, ties, scale_of(group, unit), out);
         }
-        Estimator::Gopo => by_rank(group, Ties::Average, 2.0, out),
+        Estimator::Normal { scores } => normal::normal_scores(group, scores, tables, out),
+        Estimator::Pkpo { k, leave_one_out } => {
+            draws::max_at_k_advantages(group, k, leave_one_out, out);
+        }
+        _ => plain(group, estimator, tables, out),
+    }
+}
+
+/// Writes the same for an estimator with [`Estimator::needs`].
+pub(crate) fn plain(
+    group: &impl Group,
+    estimator: Estimator,
+    tables: &mut Tables,
+    out: &mut [f64],
+) {
+    let n = group.scored() as f64;
+    match estimator {
+        _ if !group.is_informative() => {}
+        Estimator::Percentile { unit, .. } => by_margin(group, scale_of(group, unit), out),
+        Estimator::Gopo => by_margin(group, 2.0, out),
         Estimator::TopFraction { q } => {
-            rank::top_fraction(group, q, out);
-            adjust(group, out, |share| share - q.value());
+            rank::top_fraction(group, q, out, |share| share - q.value());
         }
         Estimator::Mean => centred(group, 1.0, out),
         Estimator::Rloo => centred(group, n / (n - 1.0), out),
@@ -100,20 +138,25 @@ pub fn advantages(group: &Sorted, estimator: Estimator, tables: &mut Tables, out
             group.by_value(out, group.moments().standardise(ddof, eps));
         }
         Estimator::Quantile { k, ddof, eps } => {
-            let origin = quantile(group.values(), k);
+            let origin = quantile_of(group.scored(), |at| group.value(at), k);
             let standardise = group.moments().standardise_from(origin, ddof, eps);
             group.by_value(out, standardise);
         }
         Estimator::MaxRl => group.by_value(out, group.moments().relative()),
-        Estimator::Normal { scores } => normal::normal_scores(group, scores, tables, out),
-        Estimator::SoftWinrate { tau } => soft_wins(group, tau, out),
+        Estimator::SoftWinrate { tau } => soft_wins(group, tau, &mut tables.classes, out),
         Estimator::BestMinusSecond => best_minus_second(group, out),
         Estimator::PassAtK { k, threshold } => {
             draws::pass_at_k_advantages(group, k, threshold, out);
         }
-        Estimator::Pkpo { k, leave_one_out } => {
-            draws::max_at_k_advantages(group, k, leave_one_out, out);
-        }
+        _ => unreachable!("an estimator without needs is none of these"),
+    }
+}
+
+fn scale_of(group: &impl Group, unit: bool) -> f64 {
+    if unit {
+        unit_scale(group.scored() as f64)
+    } else {
+        1.0
     }
 }
 
@@ -122,63 +165,31 @@ fn unit_scale(n: f64) -> f64 {
     (3.0 * (n - 1.0) / (n + 1.0)).sqrt()
 }
 
-/// `scale` times wins minus losses over opponents; with other tie rules, twice the rank minus its
-/// mean. The division comes last, so that a scale that is a power of two leaves it exact.
-fn by_rank(group: &Sorted, ties: Ties, scale: f64, out: &mut [f64]) {
-    let n = group.values().len() as f64;
-    let others = n - 1.0;
-    if ties == Ties::Average {
-        rank::margins(group, out, |margin| margin * scale / others);
-    } else {
-        rank::ranks(group, ties, out);
-        let score = |rank: f64| (2.0 * rank - n - 1.0) * scale / others;
-        adjust(group, out, score);
-    }
+/// `scale` times wins minus losses over opponents. The division comes last, so that a scale that is
+/// a power of two leaves it exact.
+fn by_margin(group: &impl Group, scale: f64, out: &mut [f64]) {
+    let others = group.scored() as f64 - 1.0;
+    rank::margins(group, out, |margin| margin * scale / others);
 }
 
-fn centred(group: &Sorted, scale: f64, out: &mut [f64]) {
+/// The same with other tie rules: twice the rank minus its mean.
+fn by_rank(group: &Sorted, ties: Ties, scale: f64, out: &mut [f64]) {
+    let n = group.values().len() as f64;
+    rank::ranks(group, ties, out);
+    let score = |rank: f64| (2.0 * rank - n - 1.0) * scale / (n - 1.0);
+    adjust(group, out, score);
+}
+
+fn centred(group: &impl Group, scale: f64, out: &mut [f64]) {
     let mean = group.moments().mean;
     group.by_value(out, |value| (value - mean) * scale);
 }
 
-/// Bradley-Terry wins minus losses; members are compared class by class of equal rewards.
-fn soft_wins(group: &Sorted, tau: f64, out: &mut [f64]) {
-    let values = group.values();
-    let classes: Vec<(f64, f64)> = group
-        .ties()
-        .map(|(below, tied)| (values[below], tied.len() as f64))
-        .collect();
-    for (below, tied) in group.ties() {
-        let mine = values[below];
-        let mut wins = 0.0;
-        for block in classes.chunks(CHECK_EVERY) {
-            if group.stopped() {
-                return;
-            }
-            for &(other, count) in block {
-                wins += count * soft_sign(mine, other, tau);
-            }
-        }
-        for &place in tied {
-            out[place as usize] = wins / (values.len() - 1) as f64;
-        }
-    }
-}
-
-/// `tanh((a - b) / (2 tau))`, right where the difference leaves the range of float64.
-fn soft_sign(a: f64, b: f64, tau: f64) -> f64 {
-    let step = a - b;
-    if step.is_finite() {
-        (step / tau / 2.0).tanh()
-    } else {
-        ((a / 2.0 - b / 2.0) / tau).tanh()
-    }
-}
-
-fn best_minus_second(group: &Sorted, out: &mut [f64]) {
-    if let [.., second, best] = group.values() {
-        out[group.place(group.values().len() - 1)] = best - second;
-    }
+fn best_minus_second(group: &impl Group, out: &mut [f64]) {
+    let n = group.scored();
+    let (second, best) = (group.value(n - 2), group.value(n - 1));
+    // Where several are best, nobody gets anything.
+    group.by_value(out, |value| if value == best { best - second } else { 0.0 });
 }
 
 fn adjust(group: &Sorted, out: &mut [f64], change: impl Fn(f64) -> f64) {

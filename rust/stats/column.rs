@@ -3,6 +3,8 @@
 use super::advantage::{self, Estimator};
 use super::checks::first_infinite;
 use super::decimal::Written;
+use super::group::Group;
+use super::lanes::Needs;
 use super::normal::Tables;
 use super::rank::{self, Ties};
 use super::sorted::Sorted;
@@ -56,6 +58,38 @@ impl Column {
         }
     }
 
+    /// What it asks of a group, if that is no more than [`Self::write_plain`] does.
+    pub(crate) fn needs(self) -> Option<Needs> {
+        let mut needs = Needs::default();
+        match self {
+            Self::Rank(Ties::Average) | Self::Percentile | Self::TopFraction(_) => {
+                needs.standings = true;
+            }
+            Self::Advantage(estimator) => return estimator.needs(),
+            Self::GroupMean => needs.mean = true,
+            Self::GroupStd => needs.spread = true,
+            Self::GroupSize => {}
+            Self::Rank(_) => return None,
+        }
+        Some(needs)
+    }
+
+    /// Writes the column of a group without unscorable rewards, of which no difference overflows.
+    pub(crate) fn write_plain(self, group: &impl Group, tables: &mut Tables, out: &mut [f64]) {
+        match self {
+            Self::Rank(_) => rank::mean_ranks(group, out),
+            Self::Percentile => rank::percentiles(group, out),
+            Self::TopFraction(q) => rank::top_fraction(group, q, out, |share| share),
+            Self::Advantage(estimator) => {
+                out.fill(0.0);
+                advantage::plain(group, estimator, tables, out);
+            }
+            Self::GroupSize => out.fill(group.scored() as f64),
+            Self::GroupMean => out.fill(group.moments().mean),
+            Self::GroupStd => out.fill(group.moments().std(1)),
+        }
+    }
+
     /// # Errors
     /// [`Error::Overflow`] with the place in the group as its row.
     pub(crate) fn write(
@@ -72,7 +106,7 @@ impl Column {
         match self {
             Self::Rank(ties) => rank::ranks(group, ties, out),
             Self::Percentile => rank::percentiles(group, out),
-            Self::TopFraction(q) => rank::top_fraction(group, q, out),
+            Self::TopFraction(q) => rank::top_fraction(group, q, out, |share| share),
             Self::Advantage(estimator) => advantage::advantages(group, estimator, tables, out),
             Self::GroupSize => out.fill(group.size() as f64),
             Self::GroupMean => out.fill(group.moments().mean),

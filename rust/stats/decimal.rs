@@ -33,6 +33,14 @@ impl Written {
     /// what float64 gives.
     #[must_use]
     pub fn times(self, n: usize) -> f64 {
+        if let Some(product) = self.numerator.checked_mul(n as u64)
+            && self.denominator > 0
+        {
+            return match product % self.denominator {
+                0 => (product / self.denominator) as f64,
+                _ => self.value * n as f64,
+            };
+        }
         let product = u128::from(self.numerator) * n as u128;
         let denominator = u128::from(self.denominator);
         match product.checked_rem(denominator) {

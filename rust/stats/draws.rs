@@ -3,6 +3,7 @@
 //! Binomial coefficients appear only in ratios, each the last one times a fraction, so that
 //! nothing overflows.
 
+use super::group::Group;
 use super::sorted::Sorted;
 
 /// The unbiased chance that `k` draws without replacement hold a reward of at least
@@ -36,7 +37,7 @@ pub fn best_of(group: &Sorted, k: usize) -> f64 {
 }
 
 /// Writes the mean over all subgroups of `k` of their z-scored pass, for right and wrong.
-pub fn pass_at_k_advantages(group: &Sorted, k: usize, threshold: f64, out: &mut [f64]) {
+pub fn pass_at_k_advantages(group: &impl Group, k: usize, threshold: f64, out: &mut [f64]) {
     let (n, correct) = counts(group, threshold);
     if correct == 0 || n - correct < k {
         return;
@@ -44,11 +45,7 @@ pub fn pass_at_k_advantages(group: &Sorted, k: usize, threshold: f64, out: &mut 
     let all_wrong = log_all_wrong(n, correct, k);
     let right = (0.5 * all_wrong).exp() / (-all_wrong.exp_m1()).sqrt();
     let wrong = -right * (correct as f64 / (n - correct) as f64);
-    for (places, values) in group.blocks() {
-        for (&place, &value) in places.iter().zip(values) {
-            out[place as usize] = if value >= threshold { right } else { wrong };
-        }
-    }
+    group.by_value(out, |value| if value >= threshold { right } else { wrong });
 }
 
 /// Writes each member's share of the gradient of the mean best of `k`: its reward where it is
@@ -139,10 +136,18 @@ fn lower(below: usize, k: usize) -> f64 {
     }
 }
 
-fn counts(group: &Sorted, threshold: f64) -> (usize, usize) {
-    let values = group.values();
-    let wrong = values.partition_point(|&value| value < threshold);
-    (values.len(), values.len() - wrong)
+/// How many are scorable, and how many of these are right.
+fn counts(group: &impl Group, threshold: f64) -> (usize, usize) {
+    let (mut wrong, mut end) = (0, group.scored());
+    while wrong < end {
+        let middle = usize::midpoint(wrong, end);
+        if group.value(middle) < threshold {
+            wrong = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    (group.scored(), group.scored() - wrong)
 }
 
 /// `ln(C(n - c, k) / C(n, k))`, which is the same with `c` and `k` exchanged.

@@ -4,6 +4,12 @@
 const HUGE: f64 = f64::MAX / 1e40;
 /// What brings larger ones there: a power of two, so that no digit is lost but of tiny ones.
 const DOWN: f64 = 1.0 / (1_u128 << 127) as f64;
+/// Sums that run side by side.
+const SIDES: usize = 4;
+/// Means below this may leave a remainder with fewer digits.
+const TINY: f64 = 1e-270;
+/// Below this, a count times half the digits of a float64 is exact.
+const MANY: f64 = (1 << 26) as f64;
 
 /// The float64 nearest to the mean of finite `values`, ties to even; NaN for none.
 ///
@@ -29,46 +35,89 @@ pub fn mean(values: &[f64]) -> f64 {
 /// The same of `scale * value`, where `scale` is a power of two and no sum overflows.
 #[must_use]
 pub(crate) fn scaled(values: &[f64], scale: f64) -> f64 {
-    let n = values.len() as f64;
-    // What rounding takes from a sum is summed as well, and what it takes from that again.
-    let (mut high, mut low, mut rest, mut lost) = (0.0, 0.0, 0.0, 0.0_f64);
-    for value in values {
-        let (sum, error) = two_sum(high, value * scale);
-        high = sum;
-        let (sum, error) = two_sum(low, error);
-        low = sum;
-        let (sum, error) = two_sum(rest, error);
-        rest = sum;
-        lost += error.abs();
+    sum_over(values, |value| value * scale, values.len() as f64)
+}
+
+/// The float64 nearest to the sum of what `of` makes of `values`, over a count `n`; no part of it may
+/// overflow.
+pub(crate) fn sum_over(values: &[f64], of: impl Fn(f64) -> f64, n: f64) -> f64 {
+    let mut sums = Sums::default();
+    let (rows, rest) = values.as_chunks::<SIDES>();
+    for row in rows {
+        for (side, &value) in row.iter().enumerate() {
+            sums.add(side, of(value));
+        }
     }
-    if lost > 0.0 {
-        let all: Exact = values.iter().map(|value| value * scale).collect();
-        return all.over(n);
+    for &value in rest {
+        sums.add(0, of(value));
     }
-    if low == 0.0 && rest == 0.0 {
-        return high / n;
+    for side in 1..SIDES {
+        sums.add(0, sums.high[side]);
+        sums.add(0, sums.low[side]);
     }
-    let rough = high / n;
-    let near = rough + ((-rough).mul_add(n, high) + low + rest) / n;
-    let left = (-near).mul_add(n, high) + low + rest;
-    // Sure but for what lies beside the middle of two numbers, or is left of a sum that cancelled.
-    if 2.0 * left.abs() < 0.99 * gap(near, left) * n && low.abs() < 1e-3 * high.abs() {
-        near
-    } else {
-        [high, low, rest].into_iter().collect::<Exact>().over(n)
+    over(sums.high[0], sums.low[0], sums.lost.iter().sum(), n)
+        .unwrap_or_else(|| exact(values.iter().map(|&value| of(value)), n))
+}
+
+/// Sums side by side, none of which waits for another.
+#[derive(Default)]
+struct Sums {
+    high: [f64; SIDES],
+    /// What rounding has taken from them, and what it has taken from that at most.
+    low: [f64; SIDES],
+    lost: [f64; SIDES],
+}
+
+impl Sums {
+    #[inline]
+    fn add(&mut self, side: usize, value: f64) {
+        let (sum, error) = two_sum(self.high[side], value);
+        self.high[side] = sum;
+        let (sum, error) = two_sum(self.low[side], error);
+        self.low[side] = sum;
+        self.lost[side] += error.abs();
     }
+}
+
+/// The same whatever the values are, with some patience.
+pub(crate) fn exact(values: impl Iterator<Item = f64>, n: f64) -> f64 {
+    values.collect::<Exact>().over(n)
+}
+
+/// The float64 nearest to `(high + low) / n` for a count `n`, where the sum is wrong by up to about
+/// `lost`; None where that does not decide it.
+#[inline]
+pub(crate) fn over(high: f64, low: f64, lost: f64, n: f64) -> Option<f64> {
+    let (high, low) = two_sum(high, low);
+    let near = high / n;
+    if low == 0.0 && lost == 0.0 {
+        return Some(near);
+    }
+    if near.abs() < TINY || n >= MANY {
+        return None;
+    }
+    // Both halves of `near`, times `n`, are exact, and so is what they leave of `high`.
+    let upper = f64::from_bits(near.to_bits() & !((1 << 27) - 1));
+    let left = (high - upper * n) - (near - upper) * n;
+    let (left, rest) = two_sum(left, low);
+    let next = neighbour(near, left);
+    let half = (next - near).abs() * 0.5 * n;
+    let beyond = left.abs() - half;
+    let doubt = (lost + rest.abs()) * 1.01;
+    if doubt == 0.0 && beyond == 0.0 {
+        let even = near.to_bits() & 1 == 0;
+        return Some(if even { near } else { next });
+    }
+    let sure = beyond.abs() > doubt && beyond < half;
+    sure.then_some(if beyond < 0.0 { near } else { next })
 }
 
 /// The sum and, exactly, what rounding took from it.
-fn two_sum(a: f64, b: f64) -> (f64, f64) {
+#[inline]
+pub(crate) fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
     let other = sum - a;
     (sum, (a - (sum - other)) + (b - other))
-}
-
-/// The distance from `value` to its neighbour on the side that `towards` has as its sign.
-fn gap(value: f64, towards: f64) -> f64 {
-    (neighbour(value, towards) - value).abs()
 }
 
 fn neighbour(value: f64, towards: f64) -> f64 {

@@ -1,13 +1,17 @@
 //! Mean and spread of sorted rewards: the mean rounded once, the spread in a pass around it.
 
 use super::mean;
+use super::network::{greater, lesser};
+use super::radix;
+use crate::error::Error;
+use crate::pool::{CHECK_EVERY, Cancel};
 
 /// Beyond these bounds a square or a sum leaves the range of float64, and work is scaled.
-const SMALL: f64 = 1e-140;
-const LARGE: f64 = 1e140;
+pub(super) const SMALL: f64 = 1e-140;
+pub(super) const LARGE: f64 = 1e140;
 
 /// Up to this many values, a running sum is as good as any.
-const BLOCK: usize = 32;
+pub(super) const BLOCK: usize = 32;
 
 /// Mean and centred sum of squares of one group.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,6 +68,42 @@ impl Moments {
             centre,
             norm: norm(values, scale, centre),
             scale,
+            count,
+        }
+    }
+
+    /// Of values in any order: a pass of exact sums where they need no scale, else they are sorted.
+    pub(super) fn unsorted(values: &[f64], cancel: &Cancel) -> Result<Self, Error> {
+        let mut scored = Vec::with_capacity(values.len());
+        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+        for block in values.chunks(CHECK_EVERY) {
+            cancel.check()?;
+            for &value in block.iter().filter(|value| !value.is_nan()) {
+                (low, high) = (lesser(low, value), greater(high, value));
+                scored.push(value);
+            }
+        }
+        let plain = -LARGE < low && high < LARGE && high - low > SMALL;
+        if !plain {
+            return Ok(Self::new(&radix::values(values, cancel)?));
+        }
+        let n = scored.len() as f64;
+        let mean = mean::scaled(&scored, 1.0);
+        cancel.check()?;
+        let residue = mean::sum_over(&scored, |value| value - mean, 1.0);
+        cancel.check()?;
+        let squares = mean::sum_over(&scored, |value| (value - mean) * (value - mean), 1.0);
+        let norm = (squares - residue * residue / n).max(0.0).sqrt();
+        Ok(Self::of(mean, norm, scored.len()))
+    }
+
+    /// Of values that need no scale.
+    pub(super) fn of(mean: f64, norm: f64, count: usize) -> Self {
+        Self {
+            mean,
+            centre: mean,
+            norm,
+            scale: 1.0,
             count,
         }
     }
@@ -133,9 +173,15 @@ fn pairwise(values: &[f64], terms: &impl Fn(f64) -> (f64, f64)) -> (f64, f64) {
         let terms = values.iter().map(|&value| terms(value));
         terms.fold((0.0, 0.0), plus)
     } else {
-        let (low, high) = values.split_at(values.len() / 2);
+        let (low, high) = values.split_at(halfway(values.len()));
         plus(pairwise(low, terms), pairwise(high, terms))
     }
+}
+
+/// Where `n` values are cut in two: between whole blocks, so that more values leave the first block
+/// as it is.
+pub(super) fn halfway(n: usize) -> usize {
+    (n / 2).next_multiple_of(BLOCK)
 }
 
 #[cfg(test)]

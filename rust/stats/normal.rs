@@ -1,6 +1,8 @@
 //! Normal scores: what a rank would be worth if rewards were normal.
 
+use super::group::Group;
 use super::sorted::Sorted;
+use super::winrate::Class;
 use crate::pool::CHECK_EVERY;
 
 /// Groups up to this size share one table of scores per size.
@@ -32,12 +34,13 @@ impl Scores {
     }
 }
 
-/// Tables of scores, kept from group to group.
+/// Tables of scores and other scratch, kept from group to group.
 #[derive(Debug, Default)]
 pub struct Tables {
     van_der_waerden: Vec<Vec<f64>>,
     blom: Vec<Vec<f64>>,
     large: Vec<f64>,
+    pub(super) classes: Vec<Class>,
 }
 
 impl Tables {

@@ -1,5 +1,6 @@
 //! Reward minus the mean of the group weighted by completion lengths.
 
+use super::group::Group;
 use super::sorted::Sorted;
 use super::summary::per_group;
 use crate::error::Error;
@@ -18,9 +19,11 @@ pub fn advantages(
     cancel: &Cancel,
 ) -> Result<Vec<f64>, Error> {
     check(rewards, lengths)?;
+    let order = groups.order(cancel)?;
+    let row_at = |at: usize| order.map_or(at, |order| order[at] as usize);
     let baselines = per_group(rewards, groups, cancel, |g, group, out| {
         let start = groups.range(g).start;
-        out.push(baseline(group, |place| lengths[groups.row(start + place)]));
+        out.push(baseline(group, |place| lengths[row_at(start + place)]));
     })?;
     let mut out = Vec::new();
     cancel.resize(&mut out, rewards.len(), &f64::NAN)?;
@@ -30,7 +33,7 @@ pub fn advantages(
             if at.is_multiple_of(CHECK_EVERY) {
                 cancel.check()?;
             }
-            let row = groups.row(at);
+            let row = row_at(at);
             out[row] = match baseline {
                 Some(baseline) if baseline.is_nan() => return Err(Error::NoTokens { row }),
                 Some(baseline) if !rewards[row].is_nan() => rewards[row] - baseline,
@@ -52,18 +55,14 @@ fn baseline(group: &Sorted, length: impl Fn(usize) -> i64) -> Option<f64> {
         return None;
     }
     // Lengths of tied members are added as integers: no order of the rows shows in the sum.
-    let tokens: Vec<i128> = group
+    let tokens = |tied: &[u32]| -> i128 {
+        let lengths = tied.iter().map(|&place| i128::from(length(place as usize)));
+        lengths.sum()
+    };
+    let total = group.ties().map(|(_, tied)| tokens(tied)).sum::<i128>() as f64;
+    let mean: f64 = group
         .ties()
-        .map(|(_, tied)| {
-            tied.iter()
-                .map(|&place| i128::from(length(place as usize)))
-                .sum()
-        })
-        .collect();
-    let total = tokens.iter().sum::<i128>() as f64;
-    let classes = group.ties().zip(&tokens);
-    let mean: f64 = classes
-        .map(|((below, _), &tokens)| values[below] * (tokens as f64 / total))
+        .map(|(below, tied)| values[below] * (tokens(tied) as f64 / total))
         .sum();
     Some(if mean.is_nan() {
         mean

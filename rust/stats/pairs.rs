@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::decimal::exceeds;
+use super::group::Group;
 use super::sorted::Sorted;
 use super::summary::per_group;
 use crate::error::Error;

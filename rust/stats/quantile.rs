@@ -13,10 +13,15 @@ use super::decimal::Written;
 /// ```
 #[must_use]
 pub fn quantile(values: &[f64], q: impl Into<Written>) -> f64 {
-    let Some(last) = values.len().checked_sub(1) else {
+    quantile_of(values.len(), |at| values[at], q.into())
+}
+
+/// The same of `n` values, of which `value` gives the one at a place in their order.
+pub(crate) fn quantile_of(n: usize, value: impl Fn(usize) -> f64, q: Written) -> f64 {
+    let Some(last) = n.checked_sub(1) else {
         return f64::NAN;
     };
-    let place = q.into().times(last);
+    let place = q.times(last);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -24,7 +29,7 @@ pub fn quantile(values: &[f64], q: impl Into<Written>) -> f64 {
     )]
     let below = (place.floor() as usize).min(last);
     let above = (below + 1).min(last);
-    lerp(values[below], values[above], place - below as f64)
+    lerp(value(below), value(above), place - below as f64)
 }
 
 /// The middle of ascending `values`, or the mean of the two middle ones; NaN for no values.

@@ -1,6 +1,7 @@
 //! Where each reward stands in its group: ranks, percentiles, the share in the top.
 
 use super::decimal::Written;
+use super::group::Group;
 use super::sorted::Sorted;
 
 /// What tied rewards get.
@@ -21,11 +22,9 @@ pub enum Ties {
 /// Writes ranks from 1, the lowest; rows without a score keep what `out` holds.
 pub fn ranks(group: &Sorted, ties: Ties, out: &mut [f64]) {
     match ties {
-        Ties::Average => group.by_standing(out, |below, tied| {
-            f64::from(below) + f64::from(tied + 1) / 2.0
-        }),
-        Ties::Min => group.by_standing(out, |below, _| f64::from(below + 1)),
-        Ties::Max => group.by_standing(out, |below, tied| f64::from(below + tied)),
+        Ties::Average => mean_ranks(group, out),
+        Ties::Min => group.by_standing(out, |below, _| below + 1.0),
+        Ties::Max => group.by_standing(out, |below, tied| below + tied),
         Ties::Dense => {
             for (level, (_, tied)) in group.ties().enumerate() {
                 for &place in tied {
@@ -42,39 +41,38 @@ pub fn ranks(group: &Sorted, ties: Ties, out: &mut [f64]) {
     }
 }
 
+/// Writes the mean of the ranks that each reward occupies.
+pub fn mean_ranks(group: &impl Group, out: &mut [f64]) {
+    group.by_standing(out, |below, tied| below + (tied + 1.0) / 2.0);
+}
+
 /// Writes what `of` makes of wins minus losses over the scored members: `less - greater`, an exact
 /// integer.
-pub fn margins(group: &Sorted, out: &mut [f64], of: impl Fn(f64) -> f64) {
-    let n = group.values().len() as f64;
-    group.by_standing(out, |below, tied| {
-        of(f64::from(below) - (n - f64::from(below) - f64::from(tied)))
-    });
+pub fn margins(group: &impl Group, out: &mut [f64], of: impl Fn(f64) -> f64) {
+    let n = group.scored() as f64;
+    group.by_standing(out, |below, tied| of(below - (n - below - tied)));
 }
 
 /// Writes the share of the others that each beats, ties counting half; 0.5 for a lone member.
-pub fn percentiles(group: &Sorted, out: &mut [f64]) {
-    let n = group.values().len();
+pub fn percentiles(group: &impl Group, out: &mut [f64]) {
+    let n = group.scored();
     if n > 1 {
         let others = (n - 1) as f64;
-        group.by_standing(out, |below, tied| {
-            (f64::from(below) + f64::from(tied - 1) / 2.0) / others
-        });
+        group.by_standing(out, |below, tied| (below + (tied - 1.0) / 2.0) / others);
     } else {
         group.by_standing(out, |_, _| 0.5);
     }
 }
 
-/// Writes the share of each in the best `q n` slots of the group, tied members sharing theirs.
-pub fn top_fraction(group: &Sorted, q: Written, out: &mut [f64]) {
-    let n = group.values().len();
+/// Writes what `of` makes of the share of each in the best `q n` slots of the group, tied members
+/// sharing theirs.
+pub fn top_fraction(group: &impl Group, q: Written, out: &mut [f64], of: impl Fn(f64) -> f64) {
+    let n = group.scored();
     let slots = q.times(n);
-    for (below, tied) in group.ties() {
-        let above = n - below - tied.len();
-        let share = ((slots - above as f64) / tied.len() as f64).clamp(0.0, 1.0);
-        for &place in tied {
-            out[place as usize] = share;
-        }
-    }
+    group.by_standing(out, |below, tied| {
+        let above = n as f64 - below - tied;
+        of(((slots - above) / tied).clamp(0.0, 1.0))
+    });
 }
 
 #[cfg(test)]

@@ -45,6 +45,17 @@ pub fn rows(
     let (mut free, sorted) = buffers
         .split_last_mut()
         .expect("a buffer more than columns");
+    if let Some(part) = partitions.alone() {
+        let mut scratch = PartScratch::until(cancel);
+        let filled = scratch.fill(part, std::iter::once(input.rewards), columns);
+        let outs = std::iter::once(free).chain(sorted);
+        let unsort = |(column, out): (&Vec<f64>, &mut &mut [f64])| part.unsort(column, out, cancel);
+        return filled
+            .map_err(located)?
+            .iter()
+            .zip(outs)
+            .try_for_each(unsort);
+    }
     partitions.sort(input.rewards, free, cancel)?;
     part_by_part(partitions, free, columns, sorted, cancel).map_err(located)?;
     for column in sorted {

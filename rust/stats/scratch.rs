@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use super::column::Column;
+use super::lanes::Lanes;
+use super::network::LANES;
 use super::normal::Tables;
 use super::sorted::Sorted;
 use crate::error::Error;
@@ -13,6 +15,7 @@ use crate::pool::Cancel;
 #[derive(Default)]
 pub(crate) struct Scratch<'a> {
     group: Sorted<'a>,
+    lanes: Lanes,
     tables: Tables,
 }
 
@@ -27,6 +30,45 @@ impl<'a> Scratch<'a> {
     /// Computes the columns of the groups that lie at `ranges` of `rewards` into `outs`. The row
     /// of an error is a place in its group.
     pub(crate) fn fill(
+        &mut self,
+        rewards: &[f64],
+        ranges: impl Iterator<Item = Range<usize>>,
+        columns: &[Column],
+        outs: &mut [&mut [f64]],
+    ) -> Result<(), Error> {
+        let needs = columns.iter().map(|column| column.needs());
+        let Some(needs) = needs.reduce(|all, needs| Some(all?.and(needs?))).flatten() else {
+            return self.fill_each(rewards, ranges, columns, outs);
+        };
+        let mut ranges = ranges.peekable();
+        while let Some(first) = ranges.peek() {
+            let start = first.start;
+            let (mut sizes, mut count, mut end) = ([0; LANES], 0, start);
+            for (size, range) in sizes.iter_mut().zip(ranges.by_ref()) {
+                (*size, count, end) = (range.len(), count + 1, range.end);
+            }
+            let sizes = &sizes[..count];
+            if self.lanes.load(&rewards[start..end], sizes, needs) {
+                for (column, out) in columns.iter().zip(outs.iter_mut()) {
+                    let mut out = &mut out[start..end];
+                    for (lane, &size) in sizes.iter().enumerate() {
+                        let own = out.split_off_mut(..size).expect("as many as rewards");
+                        column.write_plain(&self.lanes.group(lane), &mut self.tables, own);
+                    }
+                }
+            } else {
+                let ends = sizes.iter().scan(start, |end, size| {
+                    *end += size;
+                    Some(*end - size..*end)
+                });
+                self.fill_each(rewards, ends, columns, outs)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes the columns of one group after the other.
+    fn fill_each(
         &mut self,
         rewards: &[f64],
         ranges: impl Iterator<Item = Range<usize>>,
@@ -79,5 +121,102 @@ impl<'a> PartScratch<'a> {
         self.groups
             .fill(&self.rewards, ranges, columns, &mut outs)?;
         Ok(&self.columns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::stats::advantage::Estimator;
+    use crate::stats::rank::Ties;
+
+    fn columns() -> Vec<Column> {
+        let estimators = [
+            Estimator::Percentile {
+                unit: true,
+                ties: Ties::Average,
+            },
+            Estimator::TopFraction { q: 0.2.into() },
+            Estimator::Rloo,
+            Estimator::Zscore { ddof: 1, eps: 1e-6 },
+            Estimator::Quantile {
+                k: 0.4.into(),
+                ddof: 1,
+                eps: 0.0,
+            },
+            Estimator::MaxRl,
+            Estimator::BestMinusSecond,
+            Estimator::SoftWinrate { tau: 0.5 },
+            Estimator::PassAtK {
+                k: 2,
+                threshold: 0.5,
+            },
+        ];
+        let others = [
+            Column::Rank(Ties::Average),
+            Column::Percentile,
+            Column::TopFraction(0.3.into()),
+            Column::GroupSize,
+            Column::GroupMean,
+            Column::GroupStd,
+        ];
+        estimators
+            .map(Column::Advantage)
+            .into_iter()
+            .chain(others)
+            .collect()
+    }
+
+    fn filled(rewards: &[f64], sizes: &[usize], column: Column, side_by_side: bool) -> Vec<u64> {
+        let cancel = Cancel::default();
+        let mut scratch = Scratch::until(&cancel);
+        let mut out = vec![0.25; rewards.len()];
+        let ranges = sizes.iter().scan(0, |end, size| {
+            *end += size;
+            Some(*end - size..*end)
+        });
+        let (columns, outs) = (&[column], &mut [out.as_mut_slice()]);
+        let done = if side_by_side {
+            scratch.fill(rewards, ranges, columns, outs)
+        } else {
+            scratch.fill_each(rewards, ranges, columns, outs)
+        };
+        done.unwrap();
+        out.iter().map(|value| (value + 0.0).to_bits()).collect()
+    }
+
+    fn kind(kind: u8, word: u32) -> f64 {
+        let (word, share) = (f64::from(word), f64::from(word) / f64::from(u32::MAX));
+        match kind {
+            0 => (word % 11.0) / 10.0,
+            1 => (word % 3.0) - 1.0,
+            2 => share.sqrt() * (word % 97.0),
+            3 => share.exp2() * 1e-145,
+            _ if word % 50.0 == 0.0 => f64::NAN,
+            _ => share * 1e200,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn groups_side_by_side_have_the_bits_of_one_after_the_other(
+            sizes in prop::collection::vec(1_usize..70, 1..20),
+            equal in prop::option::of(1_usize..66),
+            which in 0_u8..5,
+            words in prop::collection::vec(any::<u32>(), 20 * 70),
+        ) {
+            let sizes: Vec<usize> = sizes.iter().map(|&size| equal.unwrap_or(size)).collect();
+            let n = sizes.iter().sum();
+            let rewards: Vec<f64> = words[..n].iter().map(|&word| kind(which, word)).collect();
+            for column in columns() {
+                if rewards.iter().any(|&reward| reward < 0.0) && column == Column::Advantage(Estimator::MaxRl) {
+                    continue;
+                }
+                let expected = filled(&rewards, &sizes, column, false);
+                prop_assert_eq!(filled(&rewards, &sizes, column, true), expected, "{:?}", column);
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use super::group::Group;
 use super::moments::Moments;
 use super::radix::{Key, ascending, from_ascending, radix_sort};
 use crate::error::Error;
@@ -45,11 +46,6 @@ impl<'a> Sorted<'a> {
         }
     }
 
-    /// Whether to stop.
-    pub(crate) fn stopped(&self) -> bool {
-        self.cancel.is_some_and(|cancel| cancel.check().is_err())
-    }
-
     /// Takes the rewards of the next group, leaving out NaN.
     ///
     /// # Errors
@@ -79,16 +75,6 @@ impl<'a> Sorted<'a> {
         &self.values
     }
 
-    /// Mean and spread, computed when first asked for.
-    pub fn moments(&self) -> Moments {
-        let moments = self
-            .moments
-            .get()
-            .unwrap_or_else(|| Moments::new(&self.values));
-        self.moments.set(Some(moments));
-        moments
-    }
-
     /// The place in the group of the `k`-th lowest reward; ties in row order.
     ///
     /// # Panics
@@ -105,12 +91,6 @@ impl<'a> Sorted<'a> {
             .chunks(CHECK_EVERY)
             .zip(self.values.chunks(CHECK_EVERY));
         blocks.take_while(|_| !self.stopped())
-    }
-
-    /// Whether the group says anything: two scorable members that differ.
-    #[must_use]
-    pub fn is_informative(&self) -> bool {
-        self.values.first() < self.values.last()
     }
 
     /// Classes of equal rewards, ascending: how many are below, and the places of the members.
@@ -137,8 +117,38 @@ impl<'a> Sorted<'a> {
         })
     }
 
-    /// Writes what `of` makes of each scorable reward.
-    pub fn by_value(&self, out: &mut [f64], of: impl Fn(f64) -> f64) {
+    fn check(&self) -> Result<(), Error> {
+        self.cancel.map_or(Ok(()), Cancel::check)
+    }
+}
+
+impl Group for Sorted<'_> {
+    fn stopped(&self) -> bool {
+        self.cancel.is_some_and(|cancel| cancel.check().is_err())
+    }
+
+    fn scored(&self) -> usize {
+        self.values.len()
+    }
+
+    fn value(&self, k: usize) -> f64 {
+        self.values[k]
+    }
+
+    fn moments(&self) -> Moments {
+        let moments = self
+            .moments
+            .get()
+            .unwrap_or_else(|| Moments::new(&self.values));
+        self.moments.set(Some(moments));
+        moments
+    }
+
+    fn is_informative(&self) -> bool {
+        self.values.first() < self.values.last()
+    }
+
+    fn by_value(&self, out: &mut [f64], of: impl Fn(f64) -> f64) {
         let blocks = out
             .chunks_mut(CHECK_EVERY)
             .zip(self.members.chunks(CHECK_EVERY));
@@ -151,9 +161,7 @@ impl<'a> Sorted<'a> {
         }
     }
 
-    /// Writes what `of` makes of each scorable reward's standing: how many are below, and how many
-    /// are equal, itself included.
-    pub fn by_standing(&self, out: &mut [f64], of: impl Fn(u32, u32) -> f64) {
+    fn by_standing(&self, out: &mut [f64], of: impl Fn(f64, f64) -> f64) {
         let members = self
             .members
             .chunks(CHECK_EVERY)
@@ -162,14 +170,10 @@ impl<'a> Sorted<'a> {
         for (out, (members, below)) in blocks.take_while(|_| !self.stopped()) {
             for ((out, &value), &below) in out.iter_mut().zip(members).zip(below) {
                 if !value.is_nan() {
-                    *out = of(below, self.tied[below as usize]);
+                    *out = of(f64::from(below), f64::from(self.tied[below as usize]));
                 }
             }
         }
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        self.cancel.map_or(Ok(()), Cancel::check)
     }
 }
 

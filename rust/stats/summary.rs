@@ -5,9 +5,9 @@ use std::ops::Range;
 use super::checks::{check_count, first_infinite};
 use super::decimal::Written;
 use super::draws;
+use super::group::Group;
 use super::moments::Moments;
 use super::quantile::{median, quantile};
-use super::radix;
 use super::sorted::Sorted;
 use crate::error::Error;
 use crate::groups::Groups;
@@ -120,12 +120,12 @@ pub fn best_of(
 
 /// The sample standard deviation of all values but NaN; NaN for fewer than two.
 ///
-/// The sums run over sorted values, so that the bits do not depend on their order.
+/// The bits do not depend on their order.
 ///
 /// # Errors
 /// [`Error::Interrupted`].
 pub fn deviation(values: &[f64], cancel: &Cancel) -> Result<f64, Error> {
-    Ok(Moments::new(&radix::values(values, cancel)?).std(1))
+    Ok(Moments::unsorted(values, cancel)?.std(1))
 }
 
 /// What `describe` pushes for every group, given its number, in the order of the groups.

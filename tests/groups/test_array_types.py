@@ -17,6 +17,8 @@ from numpy.testing import assert_array_equal
 import gspo_rs as gs
 from fixtures.array_calls import CALLS, PER_ROW, ragged, tables
 from fixtures.examples import FEWER
+from gspo_rs.groups.array_types import as_rows
+from gspo_rs.groups.checks import as_rewards
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
@@ -48,6 +50,23 @@ def test_a_tensor_gives_a_tensor_of_its_type_rounded_from_the_exact_result(name,
     else:
         assert found.dtype == torch.tensor(expected).dtype
         assert_array_equal(found.numpy(), expected)
+
+
+def test_a_tensor_of_float64_is_read_where_it_lies_and_takes_over_the_result():
+    rewards, result = torch.tensor([0.0, 1.0], dtype=torch.float64), np.array([0.5, 1.0])
+    assert np.shares_memory(as_rewards(rewards), rewards.numpy())
+    assert np.shares_memory(as_rows(result, rewards).numpy(), result)
+    result.flags.writeable = False  # it belongs to someone else, and a tensor could be written to
+    assert not np.shares_memory(as_rows(result, rewards).numpy(), result)
+
+
+def test_a_number_that_only_float64_holds_is_refused_of_other_tensors_and_nan_is_none():
+    found = np.array([np.nan, 1e39, 3e38])
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        with pytest.raises(ValueError, match=f"leaves the range of {dtype}"):
+            silently(as_rows, found, torch.zeros(3, dtype=dtype))
+    fits = silently(as_rows, found[[0, 2]], torch.zeros(2))
+    assert fits.isnan().tolist() == [True, False]
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -89,3 +89,13 @@ def test_no_two_decimal_reward_in_float32_gives_a_tied_group_an_advantage(estima
     rewards = np.repeat(np.arange(1, 100, dtype=np.float32) / 100, 8)
     ids = np.repeat(np.arange(99), 8)
     assert_array_equal(gs.advantage(rewards, ids, estimator), 0)
+
+
+@pytest.mark.parametrize("estimator", ["percentile", "zscore", "quantile", "maxrl"])
+def test_a_long_call_has_the_bits_of_short_ones(estimator):
+    rng = np.random.default_rng(0)
+    ids, rewards = rng.integers(0, 5_000, 60_000), rng.random(60_000)
+    found = gs.advantage(rewards, ids, estimator)
+    for rest in range(10):
+        own = ids % 10 == rest
+        assert_array_equal(gs.advantage(rewards[own], ids[own], estimator), found[own])

@@ -127,7 +127,7 @@ def advantage(
         _check_count(several[0], groups)
         return _composed(several, groups, estimator, options)
     one = as_rewards(rewards) if weights is None else weighted_sum(as_several(rewards), weights)
-    if _looks_beyond(estimator, options):
+    if found.composed or options.get("pool") is not None:
         _check_count(one, groups)
         return _composed(one, groups, estimator, options)
     return column(one, groups, "advantage", {"estimator": estimator, **options})

@@ -6,6 +6,7 @@ imported here: who has given us its array has imported it.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -192,13 +193,18 @@ def _any_array(kernel: Any, back: Callable[..., Any]) -> Any:
     ) -> Any:
         if groups is not None and group_size is None and type(rewards) in USUAL:
             return kernel(rewards, as_groups(groups), *args, **options)
-        _refuse_other_labels(rewards, groups)
+        library = library_of(rewards)
+        if library == "pandas":
+            _refuse_other_labels(rewards, groups)
         flat, cut, shape = grouped(_values(rewards), groups, group_size)
         if shape is not None and options:
             for name in ("lengths", "rollouts"):
                 if options.get(name) is not None:
                     options[name] = flattened(options[name], name, shape)
-        return back(kernel(flat, cut, *args, **options), Given(rewards, cut, shape))
+        found = kernel(flat, cut, *args, **options)
+        if not library and shape is None:
+            return found
+        return back(found, Given(rewards, cut, shape))
 
     return called
 
@@ -207,7 +213,7 @@ def _values(rewards: Any) -> Any:
     """Return rewards as NumPy array, or as they are if they are of no library known here."""
     if library_of(rewards) not in ("pandas", "polars"):
         return plain(rewards)
-    if not hasattr(rewards, "columns"):
+    if not hasattr(type(rewards), "columns"):  # a Series looks long for what it does not have
         return as_rewards(rewards)
     columns = [as_rewards(rewards[name]) for name in rewards.columns]
     return np.stack(columns, axis=1) if columns else np.zeros((len(rewards), 0))
@@ -216,24 +222,35 @@ def _values(rewards: Any) -> Any:
 def _tensor(found: NDArray[Any], like: Any) -> Any:
     """Return a tensor on the device of `like`; floats in its type, or PyTorch's usual one."""
     torch = sys.modules["torch"]
-    # The array is ours alone: the tensor takes it over, unless it is not to be written to.
-    made = torch.from_numpy(found) if found.flags.writeable else torch.tensor(found)
     if found.dtype.kind == "f":
         dtype = like.dtype if like.is_floating_point() else torch.get_default_dtype()
-        if made.dtype != dtype:
-            made = made.to(dtype)
-            if found.size and _leaves(found, made, torch.finfo(dtype).max):
-                raise ValueError(
-                    f"the result {np.nanmax(np.abs(found)):g} leaves the range of {dtype}, that "
-                    "of the rewards; give rewards.float()"
-                )
+        if dtype != torch.float64:
+            return _placed(_rounded(found, dtype), like)
+    # The array is ours alone: the tensor takes it over, unless it is not to be written to.
+    return _placed(torch.from_numpy(found) if found.flags.writeable else torch.tensor(found), like)
+
+
+def _placed(made: Any, like: Any) -> Any:
     return made if like.is_cpu else made.to(like.device)
 
 
-def _leaves(found: NDArray[Any], made: Any, most: float) -> bool:
-    """Tell whether a number of `found`, none of which is infinite, is so in `made`."""
-    beyond = np.fmax.reduce(found, None) > most or np.fmin.reduce(found, None) < -most
-    return bool(beyond and made.isinf().any())
+def _rounded(found: NDArray[Any], dtype: Any) -> Any:
+    """Return a tensor of less than float64, refusing numbers out of its range."""
+    torch = sys.modules["torch"]
+    if dtype == torch.float32:  # of NumPy, which takes less time to begin than PyTorch
+        with np.errstate(over="ignore"):
+            short = found.astype(np.float32)
+        made, total = torch.from_numpy(short), np.add.reduce(short, None)
+    else:
+        made = torch.tensor(found).to(dtype)
+        total = made.sum()
+    # A sum is not finite if a number is infinite, and hardly ever else.
+    if not math.isfinite(total) and made.isinf().any():
+        raise ValueError(
+            f"the result {np.nanmax(np.abs(found)):g} leaves the range of {dtype}, that of the "
+            "rewards; give rewards.float()"
+        )
+    return made
 
 
 def _labels(pandas: Any, ids: Any) -> Any:
@@ -255,7 +272,7 @@ def _listed(ids: Any) -> Any:
 
 def _refuse_other_labels(rewards: Any, groups: Any) -> None:
     """Raise if two of pandas have other labels: pandas would match them, we go by position."""
-    if not library_of(rewards) == library_of(groups) == "pandas":
+    if library_of(groups) != "pandas":
         return
     if len(rewards) == len(groups) and not rewards.index.equals(groups.index):
         raise ValueError(

@@ -1,7 +1,7 @@
 """Estimators that look beyond one group's rewards: a batch, a pool, lengths, several rewards.
 
-A statistic of the batch is that of one large group, summed over sorted values like any other,
-so that its bits do not depend on the order of the rows or of the groups.
+A statistic of the batch is that of one large group, from exact sums, so that its bits do not
+depend on the order of the rows or of the groups.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from numpy.typing import ArrayLike, NDArray
 from gspo_rs import _core
 from gspo_rs.groups.checks import Floats, as_integers, as_rewards, as_weights, refuse_infinite
 from gspo_rs.groups.groups import Groups
-from gspo_rs.groups.rows import rows
+from gspo_rs.groups.rows import column
 from gspo_rs.groups.statistics import informative
 
-MEAN: Final = ("advantage", {"estimator": "mean"})
+MEAN: Final = {"estimator": "mean"}
 
 
 def batch_std(rewards: Floats, groups: Groups, eps: float) -> Floats:
     """Return reward minus group mean, over the deviation of the batch's raw rewards."""
     rewards, factor = _in_range(rewards)
     deviation = _core.deviation(_of_members(rewards, groups))
-    (centred,) = rows(rewards, groups, [MEAN])
+    centred = column(rewards, groups, "advantage", MEAN)
     return _over(centred, deviation, eps * factor)
 
 
 def reinforce_pp(rewards: Floats, groups: Groups, eps: float) -> Floats:
     """Return reward minus group mean, standardised over the batch."""
     rewards, factor = _in_range(rewards)
-    (centred,) = rows(rewards, groups, [MEAN])
+    centred = column(rewards, groups, "advantage", MEAN)
     return _standardised(centred, np.isnan(rewards), eps * factor)
 
 
@@ -42,7 +42,7 @@ def against_pool(rewards: Floats, groups: Groups, pool: ArrayLike) -> Floats:
     rivals = np.sort(as_rewards(pool))
     if not len(rivals) or not np.isfinite(rivals).all():
         raise ValueError("pool holds the finite rewards of the rivals, at least one")
-    return rows(beaten_share(rewards, rivals), groups, [MEAN])[0]
+    return column(beaten_share(rewards, rivals), groups, "advantage", MEAN)
 
 
 def beaten_share(rewards: Floats, rivals: Floats) -> Floats:
@@ -64,7 +64,7 @@ def gdpo(
     rewards: Sequence[Floats], groups: Groups, weights: ArrayLike | None, eps: float
 ) -> Floats:
     """Return the weighted sum of one z-score per reward, standardised over the batch."""
-    zscore = ("advantage", {"estimator": "zscore", "ddof": 1, "eps": eps})
+    zscore = {"estimator": "zscore", "ddof": 1, "eps": eps}
     total = _weighted_columns(rewards, groups, zscore, as_weights(weights, rewards))
     return _standardised(total, _unscorable(rewards), eps)
 
@@ -73,7 +73,7 @@ def borda(rewards: Sequence[Floats], groups: Groups, weights: ArrayLike | None) 
     """Return the weighted sum of one unscaled percentile advantage per reward."""
     percentile = {"estimator": "percentile", "scale": "none", "ties": "midrank"}
     shares = as_weights(weights, rewards)
-    return _weighted_columns(rewards, groups, ("advantage", percentile), shares)
+    return _weighted_columns(rewards, groups, percentile, shares)
 
 
 def preferring(
@@ -81,9 +81,9 @@ def preferring(
 ) -> NDArray[np.bool_]:
     """Tell which groups have a signal in some reward that has a weight; shape (n_groups,)."""
     found = np.zeros(groups.n_groups, dtype=bool)
-    for weight, column in zip(as_weights(weights, rewards), rewards, strict=True):
+    for weight, reward in zip(as_weights(weights, rewards), rewards, strict=True):
         if weight:
-            found |= informative(column, groups)
+            found |= informative(reward, groups)
     return found
 
 
@@ -92,8 +92,8 @@ def weighted_sum(rewards: Sequence[Floats], weights: ArrayLike | None) -> Floats
     shares = as_weights(weights, rewards)
     total = np.zeros_like(rewards[0])
     with np.errstate(over="ignore", invalid="ignore"):
-        for share, column in zip(shares, rewards, strict=True):
-            term = np.nan_to_num(column)
+        for share, reward in zip(shares, rewards, strict=True):
+            term = np.nan_to_num(reward)
             term *= share
             total += term
     _refuse_overflow(total, np.zeros(0), "weighted sum of the rewards")
@@ -102,13 +102,13 @@ def weighted_sum(rewards: Sequence[Floats], weights: ArrayLike | None) -> Floats
 
 
 def _weighted_columns(
-    rewards: Sequence[Floats], groups: Groups, column: tuple[str, dict[str, Any]], weights: Floats
+    rewards: Sequence[Floats], groups: Groups, estimator: dict[str, Any], weights: Floats
 ) -> Floats:
-    """Add up one column of each reward; only one of them is held at a time."""
+    """Add up one advantage of each reward; only one of them is held at a time."""
     total = np.zeros_like(rewards[0])
     with np.errstate(over="ignore", invalid="ignore"):
         for weight, reward in zip(weights, rewards, strict=True):
-            (term,) = rows(reward, groups, [column])
+            term = column(reward, groups, "advantage", estimator)
             dropped = np.isnan(term)
             term *= weight
             total += term
@@ -128,8 +128,8 @@ def _refuse_overflow(total: Floats, dropped: NDArray[Any], what: str) -> None:
 def _unscorable(rewards: Sequence[Floats]) -> NDArray[np.bool_]:
     """Tell which rows have no reward at all; shape (n,)."""
     found = np.isnan(rewards[0])
-    for column in rewards[1:]:
-        found &= np.isnan(column)
+    for reward in rewards[1:]:
+        found &= np.isnan(reward)
     return found
 
 
@@ -155,6 +155,8 @@ def _standardised(values: Floats, unscorable: NDArray[np.bool_], eps: float) -> 
 
     They sum to 0 in every group and so over the batch: a mean would only bring in its rounding.
     """
+    if not unscorable.any():
+        return _over(values, _core.deviation(values), eps)
     unscorable &= ~np.isnan(values)  # The others are in no group.
     values[unscorable] = np.nan
     standard = _over(values, _core.deviation(values), eps)

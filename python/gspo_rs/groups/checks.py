@@ -57,10 +57,11 @@ def plain(values: Any) -> Any:
     """
     if type(values) in (np.ndarray, list):
         return values
-    if is_tensor(values):
+    library = library_of(values)
+    if library == "torch":
         short = values.element_size() < 4 and values.is_floating_point()
         return (values.detach().float() if short else values).numpy(force=True)
-    if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
+    if not library and hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
         return np.from_dlpack(values)
     return values
 
@@ -142,7 +143,9 @@ def as_integers(name: str, values: ArrayLike) -> NDArray[np.int64]:
 def as_count(name: str, value: Any, *, lowest: int) -> int:
     """Return `value` if it is an integer of at least `lowest`."""
     required(name, value)
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    if type(value) is not int and (
+        isinstance(value, bool) or not isinstance(value, numbers.Integral)
+    ):
         raise TypeError(f"{name} is {value!r}; it is an integer")
     if value < lowest:
         limit = "not negative" if lowest == 0 else f"at least {lowest}"

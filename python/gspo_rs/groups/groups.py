@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gspo_rs import _core
-from gspo_rs.groups.checks import as_integers, is_tensor, plain
+from gspo_rs.groups.checks import as_integers, is_tensor, library_of, plain
+
+# Integers of Polars that are words.
+WORDS = {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
 
 
 class Groups:
@@ -167,8 +170,11 @@ def _cut(ids: Any, *, drop_null: bool) -> _core.Groups:
         return _from_list(ids, drop_null=drop_null)
     if type(ids) is np.ndarray and ids.ndim == 1:
         return _cut_array(ids, drop_null=drop_null)
-    ids = _narrowed(ids)
-    if hasattr(ids, "_from_sequence"):  # an array of pandas, whose nulls a Series tells
+    if library_of(ids) == "polars":
+        if _has_all_words(ids):
+            return _core.Groups.from_ints(_words(ids.to_numpy()))
+        ids = _narrowed(ids)
+    elif hasattr(ids, "_from_sequence"):  # an array of pandas, whose nulls a Series tells
         import pandas as pd  # type: ignore[import-untyped]
 
         ids = pd.Series(ids)
@@ -195,6 +201,11 @@ def _cut(ids: Any, *, drop_null: bool) -> _core.Groups:
         other = f"; they are {str(ids)!r}, which may be an option, given by name" * (not ids.ndim)
         raise ValueError(f"ids have shape {ids.shape}; pass one id per row, shape (n,){other}")
     return _cut_array(ids, drop_null=drop_null)
+
+
+def _has_all_words(column: Any) -> bool:
+    """Tell whether a Series of Polars is one of integers of up to 64 bits, none of them null."""
+    return str(getattr(column, "dtype", "")) in WORDS and not column.null_count()
 
 
 def _cut_array(ids: NDArray[Any], *, drop_null: bool) -> _core.Groups:
@@ -246,8 +257,8 @@ def _narrowed(ids: Any) -> Any:
         import polars as pl
 
         return ids.cast(pl.String)
-    types = getattr(ids, "dtypes", None)
-    if isinstance(types, list) and any(str(found) in wide for found in types):
+    types = ids.dtypes if hasattr(type(ids), "columns") else ()
+    if any(str(found) in wide for found in types):
         return ids.with_columns(_narrowed(column) for column in ids.iter_columns())
     return ids
 
