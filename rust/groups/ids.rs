@@ -18,6 +18,17 @@ pub trait Ids: Sync {
     fn same(&self, a: usize, b: usize) -> bool;
     /// Whether the id at `a` is known to be smaller than that at `b`.
     fn rises(&self, a: usize, b: usize) -> bool;
+    /// The least id and how many there may be from it on, if ids are integers with few gaps.
+    fn codes(&self) -> Option<(i64, usize)> {
+        None
+    }
+    /// How far the id at `row` is from the least one.
+    ///
+    /// # Panics
+    /// If there is none.
+    fn code(&self, _row: usize, _least: i64) -> usize {
+        unreachable!("ids without codes are not asked for one")
+    }
 }
 
 /// Integer ids, hashed by a seeded bijection, so that no input can be made to collide.
@@ -63,5 +74,16 @@ impl Ids for IntIds<'_> {
 
     fn rises(&self, a: usize, b: usize) -> bool {
         self.keys[a] < self.keys[b]
+    }
+
+    fn codes(&self) -> Option<(i64, usize)> {
+        let ends = |(low, high): (i64, i64), &key: &i64| (low.min(key), high.max(key));
+        let (low, high) = self.keys.iter().fold((i64::MAX, i64::MIN), ends);
+        let codes = usize::try_from(high.checked_sub(low)?).ok()?;
+        (codes < self.keys.len()).then_some((low, codes + 1))
+    }
+
+    fn code(&self, row: usize, least: i64) -> usize {
+        usize::try_from(self.keys[row] - least).unwrap_or(usize::MAX)
     }
 }

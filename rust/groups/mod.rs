@@ -21,8 +21,8 @@ pub use ids::{Ids, IntIds};
 pub(crate) use index::{position, to_u32};
 pub(crate) use partition::{Partition, Partitions};
 
-/// So many rows would be one partition anyway.
-const FEW: usize = 1 << 14;
+/// Of so many rows the table stays in the cache, and partitions are not worth their while.
+const FEW: usize = 1 << 17;
 
 /// A checked cut of rollouts into groups, numbered by first appearance.
 #[derive(Debug)]
@@ -58,9 +58,13 @@ impl Groups {
         if items.all_differ() {
             return Ok(Self::clustered(n_rows, items.offsets(cancel)?));
         }
-        let partitions = match items {
-            Runs::Rows(n) if n <= FEW => Partitions::single(table::group(ids)),
-            _ => grouping::group(ids, &items, cancel)?,
+        let few = match items {
+            Runs::Rows(n) if n <= FEW => table::group(ids, cancel)?,
+            _ => None,
+        };
+        let partitions = match few {
+            Some(part) => Partitions::single(part),
+            None => grouping::group(ids, &items, cancel)?,
         };
         if partitions.n_groups() == items.len() && !matches!(items, Runs::Kept(_)) {
             return Ok(Self::clustered(n_rows, items.offsets(cancel)?));
@@ -268,6 +272,16 @@ mod tests {
             .map(|row| (row * 7919) % 31_250 - 15_000)
             .collect();
         assert_eq!(members(&group(&keys)), naive(&keys));
+    }
+
+    #[test]
+    fn integers_with_few_gaps_are_grouped_like_others() {
+        for (step, shift) in [(1, -3), (1, i64::MAX - 4), (2, i64::MIN), (9, 0)] {
+            let keys = [2, 0, 4, 4, 1, 0, 2, 3, 0].map(|key| key * step + shift);
+            assert_eq!(members(&group(&keys)), naive(&keys));
+        }
+        let ends = [i64::MIN, i64::MAX, 0, i64::MIN, i64::MAX];
+        assert_eq!(members(&group(&ends)), naive(&ends));
     }
 
     #[test]

@@ -45,13 +45,12 @@ impl Partition {
     }
 
     /// Sorts the values of the partition, block after block, by group.
-    pub(crate) fn sort<'a, T: Copy + Default + 'a>(
+    pub(crate) fn sort<'a, T: Copy + 'a>(
         &self,
         pieces: impl Iterator<Item = &'a [T]>,
-        sorted: &mut Vec<T>,
+        sorted: &mut [T],
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        cancel.resize(sorted, self.places.len(), &T::default())?;
         let mut places = self.places.as_slice();
         for piece in pieces {
             cancel.check()?;
@@ -71,16 +70,17 @@ impl Partition {
         given: &mut [f64],
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        for (given, places) in given
+        let blocks = given
             .chunks_mut(CHECK_EVERY)
-            .zip(self.places.chunks(CHECK_EVERY))
-        {
+            .zip(self.places.chunks(CHECK_EVERY));
+        let done = pool::map(blocks, |(given, places)| {
             cancel.check()?;
             for (value, &place) in given.iter_mut().zip(places) {
                 *value = sorted[place as usize];
             }
-        }
-        Ok(())
+            Ok(())
+        });
+        done.map(drop)
     }
 }
 
@@ -254,6 +254,7 @@ impl Partitions {
         pool::map_init(parts, Vec::new, |by_group, (p, (part, numbers))| {
             let blocks = self.blocks.iter().zip(&by_partition);
             let pieces = blocks.map(|(block, rows)| &rows[block.part(p)]);
+            cancel.resize(by_group, part.len(), &0)?;
             part.sort(pieces, by_group, cancel)?;
             for (g, &number) in numbers.iter().enumerate() {
                 let rows = by_group[part.range(g)].chunks(CHECK_EVERY);

@@ -3,33 +3,55 @@
 use super::ids::Ids;
 use super::index::to_u32;
 use super::partition::Partition;
+use crate::error::Error;
+use crate::pool::{CHECK_EVERY, Cancel};
 
 /// Places of the table at first; a power of two.
 const PLACES: usize = 1 << 10;
+/// The groups of a table that stays in the second-level cache.
+const MANY: usize = 1 << 14;
 
-/// The groups found so far, in open addressing.
-struct Table<K> {
-    /// One more than the number of the group at each place, 0 for none; a power of two of them, at
-    /// most half of which are taken.
-    places: Vec<u32>,
-    /// The key of each group, and its first row.
-    keys: Vec<K>,
-    firsts: Vec<u32>,
-}
-
-/// Groups all rows.
-pub(crate) fn group<I: Ids>(ids: &I) -> Partition {
+/// Groups all rows; None if there are so many groups that the table leaves the cache.
+///
+/// # Errors
+/// [`Error::Interrupted`].
+pub(crate) fn group<I: Ids>(ids: &I, cancel: &Cancel) -> Result<Option<Partition>, Error> {
+    if let Some((least, codes)) = ids.codes() {
+        let mut groups = vec![u32::MAX; codes];
+        return numbered(ids.len(), cancel, |row, next| {
+            let group = &mut groups[ids.code(row, least)];
+            *group = next.min(*group);
+            *group
+        });
+    }
     let mut table = Table {
         places: vec![0; PLACES],
         keys: Vec::new(),
         firsts: Vec::new(),
     };
-    let mut ends: Vec<u32> = Vec::new();
+    numbered(ids.len(), cancel, |row, _| table.find_or_add(ids, row))
+}
+
+/// Sorts `n` rows by the group that `group_of` gives each, which is the next one for a new group.
+fn numbered(
+    n: usize,
+    cancel: &Cancel,
+    mut group_of: impl FnMut(usize, u32) -> u32,
+) -> Result<Option<Partition>, Error> {
+    let (mut firsts, mut ends) = (Vec::new(), Vec::<u32>::new());
     // The group of each row, and then its place when they are sorted by group.
-    let mut places = Vec::with_capacity(ids.len());
-    for row in 0..ids.len() {
-        let group = table.find_or_add(ids, row);
-        if group as usize == ends.len() {
+    let mut places = Vec::with_capacity(n);
+    for row in 0..n {
+        if row.is_multiple_of(CHECK_EVERY) {
+            cancel.check()?;
+        }
+        let next = ends.len();
+        let group = group_of(row, to_u32(next));
+        if group as usize == next {
+            if next == MANY {
+                return Ok(None);
+            }
+            firsts.push(to_u32(row));
             ends.push(0);
         }
         ends[group as usize] += 1;
@@ -47,14 +69,25 @@ pub(crate) fn group<I: Ids>(ids: &I) -> Partition {
         *place = *next;
         *next += 1;
     }
-    Partition {
+    Ok(Some(Partition {
         places,
         offsets,
-        firsts: table.firsts,
-    }
+        firsts,
+    }))
+}
+
+/// The groups found so far, in open addressing.
+struct Table<K> {
+    /// One more than the number of the group at each place, 0 for none; a power of two of them, at
+    /// most half of which are taken.
+    places: Vec<u32>,
+    /// The key of each group, and its first row.
+    keys: Vec<K>,
+    firsts: Vec<u32>,
 }
 
 impl<K: Copy + PartialEq> Table<K> {
+    #[inline]
     fn find_or_add<I: Ids<Key = K>>(&mut self, ids: &I, row: usize) -> u32 {
         let key = ids.key(row);
         let mut place = self.home(ids.hash(key));

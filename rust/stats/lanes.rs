@@ -15,6 +15,7 @@ const NONE: f64 = f64::INFINITY;
 
 /// What is asked of a group besides its rewards.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "any of them may be needed")]
 pub(crate) struct Needs {
     /// How many are below a reward, and equal to it.
     pub(crate) standings: bool,
@@ -55,7 +56,7 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// Takes the rewards of the next groups, of `sizes` members, and prepares what `needs` asks for.
+    /// Takes the rewards of the next groups, of `sizes` members, and prepares what `needs` asks.
     /// False if that is not for here: groups too large or too unlike, or rewards that are
     /// unscorable, infinite or extreme.
     pub(crate) fn load(&mut self, rewards: &[f64], sizes: &[usize], needs: Needs) -> bool {
@@ -125,8 +126,8 @@ impl Lanes {
         }
         (0..LANES).fold(true, |fine, lane| {
             let (low, high) = (self.low[lane], self.high[lane]);
-            let near = (-LARGE < low) & (high < LARGE);
-            fine & near & ((low == high) | (high - low > SMALL))
+            let near = -LARGE < low && high < LARGE;
+            fine && near && (low == high || high - low > SMALL)
         })
     }
 

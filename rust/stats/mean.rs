@@ -38,8 +38,8 @@ pub(crate) fn scaled(values: &[f64], scale: f64) -> f64 {
     sum_over(values, |value| value * scale, values.len() as f64)
 }
 
-/// The float64 nearest to the sum of what `of` makes of `values`, over a count `n`; no part of it may
-/// overflow.
+/// The float64 nearest to the sum of what `of` makes of `values`, over a count `n`; no part of it
+/// may overflow.
 pub(crate) fn sum_over(values: &[f64], of: impl Fn(f64) -> f64, n: f64) -> f64 {
     let mut sums = Sums::default();
     let (rows, rest) = values.as_chunks::<SIDES>();

@@ -43,7 +43,7 @@ pub fn ranks(group: &Sorted, ties: Ties, out: &mut [f64]) {
 
 /// Writes the mean of the ranks that each reward occupies.
 pub fn mean_ranks(group: &impl Group, out: &mut [f64]) {
-    group.by_standing(out, |below, tied| below + (tied + 1.0) / 2.0);
+    group.by_standing(out, |below, tied| below + 0.5 * tied + 0.5);
 }
 
 /// Writes what `of` makes of wins minus losses over the scored members: `less - greater`, an exact

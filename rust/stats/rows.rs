@@ -45,21 +45,23 @@ pub fn rows(
     let (mut free, sorted) = buffers
         .split_last_mut()
         .expect("a buffer more than columns");
-    if let Some(part) = partitions.alone() {
-        let mut scratch = PartScratch::until(cancel);
-        let filled = scratch.fill(part, std::iter::once(input.rewards), columns);
-        let outs = std::iter::once(free).chain(sorted);
-        let unsort = |(column, out): (&Vec<f64>, &mut &mut [f64])| part.unsort(column, out, cancel);
-        return filled
-            .map_err(located)?
-            .iter()
-            .zip(outs)
-            .try_for_each(unsort);
+    let alone = partitions.alone();
+    if let Some(part) = alone {
+        part.sort(std::iter::once(input.rewards), free, cancel)?;
+        let input = Input {
+            rewards: free,
+            groups: input.groups,
+        };
+        group_by_group(input, columns, sorted, cancel).map_err(located)?;
+    } else {
+        partitions.sort(input.rewards, free, cancel)?;
+        part_by_part(partitions, free, columns, sorted, cancel).map_err(located)?;
     }
-    partitions.sort(input.rewards, free, cancel)?;
-    part_by_part(partitions, free, columns, sorted, cancel).map_err(located)?;
     for column in sorted {
-        partitions.unsort(column, free, cancel)?;
+        match alone {
+            Some(part) => part.unsort(column, free, cancel)?,
+            None => partitions.unsort(column, free, cancel)?,
+        }
         free = column;
     }
     Ok(())
