@@ -67,11 +67,12 @@ def reinforce_pp(m: Any) -> Any:
 
 
 def maxrl(m: Any) -> Any:
+    # Of a mean of 0, all rewards are 0.
     centre = mean_of(m)
-    found = m / centre - 1
     if isinstance(m, torch.Tensor):
-        return torch.where(centre > 0, found, 0.0)
-    return np.where(centre > 0, found, 0.0)
+        return torch.where(centre > 0, m / centre - 1, 0.0)
+    right = centre > 0
+    return np.where(right, m / np.where(right, centre, 1) - 1, 0.0)
 
 
 def quantile(m: Any) -> Any:
