@@ -28,6 +28,7 @@ BENCHMARKS = {
     "bench_score.py": ("", "--rows 500000 --only copy wide narrow 'Polars over' DuckDB"),
     "bench_losses.py": ("", ""),
     "bench_linear_gspo.py": ("", "--tokens 1024 --hidden 256 --vocabulary 16000 --longest 300"),
+    "bench_sampling.py": ("", "--prompts 2"),
     "bench_step.py": ("", "--sequences 24 --vocabulary 8000"),
     "bench_buffer.py": ("", "--groups 20000"),
 }

@@ -13,14 +13,15 @@ WINDOW = 5
 WINDOWED = MistralConfig(num_hidden_layers=1, sliding_window=WINDOW)
 
 
-def both(windowed, most):
+def both(windowed, most, **options):
     """The cache of transformers, and ours."""
     theirs, ours = (DynamicCache(config=WINDOWED if windowed else None) for _ in range(2))
-    grow(ours, most)
+    grow(ours, most, **options)
     return theirs, ours
 
 
 @given(
+    st.booleans(),
     st.booleans(),
     st.integers(1, 40),
     st.lists(
@@ -33,8 +34,8 @@ def both(windowed, most):
         max_size=20,
     ),
 )
-def test_it_holds_what_the_cache_of_transformers_holds(windowed, most, turns):
-    theirs, ours = both(windowed, most)
+def test_it_holds_what_the_cache_of_transformers_holds(windowed, transposed, most, turns):
+    theirs, ours = both(windowed, most, transposed=transposed)
     rows, draw = 2, torch.Generator().manual_seed(0)
     for what, n in turns:
         if what == "read":
@@ -54,15 +55,17 @@ def test_it_holds_what_the_cache_of_transformers_holds(windowed, most, turns):
         assert ours.get_mask_sizes(1, 0) == theirs.get_mask_sizes(1, 0)
 
 
+@pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("windowed", [False, True])
-def test_most_tokens_are_written_behind_those_before_them(windowed):
-    _, cache = both(windowed, 1000)
+def test_most_tokens_are_written_behind_those_before_them(windowed, transposed):
+    _, cache = both(windowed, 1000, transposed=transposed)
     state, moves, place = torch.ones(2, 1, 1, 4), 0, None
     for _ in range(1000):
         keys, _ = cache.update(state, state, 0)
         start = keys.untyped_storage().data_ptr()
         moves, place = moves + (start != place), start
     # A window is moved once its memory, twice as long, is full; all keys whenever they double.
+    assert keys.stride(2) == (1 if transposed else 4)
     assert moves < (1000 / WINDOW + 3 if windowed else 12)
 
 

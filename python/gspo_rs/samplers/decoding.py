@@ -12,6 +12,7 @@ from torch import Tensor
 from gspo_rs.samplers.completions import Completions
 from gspo_rs.samplers.growing_cache import grow, keeps_rows_apart
 from gspo_rs.samplers.progress import Progress
+from gspo_rs.samplers.single_query import single_queries
 from gspo_rs.samplers.token_sampler import Sampler
 
 __all__ = ["decode"]
@@ -62,16 +63,17 @@ def decode(
         del inputs[name]
     cache: Any = inputs.get("past_key_values")
     apart = keeps_rows_apart(cache)
-    if apart:
-        grow(cache, input_ids.shape[1] + completions.most - 1)
-    else:
-        input_ids, inputs = _repeated(input_ids, inputs, repeats)
-    logits, inputs = _read(model, input_ids, inputs, first=True)
-    if apart:
-        logits = logits.repeat_interleave(repeats, dim=0)
-        input_ids, inputs = _repeated(input_ids, inputs, repeats)
-        cache.batch_repeat_interleave(repeats)
-    with model._optimize_model_for_decode():  # other products of experts, on a GPU
+    # Other products of experts, on a GPU; other products of attention, on a CPU.
+    with model._optimize_model_for_decode(), single_queries(model) as transposed:
+        if apart:
+            grow(cache, input_ids.shape[1] + completions.most - 1, transposed=transposed)
+        else:
+            input_ids, inputs = _repeated(input_ids, inputs, repeats)
+        logits, inputs = _read(model, input_ids, inputs, first=True)
+        if apart:
+            logits = logits.repeat_interleave(repeats, dim=0)
+            input_ids, inputs = _repeated(input_ids, inputs, repeats)
+            cache.batch_repeat_interleave(repeats)
         while True:
             tokens, logprobs = sampler.draw(logits, completions.rows)
             completions.add(tokens, logprobs)

@@ -25,7 +25,7 @@ def keeps_rows_apart(cache: object) -> bool:
     return type(cache) is DynamicCache and {type(one) for one in cache.layers} <= set(plain)
 
 
-def grow(cache: DynamicCache, most: int) -> None:
+def grow(cache: DynamicCache, most: int, *, transposed: bool = False) -> None:
     """Let an empty cache that `keeps_rows_apart` grow in place.
 
     Parameters
@@ -34,6 +34,9 @@ def grow(cache: DynamicCache, most: int) -> None:
         Its layers are replaced.
     most : int
         Tokens of a row in the end: no more memory is taken than these need.
+    transposed : bool
+        Whether the keys are laid out as ``(B, H, D, n)``, as `gspo_rs.samplers.single_query` reads
+        them best. Their shape is that of the values.
 
     Examples
     --------
@@ -48,19 +51,22 @@ def grow(cache: DynamicCache, most: int) -> None:
 
     def growing(layer: Any) -> DynamicLayer:
         if type(layer) is DynamicSlidingWindowLayer:
-            return _GrowingWindow(layer.sliding_window, most)
-        return _GrowingLayer(most)
+            return _GrowingWindow(layer.sliding_window, most, transposed)
+        return _GrowingLayer(most, transposed)
 
     cache.layers = [growing(layer) for layer in cache.layers]
     if cache.layer_class_to_replicate is not None:  # it makes its layers when they are first used
-        cache.layer_class_to_replicate = partial(_GrowingLayer, most)  # type: ignore[assignment]
+        cache.layer_class_to_replicate = partial(  # type: ignore[assignment]
+            _GrowingLayer, most, transposed
+        )
 
 
 class _Memory:
     """Memory behind a tensor (B, H, n, D) of keys or of values, with room for more of them."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, transposed: bool = False) -> None:
         self._most = most
+        self._transposed = transposed
         self._whole: Tensor | None = None
         self._used: Tensor | None = None
         self._end = 0
@@ -76,13 +82,19 @@ class _Memory:
         n, q = held.shape[2], new.shape[2]
         if held is not self._used or self._whole is None or self._end + q > self._whole.shape[2]:
             room = max(min(2 * (n + q), self._most), n + q)
-            self._whole = held.new_empty((*held.shape[:2], room, held.shape[3]))
+            self._whole = self._empty(held, room)
             self._whole[:, :, :n] = held
             self._end = n
         self._whole[:, :, self._end : self._end + q] = new
         self._end += q
         self._used = self._whole[:, :, self._end - n - q : self._end]
         return self._used
+
+    def _empty(self, like: Tensor, room: int) -> Tensor:
+        rows, heads, _, width = like.shape
+        if self._transposed:
+            return like.new_empty((rows, heads, width, room)).transpose(2, 3)
+        return like.new_empty((rows, heads, room, width))
 
     def keep(self, n: int) -> Tensor:
         """Return the last `n` of what was returned last, or all of fewer."""
@@ -95,9 +107,9 @@ class _Memory:
 class _GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """What a layer of full attention keeps."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, transposed: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._memories = _Memory(most), _Memory(most)
+        self._memories = _Memory(most, transposed=transposed), _Memory(most)
 
     def update(
         self,
@@ -120,9 +132,9 @@ class _GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 class _GrowingWindow(DynamicSlidingWindowLayer):  # type: ignore[no-untyped-call]
     """What a layer of a sliding window keeps: it is moved once for every window of tokens."""
 
-    def __init__(self, sliding_window: int, most: int) -> None:
+    def __init__(self, sliding_window: int, most: int, transposed: bool) -> None:
         super().__init__(sliding_window)
-        self._memories = _Memory(most), _Memory(most)
+        self._memories = _Memory(most, transposed=transposed), _Memory(most)
 
     def update(
         self,

@@ -1,0 +1,117 @@
+"""Attention of one new token a row, on a CPU: products of whole batches over keys laid out for it.
+
+Letters: ``B`` rows, ``H`` heads of the keys, ``G`` heads of the queries for each, ``D`` their
+width, ``n`` tokens held.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+__all__ = ["attend", "single_queries"]
+
+_NAME = "sdpa"
+Attention = Callable[..., tuple[Tensor, Tensor | None]]
+
+
+@contextlib.contextmanager
+def single_queries(model: Any) -> Iterator[bool]:
+    """Let a model attend by `attend` where it can; yield whether it does.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Which reads in this context.
+
+    Notes
+    -----
+    torch's attention takes each head of each row by itself, which for one query is little work.
+    Products of a batch take less time where the keys lie one number of all tokens after the other:
+    `gspo_rs.samplers.growing_cache` lays them out so. In bfloat16 the sums would be rounded, which
+    torch's attention does not; and a GPU has kernels of its own.
+    """
+    device = model.device.type
+    attention = getattr(model.config.get_text_config(), "_attn_implementation", None)
+    if device != "cpu" or attention != _NAME or torch.is_autocast_enabled(device):
+        yield False
+        return
+    before = ALL_ATTENTION_FUNCTIONS[_NAME]
+    ALL_ATTENTION_FUNCTIONS[_NAME] = partial(attend, otherwise=before)
+    try:
+        yield True
+    finally:
+        _added.cache_clear()
+        known = AttentionInterface()  # type: ignore[no-untyped-call]
+        if known[_NAME] is before:  # nobody has put it here before us
+            del ALL_ATTENTION_FUNCTIONS[_NAME]  # type: ignore[no-untyped-call]
+        else:
+            ALL_ATTENTION_FUNCTIONS[_NAME] = before
+
+
+def attend(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    otherwise: Attention,
+    **options: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Attend with one query a row and head, or as it is done `otherwise`.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Of the model.
+    query : Tensor, shape (B, H * G, 1, D)
+    key, value : Tensor, shape (B, H, n, D)
+    attention_mask : Tensor of bool or float, shape (B, 1, 1, n), optional
+        True where a query may look, or what is added.
+    otherwise : callable
+        Attention of transformers: what all but single queries over keys of that layout get.
+    **options
+        Of the attention functions of transformers.
+
+    Returns
+    -------
+    output : Tensor, shape (B, 1, H * G, D)
+    weights : None
+    """
+    groups = query.shape[1] // key.shape[1]
+    laid_out = query.shape[2] == 1 and key.stride(2) == 1 < key.stride(3)
+    one_mask = attention_mask is None or attention_mask.shape[1] == 1
+    other = any(options.get(name) for name in ("dropout", "softcap")) or any(
+        options.get(name) is not None for name in ("position_bias", "cache")
+    )
+    if not (laid_out and one_mask) or other:
+        return otherwise(module, query, key, value, attention_mask, **options)
+    rows, heads, _, width = key.shape
+    scaling = options.get("scaling")
+    scores = torch.baddbmm(  # (B * H, G, n)
+        query.new_zeros(1, 1, 1)
+        if attention_mask is None
+        else _added(attention_mask, (rows, heads), query.dtype),
+        query.reshape(rows * heads, groups, width),
+        key.transpose(2, 3).flatten(0, 1),
+        alpha=width**-0.5 if scaling is None else scaling,
+    )
+    output = torch.bmm(scores.softmax(dim=-1), value.flatten(0, 1))  # (B * H, G, D)
+    return output.view(rows, 1, -1, value.shape[3]), None
+
+
+@lru_cache(maxsize=2)
+def _added(mask: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Return what a mask (B or 1, 1, 1, n) adds to the scores of (B, H) heads, (B * H, 1, n).
+
+    All layers of a pass get one mask, or one of two: it is made once.
+    """
+    if mask.dtype == torch.bool:
+        mask = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -torch.inf)
+    return mask.to(dtype).expand(*shape, -1, -1).flatten(0, 1)

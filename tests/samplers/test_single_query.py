@@ -1,0 +1,131 @@
+"""Attention of single queries is torch's, and is used where the keys are laid out for it."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from gspo_rs.samplers import single_query
+from gspo_rs.samplers.single_query import attend, single_queries
+from gspo_rs.samplers.transformers import generate
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def refuse(*_args, **_options):
+    raise AssertionError("not by the products of a batch")
+
+
+def case(rows, heads, groups, n, *, queries=1, width=8):
+    """A module, and its query, keys laid out for single queries, and values."""
+    torch.manual_seed(0)
+    module = torch.nn.Module()
+    module.num_key_value_groups = groups
+    query = torch.randn(rows, queries, heads * groups, width, dtype=torch.float64)
+    key = torch.randn(rows, heads, width, n + 3, dtype=torch.float64)[..., :n].transpose(2, 3)
+    value = torch.randn(rows, heads, n + 3, 5, dtype=torch.float64)[:, :, :n]
+    return module, query.transpose(1, 2), key, value
+
+
+def masks(rows, n):
+    """No mask, one that hides some tokens of each row, the same as numbers, and one for all."""
+    shown = torch.rand(rows, 1, 1, n) < 0.6
+    shown[..., -1] = True
+    added = torch.zeros(rows, 1, 1, n, dtype=torch.float64).masked_fill(~shown, -1e300)
+    return [None, shown, added, shown[:1]]
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(2, 9),
+    st.sampled_from([None, 0.3]),
+)
+def test_it_is_the_attention_of_torch(rows, heads, groups, n, scaling):
+    module, *given = case(rows, heads, groups, n)
+    for mask in masks(rows, n):
+        expected, _ = sdpa_attention_forward(module, *given, mask, scaling=scaling)
+        found, weights = attend(
+            module, *given, mask, otherwise=refuse, scaling=scaling, is_causal=True
+        )
+        assert found.shape == expected.shape
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+        assert weights is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "options"),
+    [
+        ({"queries": 2}, {}),
+        ({}, {"dropout": 0.1}),
+        ({}, {"softcap": 3.0}),
+        ({}, {"position_bias": torch.zeros(2, 6, 1, 4)}),
+        ({"plain": True}, {}),
+        ({"mask": torch.ones(2, 6, 1, 4, dtype=torch.bool)}, {}),
+    ],
+)
+def test_all_else_is_done_as_it_would_be(changed, options):
+    module, query, key, value = case(2, 3, 2, 4, queries=changed.get("queries", 1))
+    if changed.get("plain"):
+        key = key.contiguous()
+    said = []
+
+    def otherwise(*args, **kwargs):
+        said.append((args, kwargs))
+        return "as before"
+
+    mask = changed.get("mask")
+    found = attend(module, query, key, value, mask, otherwise=otherwise, **options)
+    assert found == "as before"
+    assert said == [((module, query, key, value, mask), options)]
+
+
+@pytest.fixture
+def model(letters):
+    return AutoModelForCausalLM.from_pretrained(letters)
+
+
+def test_after_it_transformers_has_the_attention_that_it_had(model):
+    def other(*_args, **_options):
+        return None
+
+    for before in (sdpa_attention_forward, other):
+        if before is other:
+            ALL_ATTENTION_FUNCTIONS["sdpa"] = other
+        with single_queries(model) as first, single_queries(model) as second:
+            assert (first, second) == (True, True)
+            assert ALL_ATTENTION_FUNCTIONS["sdpa"] is not before
+        assert ALL_ATTENTION_FUNCTIONS["sdpa"] is before
+    del ALL_ATTENTION_FUNCTIONS["sdpa"]
+    assert AttentionInterface()["sdpa"] is ALL_ATTENTION_FUNCTIONS["sdpa"]
+
+
+def test_a_model_that_attends_otherwise_is_left_alone(model):
+    model.set_attn_implementation("eager")
+    with single_queries(model) as used:
+        assert not used
+    model.set_attn_implementation("sdpa")
+    with torch.autocast("cpu", torch.bfloat16), single_queries(model) as used:
+        assert not used
+
+
+def test_all_tokens_but_the_prompts_are_read_by_it(model, letters, monkeypatch):
+    tokenizer, seen = AutoTokenizer.from_pretrained(letters), []
+
+    def watched(module, query, *rest, otherwise, **options):
+        def counted(*args, **kwargs):
+            seen.append(query.shape[2])
+            return otherwise(*args, **kwargs)
+
+        return attend(module, query, *rest, otherwise=counted, **options)
+
+    options = {"num_generations": 3, "max_completion_length": 6, "seed": 0}
+    expected = generate(model, tokenizer, ["abc", "b"], **options)
+    monkeypatch.setattr(single_query, "attend", watched)
+    found = generate(model, tokenizer, ["abc", "b"], **options)
+    assert found.completions == expected.completions
+    assert seen == [3]
