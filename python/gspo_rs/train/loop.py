@@ -28,6 +28,7 @@ from gspo_rs.train.rollout.function import RolloutFunction
 from gspo_rs.train.rollout.logged_completions import forget_after
 from gspo_rs.train.rollout.prepare import needs_start
 from gspo_rs.train.run import Run
+from gspo_rs.train.watch import warn_of_narrow_clip, wide_clip_is_meant
 
 __all__ = ["Config", "Result", "train"]
 
@@ -166,6 +167,7 @@ def checked(config: Config, inputs: Inputs) -> Config:
     config = placed(resolve(config), Path.cwd())
     inputs.refuse_missing(config)
     atomic.refuse_unreplaceable(Path(config.output_dir) / "final")
+    warn_of_narrow_clip(config)
     return config
 
 
@@ -238,7 +240,7 @@ def _train(
 
 def _carry_out(run: Run, folder: Path) -> None:
     """Train to the end and write the model."""
-    with without_bars(), run.display:
+    with without_bars(), wide_clip_is_meant(run.config), run.display:
         _take_reference(run)
         if run.step == 0:
             run.compare_start()

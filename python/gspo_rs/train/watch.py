@@ -1,9 +1,12 @@
 """Failures that a run counts, when it warns of them, and when they stop it."""
 
 import logging
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from gspo_rs.losses.clip import WIDE_SEQUENCE_CLIP
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.rollout.collect import RolloutBatch
@@ -11,6 +14,7 @@ from gspo_rs.train.step.update import TrainingDivergedError
 
 _log = logging.getLogger("gspo_rs")
 _PATIENCE = 3
+_SEQUENCE_CLIP = frozenset({"gspo", "gspo_token", "luspo"})
 
 
 @dataclass
@@ -78,6 +82,38 @@ class Watch:
                 config.advantage,
             )
         self.flat = self.flat or bool(groups)
+
+
+def warn_of_narrow_clip(config: Config) -> None:
+    """Warn of a clip of sequence ratios that ends an offline run before its last step.
+
+    Parameters
+    ----------
+    config : Config
+        Resolved.
+    """
+    if config.online or config.loss not in _SEQUENCE_CLIP:
+        return
+    assert config.clip_low is not None
+    assert config.clip_high is not None
+    if max(config.clip_low, config.clip_high) <= WIDE_SEQUENCE_CLIP:
+        _log.warning(
+            "clip_low = %g, clip_high = %g: offline the old policy stays what it was, and once the"
+            " ratio of a completion to it has left so narrow a band it teaches nothing any more;"
+            " within a few steps that is most of them (clip/token); set clip_low = 0.2 and"
+            " clip_high = 0.2",
+            config.clip_low,
+            config.clip_high,
+        )
+
+
+@contextmanager
+def wide_clip_is_meant(config: Config) -> Iterator[None]:
+    """Keep the losses of an offline run from warning of the wide clip that it needs."""
+    with warnings.catch_warnings():
+        if not config.online:
+            warnings.filterwarnings("ignore", message="clip_low=.* hardly ever clip")
+        yield
 
 
 def refuse_long_prompts(skipped: int, n_groups: int, config: Config) -> None:
