@@ -146,7 +146,7 @@ pub(crate) fn plain(
         Estimator::SoftWinrate { tau } => soft_wins(group, tau, &mut tables.classes, out),
         Estimator::BestMinusSecond => best_minus_second(group, out),
         Estimator::PassAtK { k, threshold } => {
-            draws::pass_at_k_advantages(group, k, threshold, out);
+            draws::pass_at_k_advantages(group, k, threshold, &mut tables.passes, out);
         }
         _ => unreachable!("an estimator without needs is none of these"),
     }

@@ -6,6 +6,9 @@
 use super::group::Group;
 use super::sorted::Sorted;
 
+/// Results that are kept from group to group.
+const KNOWN: usize = 128;
+
 /// The unbiased chance that `k` draws without replacement hold a reward of at least
 /// `threshold`: `1 - C(n - c, k) / C(n, k)`; NaN for fewer than `k` scorable members.
 #[must_use]
@@ -36,15 +39,39 @@ pub fn best_of(group: &Sorted, k: usize) -> f64 {
     best.clamp(values[0], values[n - 1])
 }
 
-/// Writes the mean over all subgroups of `k` of their z-scored pass, for right and wrong.
-pub fn pass_at_k_advantages(group: &impl Group, k: usize, threshold: f64, out: &mut [f64]) {
+/// What right and wrong get of so many rewards, so many of them right, and so many draws.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Pass {
+    of: (usize, usize, usize),
+    right: f64,
+    wrong: f64,
+}
+
+/// Writes the mean over all subgroups of `k` of their z-scored pass, for right and wrong; `known`
+/// is what earlier groups got.
+pub fn pass_at_k_advantages(
+    group: &impl Group,
+    k: usize,
+    threshold: f64,
+    known: &mut Vec<Pass>,
+    out: &mut [f64],
+) {
     let (n, correct) = counts(group, threshold);
     if correct == 0 || n - correct < k {
         return;
     }
-    let all_wrong = log_all_wrong(n, correct, k);
-    let right = (0.5 * all_wrong).exp() / (-all_wrong.exp_m1()).sqrt();
-    let wrong = -right * (correct as f64 / (n - correct) as f64);
+    known.resize(KNOWN, Pass::default());
+    let pass = &mut known[(n + correct) % KNOWN];
+    if pass.of != (n, correct, k) {
+        let all_wrong = log_all_wrong(n, correct, k);
+        let right = (0.5 * all_wrong).exp() / (-all_wrong.exp_m1()).sqrt();
+        *pass = Pass {
+            of: (n, correct, k),
+            right,
+            wrong: -right * (correct as f64 / (n - correct) as f64),
+        };
+    }
+    let Pass { right, wrong, .. } = *pass;
     group.by_value(out, |value| if value >= threshold { right } else { wrong });
 }
 

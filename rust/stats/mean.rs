@@ -35,28 +35,23 @@ pub fn mean(values: &[f64]) -> f64 {
 /// The same of `scale * value`, where `scale` is a power of two and no sum overflows.
 #[must_use]
 pub(crate) fn scaled(values: &[f64], scale: f64) -> f64 {
-    sum_over(values, |value| value * scale, values.len() as f64)
-}
-
-/// The float64 nearest to the sum of what `of` makes of `values`, over a count `n`; no part of it
-/// may overflow.
-pub(crate) fn sum_over(values: &[f64], of: impl Fn(f64) -> f64, n: f64) -> f64 {
+    let n = values.len() as f64;
     let mut sums = Sums::default();
     let (rows, rest) = values.as_chunks::<SIDES>();
     for row in rows {
-        for (side, &value) in row.iter().enumerate() {
-            sums.add(side, of(value));
+        for (side, value) in row.iter().enumerate() {
+            sums.add(side, value * scale);
         }
     }
-    for &value in rest {
-        sums.add(0, of(value));
+    for value in rest {
+        sums.add(0, value * scale);
     }
     for side in 1..SIDES {
         sums.add(0, sums.high[side]);
         sums.add(0, sums.low[side]);
     }
     over(sums.high[0], sums.low[0], sums.lost.iter().sum(), n)
-        .unwrap_or_else(|| exact(values.iter().map(|&value| of(value)), n))
+        .unwrap_or_else(|| exact(values.iter().map(|value| value * scale), n))
 }
 
 /// Sums side by side, none of which waits for another.

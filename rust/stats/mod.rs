@@ -19,5 +19,6 @@ pub(crate) mod rank;
 pub(crate) mod rows;
 mod scratch;
 mod sorted;
+mod steady;
 pub(crate) mod summary;
 mod winrate;

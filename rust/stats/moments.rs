@@ -3,6 +3,7 @@
 use super::mean;
 use super::network::{greater, lesser};
 use super::radix;
+use super::steady;
 use crate::error::Error;
 use crate::pool::{CHECK_EVERY, Cancel};
 
@@ -72,7 +73,8 @@ impl Moments {
         }
     }
 
-    /// Of values in any order: a pass of exact sums where they need no scale, else they are sorted.
+    /// Of values in any order: three passes where they need no scale, else they are sorted. The
+    /// mean is not rounded as that of a group is.
     pub(super) fn unsorted(values: &[f64], cancel: &Cancel) -> Result<Self, Error> {
         let mut scored = Vec::with_capacity(values.len());
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
@@ -87,12 +89,14 @@ impl Moments {
         if !plain {
             return Ok(Self::new(&radix::values(values, cancel)?));
         }
-        let n = scored.len() as f64;
-        let mean = mean::scaled(&scored, 1.0);
+        let (n, span) = (scored.len() as f64, high - low);
+        let mean = steady::sum(&scored, low.abs().max(high.abs()), |value| value) / n;
         cancel.check()?;
-        let residue = mean::sum_over(&scored, |value| value - mean, 1.0);
+        let residue = steady::sum(&scored, span, |value| value - mean);
         cancel.check()?;
-        let squares = mean::sum_over(&scored, |value| (value - mean) * (value - mean), 1.0);
+        let squares = steady::sum(&scored, span * span, |value| {
+            (value - mean) * (value - mean)
+        });
         let norm = (squares - residue * residue / n).max(0.0).sqrt();
         Ok(Self::of(mean, norm, scored.len()))
     }

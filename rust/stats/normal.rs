@@ -1,5 +1,6 @@
 //! Normal scores: what a rank would be worth if rewards were normal.
 
+use super::draws::Pass;
 use super::group::Group;
 use super::sorted::Sorted;
 use super::winrate::Class;
@@ -41,6 +42,7 @@ pub struct Tables {
     blom: Vec<Vec<f64>>,
     large: Vec<f64>,
     pub(super) classes: Vec<Class>,
+    pub(super) passes: Vec<Pass>,
 }
 
 impl Tables {

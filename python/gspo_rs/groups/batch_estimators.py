@@ -1,7 +1,7 @@
 """Estimators that look beyond one group's rewards: a batch, a pool, lengths, several rewards.
 
-A statistic of the batch is that of one large group, from exact sums, so that its bits do not
-depend on the order of the rows or of the groups.
+A statistic of the batch is that of one large group, from sums whose bits do not depend on the
+order of the rows or of the groups.
 """
 
 from __future__ import annotations
