@@ -1,7 +1,7 @@
 """Rollouts in a checkpoint: a partly trained batch, and groups that are kept for the next one."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,21 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gspo_rs.rollouts.rollouts import Ragged, Rollouts
+from gspo_rs.rollouts.arrays import arrays_of, flat, rollouts_of, taken
+from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.rollout import prepare
 from gspo_rs.train.rollout.collect import RolloutBatch
 from gspo_rs.train.step.minibatch import Minibatch
 from gspo_rs.train.step.training_batch import TrainingBatch
 
-_LISTS = (
-    "prompt_tokens",
-    "completion_tokens",
-    "completion_mask",
-    "sampler_logprobs",
-    "old_logprobs",
-    "reference_rewards",
-)
 _LOGPROBS = ("old_logprobs", "ref_logprobs", "sampler_logprobs")
 
 
@@ -61,14 +54,14 @@ class Halfway:
         batch = self.rollout_batch
         sampling = json.dumps([batch.rounds, batch.sampling, batch.logged]).encode()
         found = {
-            **_arrays(batch.rollouts),
+            **arrays_of(batch.rollouts),
             "place": np.array([self.done, self.dropped]),
             "sampling": np.frombuffer(sampling, dtype=np.uint8),
             "too_long": batch.too_long,
         }
         for place, training_batch in enumerate(self.training_batches):
             for name in _LOGPROBS:
-                found |= _flat(f"batch{place}/{name}", getattr(training_batch, name))
+                found |= flat(f"batch{place}/{name}", getattr(training_batch, name))
         return _tensors("batch/", found)
 
 
@@ -85,7 +78,7 @@ def kept(rollouts: Rollouts) -> dict[str, Tensor]:
     dict of str to Tensor
         For a checkpoint.
     """
-    return _tensors("over/", _arrays(rollouts))
+    return _tensors("over/", arrays_of(rollouts))
 
 
 def kept_in(tensors: Mapping[str, Tensor]) -> Rollouts | None:
@@ -102,7 +95,7 @@ def kept_in(tensors: Mapping[str, Tensor]) -> Rollouts | None:
         None where there are none.
     """
     found = _found("over/", tensors)
-    return _rollouts(found) if found else None
+    return rollouts_of(found) if found else None
 
 
 def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
@@ -126,7 +119,7 @@ def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
     # A checkpoint of before has nothing that was logged.
     rounds, sampling, *logged = json.loads(found["sampling"].tobytes())
     rollout_batch = RolloutBatch(
-        _rollouts(found),
+        rollouts_of(found),
         found["too_long"],
         {},
         rounds=rounds,
@@ -135,7 +128,7 @@ def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
     )
     cuts = prepare.minibatches(rollout_batch, config)
     training_batches = [
-        replace(training_batch, **_taken(_LOGPROBS, f"batch{place}/", found))
+        replace(training_batch, **taken(_LOGPROBS, f"batch{place}/", found))
         for place, training_batch in enumerate(prepare.plain_batches(cuts, config))
     ]
     return Halfway(rollout_batch, cuts, training_batches, *found["place"].tolist())
@@ -148,50 +141,3 @@ def _tensors(before: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tenso
 def _found(before: str, tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
     named = ((name.removeprefix(before), name) for name in tensors if name.startswith(before))
     return {short: tensors[name].numpy() for short, name in named}
-
-
-def _arrays(rollouts: Rollouts) -> dict[str, NDArray[Any]]:
-    """Return all of rollouts but the names of groups and rows."""
-    texts = json.dumps([rollouts.prompts, rollouts.completions, rollouts.extra]).encode()
-    found: dict[str, NDArray[Any]] = {
-        "texts": np.frombuffer(texts, dtype=np.uint8),
-        "offsets": rollouts.offsets,
-        "reward": rollouts.reward,
-    }
-    for name in ("truncated", "rollout_ids"):
-        if (column := getattr(rollouts, name)) is not None:
-            found[name] = column
-    for name, column in (rollouts.rewards or {}).items():
-        found[f"rewards/{name}"] = column
-    for name in _LISTS:
-        found |= _flat(name, getattr(rollouts, name))
-    return found
-
-
-def _rollouts(found: Mapping[str, NDArray[Any]]) -> Rollouts:
-    """Rebuild the rollouts of `_arrays`."""
-    prompts, completions, *extra = json.loads(found["texts"].tobytes())
-    single = [name for name in found if name.startswith("rewards/")]
-    return Rollouts(
-        offsets=found["offsets"],
-        prompts=prompts,
-        completions=completions,
-        reward=found["reward"],
-        truncated=found.get("truncated"),
-        rollout_ids=found.get("rollout_ids"),
-        rewards={name[8:]: found[name] for name in single} or None,
-        extra=extra[0] if extra else None,
-        **_taken(_LISTS, "", found),
-    )
-
-
-def _flat(name: str, rows: Ragged | None) -> dict[str, NDArray[Any]]:
-    return {} if rows is None else {f"{name}/values": rows.values, f"{name}/lengths": rows.lengths}
-
-
-def _taken(names: Sequence[str], before: str, found: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    return {
-        name: Ragged(found[f"{before}{name}/values"], found[f"{before}{name}/lengths"])
-        for name in names
-        if f"{before}{name}/values" in found
-    }
