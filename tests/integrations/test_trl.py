@@ -14,6 +14,7 @@ from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
 import gspo_rs as gs  # noqa: E402
 from fixtures.places import ROOT  # noqa: E402
+from fixtures.processes import torchrun  # noqa: E402
 from gspo_rs.integrations.trl import GSPOMixin, GSPOTrainer, check_version  # noqa: E402
 from gspo_rs.rewards import load as load_reward  # noqa: E402
 
@@ -241,3 +242,21 @@ def test_a_story_model_earns_more_by_percentile_and_sequence_ratio(stories, tmp_
     # Two optimizer steps on each batch of rollouts: the second is off policy, and clips.
     rewards = train_stories(stories, tmp_path, max_steps=20, num_iterations=2, learning_rate=1e-3)
     assert np.mean(rewards[-3:]) > rewards[0] + 0.1
+
+
+@pytest.mark.slow
+def test_a_group_that_lies_in_two_processes_is_compared_whole(letters, tmp_path):
+    ended = torchrun(2, "-m", "fixtures.trl_ranks", letters, tmp_path)
+    assert not ended.returncode, ended.stderr[-4000:]
+    ranks = [
+        [json.loads(line) for line in (tmp_path / f"{rank}.jsonl").read_text().splitlines()]
+        for rank in range(2)
+    ]
+    assert len(ranks[0]) == len(ranks[1]) == 2
+    for first, second in zip(*ranks, strict=True):
+        assert set(first["own"]) & set(second["own"])
+        assert first["rewards"] == second["rewards"]
+        assert first["ids"] == second["ids"]
+        expected = gs.advantage(np.array(first["rewards"]), first["ids"], "percentile")
+        assert np.abs(expected).max() > 0
+        np.testing.assert_allclose(first["advantages"] + second["advantages"], expected, atol=1e-6)
