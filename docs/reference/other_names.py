@@ -139,6 +139,7 @@ TRL: dict[str, tuple[str, str]] = {
     "weights": ("dtype", "a word of its own, because `dtype` is that of the computation"),
     "dtype": ("dtype", "of the computation here, where TRL has `bf16`; see `weights`"),
     "device": ("use_cpu", "names the device"),
+    "ddp_timeout": ("ddp_timeout", SAME),
     "attn_implementation": ("attn_implementation", SAME),
     "layout": ("-", "TRL's GRPO pads"),
     "gradient_checkpointing": (
@@ -293,6 +294,7 @@ VERL: dict[str, tuple[str, str]] = {
     "weights": (f"{_ACTOR}fsdp_config.model_dtype", ""),
     "dtype": (f"{_ACTOR}fsdp_config.dtype", ""),
     "device": ("trainer.device", ""),
+    "ddp_timeout": ("actor_rollout_ref.nccl_timeout", "600 in verl"),
     "attn_implementation": ("-", "below `model.override_config`"),
     "layout": (f"{_MODEL}use_remove_padding", "true is `packed`"),
     "gradient_checkpointing": (f"{_MODEL}enable_gradient_checkpointing", ""),

@@ -186,8 +186,8 @@ FINAL = """
 import time
 from gspo_rs.train.model.policy import Policy
 save = Policy.save
-def slow(self, folder):
-    save(self, folder)
+def slow(self, folder, *more):
+    save(self, folder, *more)
     if "checkpoint" not in str(folder):
         print("final", flush=True)
         while True:  # a signal that comes just before a long sleep would not end it

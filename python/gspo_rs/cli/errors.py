@@ -120,7 +120,10 @@ def report_error(error: Exception, *, verbose: bool) -> int:
     """Print `error` in one line and return the exit code; with `verbose`, raise it instead."""
     if verbose:
         raise error
-    sys.stderr.write(f"error: {_line(error)}\n")
+    line = _line(error)
+    if os.environ.get("WORLD_SIZE", "1").strip() not in ("", "1") and not line.startswith("rank "):
+        line = f"rank {os.environ.get('RANK', '?')}: {line}"
+    sys.stderr.write(f"error: {line}\n")
     # A run that diverged had good input; the rest is bad input.
     return FAILED if isinstance(error, RuntimeError | ArithmeticError | MemoryError) else BAD_INPUT
 

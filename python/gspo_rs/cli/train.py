@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -103,6 +104,8 @@ def _train(config: Any, *, resume: bool, quiet: bool, as_json: bool) -> str | tu
         result = training.train(config, resume=resume, quiet=quiet or as_json)
     except KeyboardInterrupt:
         return "", interrupted(_way_on(folder, before))
+    if os.environ.get("RANK", "0") != "0":
+        return ""  # of the processes of a run the first says how it ended
     if not as_json:
         return f"{result.steps} steps; model in {printable(str(near(result.final)))}\n"
     facts = {name: str(getattr(result, name)) for name in ("final", "metrics_file")}

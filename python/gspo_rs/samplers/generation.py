@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
@@ -41,7 +42,7 @@ def generating(model: Any) -> Iterator[Any]:
     base.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
     model.eval()
     try:
-        with _without_gradient(model.device), _uncompiled():
+        with _without_gradient(model), _uncompiled():
             yield base
     finally:
         base.generation_config = defaults
@@ -49,12 +50,14 @@ def generating(model: Any) -> Iterator[Any]:
             module.training = True
 
 
-def _without_gradient(device: torch.device) -> contextlib.AbstractContextManager[None]:
+def _without_gradient(model: Any) -> contextlib.AbstractContextManager[None]:
     """Run without gradient, fast: inference mode has no cache of the weights that autocast casts.
 
-    Without that cache each weight is cast anew for each token.
+    Without that cache each weight is cast anew for each token. And what is gathered in inference
+    mode of weights that are cut over processes could not be trained afterwards.
     """
-    if torch.is_autocast_enabled(device.type):
+    cut = any(isinstance(module, FSDPModule) for module in model.modules())
+    if cut or torch.is_autocast_enabled(model.device.type):
         return torch.no_grad()
     mode: contextlib.AbstractContextManager[None] = torch.inference_mode()
     return mode

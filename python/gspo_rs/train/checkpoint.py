@@ -22,6 +22,7 @@ from gspo_rs.train.config.config import Config
 from gspo_rs.train.config.keys import RENAMED
 from gspo_rs.train.config.toml import from_dict
 from gspo_rs.train.dataset import Fingerprint
+from gspo_rs.train.model.sharded import cut_like
 from gspo_rs.train.random_state import Generators
 
 _FORMAT = 2
@@ -260,7 +261,7 @@ def restore_optimizer(
         # Not by `load_state_dict`, which casts all of it to the dtype of the parameter.
         parameter = parameters[named]
         counted = tensor.dtype == torch.int64 and not tensor.ndim
-        value = int(tensor) if counted else tensor.to(parameter.device)
+        value = int(tensor) if counted else cut_like(tensor, parameter)
         optimizer.state[parameter][key] = value
 
 

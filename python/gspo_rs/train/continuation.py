@@ -21,6 +21,7 @@ _FREE = frozenset(
         "eval_steps",
         "spill_directory",
         "device",
+        "ddp_timeout",
         "layout",
         "micro_batch_tokens",
         "generation_batch",

@@ -1,10 +1,10 @@
 """The model at the end of a run: in the dtype that it came in, its adapters merged if asked."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gspo_rs.files import atomic
 from gspo_rs.files.digested_json import seal, unseal
@@ -13,6 +13,7 @@ from gspo_rs.train.config.config import Config
 from gspo_rs.train.inputs import Inputs
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.model.pretrained import stored_dtype
+from gspo_rs.train.model.sharded import copied
 
 __all__ = ["STORED", "is_of", "stored_in", "write"]
 
@@ -52,16 +53,32 @@ def write(policy: Policy, config: Config, folder: Path, *, step: int, stored: to
     merge = bool(config.lora_r) and config.lora_merge
     kinds = {p.dtype for p in policy.model.parameters() if p.is_floating_point()}
     same = not merge and (bool(config.lora_r) or kinds == {stored})
+    weights = policy.weights()
+    kept = None if same else stored
+    policy.world.once(lambda: _write(policy, config, folder, step, stored=kept, weights=weights))
+
+
+def _write(
+    policy: Policy,
+    config: Config,
+    folder: Path,
+    step: int,
+    *,
+    stored: torch.dtype | None,
+    weights: dict[str, Tensor] | None,
+) -> None:
+    """Write the model as it is, or in the dtype `stored`."""
+    merge = bool(config.lora_r) and config.lora_merge
     with atomic.directory(folder / "final") as partial:
-        if same:
-            policy.save(partial)
+        if stored is None:
+            policy.save(partial, weights)
         else:
             # Merged in float32, and rounded once.
-            model = _on_cpu(policy.model, torch.float32 if merge else stored)
+            model = _on_cpu(policy, torch.float32 if merge else stored, weights)
             model = model.merge_and_unload().to(stored) if merge else model
             model.save_pretrained(partial)
             policy.tokenizer.save_pretrained(partial)
-    if not same:
+    if stored is not None:
         mark = {"step": step, "digests": digests(folder / "final")}
         atomic.write_text(folder / _MARK, seal(mark))
 
@@ -86,12 +103,21 @@ def is_of(folder: Path, found: Checkpoint) -> bool:
     return bool(mark == {"step": found.step, "digests": final})
 
 
-def _on_cpu(model: Any, dtype: torch.dtype) -> Any:
+def _on_cpu(policy: Policy, dtype: torch.dtype, weights: dict[str, Tensor] | None) -> Any:
     """Copy a model to the CPU with its weights in another dtype, as they are copied."""
-    new: dict[int, Any] = {}
-    for old in model.parameters():
-        kind = dtype if old.is_floating_point() else old.dtype
-        data = old.detach().to("cpu", kind, copy=True)
-        new[id(old)] = torch.nn.Parameter(data, requires_grad=False)
-    new |= {id(old): old.detach().to("cpu", copy=True) for old in model.buffers()}
-    return copy.deepcopy(model, new)
+    if weights is not None:
+        assert policy.sharded is not None
+        model = policy.sharded.skeleton()
+        model.load_state_dict(
+            {
+                name: value.to(dtype) if value.is_floating_point() else value
+                for name, value in weights.items()
+            },
+            assign=True,
+        )
+        return model
+    return copied(policy.model, lambda old: _converted(old, dtype))
+
+
+def _converted(old: Tensor, dtype: torch.dtype) -> Tensor:
+    return old.to("cpu", dtype if old.is_floating_point() else old.dtype, copy=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from gspo_rs.data.source import SourceLike
 from gspo_rs.files import atomic
 from gspo_rs.files.lock import locked
 from gspo_rs.rewards.functions import RewardFunction
-from gspo_rs.train import checkpoint, continuation, estimate, final, metrics, reference
-from gspo_rs.train.config.config import Config, ConfigError, resolve
+from gspo_rs.train import checkpoint, continuation, final, metrics, reference
+from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.config.toml import placed
 from gspo_rs.train.console import display, without_bars
 from gspo_rs.train.dataset import Dataset, of_model, with_columns
@@ -29,6 +28,7 @@ from gspo_rs.train.rollout.logged_completions import forget_after
 from gspo_rs.train.rollout.prepare import needs_start
 from gspo_rs.train.run import Run
 from gspo_rs.train.watch import warn_of_narrow_clip, wide_clip_is_meant
+from gspo_rs.train.world import World, asked, joined, refuse_in_world
 
 __all__ = ["Config", "Result", "train"]
 
@@ -146,8 +146,12 @@ def train(
     folder = Path(config.output_dir)
     if resume and not folder.is_dir():
         continuation.find(folder, resume=True)
-    with Interruptions() as interruptions, _alone(folder):
-        return _train(config, inputs, interruptions, resume=resume, quiet=quiet)
+    with (
+        joined(config.ddp_timeout) as world,
+        Interruptions(together=world.size > 1) as interruptions,
+        _alone(folder, world),
+    ):
+        return _train(config, inputs, interruptions, world, resume=resume, quiet=quiet)
 
 
 def checked(config: Config, inputs: Inputs) -> Config:
@@ -157,14 +161,12 @@ def checked(config: Config, inputs: Inputs) -> Config:
     ------
     ConfigError
         With the remedy.
+    WorldError
+        If the environment does not say how many processes there are.
     """
-    if os.environ.get("WORLD_SIZE", "").strip() not in ("", "1"):
-        raise ConfigError(
-            f"WORLD_SIZE = {os.environ['WORLD_SIZE']}: a run is one process here; start it without"
-            " torchrun or accelerate, or unset WORLD_SIZE"
-        )
     # At once, because a reward function may change the working directory.
     config = placed(resolve(config), Path.cwd())
+    refuse_in_world(config, asked())
     inputs.refuse_missing(config)
     atomic.refuse_unreplaceable(Path(config.output_dir) / "final")
     warn_of_narrow_clip(config)
@@ -206,26 +208,35 @@ def _with_model(data: Dataset, config: Config, inputs: Inputs) -> Dataset:
 
 
 def _train(
-    config: Config, inputs: Inputs, interruptions: Interruptions, *, resume: bool, quiet: bool
+    config: Config,
+    inputs: Inputs,
+    interruptions: Interruptions,
+    world: World,
+    *,
+    resume: bool,
+    quiet: bool,
 ) -> Result:
     folder = Path(config.output_dir)
     config, data, found = opened(config, inputs, resume=resume)
+    same = {"the configuration": repr(config), "the data": repr(data.fingerprints)}
+    world.agree(**same, **{"the checkpoint": "none" if found is None else str(found.step)})
     if found is not None and continuation.finished(folder, found, data.steps(config)):
         return _over(folder, found)
     seed_generators(config.seed)
-    run = Run.begin(config, inputs, data, found, interruptions=interruptions)
+    run = Run.begin(config, inputs, data, found, interruptions=interruptions, world=world)
     # Only now it is known how many prompts are left, and so steps.
     if found is not None and continuation.finished(folder, found, run.total):
         return _over(folder, found)
+    quiet = quiet or not world.main
     run.display = display(run.total, run.step, config.logging_steps, quiet=quiet)
     if not quiet:
-        second = run.frozen is not None
-        run.display.note(estimate.line(run.policy, config, data.source, reference=second))
-    atomic.sweep(folder)
+        run.display.note(run.memory)
     after = -1 if found is None else found.step
-    run.file = metrics.MetricsFile(folder / "metrics.jsonl", after)
-    if found is not None:
-        forget_after(folder, found.step)
+    run.file = metrics.MetricsFile(folder / "metrics.jsonl" if world.main else None, after)
+    if world.main:
+        atomic.sweep(folder)
+        if found is not None:
+            forget_after(folder, found.step)
     try:
         _carry_out(run, folder)
     except KeyboardInterrupt:
@@ -247,7 +258,8 @@ def _carry_out(run: Run, folder: Path) -> None:
         run.go(folder)
         with run.display.timed("checkpoint"):
             final.write(run.policy, run.config, folder, step=run.step, stored=run.stored)
-    run.display.finish(metrics.read(folder / "metrics.jsonl"), folder)
+    if run.policy.world.main:
+        run.display.finish(metrics.read(folder / "metrics.jsonl"), folder)
 
 
 def _take_reference(run: Run) -> None:
@@ -290,13 +302,21 @@ def _over(folder: Path, found: checkpoint.Checkpoint) -> Result:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Lock the folder against other runs; remove it if it was created for the lock alone."""
+def _alone(folder: Path, world: World) -> Iterator[None]:
+    """Lock the folder against other runs; remove it if it was created for the lock alone.
+
+    The main process locks it for all.
+    """
+    if not world.main:
+        world.barrier()
+        yield
+        return
     made = not folder.exists()
     lock = folder / ".lock"
     try:
         with locked(lock, folder):
             try:
+                world.barrier()
                 yield
             finally:
                 lock.unlink(missing_ok=True)

@@ -79,7 +79,8 @@ def measured(
     Parameters
     ----------
     policy : Policy
-        Loaded, without gradients. It reads a few tokens.
+        Loaded, without gradients, its weights not yet cut over the processes of its world, each of
+        which is to have an equal part. It reads a few tokens.
     config : Config
         Tells the optimizer.
     reference : bool
@@ -93,13 +94,13 @@ def measured(
     -------
     Memory
     """
-    weights = _bytes([*policy.model.parameters(), *policy.model.buffers()])
-    trained = list(policy.trainable().values())
+    trained, n = list(policy.trainable().values()), policy.world.size
+    weights = _bytes([*policy.model.parameters(), *policy.model.buffers()]) // n
     return Memory(
         weights=weights,
         reference=weights if reference else 0,
-        gradients=_bytes(trained),
-        optimizer=sum(_state_bytes(part, config) for part in trained),
+        gradients=_bytes(trained) // n,
+        optimizer=sum(_state_bytes(part, config) for part in trained) // n,
         cache=cache,
         activations=0 if largest is None else _activations(policy, largest),
         logits=0 if largest is None else _head_bytes(policy, largest),

@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,35 @@ def describe(minibatch: Minibatch) -> dict[str, float]:
         "zero_advantage_groups": float(minibatch.flat),
         **{name: float(count) for name, count in minibatch.dropped.items()},
     }
+
+
+def shares(
+    shared: Mapping[str, float], steps: int, seconds: float, tokens: float
+) -> dict[str, float]:
+    """Return what a step took, with its share of what its batch of rollouts took.
+
+    Parameters
+    ----------
+    shared : mapping of str to float
+        Seconds of the batch.
+    steps : int
+        Optimizer steps of the batch.
+    seconds, tokens : float
+        Of this step.
+
+    Returns
+    -------
+    dict of str to float
+        ``time/step`` in seconds, the shares by their names, and ``speed/tokens_per_s``.
+
+    Examples
+    --------
+    >>> shares({"time/generate": 3.0}, steps=2, seconds=0.5, tokens=10.0)
+    {'time/generate': 1.5, 'time/step': 2.0, 'speed/tokens_per_s': 5.0}
+    """
+    found = {name: value / steps for name, value in shared.items()}
+    found["time/step"] = seconds + sum(shared.values()) / steps
+    return {**found, "speed/tokens_per_s": tokens / found["time/step"]}
 
 
 def _rewards(minibatch: Minibatch) -> dict[str, float]:
@@ -120,13 +150,16 @@ class MetricsFile:
 
     Parameters
     ----------
-    path : Path
-        Made if absent.
+    path : Path or None
+        Made if absent; None where another process writes it.
     after : int
         Lines of later steps are dropped: the run takes those steps again.
     """
 
-    def __init__(self, path: Path, after: int) -> None:
+    def __init__(self, path: Path | None, after: int) -> None:
+        self._file: IO[str] | None = None
+        if path is None:
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = [record for record in read(path) if record["step"] <= after] if after >= 0 else []
         atomic.write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
@@ -136,13 +169,15 @@ class MetricsFile:
         """Append the finite values of `metrics` and return what was written."""
         record: dict[str, float] = {"step": step}
         record |= {name: value for name, value in metrics.items() if math.isfinite(value)}
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
         return record
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def read(path: Path | str) -> list[dict[str, float]]:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from gspo_rs.data.group_index import GroupIndex
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.rewards.functions import RewardFunction
 from gspo_rs.rollouts.rollouts import Rollouts
-from gspo_rs.train import checkpoint, evaluate, final, halfway, reference
+from gspo_rs.train import checkpoint, estimate, evaluate, final, halfway, reference
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.console import Display
 from gspo_rs.train.dataset import Dataset
@@ -25,9 +26,10 @@ from gspo_rs.train.halfway import Halfway
 from gspo_rs.train.inputs import Inputs
 from gspo_rs.train.interruptions import Interruptions
 from gspo_rs.train.long_prompts import without_long
-from gspo_rs.train.metrics import MetricsFile, describe
+from gspo_rs.train.metrics import MetricsFile, describe, shares
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.model.sharded import collected
 from gspo_rs.train.random_state import Generators
 from gspo_rs.train.reference import Reference
 from gspo_rs.train.reward_functions import reward_functions
@@ -43,6 +45,7 @@ from gspo_rs.train.step.optimizer import learning_rate, make_optimizer
 from gspo_rs.train.step.training_batch import TrainingBatch
 from gspo_rs.train.trainer_state import TrainerState, state_of
 from gspo_rs.train.watch import Watch, refuse_long_prompts, refuse_no_room
+from gspo_rs.train.world import ALONE, World
 
 _log = logging.getLogger("gspo_rs")
 
@@ -64,6 +67,7 @@ class Run:
     total: int
     frozen: Policy | None
     interruptions: Interruptions
+    memory: str
     stored: torch.dtype = torch.float32
     reference: Reference | None = None
     baseline: evaluate.Baseline | None = None
@@ -88,6 +92,7 @@ class Run:
         found: checkpoint.Checkpoint | None,
         *,
         interruptions: Interruptions,
+        world: World = ALONE,
     ) -> "Run":
         """Load model, optimizer and data, from a checkpoint if there is one."""
         rewards = reward_functions(config, inputs) if config.online else {}
@@ -96,11 +101,15 @@ class Run:
         if inputs.model is not None and second and not config.lora_r:
             # Before it is trained, or gets the weights of a checkpoint.
             start = dataclasses.replace(inputs, model=copy.deepcopy(inputs.model))
-        policy = policies.load(config, None if found is None else found.model, inputs)
+        policy = policies.load(config, None if found is None else found.model, inputs, world)
         refuse_no_room(policy, config)
         rollout = rollout_function(config, inputs.rollout)
         if rollout is None:  # which makes prompts of its own
             data = without_long(data, policy, config)
+        frozen = policies.freeze(config, start, world) if second else None
+        memory = estimate.line(policy, config, data.source, reference=frozen is not None)
+        policy = policies.shared(policy)
+        # After it is cut over the processes: of weights that are whole it would train those.
         optimizer = make_optimizer(policy, config)
         optimizer.register_step_pre_hook(interruptions.hold)
         run = cls(
@@ -111,7 +120,8 @@ class Run:
             rollout=rollout,
             data=data,
             total=data.steps(config),
-            frozen=policies.freeze(config, start) if second else None,
+            frozen=None if frozen is None else policies.shared(frozen),
+            memory=memory,
             interruptions=interruptions,
             stored=final.stored_in(config, inputs, found),
             reference=known,
@@ -138,6 +148,7 @@ class Run:
         if self.unrecorded is not None:
             self._record_step()
         while self.step < self.total:
+            self.interruptions.stop_with(self.policy.world)
             if self.halfway is None:
                 self._receive(source)
             else:
@@ -166,9 +177,8 @@ class Run:
             rollout=self.rollout,
             state=self._state,
         )
-        if not self.config.dynamic_sampling:
-            return rounds
-        return filled(rounds, self.policy, self.config, over=self.over)
+        dynamic = self.config.dynamic_sampling
+        return filled(rounds, self.policy, self.config, over=self.over) if dynamic else rounds
 
     def _state(self) -> TrainerState:
         """Return what reward functions are told about the run."""
@@ -204,7 +214,8 @@ class Run:
     def _learn(self) -> None:
         """Take one optimizer step of the batch."""
         assert self.halfway is not None
-        if self.config.log_completions and not self.halfway.done:
+        main = self.policy.world.main
+        if main and self.config.log_completions and not self.halfway.done:
             log(Path(self.config.output_dir), self.halfway.cuts, self.step + 1)
         self.display.report("training")
         place = self.halfway.done % len(self.halfway.training_batches)
@@ -234,13 +245,8 @@ class Run:
         else:
             _log.warning("step %d: no group has a signal; the weights are not updated", number)
         self.watch.advantages(metrics, number, self.config)
-        inner = self.halfway.steps(self.config)
-        metrics |= {
-            name: value / inner for name, value in self.halfway.rollout_batch.seconds.items()
-        }
-        shared = sum(self.halfway.rollout_batch.seconds.values()) / inner
-        metrics["time/step"] = time.perf_counter() - began + shared
-        metrics["speed/tokens_per_s"] = metrics["tokens"] / metrics["time/step"]
+        shared, inner = self.halfway.rollout_batch.seconds, self.halfway.steps(self.config)
+        metrics |= shares(shared, inner, time.perf_counter() - began, metrics["tokens"])
         self.interruptions.hold()
         self._advance(metrics)
         self._record_step()
@@ -309,22 +315,21 @@ class Run:
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint of the current state."""
-        tensors: dict[str, Tensor] = checkpoint.optimizer_tensors(
-            self.optimizer, list(self.policy.trainable())
-        )
+        named = checkpoint.optimizer_tensors(self.optimizer, list(self.policy.trainable()))
+        tensors: dict[str, Tensor] = collected(named, keep=self.policy.world.main)
         if self.baseline is not None:
             tensors["eval/pool"] = torch.from_numpy(self.baseline.pool)
-        if self.halfway is not None:
-            tensors |= self.halfway.tensors()
-        if self.reference is not None:
-            tensors |= self.reference.tensors()
+        for part in (self.halfway, self.reference):
+            tensors |= {} if part is None else part.tensors()
         tensors[final.STORED] = torch.empty(0, dtype=self.stored)
         if self.over is not None:
             tensors |= halfway.kept(self.over)
         with self.display.timed("checkpoint"):
-            checkpoint.write(
+            weights = self.policy.weights()
+            write = partial(
+                checkpoint.write,
                 folder,
-                self.policy.save,
+                lambda place: self.policy.save(place, weights),
                 tensors,
                 step=self.step,
                 batches=self.batches,
@@ -333,4 +338,5 @@ class Run:
                 data=self.data.fingerprints,
                 unrecorded=self.unrecorded,
             )
+            self.policy.world.once(write)
         self.saved = self.step

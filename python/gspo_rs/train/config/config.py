@@ -285,6 +285,8 @@ class Config:
         GPU that supports it.
     device : str
         "auto", "cpu", "cuda" or "cuda:<n>".
+    ddp_timeout : float
+        Seconds that the processes of a run wait for one another, before they end with an error.
     attn_implementation : str, optional
         Name of the attention kernel in transformers; the model's default if not given.
     layout : {"auto", "packed", "padded"}
@@ -419,6 +421,7 @@ class Config:
     weights: Literal["float32", "bfloat16"] = "float32"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
+    ddp_timeout: float = 1800.0
     attn_implementation: str | None = None
     layout: Literal["auto", "packed", "padded"] = "auto"
     gradient_checkpointing: bool | None = None

@@ -14,7 +14,7 @@ __all__ = ["MAIN", "SECTIONS", "default_of", "documented", "option_of"]
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     title: tuple(names.split())
     for title, names in {
-        "Run": "model output_dir seed device",
+        "Run": "model output_dir seed device ddp_timeout",
         "Data": (
             "prompts reward rollout rollouts split by prompt completion chat_template"
             " chat_template_kwargs reward_column reward_weights old_logprobs_column"

@@ -38,6 +38,8 @@ class MicroBatch:
         Sampled tokens per sequence.
     rows : ndarray of int64, shape (B,)
         Which sequences of the optimizer step these are.
+    counted : bool
+        Whether they count here: False for a pass that is taken because other processes take one.
     """
 
     input_ids: Tensor
@@ -46,6 +48,7 @@ class MicroBatch:
     targets: Tensor
     lengths: Tensor
     rows: NDArray[np.int64]
+    counted: bool = True
 
 
 def split(

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,8 @@ from gspo_rs.train.model.pretrained import (
     with_adapter,
 )
 from gspo_rs.train.model.probe import mixes_packed, sees_ahead
+from gspo_rs.train.model.sharded import Sharded, collected, shard
+from gspo_rs.train.world import ALONE, World
 
 __all__ = ["Policy", "PolicyError", "freeze", "load", "needs_copy", "starting"]
 
@@ -61,6 +63,10 @@ class Policy:
         Most tokens of a sequence; None where the model has no limit.
     temperature : float
         Logits are divided by it.
+    world : World
+        The processes that train it together.
+    sharded : Sharded or None
+        Runs the model where its weights are cut over them; None where they are whole.
     """
 
     model: Any
@@ -70,6 +76,8 @@ class Policy:
     shape: Shape
     context: int | None
     temperature: float
+    world: World = ALONE
+    sharded: Sharded | None = None
 
     def computing(self) -> AbstractContextManager[Any]:
         """Run the model in the policy's precision."""
@@ -79,13 +87,13 @@ class Policy:
 
     def logprobs(self, batch: MicroBatch) -> Tensor:
         """Return the log-probability of each sampled token, (n_tokens,), with gradient."""
-        with self.computing():
-            return model_logprobs(self.model, batch.input_ids, **self._asked(batch))
+        found: Tensor = self._read(model_logprobs, batch)
+        return found
 
     def logprobs_and_entropy(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
         """Return `logprobs`, and the entropy of each of their distributions, detached."""
-        with self.computing():
-            return model_logprobs_and_entropy(self.model, batch.input_ids, **self._asked(batch))
+        found: tuple[Tensor, Tensor] = self._read(model_logprobs_and_entropy, batch)
+        return found
 
     def one_pass(
         self, batch: MicroBatch, loss: Loss, lengths: list[int] | None
@@ -94,9 +102,29 @@ class Policy:
 
         See `gspo_rs.logprobs.fused.one_pass` for `loss` and `lengths`.
         """
-        how = self._asked(batch)
+        found: tuple[Tensor, Tensor, Tensor] = self._read(
+            model_one_pass, batch, loss=loss, lengths=lengths
+        )
+        return found
+
+    def sampling(self, function: Callable[[Any], Any]) -> Any:
+        """Return ``function(model)``, which may pass through the model as often as it likes.
+
+        Without gradient. With `sharded` on every rank at once: each gets all weights before.
+        """
         with self.computing():
-            return model_one_pass(self.model, batch.input_ids, loss=loss, lengths=lengths, **how)
+            if self.sharded is None:
+                return function(self.model)
+            with self.sharded.unsharded(), torch.no_grad():
+                return self.sharded(function)
+
+    def _read(self, function: Callable[..., Any], batch: MicroBatch, **more: Any) -> Any:
+        """Pass a micro-batch through the model."""
+        given = {**self._asked(batch), **more}
+        with self.computing():
+            if self.sharded is None:
+                return function(self.model, batch.input_ids, **given)
+            return self.sharded.read(function, batch.input_ids, **given)
 
     def _asked(self, batch: MicroBatch) -> dict[str, Any]:
         return {
@@ -111,13 +139,27 @@ class Policy:
         named = self.model.named_parameters()
         return {name: parameter for name, parameter in named if parameter.requires_grad}
 
-    def save(self, folder: Path) -> None:
+    def weights(self) -> dict[str, Tensor] | None:
+        """Return all weights as `save` needs them where they are cut; on rank 0, others have none.
+
+        All ranks have to ask.
+        """
+        if self.sharded is None:
+            return None
+        return collected(self.model.state_dict(), keep=self.world.main)
+
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write model (or adapter) and tokenizer so that `from_pretrained` reads them."""
-        self.model.save_pretrained(folder)
+        self.model.save_pretrained(folder, **({} if weights is None else {"state_dict": weights}))
         self.tokenizer.save_pretrained(folder)
 
 
-def load(config: Config, resumed: Path | None = None, inputs: Inputs = NOTHING) -> Policy:
+def load(
+    config: Config,
+    resumed: Path | None = None,
+    inputs: Inputs = NOTHING,
+    world: World = ALONE,
+) -> Policy:
     """Load the policy of a run.
 
     Parameters
@@ -128,11 +170,13 @@ def load(config: Config, resumed: Path | None = None, inputs: Inputs = NOTHING) 
         Folder of a checkpoint's model or adapter, in place of the starting weights.
     inputs : Inputs, optional
         May have the model and the tokenizer, or the tokenizer alone.
+    world : World
+        The processes that are to train it together.
 
     Returns
     -------
     Policy
-        Ready for the first step.
+        Ready for the first step; with several processes, to be `shared` before.
 
     Raises
     ------
@@ -174,7 +218,24 @@ def load(config: Config, resumed: Path | None = None, inputs: Inputs = NOTHING) 
     _recompute(model, config)
     if config.torch_compile:
         compile_layers(model)
-    return dataclasses.replace(policy, model=model, shape=shape)
+    return dataclasses.replace(policy, model=model, shape=shape, world=world)
+
+
+def shared(policy: Policy) -> Policy:
+    """Cut the weights of a policy over the processes of its world, in place; for one, nothing.
+
+    Parameters
+    ----------
+    policy : Policy
+        Checked, with the same weights on every rank, and without an optimizer over them.
+
+    Returns
+    -------
+    Policy
+    """
+    if policy.world.size == 1:
+        return policy
+    return dataclasses.replace(policy, sharded=shard(policy.model, policy.autocast))
 
 
 @contextmanager
@@ -209,7 +270,7 @@ def starting(
             yield policy
 
 
-def freeze(config: Config, inputs: Inputs = NOTHING) -> Policy | None:
+def freeze(config: Config, inputs: Inputs = NOTHING, world: World = ALONE) -> Policy | None:
     """Load a copy of the starting policy; None if adapters can be disabled instead.
 
     Parameters
@@ -218,6 +279,8 @@ def freeze(config: Config, inputs: Inputs = NOTHING) -> Policy | None:
         Of the run.
     inputs : Inputs, optional
         May have the model, which becomes the starting policy: give a copy.
+    world : World
+        The processes that are to read it together.
 
     Returns
     -------
@@ -226,7 +289,7 @@ def freeze(config: Config, inputs: Inputs = NOTHING) -> Policy | None:
     """
     if not needs_copy(config, inputs):
         return None
-    policy = load(config, inputs=inputs)
+    policy = load(config, inputs=inputs, world=world)
     policy.model.requires_grad_(False)
     return policy
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gspo_rs import data
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.data.source import SourceLike
 from gspo_rs.rewards.functions import RewardFunction, scores
-from gspo_rs.rollouts.rollouts import Rollouts, summed
+from gspo_rs.rollouts.arrays import arrays_of, rollouts_of
+from gspo_rs.rollouts.rollouts import Rollouts, joined, summed
 from gspo_rs.samplers.special_tokens import Ends
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.model.policy import Policy
@@ -29,9 +32,10 @@ from gspo_rs.train.rollout.chat import (
 )
 from gspo_rs.train.rollout.function import RolloutFunction, play
 from gspo_rs.train.rollout.policy_sampler import PolicySampler, derived_seed
-from gspo_rs.train.rollout.reward_log import merged
+from gspo_rs.train.rollout.reward_log import merged, pooled
 from gspo_rs.train.rollout.tokenize import beyond_limits, check_tokens, tokenise
 from gspo_rs.train.trainer_state import TrainerState
+from gspo_rs.train.world import World
 
 _log = logging.getLogger("gspo_rs")
 
@@ -108,11 +112,15 @@ def sample(
     Returns
     -------
     RolloutBatch
-        Groups in the order of the prompts, without those that were too long and dropped.
+        Groups in the order of the prompts, without those that were too long and dropped. Several
+        processes sample and score a share each, and all get the whole.
     """
     began = time.perf_counter()
+    share = policy.world.share(len(prompts))
+    prompts = prompts.select(list(share))
+    numbers = list(share if numbers is None else [numbers[place] for place in share])
     sampler = PolicySampler(policy, config, seed, report, numbers)
-    if rollout is None:
+    if rollout is None or not len(prompts):
         rollouts = sampler.generate(prompts.texts)
     else:
         rollouts = play(rollout, sampler, prompts)
@@ -124,9 +132,26 @@ def sample(
         "time/generate": generated - began,
         "time/score": time.perf_counter() - generated,
     }
-    too_long = beyond_limits(scored, {"the model's context": policy.context}, config)
     dropped = len(prompts) - rollouts.n_groups
+    if policy.world.size > 1:
+        scored, dropped, logged = _gathered(scored, dropped, logged, policy.world, share.start)
+    too_long = beyond_limits(scored, {"the model's context": policy.context}, config)
     return RolloutBatch(scored, too_long, seconds, dropped, logged=logged)
+
+
+def _gathered(
+    rollouts: Rollouts, dropped: int, logged: dict[str, list[float]], world: World, start: int
+) -> tuple[Rollouts, int, dict[str, list[float]]]:
+    """Return what all processes have, each of its share of the prompts, in their order."""
+    assert rollouts.group_ids is not None
+    own = {**arrays_of(rollouts), "group_ids": start + np.asarray(rollouts.group_ids, np.int64)}
+    own["rest"] = np.frombuffer(json.dumps([dropped, logged]).encode(), dtype=np.uint8)
+    ranks = world.gathered({name: torch.from_numpy(array.copy()) for name, array in own.items()})
+    found = [{name: value.numpy() for name, value in rank.items()} for rank in ranks]
+    parts = [replace(rollouts_of(one), group_ids=one["group_ids"].tolist()) for one in found]
+    parts = [part for part in parts if part.n_groups] or parts[:1]
+    rest = [json.loads(one["rest"].tobytes()) for one in found]
+    return joined(parts), sum(one for one, _ in rest), pooled([values for _, values in rest])
 
 
 def _scored(

@@ -105,11 +105,13 @@ class PolicySampler:
         seed, numbers = self._draws(len(prompts))
         self.calls += 1
         tokens, options = _are_tokens(prompts), self.config.chat_template_kwargs
-        with self.policy.computing():
+        texts = prompts if tokens else rendered(self.policy.tokenizer, prompts, options)
+
+        def sample(model: Any) -> Rollouts:
             return transformers.generate(
-                self.policy.model,
+                model,
                 self.policy.tokenizer,
-                prompts if tokens else rendered(self.policy.tokenizer, prompts, options),
+                texts,
                 num_generations=num_generations or self.num_generations,
                 max_completion_length=max_completion_length or self.max_completion_length,
                 temperature=self.config.temperature,
@@ -125,6 +127,9 @@ class PolicySampler:
                 seed=seed,
                 progress=partial(self.report, "sampling"),
             )
+
+        found: Rollouts = self.policy.sampling(sample)
+        return found
 
     def _draws(self, n: int) -> tuple[int, Sequence[int] | None]:
         """Return the seed of a call for `n` prompts, and what stands for each in the draws."""

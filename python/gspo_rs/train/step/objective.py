@@ -18,6 +18,7 @@ from gspo_rs.train.config.config import Config
 from gspo_rs.train.config.presets import GROUP_LOSSES, OPTIONS, SCORE_LOSSES, SEQUENCE_LOSSES
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.step.training_batch import TrainingBatch, batches
+from gspo_rs.train.world import World
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,22 @@ class Part:
             rows=np.concatenate([part.rows for part in parts]),
             entropy=torch.cat([part.entropy for part in parts if part.entropy is not None]),
         )
+
+    @classmethod
+    def of_all(cls, parts: list[Self], world: World, device: torch.device) -> Self:
+        """Put the micro-batches of all processes together, as `joined` does those of one."""
+        if world.size == 1:
+            return cls.joined(parts)
+        own: dict[str, Tensor] = {}
+        if parts:
+            here = cls.joined(parts)
+            assert here.entropy is not None
+            own = {"logprobs": here.logprobs, "lengths": here.lengths, "entropy": here.entropy}
+            own["rows"] = torch.from_numpy(here.rows)
+        ranks = [rank for rank in world.gathered(own) if rank]
+        joint = {name: torch.cat([rank[name] for rank in ranks]) for name in ranks[0]}
+        rows = joint.pop("rows").numpy()
+        return cls(rows=rows, **{name: value.to(device) for name, value in joint.items()})
 
     def tokens(self, values: Ragged | None) -> Tensor:
         """Return the other log-probabilities of the same tokens; None means the current ones."""
@@ -227,7 +244,10 @@ def group_slopes(
     with torch.no_grad():
         for batch in batches(policy, training_batch, config):
             part = Part(policy.logprobs(batch), batch.lengths, batch.rows)
-            scores[torch.from_numpy(batch.rows)] = group_scores(part, training_batch, config)
+            if batch.counted:
+                found = group_scores(part, training_batch, config)
+                scores[torch.from_numpy(batch.rows)] = found
+    scores = policy.world.total(scores)  # of each sequence one rank has it
     scores.requires_grad_()
     options = _options(config) | ({"beta": config.beta} if config.loss == "ipo" else {})
     loss, metrics = getattr(losses, f"{config.loss}_loss")(

@@ -4,7 +4,7 @@ Letters: ``m`` sequences of the step.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -129,14 +129,19 @@ def batches(policy: Policy, training_batch: TrainingBatch, config: Config) -> It
     Yields
     ------
     MicroBatch
-        Together they hold every sequence once.
+        Together those that count hold every sequence once, over all processes of the policy; each
+        has as many as the others.
     """
+    lengths = training_batch.prompts.lengths + training_batch.completions.lengths - 1
     budget = config.micro_batch_tokens or (2048 if policy.device.type == "cpu" else 16384)
+    if policy.world.size > 1:  # as many parts at least as there are processes, if that is possible
+        budget = min(budget, -(-int(lengths.sum()) // policy.world.size))
     cuts = split(
         training_batch.prompts, training_batch.completions, shape=policy.shape, max_tokens=budget
     )
-    for rows in cuts:
-        yield collate(
+    costs = [int(lengths[rows].sum()) for rows in cuts]
+    for rows, counted in policy.world.dealt(cuts, costs):
+        batch = collate(
             training_batch.prompts,
             training_batch.completions,
             rows,
@@ -144,6 +149,7 @@ def batches(policy: Policy, training_batch: TrainingBatch, config: Config) -> It
             shape=policy.shape,
             device=policy.device,
         )
+        yield batch if counted else replace(batch, counted=False)
 
 
 @torch.no_grad()
@@ -164,12 +170,14 @@ def recompute(policy: Policy, training_batch: TrainingBatch, config: Config) -> 
     Ragged of float32
         One row per sequence; float64 of a float64 model.
     """
-    flat, order = [], []
+    found: list[Tensor] = [torch.empty(0)]
+    order: list[Tensor] = [torch.empty(0, dtype=torch.int64)]
     for batch in batches(policy, training_batch, config):
-        flat.append(policy.logprobs(batch))
-        order.append(batch.rows)
-    if not flat:
-        return Ragged.from_rows([], np.float32)
-    rows = np.concatenate(order)
-    values = torch.cat(flat).cpu().numpy()
+        logprobs = policy.logprobs(batch)
+        if batch.counted:
+            found.append(logprobs.cpu())
+            order.append(torch.from_numpy(batch.rows))
+    ranks = policy.world.gathered({"values": torch.cat(found), "rows": torch.cat(order)})
+    rows = torch.cat([rank["rows"] for rank in ranks]).numpy()
+    values = torch.cat([rank["values"] for rank in ranks]).numpy()
     return Ragged(values, training_batch.lengths[rows]).rows(np.argsort(rows))

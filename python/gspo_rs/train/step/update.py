@@ -19,6 +19,7 @@ from gspo_rs.rollouts.rollouts import Ragged
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.microbatch import MicroBatch
 from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.model.sharded import whole
 from gspo_rs.train.step import master_weights
 from gspo_rs.train.step.group_metrics import order_metrics
 from gspo_rs.train.step.objective import (
@@ -75,19 +76,19 @@ def take(
     """
     began = time.perf_counter()
     optimizer.zero_grad(set_to_none=True)
-    measured, whole = backward(policy, training_batch, config)
+    measured, step = backward(policy, training_batch, config)
     if sampler is not None:
-        drawn = whole.tokens(sampler)
-        measured |= mismatch_metrics(whole.logprobs, drawn, None, lengths=whole.lengths)
+        drawn = step.tokens(sampler)
+        measured |= mismatch_metrics(step.logprobs, drawn, None, lengths=step.lengths)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     bound = config.max_grad_norm or math.inf
-    measured["grad_norm"] = torch.nn.utils.clip_grad_norm_(parameters, bound)
+    measured["grad_norm"] = whole(torch.nn.utils.clip_grad_norm_(parameters, bound))
     scalars = torch.stack([value.double() for value in measured.values()])
-    means = whole.means(training_batch)
+    means = step.means(training_batch)
     values = torch.cat([scalars, means.flatten()]).numpy(force=True)
     metrics = dict(zip(measured, values.tolist(), strict=False))
     metrics |= _order(
-        whole.rows, training_batch, values[len(measured) :].reshape(means.shape), config
+        step.rows, training_batch, values[len(measured) :].reshape(means.shape), config
     )
     known = time.perf_counter()
     skipped = not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"]))
@@ -156,9 +157,18 @@ def _group_backward(
     parts = []
     for batch in batches(policy, training_batch, config):
         part, surrogate = _in_one_pass(policy, batch, share, lengths=None)
-        torch.autograd.backward(surrogate)
-        parts.append(part)
-    return Part.joined(parts)
+        torch.autograd.backward(surrogate * _factor(policy, batch))
+        if batch.counted:
+            parts.append(part)
+    return Part.of_all(parts, policy.world, policy.device)
+
+
+def _factor(policy: Policy, batch: MicroBatch) -> int:
+    """Return what the loss of a micro-batch is multiplied by, so that gradients add up.
+
+    FSDP takes the mean over the processes.
+    """
+    return policy.world.size if batch.counted else 0
 
 
 def _policy_backward(
@@ -169,10 +179,13 @@ def _policy_backward(
     for batch in batches(policy, training_batch, config):
         part, gradient = _taken(policy, batch, training_batch, config)
         loss, _ = policy_loss(part, training_batch, config, metrics=False)
-        torch.autograd.backward(loss + gradient)
-        parts.append(replace(part, logprobs=part.logprobs.detach()))
-        values.append(loss.detach())
-    return Part.joined(parts), torch.stack(values).sum()
+        torch.autograd.backward((loss + gradient) * _factor(policy, batch))
+        if batch.counted:
+            parts.append(replace(part, logprobs=part.logprobs.detach()))
+            values.append(loss.detach())
+    whole = Part.of_all(parts, policy.world, policy.device)
+    own = torch.stack(values).sum() if values else torch.zeros((), device=policy.device)
+    return whole, policy.world.total(own)
 
 
 def _taken(

@@ -1,0 +1,184 @@
+"""Processes of one run that are stopped, killed, late, or not alike."""
+
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fixtures.places import ROOT
+from fixtures.runs import MAIN, last_step, make, process, records, wait_for, weights
+from gspo_rs.train import checkpoint, train
+from gspo_rs.train.config.toml import load
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+
+# Of the completion alone: what a rank draws from a global generator is its own.
+PLAIN = """
+def noisy(completions, **_):
+    return [t.count("a") - 0.1 * t.count("b") for t in completions]
+"""
+FAILS = """
+import os
+def noisy(completions, **_):
+    if os.environ.get("RANK") == "1":
+        raise RuntimeError("no judge here")
+    return [1.0 for _ in completions]
+"""
+SETTINGS = {"prompts_per_step": 3, "adam_epsilon": 1e-3, "learning_rate": 1e-3}
+
+
+def free_port():
+    """A port that nobody listens to."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return str(one.getsockname()[1])
+
+
+def ranks(size, *arguments, world=None, **environment):
+    """Start the processes of a run, as torchrun does."""
+    shared = {"WORLD_SIZE": str(world or size), "MASTER_ADDR": "127.0.0.1"}
+    shared |= {"MASTER_PORT": free_port(), **environment}
+    own = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
+    return [process("train", *arguments, **shared, **one) for one in own]
+
+
+def ended(children):
+    """Wait for processes; return their codes and what they said of what went wrong."""
+    said = [child.communicate(timeout=300)[1] for child in children]
+    return [child.returncode for child in children], said
+
+
+def near(ours, theirs):
+    """Whether the weights of two runs differ by rounding alone."""
+    ours, theirs = (load_file(path / "final/model.safetensors") for path in (ours, theirs))
+    return all(torch.allclose(ours[k], v, rtol=0, atol=1e-5) for k, v in theirs.items())
+
+
+@pytest.fixture(scope="module")
+def whole(letters, tmp_path_factory):
+    """A run of one process from beginning to end."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(load(make(folder, letters, reward=PLAIN, **SETTINGS)))
+    return folder / "run"
+
+
+def test_sigterm_to_one_process_ends_all_after_the_step_with_a_checkpoint_for_any_number(
+    letters, tmp_path, whole
+):
+    path = make(tmp_path, letters, reward=PLAIN, save_steps=0, **SETTINGS)
+    children = ranks(2, path)
+    wait_for(lambda: last_step(tmp_path / "run") >= 2, children[0])
+    children[1].send_signal(signal.SIGTERM)
+    codes, said = ended(children)
+    assert all(code in (130, 143) for code in codes), said
+    assert codes[1] == 143
+    (found,) = checkpoint.steps(tmp_path / "run")
+    assert last_step(tmp_path / "run") == int(found.name.partition("-")[2]) < 9
+    for size in (1, 3):
+        shutil.copytree(tmp_path / "run", tmp_path / f"on{size}/run")
+        moved = make(tmp_path / f"on{size}", letters, reward=PLAIN, save_steps=0, **SETTINGS)
+        codes, said = ended(ranks(size, moved, "--resume"))
+        assert codes == [0] * size, said
+        assert near(tmp_path / f"on{size}/run", whole)
+        assert len(records(tmp_path / f"on{size}/run")) == len(records(whole))
+
+
+def test_a_process_that_is_killed_ends_the_others_and_the_run_goes_on_to_the_same_bits(
+    letters, tmp_path
+):
+    settings = {"reward": PLAIN, "save_steps": 1, **SETTINGS}
+    codes, said = ended(ranks(2, make(tmp_path / "unbroken", letters, **settings)))
+    assert codes == [0, 0], said
+    path = make(tmp_path / "killed", letters, **settings)
+    children = ranks(2, path)
+    wait_for(lambda: last_step(tmp_path / "killed/run") >= 3, children[0])
+    children[1].kill()
+    codes, said = ended(children)
+    assert codes[0] not in (0, None)
+    assert re.search(r"error: rank 0 of 2: another process ended", said[0])
+    assert "Traceback" not in said[0]
+    codes, said = ended(ranks(2, path, "--resume"))
+    assert codes == [0, 0], said
+    assert weights(tmp_path / "killed/run/final") == weights(tmp_path / "unbroken/run/final")
+    assert records(tmp_path / "killed/run") == records(tmp_path / "unbroken/run")
+
+
+def test_an_error_of_one_process_is_told_with_its_rank_and_ends_all(letters, tmp_path):
+    codes, said = ended(ranks(2, make(tmp_path, letters, reward=FAILS, **SETTINGS)))
+    assert 0 not in codes
+    assert "error: rank 1: " in said[1]
+    assert "no judge here" in said[1]
+    assert "rank 0 of 2: another process ended" in said[0]
+
+
+def test_a_process_that_never_comes_is_an_error_with_the_rank_of_who_waited(letters, tmp_path):
+    path = make(tmp_path, letters, reward=PLAIN, ddp_timeout=2.0, **SETTINGS)
+    codes, (said,) = ended(ranks(1, path, world=2))
+    assert codes == [1]
+    assert "rank 0 of 2: not all processes came within 2 s" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_processes_with_other_settings_are_refused_by_rank(letters, tmp_path):
+    path = make(tmp_path, letters, reward=PLAIN, **SETTINGS)
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    children = [
+        process("train", path, "--seed", seed, **shared, RANK=rank)
+        for rank, seed in (("0", "3"), ("1", "4"))
+    ]
+    codes, said = ended(children)
+    assert 0 not in codes
+    assert "rank 1 has the configuration other than rank 0" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"prompts_per_step": 1, "steps_per_generation": 1}, "a batch of 1 prompts is fewer"),
+        ({"weights": "bfloat16"}, "weights = 'bfloat16': its state is not cut over 2 processes"),
+        ({"optimizer": "adamw_8bit"}, "optimizer = 'adamw_8bit': its state is not cut"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_refused_before_the_model_is_loaded(
+    letters, tmp_path, settings, message
+):
+    path = make(tmp_path, letters, reward=PLAIN, **{**SETTINGS, **settings})
+    codes, said = ended(ranks(2, path))
+    assert codes == [2, 2]
+    assert message in said[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_shells_do_not_train_into_one_folder(letters, tmp_path):
+    path = make(tmp_path, letters, reward=PLAIN, max_steps=200, **SETTINGS)
+    first = ranks(2, path)
+    wait_for(lambda: last_step(tmp_path / "run") >= 1, first[0])
+    codes, said = ended(ranks(2, path))
+    assert 0 not in codes
+    assert f"another process is writing {tmp_path / 'run'}" in said[0]
+    for child in first:
+        child.send_signal(signal.SIGTERM)
+    assert 0 not in ended(first)[0]
+
+
+def test_torchrun_starts_the_command_line(letters, tmp_path, whole):
+    path = make(tmp_path, letters, reward=PLAIN, **SETTINGS)
+    words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    found = subprocess.run(
+        [*words, "--no-python", sys.executable, "-c", MAIN, "train", str(path), "--json"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert not found.returncode, found.stderr
+    # One process tells how it ended.
+    assert json.loads(found.stdout)["steps"] == 9
+    assert near(tmp_path / "run", whole)
