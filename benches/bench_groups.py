@@ -3,13 +3,15 @@
     python benches/bench_groups.py --suite goals       # 20 million rows against Polars streaming
     python benches/bench_groups.py --suite short       # goals, every rival at 10^5 rows, growth
     python benches/bench_groups.py --suite full        # every rival at 10^5 to 10^8 rows, growth
+    python benches/bench_groups.py --suite ids         # goals with ids of every kind, and lists
     python benches/bench_groups.py --suite small       # the frames and DuckDB at 10^6 rows
-    python benches/bench_groups.py [--rows 1000000] [--sizes 16 ragged] [--ids int64 string]
-                                   [--tasks all zscore percentile] [--only "Polars streaming" …]
+    python benches/bench_groups.py [--rows 1000000] [--sizes 16 ragged] [--ids int64 string 36 …]
+                                   [--layouts clustered shuffled lists] [--tasks all score …]
+                                   [--only "gspo_rs namespace" "Polars streaming" …]
 
-Prints Markdown. Every contender gets an id and a reward per row. Its first result is checked
-against ours before anything is timed; then the contenders take turns, and the shortest of each
-one's times is printed. The last line of a case is what copying the bytes costs: the input
+Prints Markdown. The kinds of ids are those of `group_tables.py`. A contender's first result is
+checked against ours before anything is timed; then the contenders take turns, and the shortest of
+each one's times is printed. The last line of a case is what copying the bytes costs: the input
 and the outputs, read and written once. Growth is the time of one task from 10^5 rows upwards.
 """
 
@@ -27,6 +29,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 from group_rivals import TASKS, Result, contenders, copying, ours
+from group_tables import KINDS, table
 from measurement import refuse_debug_build, turns
 from results import commit, record
 
@@ -35,11 +38,18 @@ ROWS_OF = {"plain loop": 2_000_000, "verl": 2_000_000, "NumPy": 10_000_000, "tor
 ROWS_OF |= {"pandas": 20_000_000, "Polars in memory": 20_000_000, "DuckDB": 20_000_000}
 SMALLEST = 100_000
 GOALS = '--rows 20000000 --sizes 16 --tasks all percentile --only "Polars streaming"'
+BOTH = '--only "gspo_rs namespace" "Polars streaming"'
+IDS = f"--rows 20000000 --sizes 16 {BOTH} --layouts"
 GROWTH = "--growth --sizes 16 --tasks all --rows"
 FRAMES = '"Polars in memory" "Polars streaming" DuckDB pandas'
 SUITES = {
     "small": [f"--rows 1000000 --sizes 16 --tasks all percentile --only {FRAMES}"],
     "goals": [GOALS],
+    "ids": [
+        f"{IDS} shuffled --ids int64 8 16 36 64 columns categorical --tasks all score percentile",
+        f"{IDS} clustered --ids int64 8 16 36 64 columns categorical --tasks score percentile",
+        f"{IDS} lists --ids int64 --tasks percentile zscore",
+    ],
     "short": [GOALS, "--rows 100000 --sizes 4 16 64 ragged", f"{GROWTH} 10000000"],
     "full": [
         GOALS,
@@ -49,23 +59,6 @@ SUITES = {
         f"{GROWTH} 10000000",
     ],
 }
-
-
-def table(rows: int, size: str, layout: str, ids: str) -> pl.DataFrame:
-    """Make groups of `size` members, or of 2 to 62 if it is ragged; rewards have many ties."""
-    rng = np.random.default_rng(0)
-    if size == "ragged":
-        sizes = rng.integers(2, 63, rows // 32)
-    else:
-        sizes = np.full(rows // int(size), int(size))
-    codes = np.repeat(np.arange(len(sizes)), sizes)
-    reward = rng.integers(0, 11, len(codes)) / 10
-    if layout == "shuffled":
-        codes = codes[rng.permutation(len(codes))]
-    frame = pl.DataFrame({"id": codes, "reward": reward})
-    if ids == "string":
-        frame = frame.with_columns(pl.format("prompt/{}", pl.col("id")).alias("id"))
-    return frame.rechunk()
 
 
 def same(found: Result, expected: Result, name: str) -> None:
@@ -82,7 +75,7 @@ def compare(options: argparse.Namespace, rows: int, task: str, size: str, kind: 
     layout, ids = kind.split()
     frame = table(rows, size, layout, ids)
     equal = int(size) if layout == "clustered" and size != "ragged" else None
-    chosen = contenders(task, equal)
+    chosen = contenders(task, equal, frame)
     if options.only:
         chosen = {name: c for name, c in chosen.items() if name in ("gspo_rs", *options.only)}
     runs = {}
@@ -95,7 +88,8 @@ def compare(options: argparse.Namespace, rows: int, task: str, size: str, kind: 
     del expected
     times = turns(runs, options.repeats)
     rivals = {name: took for name, took in times.items() if not name.startswith("(")}
-    record(f"groups: {task}, {size}, {kind}", rivals, ours=["gspo_rs"], rows=rows)
+    both = ["gspo_rs", "gspo_rs namespace"]
+    record(f"groups: {task}, {size}, {kind}", rivals, ours=both, rows=rows)
     for name, took in times.items():
         ratio = took / times["gspo_rs"]
         print(f"| {rows:,} | {task} | {size} | {kind} | {name} | {took:.4f} | {ratio:.1f} |")
@@ -108,7 +102,7 @@ def grow(options: argparse.Namespace, most: int, task: str, size: str, kind: str
     steps = [SMALLEST * 10**decade * lead for decade in range(4) for lead in (1, 3)]
     for rows in [step for step in steps if step <= most]:
         frame = table(rows, size, *kind.split())
-        chosen = contenders(task, None)
+        chosen = contenders(task, None, frame)
         times = turns({name: partial(chosen[name], frame) for name in names}, options.repeats)
         record(f"groups, growth: {task}, {size}, {kind}", times, ours=["gspo_rs"], rows=rows)
         for name, took in times.items():
@@ -122,8 +116,10 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", type=int, default=[1_000_000])
     parser.add_argument("--sizes", nargs="+", default=["16"], help="4, 16, 64, … or ragged")
     parser.add_argument("--layouts", nargs="+", default=["clustered", "shuffled"])
-    parser.add_argument("--ids", nargs="+", default=["int64", "string"])
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--ids", nargs="+", default=["int64", "string"], choices=KINDS)
+    parser.add_argument(
+        "--tasks", nargs="+", default=["all", "zscore", "percentile"], choices=list(TASKS)
+    )
     parser.add_argument("--only", nargs="+", help="rivals, by the names of the table")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--growth", action="store_true", help="time over rows")

@@ -3,13 +3,15 @@
 //! Runs are spread over partitions by bits of their hash; each partition is then grouped in a
 //! table of its own.
 
+use std::iter::once;
+
 use hashbrown::HashTable;
 
-use super::block::Block;
 use super::ids::Ids;
 use super::index::to_u32;
 use super::partition::{Partition, Partitions};
 use super::runs::Runs;
+use super::spread::{Piece, Record, spread};
 use crate::error::Error;
 use crate::pool::{self, Cancel};
 
@@ -19,24 +21,6 @@ const SPREAD: usize = 1 << 16;
 /// Runs per partition aimed at: with a few columns of results it fits the second-level cache.
 const PARTITION: usize = 1 << 14;
 const MAX_PARTITION_BITS: u32 = 12;
-
-#[derive(Clone, Copy, Default)]
-struct Record<K> {
-    key: K,
-    item: u32,
-}
-
-/// The records of one block, partition after partition, in item order inside each.
-struct Spread<K> {
-    records: Vec<Record<K>>,
-    bounds: Vec<u32>,
-}
-
-impl<K> Spread<K> {
-    fn part(&self, p: usize) -> &[Record<K>] {
-        &self.records[self.bounds[p] as usize..self.bounds[p + 1] as usize]
-    }
-}
 
 /// Groups `items`.
 pub(crate) fn group<I: Ids>(ids: &I, items: &Runs, cancel: &Cancel) -> Result<Partitions, Error> {
@@ -52,102 +36,101 @@ pub(crate) fn group<I: Ids>(ids: &I, items: &Runs, cancel: &Cancel) -> Result<Pa
     let (spreads, blocks): (Vec<_>, Vec<_>) = found.into_iter().unzip();
     let parts = pool::map(0..1_usize << bits, |p| {
         cancel.check()?;
-        let records: Vec<_> = spreads.iter().map(|spread| spread.part(p)).collect();
-        group_partition(ids, items, &records, cancel)
+        let pieces: Vec<_> = spreads.iter().map(|spread| spread.part(p)).collect();
+        group_partition(ids, items, &pieces, cancel)
     })?;
     Ok(Partitions::new(blocks, parts))
-}
-
-/// Sorts the items of one block by partition, keeping their order inside it.
-fn spread<I: Ids>(
-    ids: &I,
-    items: &Runs,
-    own: std::ops::Range<usize>,
-    bits: u32,
-) -> (Spread<I::Key>, Block) {
-    // Middle bits: the tables inside a partition use the low and the top ones.
-    let home_of = |hash: u64| (hash >> 32) as usize & ((1 << bits) - 1);
-    let keys: Vec<I::Key> = own.clone().map(|item| ids.key(items.first(item))).collect();
-    let homes: Vec<u16> = keys
-        .iter()
-        .map(|&key| u16::try_from(home_of(ids.hash(key))).expect("partitions fit 16 bits"))
-        .collect();
-    let mut bounds = vec![0; (1 << bits) + 1];
-    for &home in &homes {
-        bounds[home as usize + 1] += 1;
-    }
-    for p in 0..1 << bits {
-        bounds[p + 1] += bounds[p];
-    }
-    let mut cursor = bounds.clone();
-    let mut records = vec![Record::default(); keys.len()];
-    for ((item, &key), &home) in own.clone().zip(&keys).zip(&homes) {
-        let at = &mut cursor[home as usize];
-        records[*at as usize] = Record {
-            key,
-            item: to_u32(item),
-        };
-        *at += 1;
-    }
-    let block = Block::new(items, ids.len(), own, homes, &bounds);
-    (Spread { records, bounds }, block)
 }
 
 fn group_partition<I: Ids>(
     ids: &I,
     items: &Runs,
-    records: &[&[Record<I::Key>]],
+    pieces: &[Piece<'_, I::Key>],
     cancel: &Cancel,
 ) -> Result<Partition, Error> {
     let mut table: HashTable<(I::Key, u32)> = HashTable::new();
-    let (mut firsts, mut offsets) = (Vec::<u32>::new(), vec![0_u32]);
-    let n_items = records.iter().map(|records| records.len()).sum();
-    let mut locals = Vec::with_capacity(n_items);
-    for &records in records {
+    let (mut known, mut sizes) = (Known::default(), Vec::<u32>::new());
+    let mut locals = Vec::with_capacity(pieces.iter().map(Piece::len).sum());
+    for piece in pieces {
         // Nearly all rows may be in one partition.
         cancel.check()?;
-        for &Record { key, item } in records {
+        for (Record { key, item }, own) in piece.each(I::carried) {
             let row = items.first(item as usize);
             let found = table.entry(
                 ids.hash(key),
-                |&(other, local)| {
-                    other == key
-                        && (I::is_exact(key) || ids.same(firsts[local as usize] as usize, row))
-                },
+                |&(other, local)| other == key && known.is(local, ids, (key, row, own)),
                 |&(key, _)| ids.hash(key),
             );
-            let (_, local) = *found.or_insert((key, to_u32(firsts.len()))).get();
-            if local as usize == firsts.len() {
-                firsts.push(to_u32(row));
-                offsets.push(0);
+            let (_, local) = *found.or_insert((key, to_u32(sizes.len()))).get();
+            if local as usize == sizes.len() {
+                known.push(row, own);
+                sizes.push(0);
             }
             let rows = items.rows(item as usize);
-            offsets[local as usize + 1] += rows.end - rows.start;
+            sizes[local as usize] += rows.end - rows.start;
             locals.push(local);
         }
     }
-    for g in 0..firsts.len() {
-        offsets[g + 1] += offsets[g];
-    }
+    let offsets = offsets(&sizes);
     Ok(Partition {
-        places: places(items, records, &locals, &offsets, cancel)?,
+        places: places(items, pieces, &locals, &offsets, cancel)?,
         offsets,
-        firsts,
+        firsts: known.firsts,
     })
 }
 
-/// The places of the rows of `records`, whose local groups are `locals`, sorted by group.
+/// Where groups of these sizes begin and the last ends.
+fn offsets(sizes: &[u32]) -> Vec<u32> {
+    let mut end = 0;
+    let ends = sizes.iter().map(|size| {
+        end += size;
+        end
+    });
+    once(0).chain(ends).collect()
+}
+
+/// What tells the groups of one partition: their first rows, and once for each the bytes that were
+/// carried there.
+#[derive(Default)]
+struct Known {
+    firsts: Vec<u32>,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Known {
+    fn push(&mut self, row: usize, own: &[u8]) {
+        self.firsts.push(to_u32(row));
+        self.bytes.extend_from_slice(own);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Whether group `local` has the id of `row`, which has the same key and the bytes `own`.
+    #[inline]
+    fn is<I: Ids>(&self, local: u32, ids: &I, (key, row, own): (I::Key, usize, &[u8])) -> bool {
+        let local = local as usize;
+        // `memcmp` of nothing looks at where nothing is, which may cost more than all the rest.
+        if own.is_empty() {
+            return I::is_exact(key) || ids.same(self.firsts[local] as usize, row);
+        }
+        let end = self.ends[local];
+        self.bytes[end - own.len()..end] == *own
+    }
+}
+
+/// The places of the rows of `pieces`, whose local groups are `locals`, sorted by group.
 fn places<K>(
     items: &Runs,
-    records: &[&[Record<K>]],
+    pieces: &[Piece<'_, K>],
     mut locals: &[u32],
     offsets: &[u32],
     cancel: &Cancel,
 ) -> Result<Vec<u32>, Error> {
     let mut cursor = offsets.to_vec();
     let mut places = Vec::with_capacity(offsets[offsets.len() - 1] as usize);
-    for &records in records {
+    for piece in pieces {
         cancel.check()?;
+        let records = piece.records;
         let (own, rest) = locals.split_at(records.len());
         locals = rest;
         let mut next = |local: u32, rows: u32| {
@@ -165,4 +148,74 @@ fn places<K>(
         }
     }
     Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Words whose hashes all collide, and whose keys do if they are as long or over four bytes.
+    struct Words(Vec<Vec<u8>>);
+
+    impl Ids for Words {
+        type Key = usize;
+
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn key(&self, row: usize) -> usize {
+            self.0[row].len().min(5)
+        }
+
+        fn carried(key: usize) -> usize {
+            if key < 5 { key } else { 0 }
+        }
+
+        fn carry(&self, row: usize, bytes: &mut [u8]) {
+            bytes.copy_from_slice(&self.0[row]);
+        }
+
+        fn is_exact(key: usize) -> bool {
+            key == 0
+        }
+
+        fn hash(&self, _: usize) -> u64 {
+            7
+        }
+
+        fn same(&self, a: usize, b: usize) -> bool {
+            self.0[a] == self.0[b]
+        }
+
+        fn rises(&self, a: usize, b: usize) -> bool {
+            self.0[a] < self.0[b]
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn words_of_one_hash_keep_apart_by_the_bytes_that_are_carried_or_where_they_lie(
+            words in prop::collection::vec(prop::collection::vec(0_u8..2, 0..8), 1..100)
+        ) {
+            let mut places = HashMap::new();
+            let expected: Vec<usize> = words
+                .iter()
+                .map(|word| {
+                    let next = places.len();
+                    *places.entry(word.clone()).or_insert(next)
+                })
+                .collect();
+            let items = Runs::Rows(words.len());
+            let cut = group(&Words(words), &items, &Cancel::default()).unwrap();
+            let [part] = cut.parts() else { panic!("one partition for so few rows") };
+            let group_of = |place| part.offsets.partition_point(|&start| start <= place) - 1;
+            let found: Vec<usize> = part.places.iter().map(|&place| group_of(place)).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
 }

@@ -12,6 +12,12 @@ pub trait Ids: Sync {
     fn key(&self, row: usize) -> Self::Key;
     /// Whether ids with this key are known to be equal.
     fn is_exact(key: Self::Key) -> bool;
+    /// How many bytes go with this key to tell its id; 0 if the key does, or if they are too many.
+    fn carried(_: Self::Key) -> usize {
+        0
+    }
+    /// Writes these bytes, so that ids of equal keys are equal if they are.
+    fn carry(&self, _row: usize, _bytes: &mut [u8]) {}
     /// A word with every bit spread, equal for equal keys.
     fn hash(&self, key: Self::Key) -> u64;
     /// Whether rows `a` and `b` have the same id.

@@ -7,6 +7,7 @@ mod ids;
 mod index;
 mod partition;
 mod runs;
+mod spread;
 mod table;
 
 use std::ops::Range;

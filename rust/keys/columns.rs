@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
-use arrow_array::{ArrayRef, FixedSizeBinaryArray, Int64Array};
+use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, Int64Array};
 use arrow_cast::cast;
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::take::take;
@@ -12,13 +12,23 @@ use arrow_select::take::take;
 use super::bytes::{ByteIds, Gathered, Views};
 use super::types::{Kind, kind};
 use crate::error::Error;
-use crate::groups::{Groups, IntIds};
+use crate::groups::{Groups, Ids, IntIds};
 use crate::pool::{CHECK_EVERY, Cancel};
 
 /// One key column, ready to be grouped.
 pub(super) enum Key {
     Ints(Int64Array),
     Bytes(ByteIds<Views>),
+}
+
+impl Key {
+    /// How many rows it has.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Ints(keys) => keys.len(),
+            Self::Bytes(ids) => ids.len(),
+        }
+    }
 }
 
 /// Reads a column of at least one chunk.
@@ -43,7 +53,7 @@ pub(super) fn key(column: &[ArrayRef], cancel: &Cancel) -> Result<Key, Error> {
 }
 
 /// The groups of the values of a column.
-pub(super) fn dense(key: &Key, cancel: &Cancel) -> Result<Groups, Error> {
+fn dense(key: &Key, cancel: &Cancel) -> Result<Groups, Error> {
     match key {
         Key::Ints(keys) => Groups::new(&IntIds::new(keys.values()), None, cancel),
         Key::Bytes(ids) => Groups::new(ids, None, cancel),
@@ -117,7 +127,7 @@ fn wide(chunk: &ArrayRef) -> ArrayRef {
 }
 
 fn n_rows(column: &[ArrayRef]) -> usize {
-    column.iter().map(|chunk| chunk.len()).sum()
+    column.iter().map(Array::len).sum()
 }
 
 /// The column in pieces that take little time each.

@@ -1,10 +1,12 @@
 //! Group ids out of Arrow columns: any integer width, strings, binary, dictionaries, times,
 //! or several columns at once.
 
+pub mod byte_key;
 pub mod bytes;
 mod columns;
 pub(crate) mod interner;
 pub(crate) mod rows;
+mod together;
 mod types;
 
 use std::sync::Arc;
@@ -12,7 +14,8 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, StructArray};
 use arrow_schema::DataType;
 
-use self::columns::{Key, dense, key};
+use self::columns::{Key, key};
+use self::together::Together;
 use crate::error::Error;
 use crate::groups::{Groups, IntIds};
 use crate::pool::{CHECK_EVERY, Cancel};
@@ -36,19 +39,12 @@ pub fn group(chunks: &[ArrayRef], drop_null: bool, cancel: &Cancel) -> Result<Gr
             Key::Bytes(ids) => Groups::new(&ids, null.as_deref(), cancel),
         };
     }
-    let mut codes: Option<Vec<i64>> = None;
-    for column in &columns {
-        let next = dense(&key(column, cancel)?, cancel)?;
-        codes = Some(match codes {
-            None => next.codes(cancel)?,
-            Some(codes) => combine(codes, &next, cancel)?,
-        });
+    if columns.is_empty() {
+        return Groups::new(&IntIds::new(&[]), null.as_deref(), cancel);
     }
-    Groups::new(
-        &IntIds::new(&codes.unwrap_or_default()),
-        null.as_deref(),
-        cancel,
-    )
+    let keys = columns.iter().map(|column| key(column, cancel));
+    let keys = Together::new(keys.collect::<Result<_, Error>>()?);
+    Groups::new(&keys, null.as_deref(), cancel)
 }
 
 fn field(chunks: &[ArrayRef], k: usize) -> Vec<ArrayRef> {
@@ -58,23 +54,6 @@ fn field(chunks: &[ArrayRef], k: usize) -> Vec<ArrayRef> {
         .filter_map(struct_of)
         .map(|chunk| Arc::clone(chunk.column(k)))
         .collect()
-}
-
-/// Codes of pairs: both factors count rows, which fit 32 bits, so the product fits 64.
-fn combine(codes: Vec<i64>, next: &Groups, cancel: &Cancel) -> Result<Vec<i64>, Error> {
-    let n = i64::try_from(next.n_groups()).unwrap_or(i64::MAX);
-    let (mut pairs, seconds) = (codes, next.codes(cancel)?);
-    for (pairs, seconds) in pairs
-        .chunks_mut(CHECK_EVERY)
-        .zip(seconds.chunks(CHECK_EVERY))
-    {
-        cancel.check()?;
-        for (pair, second) in pairs.iter_mut().zip(seconds) {
-            *pair = *pair * n + second;
-        }
-    }
-    drop(seconds);
-    Groups::new(&IntIds::new(&pairs), None, cancel)?.codes(cancel)
 }
 
 /// Which rows have a null in any key column; `None` when none has.

@@ -68,6 +68,67 @@ def test_several_key_columns_are_one_key(pairs):
     assert groups.ids.rows() == list(dict.fromkeys(pairs))
 
 
+# Ids that lie in a view of Arrow, in a key, beside it, and in neither; they differ in one place.
+LENGTHS = st.sampled_from([0, 1, 12, 13, 15, 16, 17, 36, 64, 256, 257, 400])
+
+
+@st.composite
+def long_ids(draw):
+    length = draw(LENGTHS)
+    place = draw(st.sampled_from([0, length // 2, length - 1])) if length else 0
+    return "".join("b" if at == place and draw(st.booleans()) else "a" for at in range(length))
+
+
+@given(st.lists(long_ids(), max_size=30), st.integers(1, 7))
+def test_ids_of_any_length_are_told_apart_by_every_byte(ids, chunk):
+    series = pl.Series(ids, dtype=pl.String)
+    chunks = pa.chunked_array([ids[i : i + chunk] for i in range(0, len(ids), chunk)], pa.string())
+    for form in [ids, series, chunks, series.cast(pl.Categorical), pa.array(ids, pa.string_view())]:
+        assert members(gs.Groups(form)) == by_dictionary(ids)
+
+
+CATEGORIES = st.sampled_from(["", "a", "ab", "abc", "a" * 300])
+WORDS = st.one_of(st.none(), CATEGORIES, long_ids())
+rows_of_three = st.tuples(WORDS, WORDS, st.one_of(st.none(), st.integers(-2, 2)), CATEGORIES)
+
+
+@given(st.lists(rows_of_three, max_size=30), st.booleans())
+def test_columns_are_one_key_and_not_their_texts_in_one(rows, clustered):
+    """Else ("ab", "c") and ("a", "bc") would be one id."""
+    rows = sorted(rows, key=str) if clustered else rows
+    schema = {"a": pl.String, "b": pl.Binary, "c": pl.Int8, "d": pl.String}
+    rows = [(a, None if b is None else b.encode(), c, d) for a, b, c, d in rows]
+    frame = pl.DataFrame(rows, schema=schema, orient="row").with_columns(
+        pl.col("d").cast(pl.Categorical)
+    )
+    groups = gs.Groups(frame, null_ids="drop")
+    whole = {n: row for n, row in enumerate(rows) if None not in row}
+    expected = [[list(whole)[i] for i in part] for part in by_dictionary(whole.values())]
+    assert members(groups) == (expected or [[]])[: len(groups)]
+    assert len(groups) == len(expected)
+    assert [groups.codes[n] for n in range(len(rows)) if n not in whole] == [-1] * (
+        len(rows) - len(whole)
+    )
+
+
+@pytest.mark.parametrize("columns", [["36"], ["16"], ["36", "n"], ["16", "36", "n"]])
+def test_long_ids_of_many_partitions_are_grouped_as_polars_does(columns):
+    n = 160_000
+    group = pl.Series(np.random.default_rng(0).integers(0, n // 8, n))
+    frame = pl.DataFrame({"n": group % 7, "16": group // 3, "36": group // 2}).with_columns(
+        pl.format("train/{}/a", pl.col("16").cast(pl.String).str.zfill(8)).alias("16"),
+        pl.format("{}-4000-8000-{}", pl.col("36"), pl.col("36")).str.zfill(36).alias("36"),
+    )
+    groups = gs.Groups(frame.select(columns) if len(columns) > 1 else frame[columns[0]])
+    codes = (
+        frame.select(columns)
+        .with_row_index()
+        .with_columns(first=pl.col("index").min().over(columns))["first"]
+        .rank("dense")
+    )
+    assert groups.codes.tolist() == (codes - 1).to_list()
+
+
 def test_a_number_and_its_text_are_not_silently_the_same_id():
     with pytest.raises(TypeError, match=r"row 1 is a int where a string was expected"):
         gs.Groups(["1", 1])

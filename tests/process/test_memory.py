@@ -31,11 +31,11 @@ ids = {ids}
 if {shuffled}:
     rng.shuffle(ids)
 rewards = rng.integers(0, 9, n) / 8
-if {text}:
-    ids = ("prompt " + pl.Series(ids).cast(pl.String)).rechunk()
+if {text!r}:
+    ids = ({text!r} + pl.Series(ids).cast(pl.String)).rechunk()
 call(rewards[:1000], ids[:1000])  # threads, imports and lazily built state are not of this call
 gc.collect()
-n_input = rewards.nbytes + (ids.estimated_size() if {text} else ids.nbytes)
+n_input = rewards.nbytes + (ids.estimated_size() if {text!r} else ids.nbytes)
 open("/proc/self/clear_refs", "w").write("5")  # forget the highest so far
 before = kibibytes("VmRSS")
 output = call(rewards, ids)
@@ -63,7 +63,9 @@ def check(**case):
 
 @pytest.mark.slow
 @ON_LINUX
-@pytest.mark.parametrize("text", [False, True], ids=["int64", "string"])
+@pytest.mark.parametrize(
+    "text", ["", "prompt ", "a prompt that no key holds, "], ids=["int64", "string", "long"]
+)
 @pytest.mark.parametrize("shuffled", [False, True], ids=["clustered", "shuffled"])
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_adds_at_most_three_times_its_input_and_its_output(call, shuffled, text):
@@ -72,7 +74,7 @@ def test_a_call_adds_at_most_three_times_its_input_and_its_output(call, shuffled
 
 @ON_LINUX
 def test_two_ids_in_turn_add_at_most_three_times_their_input_and_their_output():
-    check(call="return gs.rank(rewards, ids)", ids="np.arange(n) % 2", shuffled=False, text=False)
+    check(call="return gs.rank(rewards, ids)", ids="np.arange(n) % 2", shuffled=False, text="")
 
 
 ARRAYS = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -251,16 +251,25 @@ def _word(i: Any) -> Any:
 
 
 def _narrowed(ids: Any) -> Any:
-    """Return columns of Polars without integers of 128 bits, which Arrow lacks: as text."""
-    wide = ("Int128", "UInt128")
-    if str(getattr(ids, "dtype", "")) in wide:
+    """Return columns of Polars in types that Arrow has, and that are grouped soonest.
+
+    Integers of 128 bits become text; categories, which a column has once each, their numbers.
+    """
+    columns = ids.dtypes if hasattr(type(ids), "columns") else ()
+    if any(_as_narrow(found) for found in columns):
+        return ids.with_columns(_narrowed(column) for column in ids.iter_columns())
+    if (narrow := _as_narrow(getattr(ids, "dtype", None))) is not None:
+        return narrow(ids)
+    return ids
+
+
+def _as_narrow(dtype: Any) -> Callable[[Any], Any] | None:
+    name = str(dtype).partition("(")[0]
+    if name in ("Int128", "UInt128"):
         import polars as pl
 
-        return ids.cast(pl.String)
-    types = ids.dtypes if hasattr(type(ids), "columns") else ()
-    if any(str(found) in wide for found in types):
-        return ids.with_columns(_narrowed(column) for column in ids.iter_columns())
-    return ids
+        return lambda ids: ids.cast(pl.String)
+    return (lambda ids: ids.to_physical()) if name in ("Categorical", "Enum") else None
 
 
 def _or_none(times: NDArray[Any]) -> list[np.int64 | None]:

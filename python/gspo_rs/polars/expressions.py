@@ -193,7 +193,8 @@ def _relisted(column: pl.Series, lengths: pl.Series, groups: Groups) -> pl.Serie
     """Bring a column of members back to one row per list."""
     if column.name == "group_size":
         return lengths.alias(column.name).cast(pl.Int64)
-    group = pl.Series("group", np.repeat(np.arange(groups.n_groups), groups.sizes))
+    # Said to be sorted, lest Polars hash what lies side by side.
+    group = pl.Series("group", np.repeat(np.arange(groups.n_groups), groups.sizes)).set_sorted()
     members = pl.DataFrame([group, column]).group_by("group", maintain_order=True)
     value = pl.col(column.name)
     lists = members.agg(value.first() if column.name in OF_A_GROUP else value)[column.name]
