@@ -93,6 +93,7 @@ impl Cancel {
 
     /// # Errors
     /// [`Error::Interrupted`] once someone has asked.
+    #[inline]
     pub fn check(&self) -> Result<(), Error> {
         if self.0.load(Ordering::Relaxed) {
             Err(Error::Interrupted)

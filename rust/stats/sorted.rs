@@ -50,6 +50,7 @@ impl<'a> Sorted<'a> {
     ///
     /// # Errors
     /// [`Error::Infinite`] with the place in the group as its row, or [`Error::Interrupted`].
+    #[inline]
     pub fn load(&mut self, rewards: &[f64]) -> Result<(), Error> {
         self.moments.set(None);
         // Without an early exit, so that several are looked at at once.
@@ -179,6 +180,7 @@ impl Group for Sorted<'_> {
 
 impl Sorted<'_> {
     /// Sorts the rewards, none of which is infinite.
+    #[inline]
     fn arrange(&mut self, rewards: &[f64]) -> Result<(), Error> {
         if rewards.len() <= COUNTED {
             self.count(rewards);
@@ -189,6 +191,7 @@ impl Sorted<'_> {
     }
 
     /// Makes room for what is known of the members, of which so many are scorable.
+    #[inline]
     fn resize(&mut self, rewards: &[f64], scored: usize) {
         self.members.clear();
         self.members
