@@ -173,7 +173,7 @@ class Head:
             logprobs.log_()
             if len(lost) > 0:
                 logprobs[lost] = self._anew(hidden[lost], targets[lost])
-        entropies = torch.special.entr(every).sum(dim=1) if entropy else None
+        entropies = _entropies(every) if entropy else None
         return logprobs, entropies, self._residual(targets) if residual else None
 
     def _scaled(self, hidden: Tensor, out: Tensor) -> Tensor:
@@ -199,6 +199,12 @@ class Head:
             tanh = self.logits[:rows].mul_(self.scaling.temperature / self.scaling.softcap)
             residual *= tanh.square_().neg_().add_(1)
         return residual.to(self.weight.dtype)
+
+
+def _entropies(softmax: Tensor) -> Tensor:
+    """Return the entropy of each row: as of `torch.special.entr`, whose logarithms are scalar."""
+    logs = softmax.clamp(min=torch.finfo(softmax.dtype).tiny).log_()
+    return logs.mul_(softmax).sum(dim=1).neg_()
 
 
 @dataclass(frozen=True)
