@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gspo_rs.groups.checks import is_missing, is_rounded
 from gspo_rs.rewards.errors import RewardError
 
-__all__ = ["as_list", "listed_answer", "place_of", "quoted", "rewards_of"]
+__all__ = ["as_list", "listed_answer", "place_of", "quoted", "reward_or_fault", "rewards_of"]
 
 
 def listed_answer(values: Any, name: str) -> list[Any]:
@@ -97,12 +97,26 @@ def rewards_of(
         )
     found = np.empty(len(answers))
     for row, answer in enumerate(answers):
-        value = answer.item() if getattr(answer, "ndim", None) == 0 else answer
-        found[row] = math.nan if is_missing(value) else _float(value)
-        if not math.isfinite(found[row]) and (fault := _fault(value)):
+        found[row], fault = reward_or_fault(answer)
+        if fault:
             place = place_of(row, prompts[row], completions[row])
             raise RewardError(f"{name} answered {fault[0]} for {place}; {fault[1]}")
     return found
+
+
+def reward_or_fault(answer: Any) -> tuple[float, tuple[str, str] | None]:
+    """Return one answer as a reward, or what it is instead and the rule that it breaks.
+
+    Examples
+    --------
+    >>> reward_or_fault(Decimal("0.25"))
+    (0.25, None)
+    >>> reward_or_fault("good")[1]
+    ("'good' (str)", 'a reward is a number, or None to leave the completion out')
+    """
+    value = answer.item() if getattr(answer, "ndim", None) == 0 else answer
+    found = math.nan if is_missing(value) else _float(value)
+    return found, None if math.isfinite(found) else _fault(value)
 
 
 def _float(value: Any) -> float:

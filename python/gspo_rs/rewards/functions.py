@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from gspo_rs.rewards.answers import listed_answer, place_of, rewards_of
 from gspo_rs.rewards.awaited import awaited
-from gspo_rs.rewards.errors import RewardError
+from gspo_rs.rewards.errors import GradingError, RewardError
 from gspo_rs.rewards.logged import Log, Logged
 
 __all__ = [
@@ -36,12 +36,17 @@ __all__ = [
     "RewardError",
     "RewardFunction",
     "Scores",
+    "asked",
+    "called",
+    "deed_of",
+    "listed",
     "load",
     "name_of",
     "named",
     "refuse_names",
     "score",
     "scores",
+    "titled",
 ]
 
 # What every reward function is given beside the columns of the prompts.
@@ -141,10 +146,10 @@ def _telling(subject: str) -> Iterator[None]:
     except RewardError:
         raise
     except (Exception, SystemExit) as error:
-        raise RewardError(f"{subject} {_deed(error)}{_line_of(error)}") from error
+        raise RewardError(f"{subject} {deed_of(error)}{_line_of(error)}") from error
 
 
-def _deed(error: BaseException) -> str:
+def deed_of(error: BaseException) -> str:
     """Describe what other code did."""
     if isinstance(error, SystemExit):
         return f"called exit({'' if error.code is None else repr(error.code)}); it has to answer"
@@ -270,37 +275,40 @@ def scores(
         return Scores({name: np.empty(0) for name in functions}, {})
     refuse_names(columns or {})
     given = {"prompts": prompts, "completions": completions, **(columns or {})}
-    logs = {name: Log(_titled(name)) for name in functions}
-    called = {
-        name: _called(function, {**given, **_asked(function, offered or {}, logs[name])})
+    logs = {name: Log(titled(name)) for name in functions}
+    answers = {
+        name: called(function, {**given, **asked(function, offered or {}, logs[name])})
         for name, function in functions.items()
     }
-    waiting = {name: one for name, one in called.items() if inspect.isawaitable(one)}
-    called |= dict(zip(waiting, awaited(list(waiting.values())), strict=True))
+    waiting = {name: one for name, one in answers.items() if inspect.isawaitable(one)}
+    answers |= dict(zip(waiting, awaited(list(waiting.values())), strict=True))
     rewards, logged = {}, {}
-    for name, answer in called.items():
-        values = _listed(answer, _titled(name))
+    for name, answer in answers.items():
+        values = listed(answer, titled(name))
         if isinstance(values, BaseException):
             place = _first_to_raise(functions[name], given, offered or {})
-            raise RewardError(f"{_titled(name)} {_deed(values)}; {place}") from values
-        rewards[name] = rewards_of(values, prompts, completions, _titled(name))
+            raise RewardError(f"{titled(name)} {deed_of(values)}; {place}") from values
+        rewards[name] = rewards_of(values, prompts, completions, titled(name))
         logged[name] = logs[name].closed(len(completions))
     return Scores(rewards, logged)
 
 
-def _titled(name: str) -> str:
+def titled(name: str) -> str:
+    """Return what errors call a reward function."""
     return f"reward function {name}"
 
 
-def _called(function: RewardFunction, given: Mapping[str, Any]) -> Any:
+def called(function: RewardFunction, given: Mapping[str, Any]) -> Any:
     """Return what a function answers, or the exception that it raises."""
     try:
         return function(**given)
+    except GradingError:
+        raise  # which names the row
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- reported with the row
         return error
 
 
-def _listed(answer: Any, name: str) -> list[Any] | BaseException:
+def listed(answer: Any, name: str) -> list[Any] | BaseException:
     """Return an answer as a list, or the exception that making it raises, as of a generator."""
     if isinstance(answer, BaseException):
         return answer
@@ -312,7 +320,7 @@ def _listed(answer: Any, name: str) -> list[Any] | BaseException:
         return error
 
 
-def _asked(function: RewardFunction, offered: Mapping[str, Any], log: Log) -> dict[str, Any]:
+def asked(function: RewardFunction, offered: Mapping[str, Any], log: Log) -> dict[str, Any]:
     """Return those of the offers that the signature of a function has a place for."""
     offered = {**offered, **{name: getattr(log, name) for name in LOGS}}
     try:
@@ -379,9 +387,9 @@ def _first_to_raise(
             key: [value[row]] if key == "completion_ids" else value
             for key, value in offered.items()
         }
-        answer = _called(function, {**one, **_asked(function, more, Log("it"))})
+        answer = called(function, {**one, **asked(function, more, Log("it"))})
         if inspect.isawaitable(answer):
             (answer,) = awaited([answer])
-        if isinstance(_listed(answer, ""), BaseException):
+        if isinstance(listed(answer, ""), BaseException):
             return place_of(row, prompt, completion)
     return f"on {len(completions)} rollouts together, though on none of them alone"

@@ -1,0 +1,285 @@
+"""A pool of processes that grade rows, whatever a reward function does to them.
+
+Each worker is a persistent process with a fresh interpreter. Three rules keep every other row
+exact. A row is blamed only for a worker that had no row before it: one that ends a worker which
+others have used is graded again in a worker of its own. An answer bears the id of its row and a
+nonce. A line too many ends the worker, and the row is graded again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+import weakref
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from types import TracebackType
+from typing import Any, Literal, Self, get_args
+
+from gspo_rs.rewards.errors import GradingError, RewardError
+from gspo_rs.rewards.worker_process import Row, Start, Worker, parsed
+
+__all__ = ["STATUSES", "Grade", "Status", "Workers"]
+
+Status = Literal["ok", "none", "timeout", "died", "memory", "error"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+_LOOK_EVERY = 0.05  # seconds; a worker that died while a fork of it keeps the channel is not heard
+_STARTS = 3
+_CLOSES_BEFORE_IT_ENDS = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What became of a row.
+
+    Attributes
+    ----------
+    status : str
+        ``ok``; ``none``, without a reward or with something that is none; ``timeout``; ``died``;
+        ``memory``; or ``error``, of what raises.
+    reward : float
+        NaN unless ``ok``.
+    error : str
+        Why, in at most 200 characters; empty for a reward, None and NaN.
+    metrics : mapping of str to list of float
+        What was logged.
+    extra : mapping of str to bool, float, str or None
+        Likewise, the value of each column.
+    """
+
+    status: Status
+    reward: float = math.nan
+    error: str = ""
+    metrics: Mapping[str, list[float]] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class _Batch:
+    """Rows that are graded together."""
+
+    def __init__(self, messages: Sequence[str]) -> None:
+        self.waiting = deque(Row(place, message) for place, message in enumerate(messages))
+        self.again: deque[Row] = deque()  # each in a worker of its own
+        self.grades: list[Grade | None] = [None] * len(messages)
+        self.missing = len(messages)
+
+    def done(self, row: Row, grade: Grade) -> None:
+        self.grades[row.place], self.missing = grade, self.missing - 1
+
+
+class Workers:
+    """A pool of processes with the same reward functions.
+
+    Parameters
+    ----------
+    functions : mapping of str to str
+        By name, as ``file.py:function`` or ``module:function``. They are loaded in the workers
+        only.
+    size : int
+        Processes, at least 1.
+    timeout : float
+        Seconds for a row.
+    start_timeout : float
+        Seconds for loading the functions.
+    memory : int
+        Bytes of data of each process.
+    open_files : int
+        Descriptors of each process.
+
+    Raises
+    ------
+    RewardError
+        If a function cannot be loaded; as `gspo_rs.rewards.load`.
+    GradingError
+        If loading ends the process, or is not over in time.
+
+    Examples
+    --------
+    >>> with Workers({"fmean": "statistics:fmean"}, 1) as workers:
+    ...     [grade] = workers.grade("fmean", [{"data": [1.0, 2.0]}])
+    >>> grade.status, grade.error
+    ('none', 'answered a float, not a list of rewards')
+    """
+
+    def __init__(
+        self,
+        functions: Mapping[str, str],
+        size: int,
+        *,
+        timeout: float = 10.0,
+        start_timeout: float = 60.0,
+        memory: int = 4 << 30,
+        open_files: int = 256,
+    ) -> None:
+        self._start = Start(functions, memory, open_files, start_timeout)
+        self._size, self._timeout = size, timeout
+        self._workers: list[Worker] = []
+        self._failed_starts = 0
+        self.parameters: dict[str, list[str] | None] = {}
+        self._finalizer = weakref.finalize(self, _end, self._workers, os.getpid())
+        nothing = _Batch([])
+        try:
+            while not self.parameters:
+                self._staff()
+                self._collect(nothing)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill the workers and everything that they have started."""
+        self._finalizer()
+
+    def grade(
+        self,
+        function: str,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        seeds: Sequence[int] | None = None,
+        state: Mapping[str, Any] | None = None,
+    ) -> list[Grade]:
+        """Call a function on each row.
+
+        Parameters
+        ----------
+        function : str
+            Its name.
+        rows : sequence of mapping
+            Keyword arguments of each call, of what JSON holds exactly.
+        seeds : sequence of int, optional
+            For the generators of Python, NumPy and torch in each call; 0 by default.
+        state : mapping, optional
+            Attributes of `trainer_state`, where the function asks for it.
+
+        Returns
+        -------
+        list of Grade
+            One for each row, in their order.
+
+        Raises
+        ------
+        GradingError
+            If workers that ended cannot be started again.
+        """
+        if not self._finalizer.alive:
+            raise GradingError("the workers of reward functions are closed; make new ones")
+        seeds = [0] * len(rows) if seeds is None else seeds
+        rest = [{"function": function, "seed": s, "state": state} for s in seeds]
+        messages = [
+            json.dumps({**more, "given": dict(row)}) for row, more in zip(rows, rest, strict=True)
+        ]
+        batch = _Batch(messages)
+        try:
+            while batch.missing:
+                self._staff()
+                self._hand_out(batch)
+                self._collect(batch)
+        except BaseException:  # Ctrl-C: what is not awaited any more must not answer later
+            for worker in [one for one in self._workers if one.row is not None]:
+                self._retire(worker)
+            raise
+        return [grade for grade in batch.grades if grade is not None]
+
+    def _staff(self) -> None:
+        while len(self._workers) < self._size:
+            self._workers.append(Worker(self._start))
+
+    def _hand_out(self, batch: _Batch) -> None:
+        """Give rows to workers that have none; those to grade again only to new workers."""
+        for worker in list(self._workers):
+            if not worker.ready or worker.row is not None:
+                continue
+            rows = batch.again if batch.again and not worker.served else batch.waiting
+            if rows and not worker.dead():
+                row = rows.popleft()
+                try:
+                    worker.give(row, self._timeout)
+                except OSError:
+                    self._fail(batch, worker, "died")
+
+    def _collect(self, batch: _Batch) -> None:
+        """Wait for answers, ends and deadlines."""
+        now = time.monotonic()
+        waited = [one for one in self._workers if one.row is not None or not one.ready]
+        nearest = min((one.deadline - now for one in waited), default=_LOOK_EVERY)
+        channels = [worker.channel for worker in self._workers]
+        heard = wait(channels, min(max(nearest, 0.0), _LOOK_EVERY))
+        for worker in list(self._workers):
+            lines = worker.read() if worker.channel in heard else []
+            if lines is None or (not lines and worker.channel not in heard and worker.dead()):
+                died = worker.dead(_CLOSES_BEFORE_IT_ENDS)
+                self._fail(batch, worker, "died", "" if died else "closed its channel")
+            elif lines:
+                self._hear(batch, worker, lines)
+            elif worker in waited and time.monotonic() >= worker.deadline:
+                self._fail(batch, worker, "timeout")
+
+    def _hear(self, batch: _Batch, worker: Worker, lines: list[bytes]) -> None:
+        if not worker.ready:
+            for line in lines:
+                self._greet(worker, parsed(line))
+            return
+        row, found = worker.row, worker.answer(lines)
+        if row is None or found is None or found.get("status") not in STATUSES:
+            self._fail(batch, worker, "error", "wrote to the channel of the worker's answers")
+        elif found.get("short"):
+            self._fail(batch, worker, found["status"], found["error"])
+        else:
+            worker.row, worker.left = None, found["left"]
+            worker.served += 1
+            reward = found.get("reward", math.nan)
+            logged = found.get("metrics", {}), found.get("extra", {})
+            batch.done(row, Grade(found["status"], reward, found.get("error", ""), *logged))
+
+    def _greet(self, worker: Worker, found: Mapping[str, Any]) -> None:
+        """Note that a worker has loaded the functions."""
+        if "refused" in found:
+            raise RewardError(found["refused"])
+        if "ready" in found:
+            self.parameters, worker.ready, self._failed_starts = found["ready"], True, 0
+
+    def _fail(self, batch: _Batch, worker: Worker, status: Status, reason: str = "") -> None:
+        """End a worker; blame its row only if that was the first, or nothing of others runs."""
+        alone = worker.served == 0 or (status == "timeout" and not worker.left)
+        ready, row, fate = worker.ready, worker.row, self._retire(worker)
+        if not ready:
+            self._failed_starts += 1
+            if not self.parameters or self._failed_starts == _STARTS:
+                raise GradingError(self._unstarted(status, fate))
+        elif row is not None and alone:
+            late = f"gave no answer within {self._timeout:g} s"
+            text = late if status == "timeout" else reason or f"the process {fate}"
+            batch.done(row, Grade(status, error=text))
+        elif row is not None:
+            batch.again.append(row)
+
+    def _unstarted(self, status: Status, fate: str) -> str:
+        functions = ", ".join(map(repr, self._start.functions.values()))
+        if status == "timeout":
+            return f"reward {functions} did not load within {self._start.timeout:g} s"
+        return f"reward {functions}: the process that loads it {fate}"
+
+    def _retire(self, worker: Worker) -> str:
+        self._workers.remove(worker)
+        return worker.end()
+
+
+def _end(workers: list[Worker], process: int) -> None:
+    """Kill workers, but not those of the process that this one was forked from."""
+    while workers and os.getpid() == process:
+        workers.pop().end()
