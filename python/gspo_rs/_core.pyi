@@ -27,6 +27,7 @@ __all__ = [
     "pairs",
     "pass_at_k",
     "quantiles",
+    "ratio_metrics",
     "rows",
     "stats",
 ]
@@ -101,6 +102,13 @@ def opo(
     rewards: NDArray[np.float64], lengths: NDArray[np.int64], groups: Groups
 ) -> NDArray[np.float64]: ...
 def pack(lengths: NDArray[np.int64], max_tokens: int) -> list[NDArray[np.int64]]: ...
+def ratio_metrics(
+    log_ratios: NDArray[np.float32],
+    mask: NDArray[np.uint8] | None,
+    lengths: NDArray[np.int64],
+    clip: tuple[tuple[float, float], NDArray[np.float32], NDArray[np.float32], tuple[bool, bool]]
+    | None,
+) -> dict[str, float]: ...
 
 @final
 class WholeGroups:

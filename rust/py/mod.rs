@@ -12,6 +12,7 @@ mod estimators;
 mod frames;
 mod fs;
 mod groups;
+mod ratios;
 mod scoring;
 mod statistics;
 mod stream;
@@ -36,6 +37,8 @@ mod _core {
     use super::fs::{check_parquet, exchange, file_digest, noted_footer, packed_bytes};
     #[pymodule_export]
     use super::groups::PyGroups;
+    #[pymodule_export]
+    use super::ratios::ratio_metrics;
     #[pymodule_export]
     use super::scoring::{PyKnownKeys, PyScores};
     #[pymodule_export]

@@ -1,4 +1,5 @@
-//! What the rewards of a group say: moments, ranks, advantages, pairs and quantiles.
+//! What the rewards of a group say: moments, ranks, advantages, pairs and quantiles; and what the
+//! log-ratios of tokens say.
 
 pub(crate) mod advantage;
 mod checks;
@@ -7,6 +8,7 @@ pub(crate) mod decimal;
 mod draws;
 mod group;
 mod lanes;
+mod log_sums;
 pub(crate) mod mean;
 mod moments;
 mod network;
@@ -16,9 +18,11 @@ pub(crate) mod pairs;
 pub(crate) mod quantile;
 mod radix;
 pub(crate) mod rank;
+pub(crate) mod ratios;
 pub(crate) mod rows;
 mod scratch;
 mod sorted;
 mod steady;
 pub(crate) mod summary;
+mod tail;
 mod winrate;

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from gspo_rs import losses
 from gspo_rs.losses import (
     cispo_loss,
     dppo_loss,
@@ -89,9 +90,10 @@ def test_a_token_that_became_impossible_gives_a_finite_loss_and_gradient(objecti
 
 
 @pytest.mark.parametrize("junk", [torch.nan, torch.inf, -torch.inf, 1e30])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_what_stands_outside_the_mask_does_not_matter(objective, junk):
-    new, old, advantages, mask = batch()
+def test_what_stands_outside_the_mask_does_not_matter(objective, dtype, junk):
+    new, old, advantages, mask = batch(dtype=dtype)
     expected = valued(objective, new, old, advantages, mask)
     dirty = [torch.where(mask, x, junk) for x in (new, old)]
     found = valued(objective, *dirty, advantages, mask)
@@ -197,6 +199,23 @@ def test_a_loss_compiles_into_one_graph(objective, flat):
     compiled = torch.compile(objective, backend="eager", fullgraph=True)
     found = valued(compiled, *inputs, **options)
     torch.testing.assert_close(found, valued(objective, *inputs, **options))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", [gspo_loss, grpo_loss])
+def test_a_compiled_loss_has_the_metrics_that_the_core_finds_for_the_plain_one(objective):
+    inputs = batch(dtype=torch.float32)
+    compiled = torch.compile(objective, backend="eager", fullgraph=True)
+    found, expected = (called(*inputs)[1] for called in (compiled, objective))
+    assert found.keys() == expected.keys()
+    torch.testing.assert_close(found, {name: expected[name] for name in found})
+
+
+def test_every_loss_is_compiled_in_these_tests_but_those_that_cut_the_head_into_chunks():
+    compiled = {objective.__name__ for objective in OBJECTIVES} | {"kl_penalty"}
+    of_groups = {"plackett_luce_loss", "pairwise_loss", "top_fraction_loss", "dpo_loss", "ipo_loss"}
+    public = {name for name in losses.__all__ if name.endswith("_loss") or name == "kl_penalty"}
+    assert public - compiled == of_groups | {"linear_gspo_loss", "linear_sequence_loss"}
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -193,3 +193,41 @@ def test_low_precision_scores_give_a_float32_loss(dtype):
 def test_what_does_not_fit_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(torch.zeros(2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("loss_of", "options"),
+    [
+        (plackett_luce_loss, {}),
+        (pairwise_loss, {"label_smoothing": 0.1}),
+        (top_fraction_loss, {"q": 0.3}),
+        (dpo_loss, {"n_groups": 5}),
+        (ipo_loss, {"beta": 0.2}),
+    ],
+)
+def test_a_loss_of_groups_compiles_into_one_graph(loss_of, options):
+    torch._dynamo.reset()  # the losses share a wrapper, whose graphs are counted together
+    compiled = torch.compile(loss_of, backend="aot_eager", fullgraph=True)
+    draw = torch.Generator().manual_seed(0)
+    groups = torch.arange(12) // 4
+    for dtype in (torch.float32, torch.float64):
+        for _ in range(2):  # the second rewards are others: nothing of the first may be kept
+            scores = torch.randn(12, generator=draw, dtype=dtype)
+            rewards = torch.randint(0, 3, (12,), generator=draw).double()
+            rewards[int(3 * rewards[0])] = torch.nan
+            found = []
+            for called in (loss_of, compiled):
+                leaf = scores.clone().requires_grad_()
+                loss, metrics = called(leaf, rewards, groups, **options)
+                (3 * loss).backward()
+                assert not any(value.requires_grad for value in metrics.values())
+                found.append((loss.detach(), leaf.grad, metrics))
+            torch.testing.assert_close(found[1], found[0])
+
+
+@pytest.mark.slow
+def test_a_compiled_loss_of_groups_refuses_what_the_loss_refuses():
+    compiled = torch.compile(pairwise_loss, backend="aot_eager", fullgraph=True)
+    with pytest.raises(ValueError, match="should be in"):
+        compiled(torch.zeros(2), torch.ones(2), torch.zeros(2), label_smoothing=0.7)

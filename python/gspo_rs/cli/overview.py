@@ -37,7 +37,7 @@ def overview(width: int, *, styled: bool) -> str:
 
     Examples
     --------
-    >>> print(overview(80, styled=False).splitlines()[6])
+    >>> print(overview(80, styled=False).splitlines()[7])
     │ doctor                Check your own loss or advantage function and list     │
     """
     bold, colour, plain = ("\x1b[1m", "\x1b[36m", "\x1b[0m") if styled else ("", "", "")

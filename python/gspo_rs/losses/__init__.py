@@ -7,6 +7,7 @@ sequences and need whole groups. Ratios are float32 (float64 for float64 input);
 losses of groups waits for the GPU.
 """
 
+from gspo_rs.losses.band import Level
 from gspo_rs.losses.correction import (
     Correction,
     mismatch_metrics,
@@ -23,7 +24,7 @@ from gspo_rs.losses.listwise import (
     plackett_luce_loss,
     top_fraction_loss,
 )
-from gspo_rs.losses.metrics import Level, policy_metrics
+from gspo_rs.losses.metrics import policy_metrics
 from gspo_rs.losses.quantile import qrpo_loss
 from gspo_rs.losses.reductions import Reduction, distributed_weights, sequence_weights, step_counts
 from gspo_rs.losses.sequence import gmpo_loss, gspo_loss, gspo_token_loss, luspo_loss

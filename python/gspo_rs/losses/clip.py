@@ -6,8 +6,8 @@ import warnings
 
 from torch import Tensor, maximum
 
+from gspo_rs.losses.band import Level
 from gspo_rs.losses.layout import LOG_RATIO_BOUND, bounded_exp
-from gspo_rs.losses.metrics import Level
 
 WIDE_SEQUENCE_CLIP = 0.02
 """A clip above this hardly ever acts on a sequence ratio, which is a mean over its tokens."""
@@ -23,14 +23,15 @@ def clipped(
 
 def clipped_slopes(
     log_ratio: Tensor, advantages: Tensor, low: float, high: float, cap: float | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return the pessimistic loss of a log-ratio, and its derivative in it."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the bounded ratio of a log-ratio, the pessimistic loss, and its derivative."""
     ratio = bounded_exp(log_ratio)
     free, bound = -ratio * advantages, -ratio.clamp(1 - low, 1 + high) * advantages
     moves = (log_ratio.abs() <= LOG_RATIO_BOUND) & (free >= bound)
     if cap is None:
-        return maximum(free, bound), free * moves
-    return clipped(ratio, advantages, low, high, cap), free * (moves & (ratio <= cap))
+        return ratio, maximum(free, bound), free * moves
+    slopes = free * (moves & (ratio <= cap))
+    return ratio, clipped(ratio, advantages, low, high, cap), slopes
 
 
 def check_clip(low: float, high: float, level: Level) -> None:

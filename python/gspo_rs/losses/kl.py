@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from gspo_rs.groups.synonyms import listed
+from gspo_rs.losses.band import Level
 from gspo_rs.losses.layout import LOG_RATIO_BOUND, Layout, bounded_exp
-from gspo_rs.losses.metrics import Level
 
 __all__ = ["Estimator", "kl_penalty"]
 

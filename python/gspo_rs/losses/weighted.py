@@ -69,7 +69,7 @@ def reinforce_loss(
     layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
     ratio = 1.0 if w_max is None else bounded_exp(log_ratio.detach()).clamp(max=w_max)
     loss = layout.weighted_sum(-ratio * per_token * layout.logprobs(logprobs), weights)
-    return loss, measure(log_ratio, per_token, layout) if metrics else {}
+    return loss, measure(log_ratio, layout) if metrics else {}
 
 
 def cispo_loss(
@@ -132,7 +132,7 @@ def cispo_loss(
         return loss, {}
     outside = layout.select((clipped != ratio).to(ratio.dtype))
     share = outside.sum() / layout.lengths.sum()
-    return loss, measure(log_ratio, per_token, layout) | {"ratio/out_of_band": share}
+    return loss, measure(log_ratio, layout) | {"ratio/out_of_band": share}
 
 
 def vespo_loss(
@@ -195,7 +195,7 @@ def vespo_loss(
     lam = torch.full_like(per_token, lam_neg).masked_fill(lifted, lam_pos)
     phi = (k * log_w + lam * (1 - log_w.exp())).exp()
     loss = layout.weighted_sum(-phi * per_token * layout.logprobs(logprobs), weights)
-    return loss, measure(log_ratio, per_token, layout) if metrics else {}
+    return loss, measure(log_ratio, layout) if metrics else {}
 
 
 def dppo_loss(
@@ -277,7 +277,7 @@ def dppo_loss(
     low = low & (per_token < 0)
     low, high = (layout.total(layout.select(x.to(ratio))) for x in (low, high))
     shares = clip_shares(low, high, layout, "token")
-    return loss, measure(log_ratio, per_token, layout) | shares
+    return loss, measure(log_ratio, layout) | shares
 
 
 def _binary_kl(old: Tensor, new: Tensor) -> Tensor:
