@@ -35,8 +35,8 @@ BENCHMARKS = {
 # Never part of a run without it.
 NEED_A_MODEL = ("train_against_trl.py", "compare_algorithms.py")
 NEED_A_GPU = ("bench_linear_gpu.py",)
-# Bytes beside an estimate, and more threads beside fewer: no rival, no ratio.
-NO_RIVAL = ("bench_memory.py", "bench_threads.py")
+# Bytes beside an estimate, more threads beside fewer, and two nodes beside one machine: no ratio.
+NO_RIVAL = ("bench_memory.py", "bench_threads.py", "bench_ray.py")
 
 
 def main() -> None:

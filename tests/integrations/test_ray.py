@@ -1,8 +1,10 @@
-"""Scores on a local Ray cluster of two workers, against the same rows on one machine."""
+"""Scores on a local Ray cluster of two nodes, against the same rows on one machine."""
 
 import hashlib
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,25 @@ ray = pytest.importorskip("ray")
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="FATAL")
+def nodes():
+    """Two nodes of one core: each has its own scheduler, workers and object store."""
+    from ray._common.utils import reset_ray_address
+    from ray.cluster_utils import Cluster
+
+    found = Cluster(initialize_head=True, head_node_args={"include_dashboard": False})
+    found.add_node()
+    reset_ray_address()  # or a `ray.init()` in another process joins this cluster
+    ray.init(address=found.address, log_to_driver=False, logging_level="FATAL")
+    yield found
+    ray.shutdown()
+    found.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(nodes):
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    yield context
-    ray.shutdown()
+    return context
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +84,18 @@ def die_once(place):
     return step
 
 
+def never_end_on(node, place):
+    """Return a step that does not come back on one node."""
+
+    def step(batch: pa.Table) -> pa.Table:
+        while ray.get_runtime_context().get_node_id() == node:
+            (place / "reached").touch()
+            time.sleep(0.05)
+        return batch
+
+    return step
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("partitions", [2, 8, 50])
 def test_any_number_of_partitions_gives_the_bits_of_one_machine(cluster, frame, partitions):
@@ -89,6 +116,32 @@ def test_a_killed_worker_changes_no_bit(cluster, frame, tmp_path):
     found = scored.map_batches(die_once(str(tmp_path / "scoring")), **stages)
     assert digest(fetched(found)) == digest(local(frame, "prompt_id", "zscore"))
     assert {path.name for path in Path(tmp_path).iterdir()} == {"reading", "scoring"}
+
+
+@pytest.mark.soak
+def test_a_killed_node_changes_no_bit(cluster, nodes, frame, tmp_path, monkeypatch):
+    for i in range(6):
+        frame[i::6].write_parquet(tmp_path / f"{i}.parquet")
+    doomed = nodes.add_node()
+    # One task at a time, so that a core is left for what the node had read and cut: tasks that wait
+    # for it do not give up theirs.
+    limits = ray.data.ExecutionResources(cpu=1)
+    monkeypatch.setattr(cluster.execution_options, "resource_limits", limits)
+
+    def kill():
+        while not (tmp_path / "reached").exists():
+            time.sleep(0.05)
+        nodes.remove_node(doomed, allow_graceful=False)
+
+    threading.Thread(target=kill, daemon=True).start()
+    paths = [str(path) for path in sorted(tmp_path.glob("*.parquet"))]
+    read = ray.data.read_parquet(paths, override_num_blocks=6)
+    scored = score(read, by="prompt_id", estimator="zscore", partitions=8)
+    step = never_end_on(doomed.node_id, tmp_path)
+    found = scored.map_batches(step, batch_size=None, batch_format="pyarrow")
+    assert digest(fetched(found)) == digest(local(frame, "prompt_id", "zscore"))
+    assert (tmp_path / "reached").exists()
+    assert not doomed.any_processes_alive()
 
 
 @pytest.mark.soak
