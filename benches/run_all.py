@@ -36,7 +36,7 @@ BENCHMARKS = {
 NEED_A_MODEL = ("train_against_trl.py", "compare_algorithms.py")
 NEED_A_GPU = ("bench_linear_gpu.py",)
 # Bytes beside an estimate, more threads beside fewer, and two nodes beside one machine: no ratio.
-NO_RIVAL = ("bench_memory.py", "bench_threads.py", "bench_ray.py")
+NO_RIVAL = ("bench_memory.py", "bench_threads.py", "bench_ray.py", "bench_world.py")
 
 
 def main() -> None:

@@ -1,12 +1,14 @@
 """Processes of one run that are stopped, killed, late, or not alike."""
 
 import json
+import random
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -105,6 +107,32 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_goes_on_to_the_sam
     assert re.search(r"error: rank 0 of 2: another process ended", said[0])
     assert "Traceback" not in said[0]
     codes, said = ended(ranks(2, path, "--resume"))
+    assert codes == [0, 0], said
+    assert weights(tmp_path / "killed/run/final") == weights(tmp_path / "unbroken/run/final")
+    assert records(tmp_path / "killed/run") == records(tmp_path / "unbroken/run")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("moment", range(60))
+def test_a_process_killed_at_any_moment_leaves_a_run_that_goes_on_to_the_same_bits(
+    letters, tmp_path, moment
+):
+    settings = {"reward": PLAIN, "save_steps": 1, **SETTINGS}
+    codes, said = ended(ranks(2, make(tmp_path / "unbroken", letters, **settings)))
+    assert codes == [0, 0], said
+    path = make(tmp_path / "killed", letters, **settings)
+    children, draw = ranks(2, path), random.Random(moment)
+    # A third of them where checkpoints are written all the time; the rest anywhere in the run.
+    step, delay = draw.randrange(8), draw.random() * (0.05 if moment % 3 == 0 else 1.0)
+    wait_for(lambda: last_step(tmp_path / "killed/run") >= step, children[0])
+    time.sleep(delay)
+    children[draw.randrange(2)].kill()
+    codes, said = ended(children)
+    done = codes == [0, 0] or (tmp_path / "killed/run/final").exists()
+    resumed = checkpoint.steps(tmp_path / "killed/run") or done
+    if not resumed:  # before the first checkpoint: a run begins anew, in a folder without one
+        shutil.rmtree(tmp_path / "killed/run")
+    codes, said = ended(ranks(2, path, *(["--resume"] if resumed else [])))
     assert codes == [0, 0], said
     assert weights(tmp_path / "killed/run/final") == weights(tmp_path / "unbroken/run/final")
     assert records(tmp_path / "killed/run") == records(tmp_path / "unbroken/run")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fixtures import world_gradients
 from fixtures.processes import torchrun
 from fixtures.tiny_models import LLAMA, saved, tiny
 from fixtures.world_runs import CASES, run
@@ -27,6 +28,7 @@ def models(letters, tmp_path_factory):
         "qwen3": tiny("qwen3", **LLAMA, head_dim=8, tie_word_embeddings=True),
         "gemma2": tiny("gemma2", **LLAMA, head_dim=8),
         "mixtral": tiny("mixtral"),
+        "gpt2": tiny("gpt2", n_embd=10, n_head=1, n_layer=2, n_positions=64),
         "odd": tiny("llama", **{**LLAMA, **odd, "num_key_value_heads": 1}),
     }
     for name, model in made.items():
@@ -105,6 +107,24 @@ def test_processes_have_the_gradient_of_one_in_bfloat16_to_its_rounding(one, sev
     ours, theirs = (records(out / "bfloat16")[-1] for out in (several, one))
     for name in ("loss", "grad_norm"):
         assert ours[name] == pytest.approx(theirs[name], rel=5e-2, abs=1e-3), name
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_the_gradient_of_a_step_that_no_number_divides_is_that_of_one_process(
+    models, tmp_path, size
+):
+    expected, found = tmp_path / "one", tmp_path / "several"
+    expected.mkdir()
+    found.mkdir()
+    world_gradients.write(models, expected)
+    ended = torchrun(size, "-m", "fixtures.world_gradients", models, found)
+    assert not ended.returncode, ended.stderr[-4000:]
+    for case in world_gradients.CASES:
+        ours, theirs = (load_file(out / f"{case}.safetensors") for out in (found, expected))
+        largest = max(float(gradient.abs().max()) for gradient in theirs.values())
+        assert largest > 0
+        for name, gradient in theirs.items():
+            torch.testing.assert_close(ours[name], gradient, rtol=0, atol=1e-12 * largest)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
