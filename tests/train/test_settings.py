@@ -33,6 +33,7 @@ GIVEN = {
     "loss": ("gspo", ["gspo"]),
     "reduction": ("seq_sum", ["seq_sum"]),
     "on_long": ("drop", ["drop"]),
+    "on_reward_failure": ("none", ["none"]),
     "old_logprobs": ("sampler", ["sampler"]),
     "divergence": ("kl", ["kl"]),
     "correction": ("seq_mask", ["seq_mask"]),

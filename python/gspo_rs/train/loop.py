@@ -23,6 +23,7 @@ from gspo_rs.train.inputs import Inputs, separate
 from gspo_rs.train.interruptions import Interruptions
 from gspo_rs.train.notebook import html
 from gspo_rs.train.random_state import seed_generators
+from gspo_rs.train.reward_functions import close_rewards
 from gspo_rs.train.rollout.function import RolloutFunction
 from gspo_rs.train.rollout.logged_completions import forget_after
 from gspo_rs.train.rollout.prepare import needs_start
@@ -246,6 +247,7 @@ def _train(
         raise
     finally:
         run.file.close()
+        close_rewards(run.rewards)
     return Result(folder / "final", folder / "metrics.jsonl", run.step, run.latest)
 
 

@@ -141,6 +141,13 @@ METRICS: dict[str, tuple[Metrics, ...]] = {
             "with `eval/reward`",
         ),
         Metrics(
+            "eval/reward/status/ok eval/reward/status/none eval/reward/status/timeout"
+            " eval/reward/status/died eval/reward/status/memory eval/reward/status/error",
+            "calls",
+            "of reward functions for the comparison; as those without `eval/`",
+            "with `eval/reward`; `reward_workers`",
+        ),
+        Metrics(
             "time/generate time/score",
             "seconds",
             "sampling, and the reward functions; those of a batch are shared by its steps",

@@ -25,7 +25,7 @@ from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.plan_text import lines
 from gspo_rs.train.random_state import seed_generators
-from gspo_rs.train.reward_functions import reward_functions
+from gspo_rs.train.reward_functions import close_rewards, reward_functions
 from gspo_rs.train.rollout import prepare
 from gspo_rs.train.rollout.collect import RolloutBatch, offline, online
 from gspo_rs.train.rollout.function import RolloutFunction, rollout_function
@@ -161,7 +161,10 @@ def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint 
     refuse_no_room(policy, config)
     if rollout is None:
         data = without_long(data, policy, config)
-    batch = _next_batch(policy, config, data, found, rewards=rewards, rollout=rollout)
+    try:
+        batch = _next_batch(policy, config, data, found, rewards=rewards, rollout=rollout)
+    finally:
+        close_rewards(rewards)
     cuts = prepare.minibatches(batch, config)
     plain = prepare.plain_batches(cuts, config)
     largest = largest_pass(one for some in plain for one in batches(policy, some, config))

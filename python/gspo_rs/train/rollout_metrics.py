@@ -46,6 +46,15 @@ OF_ROLLOUTS: tuple[Metrics, ...] = (
         "root mean square of the distance from the group's mean; deviation of the groups' means",
         "a reward is known",
     ),
+    Metrics(
+        "reward/status/ok reward/status/none reward/status/timeout reward/status/died"
+        " reward/status/memory reward/status/error",
+        "calls",
+        "of reward functions for the batch of rollouts: with a reward; without one, or with"
+        " something that is none; not over in `reward_timeout`; that ended the process; for which"
+        " memory did not suffice; that raised. In each step of the batch",
+        "`reward_workers`",
+    ),
     Metrics("reward/<name>/mean", "reward", "of each of several rewards", "several rewards"),
     Metrics(
         "reward/overlong_penalty",

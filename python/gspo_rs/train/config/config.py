@@ -19,9 +19,10 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
         lambda v: v >= 1,
         "at least 1",
     ),
-    ("max_resample", lambda v: v >= 0, "at least 0"),
+    ("max_resample reward_workers", lambda v: v >= 0, "at least 0"),
     (
-        "temperature adam_epsilon tau_pos tau_neg w_max dual_clip delta off_policy_mask_threshold",
+        "reward_timeout temperature adam_epsilon tau_pos tau_neg w_max dual_clip delta"
+        " off_policy_mask_threshold",
         lambda v: 0 < v < float("inf"),
         "above 0",
     ),
@@ -72,6 +73,14 @@ class Config:
     reward : str or tuple of str, optional
         One or several reward functions with TRL's signature, written `module:function` or
         `file.py:function`.
+    reward_workers : int
+        Processes that call the reward functions, one completion a call, so that none of them can
+        end or hang the run; 0 calls them in this process, all completions at once.
+    reward_timeout : float, optional
+        Seconds for a call in `reward_workers`, 10 by default; then the process is killed.
+    on_reward_failure : {"error", "none"}
+        What to do where a call in `reward_workers` fails: stop and name the completion, or leave
+        it without a reward and count it as `reward/status/*`.
     rollout : str, optional
         A function `rollout(sampler, prompts, **columns) -> Rollouts`, written like `reward`, that
         samples in place of one completion at a time: games, tools, search. Without `reward` its
@@ -334,6 +343,9 @@ class Config:
     output_dir: str = "runs/gspo"
     prompts: str | tuple[str, ...] | None = None
     reward: str | tuple[str, ...] | None = None
+    reward_workers: int = 0
+    reward_timeout: float | None = None
+    on_reward_failure: Literal["error", "none"] = "error"
     rollout: str | None = None
     rollouts: str | tuple[str, ...] | None = None
     split: str | None = None
@@ -564,6 +576,8 @@ def _contradicted(config: Any) -> str | None:
         return "rollout is a function that samples for `prompts`; offline they have been sampled"
     if not config.online and config.reward is not None:
         return "reward is a function for online runs; offline see reward_column"
+    if fault := _without_workers(config):
+        return fault
     if config.correction != "none" and (not config.online or config.old_logprobs == "sampler"):
         return (
             f"correction = {config.correction!r}: compares the sampler with a pass of the training"
@@ -582,6 +596,17 @@ def _contradicted(config: Any) -> str | None:
     return unweighable(
         "reward_column", [names] if isinstance(names, str) else names, config.reward_weights
     )
+
+
+def _without_workers(config: Any) -> str | None:
+    """Return the first field of reward workers where there are none."""
+    if config.reward_workers:
+        offline = "reward_workers call reward functions; offline the rewards are in `rollouts`"
+        return None if config.online else offline
+    for name, default in (("reward_timeout", None), ("on_reward_failure", "error")):
+        if (value := getattr(config, name, default)) != default:
+            return f"{name} = {value!r}: is of reward_workers; give their number, such as 2"
+    return None
 
 
 def _unnamed(config: Any) -> str | None:

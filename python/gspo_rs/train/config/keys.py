@@ -64,6 +64,8 @@ _THEIRS: Mapping[str, str] = {
     "reward": (
         "rewardfuncs rewardfunc rewardfunction rewardfn customrewardfunction rewardmodel rewards"
     ),
+    "reward_workers": "numrewardworkers rewardnumworkers rewardprocesses",
+    "reward_timeout": "rewardfntimeout rewardtimelimit",
     "max_grad_norm": (
         "gradclip clipgrad maxnorm gradientclipping gradientclip gradnorm clipgradnorm"
     ),

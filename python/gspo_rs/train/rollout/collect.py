@@ -16,6 +16,7 @@ from gspo_rs import data
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.data.source import SourceLike
 from gspo_rs.rewards.functions import RewardFunction, scores
+from gspo_rs.rewards.pooled import take_counts
 from gspo_rs.rollouts.arrays import arrays_of, rollouts_of
 from gspo_rs.rollouts.rollouts import Rollouts, joined, summed
 from gspo_rs.samplers.special_tokens import Ends
@@ -163,7 +164,7 @@ def _scored(
 ) -> tuple[Rollouts, dict[str, list[float]]]:
     """Return rollouts with the rewards of the functions, or their own if there are none.
 
-    The second are the metrics that the functions have logged.
+    The second are the metrics that the functions have logged, and how their calls ended.
     """
     if not rewards:
         return rollouts, {}
@@ -180,7 +181,8 @@ def _scored(
     logged = merged(found.logged, rollouts.extra or ())
     extra = {**(rollouts.extra or {}), **logged.extra} or None
     summary = summed(found.rewards, config.reward_weights)
-    return replace(rollouts, **summary, extra=extra), dict(logged.metrics)
+    metrics = {**logged.metrics, **take_counts(rewards.values())}
+    return replace(rollouts, **summary, extra=extra), metrics
 
 
 def online(
