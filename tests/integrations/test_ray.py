@@ -24,8 +24,11 @@ def nodes():
     from ray._common.utils import reset_ray_address
     from ray.cluster_utils import Cluster
 
-    found = Cluster(initialize_head=True, head_node_args={"include_dashboard": False})
-    found.add_node()
+    # Ray gives its workers the least priority, and they starve where anything else runs.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        found = Cluster(initialize_head=True, head_node_args={"include_dashboard": False})
+        found.add_node()
     reset_ray_address()  # or a `ray.init()` in another process joins this cluster
     ray.init(address=found.address, log_to_driver=False, logging_level="FATAL")
     yield found

@@ -35,6 +35,7 @@ def lines(folder):
     ]
 
 
+@pytest.mark.slow
 def test_rows_that_end_a_worker_have_no_reward_and_are_counted(letters, tmp_path):
     settings = {**SETTINGS, "reward_workers": 2, "log_completions": True}
     settings |= {"max_steps": 2, "eval_size": 1}
@@ -55,6 +56,7 @@ def test_rows_that_end_a_worker_have_no_reward_and_are_counted(letters, tmp_path
         assert counts == others | {"ok": len(batch) - of_batch, "died": of_batch}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_resumed_with_other_workers_draws_what_an_unbroken_one_does(
     letters, tmp_path
 ):
