@@ -33,6 +33,16 @@ def noisy(completions, **_):
         raise RuntimeError("no judge here")
     return [1.0 for _ in completions]
 """
+# As if a machine had other files under the same name.
+MOVED = """
+from gspo_rs.train.model import policy
+load = policy.load
+def moved(*given):
+    found = load(*given)
+    next(found.model.parameters()).data.add_(1.0)
+    return found
+policy.load = moved
+"""
 SETTINGS = {"prompts_per_step": 3, "adam_epsilon": 1e-3, "learning_rate": 1e-3}
 
 
@@ -164,6 +174,18 @@ def test_processes_with_other_settings_are_refused_by_rank(letters, tmp_path):
     codes, said = ended(children)
     assert 0 not in codes
     assert "rank 1 has the configuration other than rank 0" in said[0]
+
+
+def test_processes_with_other_weights_are_refused_by_rank(letters, tmp_path):
+    path = make(tmp_path, letters, reward=PLAIN, **SETTINGS)
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    children = [
+        process("train", path, code=code, **shared, RANK=rank)
+        for rank, code in (("0", MAIN), ("1", MOVED + MAIN))
+    ]
+    codes, said = ended(children)
+    assert 0 not in codes
+    assert "rank 1 has the weights other than rank 0" in said[0]
 
 
 @pytest.mark.parametrize(

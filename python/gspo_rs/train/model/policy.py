@@ -232,9 +232,16 @@ def shared(policy: Policy) -> Policy:
     Returns
     -------
     Policy
+
+    Raises
+    ------
+    WorldError
+        If the weights of a rank are others than those of rank 0; they would be mixed.
     """
     if policy.world.size == 1:
         return policy
+    weights = [float(weight.detach().double().sum()) for weight in policy.model.parameters()]
+    policy.world.agree(**{"the weights": repr(weights)})
     return dataclasses.replace(policy, sharded=shard(policy.model, policy.autocast))
 
 
