@@ -88,13 +88,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    options = parser.parse_args()
     refuse_debug_build()
-    if given.out is not None:
-        torch.set_num_threads(given.threads)
+    if options.out is not None:
+        torch.set_num_threads(options.threads)
         found = measure()
         # Whose rank is gone by then: any name of its own does.
-        with tempfile.NamedTemporaryFile("w", dir=given.out, delete=False) as file:
+        with tempfile.NamedTemporaryFile("w", dir=options.out, delete=False) as file:
             json.dump(found, file)
         return
     cases = [(1, 1), (1, 2), (2, 1), (4, 1)]

@@ -15,7 +15,6 @@ from rich.console import Console
 from gspo_rs.cli.names import STDIN
 from gspo_rs.train.config.config import ConfigError
 from gspo_rs.train.config.keys import near_key
-from gspo_rs.train.config.printed import as_toml
 from gspo_rs.train.config.sections import MAIN, SECTIONS, default_of, documented, option_of
 from gspo_rs.train.config.typed import UNDIVIDED, choices, types_of
 
@@ -81,6 +80,8 @@ def respelled(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return option if value else f"--no-{option[2:]}"
     if isinstance(value, Mapping):
+        from gspo_rs.train.config.printed import as_toml  # reads data, which help does not need
+
         return shlex.join([option, as_toml(value)])
     if not isinstance(value, tuple):
         return shlex.join([option, str(value)])

@@ -82,8 +82,10 @@ class World:
         Examples
         --------
         >>> parts = [np.array([0]), np.array([1, 2]), np.array([3])]
+        >>> World(0, 2).dealt(parts, costs=[1, 9, 3])
+        [(array([1, 2]), True), (array([0]), False)]
         >>> World(1, 2).dealt(parts, costs=[1, 9, 3])
-        [(array([3]), True), (array([0]), False)]
+        [(array([3]), True), (array([0]), True)]
         """
         if self.size == 1:
             return [(part, True) for part in parts]
