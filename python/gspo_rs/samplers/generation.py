@@ -250,11 +250,7 @@ def _at_once(
         sampler=sampler,
         progress=progress,
     )
-    # Of as many layers as are used: a configuration may count those of an encoder.
-    plain = (
-        config.use_cache and _layers(model) == {DynamicLayer} and not _takes(model, "cache_params")
-    )
-    cache = {"past_key_values": DynamicCache()} if plain else {}
+    cache = empty_cache(model) if config.use_cache else {}
     with sampled_from(model):
         _forget(model, ids)
         model.generate(
@@ -263,6 +259,15 @@ def _at_once(
     if progress is not None:
         progress.add(len(prompts) * num_generations)
     return completions.drawn()
+
+
+def empty_cache(model: Any) -> dict[str, DynamicCache]:
+    """Return what a model of plain keys and values is given as its cache; nothing for others.
+
+    Of as many layers as are used: a configuration may count those of an encoder.
+    """
+    plain = _layers(model) == {DynamicLayer} and not _takes(model, "cache_params")
+    return {"past_key_values": DynamicCache()} if plain else {}
 
 
 def _forget(model: Any, ids: Tensor) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from gspo_rs.logprobs.chunk import default_chunk_size
 from gspo_rs.logprobs.model_head import OutputHead, head_inputs
 from gspo_rs.rollouts.rollouts import Ragged
-from gspo_rs.samplers.generation import generating, sampled_from
+from gspo_rs.samplers.generation import empty_cache, generating, sampled_from
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.layers import recomputes
 from gspo_rs.train.model.microbatch import MicroBatch
@@ -125,7 +125,7 @@ def cache_bytes(policy: Policy, rows: int, length: int) -> int:
     """
     few = torch.zeros((1, 2), dtype=torch.int64, device=policy.device)
     with generating(policy.model) as base, policy.computing(), sampled_from(base):
-        cache = getattr(base(few, use_cache=True), "past_key_values", None)
+        cache = getattr(base(few, use_cache=True, **empty_cache(base)), "past_key_values", None)
     layers = getattr(cache, "layers", [])
     held = [getattr(layer, name, None) for layer in layers for name in ("keys", "values")]
     return _bytes(part for part in held if part is not None) // few.numel() * rows * length
