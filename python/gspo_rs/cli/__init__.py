@@ -1,6 +1,7 @@
 """The command line, `gspo-rs`."""
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,14 @@ def main() -> None:
     # A name that no encoding can write is still shown.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if sys.argv[1:2] in FOREIGN:
-        sys.exit(_run())
+        end = os._exit  # before other code is kept from it
+        code = _run()
+        if os.environ.get("WORLD_SIZE", "1").strip() not in ("", "1"):
+            # Threads of gloo may outlive the interpreter, which then aborts a run that is done.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            end(code or 0)
+        sys.exit(code)
     with quiet_panics(), _rare_collections():
         sys.exit(_run())
 
