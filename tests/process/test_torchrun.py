@@ -53,12 +53,16 @@ def free_port():
         return str(one.getsockname()[1])
 
 
-def ranks(size, *arguments, world=None, **environment):
-    """Start the processes of a run, as torchrun does."""
+def ranks(size, *arguments, world=None, last=(), code=MAIN):
+    """Start the processes of a run, as torchrun does; the `last` may get more words, or `code`."""
     shared = {"WORLD_SIZE": str(world or size), "MASTER_ADDR": "127.0.0.1"}
-    shared |= {"MASTER_PORT": free_port(), **environment}
-    own = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
-    return [process("train", *arguments, **shared, **one) for one in own]
+    shared["MASTER_PORT"] = free_port()
+    words = [()] * (size - 1) + [last]
+    codes = [MAIN] * (size - 1) + [code]
+    return [
+        process("train", *arguments, *words[rank], code=codes[rank], RANK=str(rank), **shared)
+        for rank in range(size)
+    ]
 
 
 def ended(children):
@@ -166,11 +170,7 @@ def test_a_process_that_never_comes_is_an_error_with_the_rank_of_who_waited(lett
 
 def test_processes_with_other_settings_are_refused_by_rank(letters, tmp_path):
     path = make(tmp_path, letters, reward=PLAIN, **SETTINGS)
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    children = [
-        process("train", path, "--seed", seed, **shared, RANK=rank)
-        for rank, seed in (("0", "3"), ("1", "4"))
-    ]
+    children = ranks(2, path, last=("--seed", "4"))
     codes, said = ended(children)
     assert 0 not in codes
     assert "rank 1 has the configuration other than rank 0" in said[0]
@@ -178,11 +178,7 @@ def test_processes_with_other_settings_are_refused_by_rank(letters, tmp_path):
 
 def test_processes_with_other_weights_are_refused_by_rank(letters, tmp_path):
     path = make(tmp_path, letters, reward=PLAIN, **SETTINGS)
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    children = [
-        process("train", path, code=code, **shared, RANK=rank)
-        for rank, code in (("0", MAIN), ("1", MOVED + MAIN))
-    ]
+    children = ranks(2, path, code=MOVED + MAIN)
     codes, said = ended(children)
     assert 0 not in codes
     assert "rank 1 has the weights other than rank 0" in said[0]

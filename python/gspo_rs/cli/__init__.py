@@ -12,6 +12,7 @@ from gspo_rs.cli.old_spellings import renewed
 from gspo_rs.cli.overview import shown
 from gspo_rs.cli.terminal import printable
 from gspo_rs.files.termination import answer_signals
+from gspo_rs.train.torchrun import several
 
 __all__ = ["main"]
 
@@ -31,7 +32,7 @@ def main() -> None:
     if sys.argv[1:2] in FOREIGN:
         end = os._exit  # before other code is kept from it
         code = _run()
-        if os.environ.get("WORLD_SIZE", "1").strip() not in ("", "1"):
+        if several():
             # Threads of gloo may outlive the interpreter, which then aborts a run that is done.
             sys.stdout.flush()
             sys.stderr.flush()

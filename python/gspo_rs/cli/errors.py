@@ -18,6 +18,7 @@ from gspo_rs.cli.parameters import Json, Quiet, Verbose
 from gspo_rs.cli.terminal import one_line, printable
 from gspo_rs.cli.typed import typed
 from gspo_rs.files.termination import exit_code
+from gspo_rs.train import torchrun
 
 # A text, a text and an exit code, or a summary.
 Ended: TypeAlias = str | tuple[str, int] | Outcome
@@ -121,8 +122,8 @@ def report_error(error: Exception, *, verbose: bool) -> int:
     if verbose:
         raise error
     line = _line(error)
-    if os.environ.get("WORLD_SIZE", "1").strip() not in ("", "1") and not line.startswith("rank "):
-        line = f"rank {os.environ.get('RANK', '?')}: {line}"
+    if torchrun.several() and not line.startswith("rank "):
+        line = f"rank {torchrun.rank()}: {line}"
     sys.stderr.write(f"error: {line}\n")
     # A run that diverged had good input; the rest is bad input.
     return FAILED if isinstance(error, RuntimeError | ArithmeticError | MemoryError) else BAD_INPUT

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from gspo_rs.cli.parameters import Json
 from gspo_rs.cli.terminal import printable
 from gspo_rs.cli.train_options import given, respelled, show_all, with_options
 from gspo_rs.cli.typed import typed
+from gspo_rs.train import torchrun
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
@@ -104,7 +104,7 @@ def _train(config: Any, *, resume: bool, quiet: bool, as_json: bool) -> str | tu
         result = training.train(config, resume=resume, quiet=quiet or as_json)
     except KeyboardInterrupt:
         return "", interrupted(_way_on(folder, before))
-    if os.environ.get("RANK", "0") != "0":
+    if torchrun.rank() != "0":
         return ""  # of the processes of a run the first says how it ended
     if not as_json:
         return f"{result.steps} steps; model in {printable(str(near(result.final)))}\n"

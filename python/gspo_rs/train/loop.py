@@ -14,7 +14,7 @@ from gspo_rs.data.source import SourceLike
 from gspo_rs.files import atomic
 from gspo_rs.files.lock import locked
 from gspo_rs.rewards.functions import RewardFunction
-from gspo_rs.train import checkpoint, continuation, final, metrics, reference
+from gspo_rs.train import checkpoint, continuation, final, metrics, reference, torchrun
 from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.config.toml import placed
 from gspo_rs.train.console import display, without_bars
@@ -29,7 +29,7 @@ from gspo_rs.train.rollout.logged_completions import forget_after
 from gspo_rs.train.rollout.prepare import needs_start
 from gspo_rs.train.run import Run
 from gspo_rs.train.watch import warn_of_narrow_clip, wide_clip_is_meant
-from gspo_rs.train.world import World, asked, joined, refuse_in_world
+from gspo_rs.train.world import World, joined, refuse_in_world
 
 __all__ = ["Config", "Result", "train"]
 
@@ -167,7 +167,7 @@ def checked(config: Config, inputs: Inputs) -> Config:
     """
     # At once, because a reward function may change the working directory.
     config = placed(resolve(config), Path.cwd())
-    refuse_in_world(config, asked())
+    refuse_in_world(config, torchrun.size())
     inputs.refuse_missing(config)
     atomic.refuse_unreplaceable(Path(config.output_dir) / "final")
     warn_of_narrow_clip(config)
@@ -224,11 +224,13 @@ def _train(
     if found is not None and continuation.finished(folder, found, data.steps(config)):
         return _over(folder, found)
     seed_generators(config.seed)
-    run = Run.begin(config, inputs, data, found, interruptions=interruptions, world=world)
+    quiet = quiet or not world.main
+    run = Run.begin(
+        config, inputs, data, found, interruptions=interruptions, world=world, shown=not quiet
+    )
     # Only now it is known how many prompts are left, and so steps.
     if found is not None and continuation.finished(folder, found, run.total):
         return _over(folder, found)
-    quiet = quiet or not world.main
     run.display = display(run.total, run.step, config.logging_steps, quiet=quiet)
     if not quiet:
         run.display.note(run.memory)

@@ -93,8 +93,12 @@ class Run:
         *,
         interruptions: Interruptions,
         world: World = ALONE,
+        shown: bool = True,
     ) -> "Run":
-        """Load model, optimizer and data, from a checkpoint if there is one."""
+        """Load model, optimizer and data, from a checkpoint if there is one.
+
+        Where the run is `shown`, its memory is estimated, before weights are cut over processes.
+        """
         rewards = reward_functions(config, inputs) if config.online else {}
         start, known = inputs, None if found is None else reference.restored(found.tensors)
         second = reference.needs_second(config, data, known, resumed=found is not None)
@@ -107,7 +111,9 @@ class Run:
         if rollout is None:  # which makes prompts of its own
             data = without_long(data, policy, config)
         frozen = policies.freeze(config, start, world) if second else None
-        memory = estimate.line(policy, config, data.source, reference=frozen is not None)
+        memory = ""
+        if shown:
+            memory = estimate.line(policy, config, data.source, reference=frozen is not None)
         policy = policies.shared(policy)
         # After it is cut over the processes: of weights that are whole it would train those.
         optimizer = make_optimizer(policy, config)
@@ -199,15 +205,13 @@ class Run:
         self.watch.rows(batch, self.batches, self.data.batches(self.config))
         self.display.report("preparing")
         known = None if self.reference is None else self.reference.of
-        training_batches = prepare.prepare_batches(
-            cuts, self.policy, self.config, self.frozen, known=known
-        )
+        prepared = prepare.prepare_batches(cuts, self.policy, self.config, self.frozen, known=known)
         seconds = {**batch.seconds, "time/prepare": time.perf_counter() - began}
         batch = dataclasses.replace(batch, seconds=seconds)
         self.interruptions.hold()
         self.batches += skipped
         self.generators = Generators.now()
-        self.halfway = Halfway(batch, cuts, training_batches, dropped=dropped)
+        self.halfway = Halfway(batch, cuts, prepared, dropped=dropped)
         self.over = batch.over
         self.interruptions.release()
 
@@ -302,10 +306,9 @@ class Run:
         if self.baseline is None:
             return {}
         began = time.perf_counter()
-        prompts, pool = self.baseline.prompts, self.baseline.pool
-        rewards, logged = self._evaluated(prompts, draw=1)
-        seconds = time.perf_counter() - began
-        return {**evaluate.compare(rewards, pool), "time/eval": seconds, **logged}
+        rewards, logged = self._evaluated(self.baseline.prompts, draw=1)
+        seconds = {"time/eval": time.perf_counter() - began}
+        return {**evaluate.compare(rewards, self.baseline.pool), **seconds, **logged}
 
     def _record(self, metrics: dict[str, float]) -> None:
         self.interruptions.hold()

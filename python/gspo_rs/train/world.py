@@ -16,16 +16,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
+from gspo_rs.train import torchrun
 from gspo_rs.train.config.config import Config, ConfigError
+from gspo_rs.train.torchrun import WorldError
 
-__all__ = ["ALONE", "World", "WorldError", "asked", "joined", "refuse_in_world"]
+__all__ = ["ALONE", "World", "WorldError", "joined", "refuse_in_world"]
 
 # What torch says of a collective whose other end is gone, or too late.
 _LOST = re.compile(r"gloo|nccl|Connection (closed|reset)|[Tt]imed out|process group", re.IGNORECASE)
-
-
-class WorldError(RuntimeError):
-    """Processes that do not come together, or do not run the same; the message names the rank."""
 
 
 @dataclass(frozen=True)
@@ -164,14 +162,6 @@ class World:
 ALONE = World()
 
 
-def asked() -> int:
-    """Return how many processes the environment says there are: ``WORLD_SIZE``, by default 1."""
-    given = os.environ.get("WORLD_SIZE", "").strip() or "1"
-    if not given.isdigit() or int(given) < 1:
-        raise WorldError(f"WORLD_SIZE = {given}: give the number of processes, or unset it")
-    return int(given)
-
-
 def refuse_in_world(config: Config, size: int) -> None:
     """Stop where a run cannot be taken by `size` processes.
 
@@ -215,7 +205,7 @@ def joined(timeout: float) -> Iterator[World]:
     WorldError
         If a variable of torchrun is missing, or not all processes come in time.
     """
-    size = asked()
+    size = torchrun.size()
     if size == 1 or dist.is_initialized():
         yield World(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
         return
