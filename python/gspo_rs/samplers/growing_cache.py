@@ -119,13 +119,7 @@ class _GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         **_kwargs: Any,
     ) -> tuple[Tensor, Tensor]:
         """Write (B, H, q, D) behind what is held; return all of it."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None
-        assert self.values is not None
-        keys, values = self._memories
-        self.keys = keys.append(self.keys, key_states)
-        self.values = values.append(self.values, value_states)
+        self.keys, self.values = _appended(self, self._memories, key_states, value_states)
         return self.keys, self.values
 
 
@@ -144,16 +138,19 @@ class _GrowingWindow(DynamicSlidingWindowLayer):  # type: ignore[no-untyped-call
         **_kwargs: Any,
     ) -> tuple[Tensor, Tensor]:
         """Write (B, H, q, D) behind what is held; return all that these tokens see."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None
-        assert self.values is not None
+        seen = _appended(self, self._memories, key_states, value_states)
         self.cumulative_length += key_states.shape[2]
-        memories = self._memories
-        seen = (
-            memories[0].append(self.keys, key_states),
-            memories[1].append(self.values, value_states),
-        )
         # A token sees itself and what a window leaves besides.
-        self.keys, self.values = (memory.keep(self.sliding_window - 1) for memory in memories)
+        self.keys, self.values = (memory.keep(self.sliding_window - 1) for memory in self._memories)
         return seen
+
+
+def _appended(
+    layer: DynamicLayer, memories: tuple[_Memory, _Memory], keys: Tensor, values: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what a layer holds with (B, H, q, D) behind it."""
+    if not layer.is_initialized:
+        layer.lazy_initialization(keys, values)
+    assert layer.keys is not None
+    assert layer.values is not None
+    return memories[0].append(layer.keys, keys), memories[1].append(layer.values, values)
