@@ -184,9 +184,13 @@ def test_the_metrics_page_names_all_that_runs_write_and_nothing_else(online, off
         "overlong_penalty": "soft",
     }
     fields |= {"beta": 0.1, "correction": "seq_mask", "max_completion_length": 6}
+    (tmp_path / "odd.py").write_text("def odd(completions, **_): return [len(completions[0]) % 2]")
+    pool = {"reward": f"{tmp_path / 'odd.py'}:odd", "reward_workers": 1}
+    pool |= {"reward_timeout": 600.0, "max_steps": 1, "eval_size": 2}
     for config, reward in (
         (online(**fields, reward_weights=(1.0, 0.0)), [right, shown]),
         (online(algorithm="cispo", correction="token_truncate", max_steps=1), share_of_a),
+        (online(output_dir=str(tmp_path / "5"), **pool), None),
         (offline(algorithm="listwise", output_dir=str(tmp_path / "3"), max_steps=1), None),
         (offline(algorithm="qrpo", output_dir=str(tmp_path / "4"), max_steps=1), None),
     ):
