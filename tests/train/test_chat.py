@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from fixtures.runs import weights
+from fixtures.runs import TWO_STEPS, weights
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.rewards.functions import RewardError
 from gspo_rs.rollouts.rollouts import Rollouts
@@ -133,13 +133,7 @@ def fields(chatting, tmp_path):
         return {
             "model": str(chatting),
             "output_dir": str(tmp_path / name),
-            "max_completion_length": 4,
-            "num_generations": 2,
-            "prompts_per_step": 2,
-            "steps_per_generation": 1,
-            "max_steps": 2,
-            "learning_rate": 1e-2,
-            "eval_size": 1,
+            **TWO_STEPS,
         }
 
     return make

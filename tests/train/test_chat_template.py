@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from fixtures import alphabets
-from fixtures.runs import weights
+from fixtures.runs import TWO_STEPS, weights
 from fixtures.tiny_models import write_chat
 from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.train import train
@@ -53,13 +53,7 @@ def fields(tmp_path):
         return {
             "model": str(model),
             "output_dir": str(tmp_path / name),
-            "max_completion_length": 4,
-            "num_generations": 2,
-            "prompts_per_step": 2,
-            "steps_per_generation": 1,
-            "max_steps": 2,
-            "learning_rate": 1e-2,
-            "eval_size": 1,
+            **TWO_STEPS,
             "quiet": True,
             **given,
         }
