@@ -43,6 +43,15 @@ def moved(*given):
     return found
 policy.load = moved
 """
+# What an interpreter does at its end, and what is asked of it before.
+ENDS = """
+import atexit, os
+class Torn:
+    def __del__(self, write=os.write):
+        write(2, b"the interpreter was torn down")
+torn = Torn()
+atexit.register(os.write, 2, b"asked at the end")
+"""
 SETTINGS = {"prompts_per_step": 3, "adam_epsilon": 1e-3, "learning_rate": 1e-3}
 
 
@@ -124,6 +133,16 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_goes_on_to_the_sam
     assert codes == [0, 0], said
     assert weights(tmp_path / "killed/run/final") == weights(tmp_path / "unbroken/run/final")
     assert records(tmp_path / "killed/run") == records(tmp_path / "unbroken/run")
+
+
+def test_a_process_of_several_ends_before_gloos_threads_can_abort_it(letters, tmp_path):
+    settings = {**SETTINGS, "max_steps": 1, "eval_size": 0}
+    codes, said = ended(
+        ranks(2, make(tmp_path, letters, reward=PLAIN, **settings), code=ENDS + MAIN)
+    )
+    assert codes == [0, 0], said
+    assert "asked at the end" in said[1]
+    assert "torn down" not in said[1]
 
 
 @pytest.mark.soak

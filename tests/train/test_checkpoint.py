@@ -1,8 +1,6 @@
 """Checkpoints: whole or absent, read back exactly, and named when they are broken."""
 
-import os
 import random
-import signal
 import time
 
 import numpy as np
@@ -147,7 +145,7 @@ def test_a_kill_at_any_moment_leaves_only_whole_checkpoints(tmp_path, wait):
     while not checkpoint.steps(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(wait)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
     newest = checkpoint.steps(tmp_path)[-1]
     found = checkpoint.read(newest)

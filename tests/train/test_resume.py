@@ -1,7 +1,6 @@
 """A run that was killed goes on to the very weights of a run that was not."""
 
 import json
-import os
 import random
 import signal
 import time
@@ -90,7 +89,7 @@ def test_a_killed_run_resumes_to_the_bits_of_one_that_was_not(run_file, tmp_path
     process = forked("train", killed, "--set", "logging_steps=100")
     wait_for_checkpoint(process, tmp_path / "killed")
     time.sleep(random.uniform(0, 0.6))
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()  # unless it has ended meanwhile
     process.communicate()
     run_file("killed", kind)  # the same reward function without its pause
     result = train(load(killed), resume=True)

@@ -1,11 +1,13 @@
 """The command line, `gspo-rs`."""
 
+import atexit
 import gc
 import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from gspo_rs.cli.names import with_stdin
 from gspo_rs.cli.old_spellings import renewed
@@ -30,16 +32,31 @@ def main() -> None:
     # A name that no encoding can write is still shown.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if sys.argv[1:2] in FOREIGN:
-        end = os._exit  # before other code is kept from it
-        code = _run()
         if several():
-            # Threads of gloo may outlive the interpreter, which then aborts a run that is done.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            end(code or 0)
-        sys.exit(code)
+            end = os._exit  # before other code is kept from it
+            _end_with(_code(), end)
+        sys.exit(_run())
     with quiet_panics(), _rare_collections():
         sys.exit(_run())
+
+
+def _code() -> int:
+    """Run the command line and return its exit code, which the application raises."""
+    try:
+        return _run() or 0
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+
+
+def _end_with(code: int, end: Callable[[int], NoReturn]) -> NoReturn:
+    """End a process of several, whose threads of gloo may abort one that ends as others do."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as an end does
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    end(code)
 
 
 @contextmanager
