@@ -13,6 +13,7 @@ BENCHES = ROOT / "benches"
 SCRIPTS = sorted(
     path.name for path in BENCHES.glob("*.py") if 'if __name__ == "__main__"' in path.read_text()
 )
+NOT_TIMED = ("compare_runs.py", "roofline.py")
 
 
 @pytest.fixture
@@ -30,10 +31,10 @@ def test_every_benchmark_is_run_or_needs_a_model_or_a_gpu_or_has_no_rival():
 
     others = (*run_all.NEED_A_MODEL, *run_all.NEED_A_GPU, *run_all.NO_RIVAL)
     known = {*run_all.BENCHMARKS, *others}
-    assert known == {*SCRIPTS} - {"run_all.py", "compare_runs.py"}
+    assert known == {*SCRIPTS} - {"run_all.py", *NOT_TIMED}
 
 
-@pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "compare_runs.py"])
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name not in NOT_TIMED])
 def test_a_benchmark_refuses_a_debug_build_as_soon_as_it_has_read_its_arguments(name):
     nodes = ast.parse((BENCHES / name).read_text()).body
     (main,) = [node for node in nodes if getattr(node, "name", "") == "main"]
