@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Row", "Start", "Worker"]
+__all__ = ["MARK", "Row", "Start", "Worker"]
 
 # A fresh interpreter, not a fork: the threads and locks of this process are not in it. It imports
 # what this one would, and nothing that only lies in the working directory.
@@ -30,7 +30,8 @@ _VARIABLES = """
     PYTHONUTF8 OMP_NUM_THREADS MKL_NUM_THREADS OPENBLAS_NUM_THREADS RAYON_NUM_THREADS
     GSPO_RS_THREADS CUDA_VISIBLE_DEVICES HF_HOME HF_HUB_OFFLINE
 """
-_MARK = "GSPO_RS_WORKER"
+# The variable that marks what a worker has started, and tells it that it is one.
+MARK = "GSPO_RS_WORKER"
 _LONGEST_ANSWER = 1 << 24
 _READ = 1 << 16
 
@@ -107,7 +108,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=kept | {_MARK: self._mark},
+                env=kept | {MARK: self._mark},
                 cwd=start.folder,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
@@ -158,7 +159,7 @@ class Worker:
             os.killpg(self._process.pid, signal.SIGKILL)
         code = self._process.wait()
         self.channel.close()
-        _kill_marked(f"{_MARK}={self._mark}".encode())
+        _kill_marked(f"{MARK}={self._mark}".encode())
         if code >= 0:
             return f"exited with code {code}"
         return f"was killed by {signal.Signals(-code).name}"
