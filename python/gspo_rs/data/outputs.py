@@ -72,9 +72,7 @@ def manifest_in(output: Path) -> str | None:
     if path is None:
         return None
     if path.name == OLD_MANIFEST:
-        found = path.read_bytes()
-        # Its own keys, because other programs have files of this name.
-        return found.decode(errors="replace") if b'"uninformative":' in found else None
+        return path.read_text(errors="replace")
     try:
         return pl.read_parquet_metadata(path).get(MANIFEST_KEY)
     except UNREADABLE:
@@ -138,5 +136,8 @@ def first_partition(folder: Path) -> Path:
 
 
 def _in_folder(folder: Path) -> Path | None:
-    places = [folder / MANIFEST, folder / OLD_MANIFEST]
-    return next((path for path in places if path.is_file()), None)
+    old = folder / OLD_MANIFEST
+    if (folder / MANIFEST).is_file():
+        return folder / MANIFEST
+    # Its own keys, because other programs have files of this name.
+    return old if old.is_file() and b'"uninformative":' in old.read_bytes() else None

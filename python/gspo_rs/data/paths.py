@@ -11,6 +11,7 @@ from pathlib import Path
 from gspo_rs.data.formats import SUFFIXES, suffix_of
 from gspo_rs.data.hub import of_split, snapshot_of
 from gspo_rs.data.lakes import lake_of
+from gspo_rs.data.ledgers import is_of_parts, refuse_unfinished
 from gspo_rs.data.outputs import is_manifest, output_of
 from gspo_rs.data.save_to_disk import saved_files
 from gspo_rs.data.walk import matching, place, tree
@@ -36,8 +37,8 @@ def files_of(paths: Sequence[str]) -> list[str]:
         If a file is not there, or no file matches, or one that does is a link to nothing.
     ValueError
         If no path is given, a name is no UTF-8, or among the files are those of an output of
-        `gspo-rs score`, whose rows would come twice, or its manifest alone, or those of a table
-        that says elsewhere which of their rows are still there.
+        `gspo-rs score`, whose rows would come twice, or a manifest alone, or those of a run that
+        is not over, or of a table that says elsewhere which of their rows are still there.
     """
     files: dict[str, str] = {}
     again: list[tuple[str, str]] = []
@@ -141,7 +142,7 @@ def _below(folder: Path) -> list[str]:
         for path in below.iterdir()
         if path.name[0] not in "._" and suffix_of(path) in SUFFIXES and _is_file(path)
     )
-    found = [path for path in found if path.name not in DESCRIBING]
+    found = [path for path in found if path.name not in DESCRIBING and not is_of_parts(path)]
     found = [path for path in found if suffix_of(path) not in DESCRIPTIONS] or found
     if not found:
         raise FileNotFoundError(f"no file below {folder} is one of {', '.join(SUFFIXES)}")
@@ -173,11 +174,12 @@ def _base(given: Sequence[str], files: Sequence[str]) -> str:
 
 def _with_rows(files: Sequence[str]) -> list[str]:
     """Pass over manifests of outputs, which a glob finds; raise if there is nothing else."""
-    found = [file for file in files if not is_manifest(Path(file))]
+    refuse_unfinished({Path(file).parent: None for file in files})
+    found = [f for f in files if not (is_manifest(Path(f)) or is_of_parts(Path(f)))]
     if not found:
         raise ValueError(
-            f"{files[0]} is the manifest of an output of `gspo-rs score`, and has no rows; give "
-            f"the folder {Path(files[0]).parent}"
+            f"{files[0]} is the manifest of an output or its ledger, and has no rows; give the "
+            f"folder {Path(files[0]).parent}"
         )
     return found
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gspo_rs.files.lock import let_go, mine_alone, try_lock
 
-__all__ = ["aside", "sweep"]
+__all__ = ["aside", "is_aside", "sweep"]
 
 _log = logging.getLogger("gspo_rs")
 
@@ -50,6 +50,17 @@ def aside(parent: Path) -> Iterator[Path]:
         let_go(handle)
 
 
+def is_aside(name: str) -> bool:
+    """Return whether a folder has a name that `aside` gives.
+
+    Examples
+    --------
+    >>> is_aside(".partial-k2n5_x8q.gspo-rs"), is_aside("out")
+    (True, False)
+    """
+    return _NAME.fullmatch(name) is not None
+
+
 def sweep(folder: Path) -> None:
     """Remove unfinished folders that killed processes left in `folder`.
 
@@ -60,7 +71,7 @@ def sweep(folder: Path) -> None:
         names, which are no links.
     """
     with os.scandir(folder) as entries:
-        named = [entry.path for entry in entries if _NAME.fullmatch(entry.name)]
+        named = [entry.path for entry in entries if is_aside(entry.name)]
     for leftover in named:
         # Someone else's, or one whose process lives, or gone by now: not ours to remove.
         with suppress(OSError):

@@ -50,6 +50,6 @@ def test_the_manifest_of_an_output_is_no_file_of_rows(output, tmp_path):
     gs.score(tmp_path / "in.parquet", folder, by="id", layout=layout, overwrite=True)
     files = [str(folder / "_manifest.parquet"), str(folder / "in.parquet")]
     assert files_of([f"{folder}/*.parquet"]) == files_of(files) == files[1:]
-    words = r"_manifest\.parquet is the manifest of an output .* no rows; give the folder .*out$"
+    words = r"_manifest\.parquet is the manifest of an output or its ledger, .* folder .*out$"
     with pytest.raises(ValueError, match=words):
         gs.scan(files[0])

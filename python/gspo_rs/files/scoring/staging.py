@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from gspo_rs.data.outputs import manifest_file
 from gspo_rs.files import atomic
-from gspo_rs.files.digested_json import seal, unseal
+from gspo_rs.files.journal import Journal
 from gspo_rs.files.lock import locked
 from gspo_rs.files.scoring.manifest import Manifest, OutputEntry, load
 
@@ -43,8 +43,7 @@ class Staging:
         self.single = single
         self.folder = target.parent / _beside(target.name)
         self.new = self.folder / "new"
-        self._journal = self.folder / "journal.jsonl"
-        self._noted = 0
+        self._journal = Journal(self.folder / "journal.jsonl")
         self._contents: dict[str, str] = {}
         self.way: str | None = None
         self.done: dict[str, OutputEntry] = {}
@@ -66,7 +65,7 @@ class Staging:
         self._overwrite = overwrite
         if overwrite or not is_taken(self.target):
             return
-        if not self._lines():
+        if not self._journal.read():
             self.remove()
         self.refuse_other()
 
@@ -87,13 +86,12 @@ class Staging:
         ValueError
             If `resume`, and the run before was asked for something else; says what.
         """
-        lines = self._lines()
+        lines = self._journal.read()
         if not lines or not resume or manifest_file(self.whole):
-            self._journal.unlink(missing_ok=True)
+            self._journal.begin()
             shutil.rmtree(self.new, ignore_errors=True)
             self.new.mkdir(parents=True)
-            self._noted = 0
-            self._note(asked=asked)
+            self._journal.append(asked=asked)
             return
         self._refuse_change(lines[0]["asked"], asked)
         for line in lines:
@@ -113,7 +111,7 @@ class Staging:
         """Note the way to score; what was written on another one counts for nothing."""
         if self.way != way:
             self.way, self.done = way, {}
-            self._note(way=way)
+            self._journal.append(way=way)
 
     def same_contents(self, digests: dict[str, str]) -> None:
         """Note what the inputs hold, or compare it with what was found before.
@@ -127,12 +125,12 @@ class Staging:
             raise ValueError(self._refusal("the ids or rewards of the input"))
         if any(name not in self._contents for name in digests):
             self._contents |= digests
-            self._note(contents=digests)
+            self._journal.append(contents=digests)
 
     def finish_file(self, entry: OutputEntry, digest: str) -> None:
         """Note that one file of the new output is whole and on the disk, made of that digest."""
         self.done[entry.name] = entry
-        self._note(done=asdict(entry), contents={entry.name: digest})
+        self._journal.append(done=asdict(entry), contents={entry.name: digest})
 
     def commit(self, manifest: Manifest) -> None:
         """Replace the target by the new output atomically."""
@@ -144,32 +142,6 @@ class Staging:
     def remove(self) -> None:
         """Remove the staging folder; the lock goes last."""
         shutil.rmtree(self.folder)
-
-    def _note(self, **facts: Any) -> None:
-        with self._journal.open("a", encoding="utf-8") as file:
-            file.write(seal({"line": self._noted, **facts}))
-            file.flush()
-            os.fsync(file.fileno())
-        self._noted += 1
-
-    def _lines(self) -> list[dict[str, Any]]:
-        """Read the journal up to the first line that a crash has cut off or spoilt.
-
-        What follows is cut off, too: the next line would be appended to half a line.
-        """
-        found: list[dict[str, Any]] = []
-        if not self._journal.exists():
-            return found
-        whole = 0
-        for line in self._journal.read_bytes().splitlines(keepends=True):
-            facts = _facts(line)
-            if facts is None or facts.pop("line", None) != len(found):
-                break
-            found.append(facts)
-            whole += len(line)
-        os.truncate(self._journal, whole)
-        self._noted = len(found)
-        return found
 
     def _refuse_change(self, before: dict[str, Any], asked: dict[str, Any]) -> None:
         for name, value in asked.items():
@@ -191,14 +163,6 @@ def _beside(name: str) -> str:
     if len(os.fsencode(given)) <= NAME_BYTES:
         return given
     return f".{hashlib.sha256(os.fsencode(name)).hexdigest()}.gspo-rs"
-
-
-def _facts(line: bytes) -> dict[str, Any] | None:
-    """Return what a whole line of the journal notes, or None."""
-    try:
-        return unseal(line.decode("utf-8")) if line.endswith(b"\n") else None
-    except ValueError:
-        return None
 
 
 def _difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
