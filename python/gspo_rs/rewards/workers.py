@@ -23,10 +23,12 @@ from typing import Any, Literal, Self, get_args
 from gspo_rs.rewards.errors import GradingError, RewardError
 from gspo_rs.rewards.worker_process import Row, Start, Worker, parsed
 
-__all__ = ["STATUSES", "Grade", "Status", "Workers"]
+__all__ = ["GRADE_STATUSES", "STATUSES", "Grade", "Status", "Workers"]
 
-Status = Literal["ok", "none", "timeout", "died", "memory", "error"]
-STATUSES: tuple[Status, ...] = get_args(Status)
+Status = Literal["ok", "none", "timeout", "died", "memory", "error", "parse", "rate", "skipped"]
+GRADE_STATUSES: tuple[Status, ...] = get_args(Status)
+# Those of a pool.
+STATUSES: tuple[Status, ...] = GRADE_STATUSES[:6]
 _LOOK_EVERY = 0.05  # seconds; a worker that died while a fork of it keeps the channel is not heard
 _STARTS = 3
 _CLOSES_BEFORE_IT_ENDS = 1.0  # seconds
@@ -40,7 +42,8 @@ class Grade:
     ----------
     status : str
         ``ok``; ``none``, without a reward or with something that is none; ``timeout``; ``died``;
-        ``memory``; or ``error``, of what raises.
+        ``memory``; ``error``, of what raises; of judges, ``parse``, a reply that cannot be read,
+        and ``rate``, too many requests; ``skipped``, of a row without a completion.
     reward : float
         NaN unless ``ok``.
     error : str
@@ -49,6 +52,12 @@ class Grade:
         What was logged.
     extra : mapping of str to bool, float, str or None
         Likewise, the value of each column.
+    seconds : float
+        What the row took.
+    attempts : int
+        Calls that were made for it.
+    trace : str
+        The traceback of an exception, where it is kept.
     """
 
     status: Status
@@ -56,6 +65,9 @@ class Grade:
     error: str = ""
     metrics: Mapping[str, list[float]] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    attempts: int = 1
+    trace: str = ""
 
 
 class _Batch:
