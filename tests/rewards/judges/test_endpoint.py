@@ -8,6 +8,7 @@ import pytest
 
 from fixtures.stub_server import CUT, HANG, NONSENSE, Reply, StubServer, rate_limited, said
 from gspo_rs.rewards.errors import GradingError, RewardError
+from gspo_rs.rewards.judges import endpoint
 from gspo_rs.rewards.judges.endpoint import Endpoint, Failure, Limits, Said
 
 PAYLOAD = {
@@ -20,11 +21,11 @@ FINE = said("fine")
 
 def asked(server, times=1, *, window=60.0, payload=PAYLOAD, **limits):
     async def all_of_them():
-        endpoint = Endpoint(server.url, Limits(**limits), window=window)
+        asking = Endpoint(server.url, Limits(**limits), window=window)
         try:
-            return await asyncio.gather(*(endpoint.ask(payload) for _ in range(times)))
+            return await asyncio.gather(*(asking.ask(payload) for _ in range(times)))
         finally:
-            await endpoint.close()
+            await asking.close()
 
     return asyncio.run(all_of_them())
 
@@ -36,7 +37,7 @@ def in_turn(*replies):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("gspo_rs.rewards.judges.endpoint._FIRST_WAIT", 0.01)
+    monkeypatch.setattr(endpoint, "_FIRST_WAIT", 0.01)
 
 
 def test_a_reply_is_what_the_model_said_and_the_key_goes_with_the_request(monkeypatch):

@@ -39,6 +39,8 @@ class Cache:
             folder.mkdir(parents=True, exist_ok=True)
             self._rows = sqlite3.connect(self._file, timeout=60.0, check_same_thread=False)
             self._rows.execute("PRAGMA journal_mode = WAL")
+            # What is lost with the power is asked for again.
+            self._rows.execute("PRAGMA synchronous = NORMAL")
             self._rows.execute(
                 "CREATE TABLE IF NOT EXISTS replies (key BLOB PRIMARY KEY, text TEXT) WITHOUT ROWID"
             )
@@ -54,7 +56,7 @@ class Cache:
         return None if found is None else str(found[0])
 
     def put(self, replies: Mapping[bytes, str]) -> None:
-        """Keep replies, durably."""
+        """Keep replies."""
         try:
             with self._rows:
                 self._rows.executemany(
