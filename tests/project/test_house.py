@@ -34,7 +34,7 @@ BELOW = {
     "losses": "groups logprobs",
     "conformance": "groups losses rewards",
     "rewards": "groups",
-    "samplers": "rollouts",
+    "samplers": "rollouts data",
     "train": "groups rollouts data files logprobs losses rewards samplers",
     "integrations": "groups rollouts data polars files losses",
     "cli": "groups data files report conformance rewards train",

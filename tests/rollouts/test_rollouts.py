@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from gspo_rs.rollouts import Ragged, Rollouts
+from gspo_rs.rollouts.arrays import arrays_of, rollouts_of
 from gspo_rs.rollouts.rollouts import joined, summed
 
 rows = st.lists(st.lists(st.integers(-9, 9), max_size=5), max_size=9)
@@ -134,3 +135,21 @@ def test_a_part_without_a_mask_has_sampled_all_and_one_without_another_field_is_
     assert joined([plain, masked]).completion_mask.values.tolist() == [True] * 7 + [False] * 7
     with pytest.raises(ValueError, match="old_logprobs is there in 1 of 2 parts"):
         joined([plain, five_rollouts(old_logprobs=None)])
+
+
+def test_versions_of_tokens_are_kept_with_their_rows_and_are_one_for_each_token():
+    tokens = Ragged.from_rows([[5, 6], [7]], np.int64)
+    versions = Ragged.from_rows([[3, 4], [4]], np.int64)
+    given = {
+        "offsets": np.array([0, 1, 2]),
+        "prompts": ["p", "q"],
+        "completions": ["a", "b"],
+        "reward": np.zeros(2),
+        "completion_tokens": tokens,
+    }
+    some = Rollouts(**given, policy_versions=versions)
+    assert_array_equal(some.select([1]).policy_versions.values, [4])
+    assert_array_equal(joined([some, some]).policy_versions.values, [3, 4, 4, 3, 4, 4])
+    assert_array_equal(rollouts_of(arrays_of(some)).policy_versions.values, [3, 4, 4])
+    with pytest.raises(ValueError, match="policy_versions of row 0 has 1 values for 2 tokens"):
+        Rollouts(**given, policy_versions=Ragged.from_rows([[3], [4]], np.int64))

@@ -3,7 +3,7 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from gspo_rs.samplers.token_sampler import Sampler
+from gspo_rs.samplers.token_sampler import TokenSampler
 
 ROWS, COLUMNS = 200, 100
 
@@ -11,7 +11,7 @@ ROWS, COLUMNS = 200, 100
 def drawn(logits, **options):
     """Tokens and log-probabilities of draws from the same logits, `COLUMNS` in each of `ROWS`."""
     options = {"temperature": 1.0, "top_p": 1.0, "top_k": 0} | options
-    sampler = Sampler(0, **options)
+    sampler = TokenSampler(0, **options)
     sampler.begin([(row, 0) for row in range(ROWS)])
     found = [sampler.draw(logits.expand(ROWS, -1)) for _ in range(COLUMNS)]
     tokens, logprobs = (torch.stack(parts, dim=1) for parts in zip(*found, strict=True))
@@ -65,7 +65,7 @@ def test_rows_that_are_left_draw_what_they_would_among_all():
     logits = torch.randn(70, ROWS, 8)  # more positions than random numbers are made for at once
     rows = torch.tensor([3, 50, 199])
     options = {"temperature": 0.8, "top_p": 1.0, "top_k": 0}
-    every, some = Sampler(0, **options), Sampler(0, **options)
+    every, some = TokenSampler(0, **options), TokenSampler(0, **options)
     for sampler in (every, some):
         sampler.begin([(row, 0) for row in range(ROWS)])
     for step in logits:

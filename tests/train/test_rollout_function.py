@@ -19,6 +19,7 @@ from gspo_rs.train.model.policy import PolicyError
 from gspo_rs.train.rollout.collect import sample
 from gspo_rs.train.rollout.function import RolloutError
 from gspo_rs.train.rollout.policy_sampler import PolicySampler
+from gspo_rs.train.rollout.samplers import sampling_of
 from gspo_rs.train.rollout.tokenize import LengthError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -84,7 +85,8 @@ def sampled(letters):
         columns = {"wanted": ["a", "b", "c"]} if columns is None else columns
         prompts = Prompts(["ab", "bc", "cd"], columns)
         policy = policies.load(config)
-        return sample(policy, prompts, rewards or {}, config, seed=1, rollout=rollout)
+        sampler = sampling_of(policy, config, rollout)
+        return sample(policy, prompts, rewards or {}, config, seed=1, sampler=sampler)
 
     return sampled
 
@@ -197,7 +199,9 @@ def test_comparisons_take_groups_of_any_size(letters):
         return replace(found, group_ids=[1], reward=np.array([1.0, 2.0, 3.0]))
 
     prompts = Prompts(["ab", "bc"], {})
-    found, _ = rewards_of(policies.load(config), prompts, {}, config, draw=0, rollout=some)
+    policy = policies.load(config)
+    sampler = sampling_of(policy, config, some)
+    found, _ = rewards_of(policy, prompts, {}, config, draw=0, sampler=sampler)
     assert found.shape == (2, 8)
     assert found[1, :3].tolist() == [1, 2, 3]
     assert np.isnan(found[0]).all()

@@ -20,6 +20,7 @@ _LISTS = (
     "sampler_logprobs",
     "old_logprobs",
     "reference_rewards",
+    "policy_versions",
 )
 
 

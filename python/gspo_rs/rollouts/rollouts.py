@@ -120,6 +120,9 @@ class Rollouts:
     old_logprobs : Ragged of float32, n rows, optional
         The same as a data set gives it; without `completion_tokens` where the texts are yet to be
         made into tokens, which then have to be as many.
+    policy_versions : Ragged of int64, n rows, optional
+        Of each completion token, the number of updates of the policy that drew it. Without it all
+        tokens are of one version, which the sampler was given last.
     truncated : ndarray of bool, shape (n,), optional
         True where a completion was cut off by the token limit.
     reference_rewards : Ragged of float64, n rows, optional
@@ -139,8 +142,8 @@ class Rollouts:
     Raises
     ------
     ValueError
-        If a field does not have one entry for each row (or group), or log-probabilities and masks
-        do not have one value for each completion token.
+        If a field does not have one entry for each row (or group), or log-probabilities, masks and
+        versions do not have one value for each completion token.
     TypeError
         If a mask is not of bools, or `rollout_ids` are not integers.
 
@@ -177,6 +180,7 @@ class Rollouts:
     completion_mask: Ragged | None = None
     rollout_ids: NDArray[np.int64] | None = None
     extra: Mapping[str, list[Any]] | None = None
+    policy_versions: Ragged | None = None
 
     def __post_init__(self) -> None:
         steps = np.diff(self.offsets)
@@ -190,10 +194,10 @@ class Rollouts:
             expected = self.n_groups if name == "group_ids" else self.n_rollouts
             if len(entries) != expected:
                 raise ValueError(f"{name} has {len(entries)} entries, expected {expected}")
-        for name in ("sampler_logprobs", "completion_mask"):
+        for name in ("sampler_logprobs", "completion_mask", "policy_versions"):
             if getattr(self, name) is not None and self.completion_tokens is None:
                 raise ValueError(f"{name} belong to completion_tokens, which are missing")
-        for name in ("sampler_logprobs", "old_logprobs", "completion_mask"):
+        for name in ("sampler_logprobs", "old_logprobs", "completion_mask", "policy_versions"):
             self._check_aligned(name, getattr(self, name))
         if self.completion_mask is not None and self.completion_mask.values.dtype != np.bool_:
             kind = self.completion_mask.values.dtype

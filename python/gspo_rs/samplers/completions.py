@@ -21,12 +21,14 @@ class Drawn(NamedTuple):
     """One completion: its tokens (length,) int64 and their log-probabilities (length,) float32.
 
     Its last token is an end token if it `ended`, and completes a stop string if it is `stopped`.
+    Where it is known, `versions` (length,) int64 are those of the weights that drew each token.
     """
 
     tokens: NDArray[np.int64]
     logprobs: NDArray[np.float32]
     ended: bool
     stopped: bool
+    versions: NDArray[np.int64] | None = None
 
 
 class Completions:
@@ -142,5 +144,5 @@ class Completions:
                 raise FloatingPointError(
                     "the model's logits are not finite: its weights are broken"
                 )
-            drawn.append(Drawn(tokens[:length], logprobs[:length], *map(bool, how)))
+            drawn.append(Drawn(tokens[:length], logprobs[:length], bool(how[0]), bool(how[1])))
         return drawn

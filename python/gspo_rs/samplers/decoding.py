@@ -13,7 +13,7 @@ from gspo_rs.samplers.completions import Completions
 from gspo_rs.samplers.growing_cache import grow, keeps_rows_apart
 from gspo_rs.samplers.progress import Progress
 from gspo_rs.samplers.single_query import single_queries
-from gspo_rs.samplers.token_sampler import Sampler
+from gspo_rs.samplers.token_sampler import TokenSampler
 
 __all__ = ["decode"]
 
@@ -24,7 +24,7 @@ def decode(
     *,
     repeats: int,
     completions: Completions,
-    sampler: Sampler,
+    sampler: TokenSampler,
     progress: Progress | None,
     **inputs: Any,
 ) -> Tensor:
@@ -40,7 +40,7 @@ def decode(
         Completions of each.
     completions : Completions
         Of ``B`` rows, prompt after prompt; gets them.
-    sampler : Sampler
+    sampler : TokenSampler
         Draws; has begun these rows.
     progress : Progress or None
         Gets how many have ended.

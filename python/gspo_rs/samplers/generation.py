@@ -22,7 +22,7 @@ from gspo_rs.samplers.completions import Completions, Drawn
 from gspo_rs.samplers.decoding import decode
 from gspo_rs.samplers.progress import Progress
 from gspo_rs.samplers.stop_strings import StopStrings
-from gspo_rs.samplers.token_sampler import Sampler
+from gspo_rs.samplers.token_sampler import TokenSampler
 
 
 class GenerationError(ValueError):
@@ -100,7 +100,7 @@ def complete(
     generations: range,
     *,
     config: GenerationConfig,
-    sampler: Sampler,
+    sampler: TokenSampler,
     stops: StopStrings | None = None,
     progress: Progress | None = None,
 ) -> list[Drawn]:
@@ -116,7 +116,7 @@ def complete(
         Which completions of each.
     config : transformers.GenerationConfig
         Of greedy search.
-    sampler : Sampler
+    sampler : TokenSampler
         Which draws.
     stops : StopStrings, optional
         Which ends a row at a stop string.
@@ -231,7 +231,7 @@ def _at_once(
     num_generations: int,
     *,
     config: GenerationConfig,
-    sampler: Sampler,
+    sampler: TokenSampler,
     stops: StopStrings | None,
     progress: Progress | None,
 ) -> list[Drawn]:

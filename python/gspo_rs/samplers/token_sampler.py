@@ -14,7 +14,7 @@ _AHEAD = 64
 """Positions for which random numbers are made at once."""
 
 
-class Sampler:
+class TokenSampler:
     """Draws tokens by place.
 
     A draw costs one random number a token: ``torch.multinomial`` draws V of them. That number is a
@@ -35,7 +35,7 @@ class Sampler:
 
     Examples
     --------
-    >>> sampler = Sampler(0, temperature=1.0, top_p=1.0, top_k=1)
+    >>> sampler = TokenSampler(0, temperature=1.0, top_p=1.0, top_k=1)
     >>> sampler.begin([(0, 0)])
     >>> sampler.draw(torch.tensor([[0.0, 2.0, 1.0]]))
     (tensor([1]), tensor([-0.4076]))

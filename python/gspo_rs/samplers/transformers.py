@@ -4,24 +4,20 @@ Letters: ``B`` rows of one call (prompts times generations), ``P`` longest promp
 completion.
 """
 
-import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from transformers import GenerationConfig
 
-from gspo_rs.rollouts.rollouts import Ragged, Rollouts
+from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.samplers.completions import Drawn
-from gspo_rs.samplers.detokenize import completion_texts, decoded
+from gspo_rs.samplers.encoded import encoded, numbered
 from gspo_rs.samplers.generation import complete, context_of, generating
 from gspo_rs.samplers.progress import Progress
-from gspo_rs.samplers.special_tokens import before, end_tokens, framed, text_rows
+from gspo_rs.samplers.special_tokens import end_tokens
 from gspo_rs.samplers.stop_strings import StopStrings, as_strings
-from gspo_rs.samplers.token_sampler import Sampler
-
-logger = logging.getLogger(__name__)
+from gspo_rs.samplers.token_sampler import TokenSampler
 
 
 def generate(
@@ -119,7 +115,7 @@ def generate(
 
     See Also
     --------
-    gspo_rs.samplers.token_sampler.Sampler : draws the tokens.
+    gspo_rs.samplers.token_sampler.TokenSampler : draws the tokens.
     """
     _check(
         num_generations,
@@ -130,27 +126,26 @@ def generate(
     )
     strings = as_strings(stop)
     limit = _prompt_limit(model, max_prompt_length, max_completion_length)
-    rows, tokens = _encode(tokenizer, prompts, limit, on_long_prompt, special=add_special_tokens)
-    kept: Any = [prompts[row] for row in rows]
-    texts, alone = _texts(tokenizer, kept, tokens)
-    given = _numbers(prompt_numbers, len(prompts))
-    numbers = [given[row] for row in rows]
+    asked = encoded(tokenizer, prompts, limit, on_long_prompt, special=add_special_tokens)
+    given = numbered(prompt_numbers, len(prompts))
+    numbers = [given[row] for row in asked.rows]
     seed = int(torch.randint(2**62, ())) if seed is None else seed
     cuts: dict[str, Any] = {"top_p": top_p, "top_k": top_k, "known": _known(model, tokenizer)}
     ends = end_tokens(model, tokenizer, strings)
-    starts = dict(zip(numbers, alone, strict=True))
+    starts = dict(zip(numbers, asked.alone, strict=True))
     parts: dict[str, Any] = {
         "config": _generation_config(tokenizer, ends, max_completion_length),
-        "sampler": Sampler(seed, temperature=temperature, **cuts),
+        "sampler": TokenSampler(seed, temperature=temperature, **cuts),
         "stops": StopStrings(tokenizer, strings, starts) if strings else None,
-        "progress": _watching(progress, len(tokens) * num_generations),
+        "progress": _watching(progress, len(asked.tokens) * num_generations),
     }
     drawn: list[Drawn] = []
-    numbered = list(zip(numbers, tokens, strict=True))
+    pairs = list(zip(numbers, asked.tokens, strict=True))
     with generating(model) as base:
-        for some, generations in _cuts(numbered, num_generations, generation_batch):
+        for some, generations in _cuts(pairs, num_generations, generation_batch):
             drawn += complete(base, some, generations, **parts)
-    return _rollouts(tokenizer, (texts, alone), tokens, drawn, rows=rows)
+    n = num_generations
+    return asked.rollouts(tokenizer, [drawn[at : at + n] for at in range(0, len(drawn), n)])
 
 
 def fitting(
@@ -182,7 +177,7 @@ add_special_tokens
         If a prompt is too long or has no token.
     """
     limit = _prompt_limit(model, max_prompt_length, max_completion_length)
-    return _encode(tokenizer, prompts, limit, on_long_prompt, special=add_special_tokens)[0]
+    return encoded(tokenizer, prompts, limit, on_long_prompt, special=add_special_tokens).rows
 
 
 def _known(model: Any, tokenizer: Any) -> Collection[int] | None:
@@ -198,24 +193,14 @@ def _watching(progress: Callable[[int, int], object] | None, total: int) -> Prog
     return Progress(lambda done: progress(done, total))
 
 
-def _numbers(given: Sequence[int] | None, n: int) -> Sequence[int]:
-    """Return the numbers of the prompts in the draws."""
-    numbers = range(n) if given is None else [int(number) for number in given]
-    if len(numbers) != n or len(set(numbers)) < n or min(numbers, default=0) < 0:
-        raise ValueError(
-            f"prompt_numbers = {given!r}: give {n}, one for each prompt, none twice or negative"
-        )
-    return numbers
-
-
 def _cuts(
-    numbered: list[tuple[int, list[int]]], num_generations: int, most: int | None
+    pairs: list[tuple[int, list[int]]], num_generations: int, most: int | None
 ) -> Iterator[tuple[dict[int, list[int]], range]]:
     """Cut into what is sampled at once: some whole groups, or a part of one that is larger."""
-    most = most or max(len(numbered), 1) * num_generations
+    most = most or max(len(pairs), 1) * num_generations
     together, part = max(most // num_generations, 1), min(most, num_generations)
-    for first in range(0, len(numbered), together):
-        some = dict(numbered[first : first + together])
+    for first in range(0, len(pairs), together):
+        some = dict(pairs[first : first + together])
         for start in range(0, num_generations, part):
             yield some, range(start, min(start + part, num_generations))
 
@@ -247,41 +232,6 @@ def _prompt_limit(model: Any, max_prompt_length: int | None, completion: int) ->
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _encode(
-    tokenizer: Any,
-    prompts: Sequence[str] | Sequence[Sequence[int]],
-    limit: int | None,
-    on_long_prompt: str,
-    *,
-    special: bool,
-) -> tuple[list[int], list[list[int]]]:
-    """Return the rows of `prompts` that are kept, and their tokens."""
-    if _are_texts(prompts):
-        frame = before(tokenizer) if special and prompts else []
-        tokens = [framed(row, frame) for row in text_rows(tokenizer, prompts)]
-    else:
-        tokens = [list(map(int, row)) for row in prompts]
-    for row, some in enumerate(tokens):
-        if not some:
-            raise ValueError(f"prompt of row {row} has no token: {prompts[row]!r}")
-    long = {row for row, some in enumerate(tokens) if limit is not None and len(some) > limit}
-    if long:
-        row = min(long)
-        which = f"prompt of row {row} has {len(tokens[row])} tokens, the limit is {limit}"
-        if on_long_prompt == "error":
-            raise ValueError(
-                f"{which}; raise max_prompt_length, shorten max_completion_length, or drop it "
-                f"with on_long_prompt='drop': {prompts[row][:80]!r}"
-            )
-        logger.warning("dropped %d of %d prompts: %s", len(long), len(tokens), which)
-    kept = [row for row in range(len(tokens)) if row not in long]
-    return kept, [tokens[row] for row in kept]
-
-
-def _are_texts(prompts: Sequence[Any]) -> TypeGuard[Sequence[str]]:
-    return not len(prompts) or isinstance(prompts[0], str)
-
-
 def _generation_config(tokenizer: Any, ends: list[int], max_length: int) -> GenerationConfig:
     pad = tokenizer.pad_token_id
     if pad is None:  # It only fills: what it stands for is masked, or cut off.
@@ -292,40 +242,4 @@ def _generation_config(tokenizer: Any, ends: list[int], max_length: int) -> Gene
         eos_token_id=ends or None,
         pad_token_id=pad,
         use_cache=True,
-    )
-
-
-def _texts(
-    tokenizer: Any, prompts: Sequence[str] | Sequence[Sequence[int]], tokens: list[list[int]]
-) -> tuple[Sequence[str], list[list[int]]]:
-    """Return the texts of prompts, and the tokens of each alone, without special tokens."""
-    if _are_texts(prompts):
-        return prompts, text_rows(tokenizer, prompts)
-    return [decoded(tokenizer, row) for row in tokens], tokens
-
-
-def _rollouts(
-    tokenizer: Any,
-    prompts: tuple[Sequence[str], list[list[int]]],
-    tokens: list[list[int]],
-    drawn: list[Drawn],
-    *,
-    rows: list[int],
-) -> Rollouts:
-    texts, alone = prompts
-    repeats = len(drawn) // len(texts) if texts else 0
-    completions = [row.tokens for row in drawn]
-    repeated = [text for text in texts for _ in range(repeats)]
-    starts = [row for row in alone for _ in range(repeats)]
-    written = [row.tokens[: len(row.tokens) - row.ended].tolist() for row in drawn]
-    return Rollouts(
-        offsets=np.arange(len(texts) + 1, dtype=np.int64) * repeats,
-        prompts=repeated,
-        completions=completion_texts(tokenizer, repeated, starts, written),
-        reward=np.full(len(drawn), np.nan),
-        prompt_tokens=Ragged.from_rows([t for t in tokens for _ in range(repeats)], np.int64),
-        completion_tokens=Ragged.from_rows(completions, np.int64),
-        sampler_logprobs=Ragged.from_rows([row.logprobs for row in drawn], np.float32),
-        truncated=np.array([not (row.ended or row.stopped) for row in drawn], dtype=np.bool_),
-        group_ids=rows,
     )

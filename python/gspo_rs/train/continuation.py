@@ -172,7 +172,7 @@ def _replaced(before: Config, now: Config) -> Config:
     }
     if _stays(before.model, before.output_dir, now.model, now.output_dir):
         same["model"] = now.model
-    for key in ("reward", "rollout", "chat_template"):
+    for key in ("reward", "rollout", "sampler", "chat_template"):
         one, other = (_several(getattr(config, key)) for config in (before, now))
         if len(one) == len(other) and all(
             _stays(spec, before.output_dir, new, now.output_dir) or _moved(spec, new)

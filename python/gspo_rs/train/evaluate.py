@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.rewards.functions import RewardFunction
+from gspo_rs.samplers import Sampler
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.progress import Report, silent
 from gspo_rs.train.rollout.collect import sample
-from gspo_rs.train.rollout.function import RolloutFunction
 from gspo_rs.train.rollout.policy_sampler import derived_seed
 from gspo_rs.train.rollout.reward_log import means_of
 from gspo_rs.train.step.group_metrics import mean_of_known
@@ -47,7 +47,7 @@ def rewards_of(
     *,
     draw: int,
     report: Report = silent,
-    rollout: RolloutFunction | None = None,
+    sampler: Sampler | None = None,
     state: TrainerState | None = None,
 ) -> tuple[NDArray[np.float64], dict[str, float]]:
     """Sample completions of the prompts and score them; random generators are left unchanged.
@@ -55,7 +55,7 @@ def rewards_of(
     Parameters
     ----------
     policy : Policy
-        Samples.
+        With the weights that sample.
     prompts : Prompts
         One group each.
     functions : mapping of str to callable
@@ -66,8 +66,8 @@ def rewards_of(
         Part of the seed: another draw gives other completions of the same policy.
     report : Report
         Gets how many completions are done.
-    rollout : callable, optional
-        Samples in place of one completion at a time.
+    sampler : Sampler, optional
+        Draws, with these weights; by default the policy itself.
     state : TrainerState, optional
         For reward functions.
 
@@ -88,7 +88,7 @@ def rewards_of(
             config,
             seed=seed,
             report=_evaluating(report),
-            rollout=rollout,
+            sampler=sampler,
             state=state,
         )
     found = batch.rollouts

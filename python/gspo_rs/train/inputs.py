@@ -11,6 +11,7 @@ from typing import Any
 from gspo_rs.data.source import SourceLike
 from gspo_rs.rewards.functions import RewardFunction
 from gspo_rs.rollouts.rollouts import Rollouts
+from gspo_rs.samplers import Sampler
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.config.typed import checked
 
@@ -18,7 +19,7 @@ __all__ = ["MEMORY", "NOTHING", "Inputs", "separate"]
 
 # What a field of the configuration has where the thing itself is in memory, and its type.
 MEMORY = "memory://"
-_THINGS = ("model", "prompts", "rollouts", "eval_prompts", "rollout")
+_THINGS = ("model", "prompts", "rollouts", "eval_prompts", "rollout", "sampler")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Inputs:
         Reward functions.
     rollout : callable, optional
         Rollout function.
+    sampler : Sampler, optional
+        Of the user's.
     model : transformers.PreTrainedModel, optional
         Trained in place.
     tokenizer : transformers.PreTrainedTokenizerBase, optional
@@ -44,6 +47,7 @@ class Inputs:
     eval_prompts: SourceLike | None = None
     reward: RewardFunction | Sequence[RewardFunction] | None = None
     rollout: Callable[..., Rollouts] | None = None
+    sampler: Sampler | None = None
     model: Any = None
     tokenizer: Any = None
 

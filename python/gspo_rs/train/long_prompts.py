@@ -29,7 +29,8 @@ def without_long(data: Dataset, policy: Policy, config: Config) -> Dataset:
     Returns
     -------
     Dataset
-        Offline as it is: rollouts are tokenised as they are read. Without prompts of their own,
+        Offline as it is: rollouts are tokenised as they are read. With a rollout function too,
+        which makes prompts of its own. Without prompts of their own,
         comparisons take the first of those that are left.
 
     Raises
@@ -39,7 +40,7 @@ def without_long(data: Dataset, policy: Policy, config: Config) -> Dataset:
     ValueError
         If one is too long or has no token, or is no conversation to answer; names its row.
     """
-    if not isinstance(data.source, Prompts):
+    if not isinstance(data.source, Prompts) or config.rollout is not None:
         return data
     if config.chat_template_kwargs and not is_chat(data.source.texts):
         raise ConfigError(

@@ -14,6 +14,7 @@ from gspo_rs.data.source import SourceLike
 from gspo_rs.files import atomic
 from gspo_rs.files.lock import locked
 from gspo_rs.rewards.functions import RewardFunction
+from gspo_rs.samplers import Sampler
 from gspo_rs.train import checkpoint, continuation, final, metrics, reference, torchrun
 from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.config.toml import placed
@@ -70,6 +71,7 @@ def train(
     *,
     reward: RewardFunction | Sequence[RewardFunction] | str | Sequence[str] | None = None,
     rollout: RolloutFunction | str | None = None,
+    sampler: Sampler | str | None = None,
     prompts: SourceLike | None = None,
     rollouts: SourceLike | None = None,
     eval_prompts: SourceLike | None = None,
@@ -92,6 +94,9 @@ def train(
         ``f(sampler, prompts, **columns) -> Rollouts``, or where it is: samples in place of one
         completion at a time (`gspo_rs.train.rollout.policy_sampler`). Without `reward` its
         rewards are taken.
+    sampler : Sampler or str, optional
+        Who draws the completions, in place of the policy itself: what `Config.sampler` names, or
+        an object with the methods of `gspo_rs.samplers.Sampler`.
     prompts, rollouts, eval_prompts : source, optional
         Data as for all of `gspo_rs`: paths, DataFrames and LazyFrames of Polars, DataFrames of
         pandas, Arrow tables, `datasets`, a list of rows or a dict of columns.
@@ -124,6 +129,8 @@ def train(
         what is learned.
     CheckpointError, PolicyError, RewardError, RolloutError, LengthError, ValueError
         If a checkpoint, the model, the reward or rollout function or the data cannot be used.
+    SamplerError
+        If the sampler does not serve this policy, or does not answer.
     RuntimeError
         If another process trains in the folder.
     TrainingDivergedError
@@ -141,7 +148,8 @@ def train(
         "rollouts": rollouts,
         "eval_prompts": eval_prompts,
     }
-    things |= {"reward": reward, "rollout": rollout, "model": model, "tokenizer": tokenizer}
+    things |= {"reward": reward, "rollout": rollout, "sampler": sampler}
+    things |= {"model": model, "tokenizer": tokenizer}
     config, inputs = separate(config, things, fields)
     config = checked(config, inputs)
     folder = Path(config.output_dir)
@@ -248,9 +256,16 @@ def _train(
             _log.warning("to go on, give again what is in memory: %s", ", ".join(inputs.given))
         raise
     finally:
-        run.file.close()
-        close_rewards(run.rewards)
+        _close(run)
     return Result(folder / "final", folder / "metrics.jsonl", run.step, run.latest)
+
+
+def _close(run: Run) -> None:
+    """End what works for a run: its file, the workers of its rewards, its sampler."""
+    run.file.close()
+    close_rewards(run.rewards)
+    if run.sampler is not None:
+        run.sampler.close()
 
 
 def _carry_out(run: Run, folder: Path) -> None:

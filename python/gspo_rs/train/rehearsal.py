@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from gspo_rs.data.group_index import GroupIndex
 from gspo_rs.data.source import SourceLike
 from gspo_rs.rewards.functions import RewardFunction
+from gspo_rs.samplers import Sampler
+from gspo_rs.train.batches import batches_of
 from gspo_rs.train.checkpoint import Checkpoint
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.dataset import Dataset
@@ -27,8 +28,9 @@ from gspo_rs.train.plan_text import lines
 from gspo_rs.train.random_state import seed_generators
 from gspo_rs.train.reward_functions import close_rewards, reward_functions
 from gspo_rs.train.rollout import prepare
-from gspo_rs.train.rollout.collect import RolloutBatch, offline, online
-from gspo_rs.train.rollout.function import RolloutFunction, rollout_function
+from gspo_rs.train.rollout.collect import RolloutBatch
+from gspo_rs.train.rollout.function import RolloutFunction
+from gspo_rs.train.rollout.samplers import sampler_of
 from gspo_rs.train.step.minibatch import Minibatch
 from gspo_rs.train.step.training_batch import batches
 from gspo_rs.train.trainer_state import state_of
@@ -117,6 +119,7 @@ def plan(
     *,
     reward: RewardFunction | Sequence[RewardFunction] | str | Sequence[str] | None = None,
     rollout: RolloutFunction | str | None = None,
+    sampler: Sampler | str | None = None,
     prompts: SourceLike | None = None,
     rollouts: SourceLike | None = None,
     eval_prompts: SourceLike | None = None,
@@ -129,7 +132,8 @@ def plan(
 
     Parameters
     ----------
-    config, reward, rollout, prompts, rollouts, eval_prompts, model, tokenizer, resume, fields
+    config, reward, rollout, sampler, prompts, rollouts, eval_prompts, model, tokenizer, resume, \
+fields
         As for `gspo_rs.train.train`. A model in memory stays as it is.
 
     Returns
@@ -143,7 +147,8 @@ def plan(
         What `train` would raise before its first step.
     """
     data = {"prompts": prompts, "rollouts": rollouts, "eval_prompts": eval_prompts}
-    things = {**data, "reward": reward, "rollout": rollout, "model": model, "tokenizer": tokenizer}
+    things = {**data, "reward": reward, "rollout": rollout, "sampler": sampler}
+    things |= {"model": model, "tokenizer": tokenizer}
     config, inputs = separate(config, things, fields)
     config = checked(config, inputs)
     config, dataset, found = opened(config, inputs, resume=resume)
@@ -154,17 +159,18 @@ def plan(
 
 def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint | None) -> Plan:
     rewards = reward_functions(config, inputs) if config.online else {}
-    rollout = rollout_function(config, inputs.rollout)
     seed_generators(config.seed)
     available = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
     policy = policies.load(config, None if found is None else found.model, inputs)
     refuse_no_room(policy, config)
-    if rollout is None:
-        data = without_long(data, policy, config)
+    data = without_long(data, policy, config)
+    sampler = sampler_of(config, inputs)
     try:
-        batch = _next_batch(policy, config, data, found, rewards=rewards, rollout=rollout)
+        batch = _next_batch(policy, config, data, found, rewards=rewards, sampler=sampler)
     finally:
         close_rewards(rewards)
+        if sampler is not None:
+            sampler.close()
     cuts = prepare.minibatches(batch, config)
     plain = prepare.plain_batches(cuts, config)
     largest = largest_pass(one for some in plain for one in batches(policy, some, config))
@@ -201,20 +207,20 @@ def _next_batch(
     found: Checkpoint | None,
     *,
     rewards: Mapping[str, RewardFunction],
-    rollout: RolloutFunction | None,
+    sampler: Sampler | None,
 ) -> RolloutBatch:
     """Sample or read the batch of rollouts with which the run would go on."""
     start, step = (0, 0) if found is None else (found.batches, found.step)
-    if isinstance(data.source, GroupIndex):
-        return next(offline(policy, config, data.source, start=start, rollouts=data.rollouts))
     state = state_of(config, data, step)
-    some = online(
+    if sampler is not None:
+        sampler.refresh(policy, step)
+    some = batches_of(
         policy,
-        data.source,
-        rewards,
         config,
+        data,
         start=start,
-        rollout=rollout,
+        sampler=sampler,
+        rewards=rewards,
         state=lambda: state,
     )
     return next(some)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from gspo_rs.rewards.functions import RewardFunction, name_of, named
 from gspo_rs.rewards.pooled import PooledFunction, pooled_functions
+from gspo_rs.samplers.address import parsed
 from gspo_rs.train.config.config import Config, ConfigError, unweighable
 from gspo_rs.train.inputs import Inputs
 
@@ -15,14 +16,14 @@ _SECONDS = 10.0  # for a call in a worker
 def reward_functions(config: Config, inputs: Inputs) -> dict[str, RewardFunction]:
     """Return the reward functions: those given, or those that the configuration names.
 
-    There may be none where a rollout function gives the rewards itself. With `reward_workers` they
-    call a pool of processes, which `close_rewards` ends.
+    There may be none where a rollout function, or a sampler of the user's, gives the rewards. With
+    `reward_workers` they call a pool of processes, which `close_rewards` ends.
     """
     functions = config.reward if inputs.reward is None else inputs.reward
     if functions is None:
         if config.reward_workers:
             raise ConfigError("reward_workers call reward functions, and reward is missing")
-        if config.rollout is not None:
+        if config.rollout is not None or parsed(config.sampler).kind == "factory":
             return {}
         raise ConfigError("reward is missing: name the function that scores, as file.py:function")
     if config.reward_workers:

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gspo_rs.data.group_index import GroupIndex
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.rewards.functions import RewardFunction
 from gspo_rs.rollouts.rollouts import Rollouts
+from gspo_rs.samplers import Sampler
 from gspo_rs.train import checkpoint, estimate, evaluate, final, halfway, reference
+from gspo_rs.train.batches import batches_of
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.console import Display
 from gspo_rs.train.dataset import Dataset
@@ -34,11 +35,11 @@ from gspo_rs.train.random_state import Generators
 from gspo_rs.train.reference import Reference
 from gspo_rs.train.reward_functions import reward_functions
 from gspo_rs.train.rollout import prepare
-from gspo_rs.train.rollout.collect import RolloutBatch, offline, online
+from gspo_rs.train.rollout.collect import RolloutBatch
 from gspo_rs.train.rollout.dynamic import filled
-from gspo_rs.train.rollout.function import RolloutFunction, rollout_function
 from gspo_rs.train.rollout.logged_completions import log
 from gspo_rs.train.rollout.reward_log import means_of
+from gspo_rs.train.rollout.samplers import sampler_of
 from gspo_rs.train.step import update as step
 from gspo_rs.train.step.minibatch import Minibatch
 from gspo_rs.train.step.optimizer import learning_rate, make_optimizer
@@ -62,7 +63,7 @@ class Run:
     policy: Policy
     optimizer: torch.optim.Optimizer
     rewards: Mapping[str, RewardFunction]
-    rollout: RolloutFunction | None
+    sampler: Sampler | None
     data: Dataset
     total: int
     frozen: Policy | None
@@ -107,9 +108,7 @@ class Run:
             start = dataclasses.replace(inputs, model=copy.deepcopy(inputs.model))
         policy = policies.load(config, None if found is None else found.model, inputs, world)
         refuse_no_room(policy, config)
-        rollout = rollout_function(config, inputs.rollout)
-        if rollout is None:  # which makes prompts of its own
-            data = without_long(data, policy, config)
+        data = without_long(data, policy, config)
         frozen = policies.freeze(config, start, world) if second else None
         memory = ""
         if shown:
@@ -123,7 +122,7 @@ class Run:
             policy=policy,
             optimizer=optimizer,
             rewards=rewards,
-            rollout=rollout,
+            sampler=sampler_of(config, inputs),
             data=data,
             total=data.steps(config),
             frozen=None if frozen is None else policies.shared(frozen),
@@ -169,22 +168,23 @@ class Run:
         start = self.batches
         if self.halfway is not None:
             start += self.halfway.rollout_batch.rounds
-        if isinstance(self.data.source, GroupIndex):
-            return offline(
-                self.policy, self.config, self.data.source, start=start, rollouts=self.data.rollouts
-            )
-        rounds = online(
+        rounds = batches_of(
             self.policy,
-            self.data.source,
-            self.rewards,
             self.config,
+            self.data,
             start=start,
-            report=self.display.report,
-            rollout=self.rollout,
+            sampler=self.sampler,
+            rewards=self.rewards,
             state=self._state,
+            report=self.display.report,
         )
-        dynamic = self.config.dynamic_sampling
+        dynamic = self.config.dynamic_sampling and self.config.online
         return filled(rounds, self.policy, self.config, over=self.over) if dynamic else rounds
+
+    def _refresh(self) -> None:
+        """Give the sampler the weights of now."""
+        if self.sampler is not None:
+            self.sampler.refresh(self.policy, self.step)
 
     def _state(self) -> TrainerState:
         """Return what reward functions are told about the run."""
@@ -193,6 +193,7 @@ class Run:
     def _receive(self, source: Iterator[RolloutBatch]) -> None:
         """Fetch a batch of rollouts; the state changes only once the batch is complete."""
         self.generators, dropped, skipped = Generators.now(), 0, 0
+        self._refresh()
         while True:
             batch = next(source)
             began = time.perf_counter()
@@ -280,35 +281,34 @@ class Run:
         prompts = self.data.exam
         if prompts is None or self.baseline is not None:
             return
-        began = time.perf_counter()
         pool, logged = self._evaluated(prompts, draw=0)
         self.interruptions.hold()
         self.baseline = evaluate.Baseline(prompts, pool)
-        seconds = {"time/eval": time.perf_counter() - began}
-        self._record(evaluate.compare(pool, pool) | seconds | logged)
+        self._record(evaluate.compare(pool, pool) | logged)
         self.interruptions.release()
 
     def _evaluated(
         self, prompts: Prompts, *, draw: int
     ) -> tuple[NDArray[np.float64], dict[str, float]]:
-        return evaluate.rewards_of(
+        began = time.perf_counter()
+        self._refresh()
+        rewards, logged = evaluate.rewards_of(
             self.policy,
             prompts,
             self.rewards,
             self.config,
             draw=draw,
             report=self.display.report,
-            rollout=self.rollout,
+            sampler=self.sampler,
             state=self._state(),
         )
+        return rewards, {"time/eval": time.perf_counter() - began, **logged}
 
     def _compare(self) -> dict[str, float]:
         if self.baseline is None:
             return {}
-        began = time.perf_counter()
         rewards, logged = self._evaluated(self.baseline.prompts, draw=1)
-        seconds = {"time/eval": time.perf_counter() - began}
-        return {**evaluate.compare(rewards, self.baseline.pool), **seconds, **logged}
+        return {**evaluate.compare(rewards, self.baseline.pool), **logged}
 
     def _record(self, metrics: dict[str, float]) -> None:
         self.interruptions.hold()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from gspo_rs.groups.synonyms import ALGORITHMS, listed
+from gspo_rs.samplers.address import fault_of
 from gspo_rs.train.config.keys import near_key
 from gspo_rs.train.config.presets import PRESETS, Algorithm, Loss, Reduction, chosen
 
@@ -85,6 +86,11 @@ class Config:
         A function `rollout(sampler, prompts, **columns) -> Rollouts`, written like `reward`, that
         samples in place of one completion at a time: games, tools, search. Without `reward` its
         rewards are taken.
+    sampler : str
+        Who draws the completions: `transformers`, the policy itself in this process;
+        `vllm:http://host:port`, a vLLM server, which is given the weights before every batch; or
+        `module:factory` or `file.py:factory`, a function that gets the configuration and returns a
+        `gspo_rs.samplers.Sampler`.
     rollouts : str or tuple of str, optional
         Scored completions to learn from: files, folders, globs, addresses or a data set of the hub.
         Makes the run offline.
@@ -347,6 +353,7 @@ class Config:
     reward_timeout: float | None = None
     on_reward_failure: Literal["error", "none"] = "error"
     rollout: str | None = None
+    sampler: str = "transformers"
     rollouts: str | tuple[str, ...] | None = None
     split: str | None = None
     prompt: str = "prompt"
@@ -576,7 +583,7 @@ def _contradicted(config: Any) -> str | None:
         return "rollout is a function that samples for `prompts`; offline they have been sampled"
     if not config.online and config.reward is not None:
         return "reward is a function for online runs; offline see reward_column"
-    if fault := _without_workers(config):
+    if fault := _without_workers(config) or fault_of(config.sampler, online=config.online):
         return fault
     if config.correction != "none" and (not config.online or config.old_logprobs == "sampler"):
         return (

@@ -206,8 +206,9 @@ def _placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         placed["reward"] = _function(rewards, folder)
     elif rewards:
         placed["reward"] = tuple(_function(spec, folder) for spec in rewards)
-    if values.get("rollout") is not None:
-        placed["rollout"] = _function(values["rollout"], folder)
+    for key in ("rollout", "sampler"):
+        if values.get(key) is not None:
+            placed[key] = _function(values[key], folder)
     # A name looks like a relative path; only a folder or file that is there is one.
     if "model" in values and (folder / values["model"]).is_dir():
         placed["model"] = place(values["model"], data=False)

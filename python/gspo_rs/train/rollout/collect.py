@@ -19,6 +19,7 @@ from gspo_rs.rewards.functions import RewardFunction, scores
 from gspo_rs.rewards.pooled import take_counts
 from gspo_rs.rollouts.arrays import arrays_of, rollouts_of
 from gspo_rs.rollouts.rollouts import Rollouts, joined, summed
+from gspo_rs.samplers import Sampler
 from gspo_rs.samplers.special_tokens import Ends
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.model.policy import Policy
@@ -31,9 +32,9 @@ from gspo_rs.train.rollout.chat import (
     is_chat,
     warn_of_open_turns,
 )
-from gspo_rs.train.rollout.function import RolloutFunction, play
-from gspo_rs.train.rollout.policy_sampler import PolicySampler, derived_seed
+from gspo_rs.train.rollout.policy_sampler import derived_seed
 from gspo_rs.train.rollout.reward_log import merged, pooled
+from gspo_rs.train.rollout.samplers import counted, reporting, sampling_of
 from gspo_rs.train.rollout.tokenize import beyond_limits, check_tokens, tokenise
 from gspo_rs.train.trainer_state import TrainerState
 from gspo_rs.train.world import World
@@ -84,7 +85,7 @@ def sample(
     seed: int,
     numbers: Sequence[int] | None = None,
     report: Report = silent,
-    rollout: RolloutFunction | None = None,
+    sampler: Sampler | None = None,
     state: TrainerState | None = None,
 ) -> RolloutBatch:
     """Sample completions of some prompts and score them.
@@ -92,7 +93,7 @@ def sample(
     Parameters
     ----------
     policy : Policy
-        Samples.
+        With the weights that sample.
     prompts : Prompts
         One group each; the reward functions get their other columns.
     rewards : mapping of str to callable
@@ -105,8 +106,8 @@ def sample(
         What stands for each prompt in the draws; by default its row.
     report : Report
         Gets how many completions are done.
-    rollout : callable, optional
-        Samples in place of one completion at a time.
+    sampler : Sampler, optional
+        Draws, with these weights; by default the policy itself.
     state : TrainerState, optional
         For reward functions.
 
@@ -120,14 +121,12 @@ def sample(
     share = policy.world.share(len(prompts))
     prompts = prompts.select(list(share))
     numbers = list(share if numbers is None else [numbers[place] for place in share])
-    sampler = PolicySampler(policy, config, seed, report, numbers)
-    if rollout is None or not len(prompts):
-        rollouts = sampler.generate(prompts.texts)
-    else:
-        rollouts = play(rollout, sampler, prompts)
+    asked = reporting(sampler or sampling_of(policy, config), report)
+    rollouts = asked.sample(prompts, places=np.array(numbers, np.int64), seed=seed)
     generated = time.perf_counter()
     report("scoring")
     scored, logged = _scored(rollouts, prompts, rewards, config, state)
+    logged |= counted(asked)
     check_tokens(scored, len(policy.tokenizer))
     seconds = {
         "time/generate": generated - began,
@@ -193,7 +192,7 @@ def online(
     *,
     start: int,
     report: Report = silent,
-    rollout: RolloutFunction | None = None,
+    sampler: Sampler | None = None,
     state: Callable[[], TrainerState] | None = None,
 ) -> Iterator[RolloutBatch]:
     """Sample batches endlessly, in a new order of the prompts every epoch.
@@ -212,8 +211,8 @@ def online(
         Batches to leave out, those of before.
     report : Report
         Gets how many completions are done.
-    rollout : callable, optional
-        Samples in place of one completion at a time.
+    sampler : Sampler, optional
+        Draws; by default the policy itself.
     state : callable, optional
         Returns the state of the run when a batch is asked for, for reward functions.
 
@@ -246,7 +245,7 @@ def online(
             seed=seed,
             numbers=numbers,
             report=report,
-            rollout=rollout,
+            sampler=sampler,
             state=None if state is None else state(),
         )
         if batch == start:

@@ -18,7 +18,7 @@ from gspo_rs.train.config.config import Config
 from gspo_rs.train.rollout.logged_completions import is_column
 from gspo_rs.train.rollout.policy_sampler import PolicySampler
 
-__all__ = ["RolloutError", "RolloutFunction", "play", "rollout_function"]
+__all__ = ["RolloutError", "RolloutFunction", "checked", "play", "rollout_function"]
 
 RolloutFunction = Callable[..., Rollouts]
 # What training needs of what a function returns, besides what all `Rollouts` have.
@@ -75,6 +75,26 @@ def play(function: RolloutFunction, sampler: PolicySampler, prompts: Prompts) ->
                 f" {' and '.join(map(repr, _GIVEN))} of its own; rename the column, or drop it"
             )
     found: Any = function(sampler=sampler, prompts=prompts.texts, **prompts.columns)
+    return checked(found, len(prompts), name)
+
+
+def checked(found: Any, n_prompts: int, name: str) -> Rollouts:
+    """Return what code of the user's has sampled for some prompts, in their order.
+
+    Parameters
+    ----------
+    found : Any
+        What it returned.
+    n_prompts : int
+        How many prompts it was given.
+    name : str
+        Its kind and name, for errors.
+
+    Raises
+    ------
+    RolloutError
+        If these are no rollouts with tokens and log-probabilities of these prompts.
+    """
     if not isinstance(found, Rollouts):
         kind = type(found).__name__
         raise RolloutError(f"{name} answered a {kind}, not gspo_rs.rollouts.Rollouts")
@@ -89,7 +109,7 @@ def play(function: RolloutFunction, sampler: PolicySampler, prompts: Prompts) ->
             " give it another"
         )
     _refuse_not_finite(found, name)
-    return _in_order(found, len(prompts), name)
+    return _in_order(found, n_prompts, name)
 
 
 def _refuse_not_finite(found: Rollouts, name: str) -> None:

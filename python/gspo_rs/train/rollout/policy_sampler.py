@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from gspo_rs.rollouts.rollouts import Rollouts
-from gspo_rs.samplers import transformers
+from gspo_rs.samplers import Policy
 from gspo_rs.train.config.config import Config
-from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.progress import Report, silent
 from gspo_rs.train.rollout.chat import is_chat, rendered
+from gspo_rs.train.rollout.engine import Engine, Transformers
 
 __all__ = ["PolicySampler", "derived_seed"]
 
@@ -26,7 +26,7 @@ class PolicySampler:
     Attributes
     ----------
     policy : Policy
-        Samples.
+        With the weights that sample.
     config : Config
         Of the run.
     seed : int
@@ -37,6 +37,8 @@ class PolicySampler:
         What stands for each prompt of the batch in the draws; by default its row.
     calls : int
         Calls so far.
+    engine : Engine
+        Reads the policy.
     """
 
     policy: Policy
@@ -45,6 +47,7 @@ class PolicySampler:
     report: Report = silent
     numbers: Sequence[int] | None = None
     calls: int = 0
+    engine: Engine = field(default_factory=Transformers)
 
     @property
     def tokenizer(self) -> Any:
@@ -107,29 +110,24 @@ class PolicySampler:
         tokens, options = _are_tokens(prompts), self.config.chat_template_kwargs
         texts = prompts if tokens else rendered(self.policy.tokenizer, prompts, options)
 
-        def sample(model: Any) -> Rollouts:
-            return transformers.generate(
-                model,
-                self.policy.tokenizer,
-                texts,
-                num_generations=num_generations or self.num_generations,
-                max_completion_length=max_completion_length or self.max_completion_length,
-                temperature=self.config.temperature,
-                top_p=self.config.top_p,
-                top_k=self.config.top_k,
-                stop=self.config.stop if stop is None else stop,
-                # What goes on from tokens has completions in it: the context alone is a limit.
-                max_prompt_length=None if tokens else self.config.max_prompt_length,
-                on_long_prompt=self.config.on_long,
-                add_special_tokens=not is_chat(prompts),
-                generation_batch=self.config.generation_batch,
-                prompt_numbers=numbers,
-                seed=seed,
-                progress=partial(self.report, "sampling"),
-            )
-
-        found: Rollouts = self.policy.sampling(sample)
-        return found
+        return self.engine.generate(
+            self.policy,
+            texts,
+            num_generations=num_generations or self.num_generations,
+            max_completion_length=max_completion_length or self.max_completion_length,
+            temperature=self.config.temperature,
+            top_p=self.config.top_p,
+            top_k=self.config.top_k,
+            stop=self.config.stop if stop is None else stop,
+            # What goes on from tokens has completions in it: the context alone is a limit.
+            max_prompt_length=None if tokens else self.config.max_prompt_length,
+            on_long_prompt=self.config.on_long,
+            add_special_tokens=not is_chat(prompts),
+            generation_batch=self.config.generation_batch,
+            prompt_numbers=numbers,
+            seed=seed,
+            progress=partial(self.report, "sampling"),
+        )
 
     def _draws(self, n: int) -> tuple[int, Sequence[int] | None]:
         """Return the seed of a call for `n` prompts, and what stands for each in the draws."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from gspo_rs.rewards.errors import RewardError
 from gspo_rs.rewards.logged import Logged
 from gspo_rs.rewards.pooled import STATUS_METRICS
+from gspo_rs.samplers import SAMPLER_METRICS
 from gspo_rs.train.metric_table import described
 from gspo_rs.train.rollout.logged_completions import is_column
 
@@ -82,7 +83,7 @@ def pooled(parts: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float]]
 def means_of(metrics: Mapping[str, list[float]], before: str = "") -> dict[str, float]:
     """Average each metric over its calls, leaving out NaN; NaN where nothing else is.
 
-    How many calls had each status is summed.
+    How many calls had each status, and what a sampler has counted, is summed.
 
     Examples
     --------
@@ -92,7 +93,7 @@ def means_of(metrics: Mapping[str, list[float]], before: str = "") -> dict[str, 
     found = {}
     for name, values in metrics.items():
         known = [value for value in values if not math.isnan(value)]
-        over = 1 if name.startswith(STATUS_METRICS) else len(known)
+        over = 1 if name.startswith((STATUS_METRICS, SAMPLER_METRICS)) else len(known)
         found[before + name] = math.fsum(known) / over if known else math.nan
     return found
 
