@@ -45,7 +45,8 @@ def copy(source, target):
     pl.scan_parquet(source).sink_parquet(target / "out.parquet", compression="zstd")
 
 
-def over(source, target):
+def with_scores(rows):
+    """Add the scores of a row to a LazyFrame, as one writes them in Polars."""
     reward, group = pl.col("reward"), "prompt_id"
     rank, n = reward.rank("average"), pl.len()
     beaten = (rank - 1) / (n - 1)
@@ -62,15 +63,22 @@ def over(source, target):
         "group_std": reward.std(),
     }
     scores = {name: column.over(group) for name, column in named.items()}
-    scan = pl.scan_parquet(source).with_columns(**scores)
-    scan.sink_parquet(target / "out.parquet", compression="zstd")
+    return rows.with_columns(**scores)
 
 
-def duckdb(source, target):
+def over(source, target):
+    rows = with_scores(pl.scan_parquet(source))
+    rows.sink_parquet(target / "out.parquet", compression="zstd")
+
+
+def duckdb_query(source, target, *, told="prompt_id, reward, completion", memory=None):
+    """Score by DuckDB into `target/out.parquet`, with temporary files beside it."""
     import duckdb
 
     group = "over (partition by prompt_id)"
     duckdb.sql(f"set temp_directory='{target}'")
+    if memory:
+        duckdb.sql(f"set memory_limit='{memory}'")
     duckdb.sql(
         f"""copy (
             with ranked as (
@@ -79,7 +87,7 @@ def duckdb(source, target):
                     count(*) {group} as group_size, avg(reward) {group} as group_mean,
                     stddev_samp(reward) {group} as group_std
                 from read_parquet('{source}'))
-            select prompt_id, reward, completion, rank,
+            select {told}, rank,
                 case when group_size > 1 then (rank - 1) / (group_size - 1) else 0.5 end
                     as percentile,
                 case when coalesce(group_std, 0) = 0 then 0 else
@@ -88,6 +96,10 @@ def duckdb(source, target):
                 group_size, group_mean, group_std
             from ranked) to '{target}/out.parquet' (format parquet, compression zstd)"""
     )
+
+
+def duckdb(source, target):
+    duckdb_query(source, target)
 
 
 def ours(source, target, layout, limit="2GiB"):

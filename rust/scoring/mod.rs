@@ -15,6 +15,7 @@ mod scores;
 mod settings;
 mod spill_file;
 mod spilled;
+mod varint;
 
 pub use known::KnownKeys;
 pub use part::Results;

@@ -1,12 +1,17 @@
-//! Records sorted into buckets through one nameless temporary file.
+//! Records sorted into buckets through one nameless temporary file, whose pieces are packed.
 
 use std::fs::{File, OpenOptions, remove_file};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use rayon::prelude::*;
+use zstd::bulk::{Compressor, Decompressor};
+
 /// Memory that all buckets together may hold before they are written.
 const HELD: usize = 16 << 20;
+/// The fastest that packs: disks are slower, and smaller than what is spilled.
+const LEVEL: i32 = 1;
 
 /// Buckets of bytes, written a piece at a time; the file is gone when this process is.
 #[derive(Debug)]
@@ -14,9 +19,17 @@ pub(super) struct Buckets {
     file: File,
     end: u64,
     held: Vec<Vec<u8>>,
-    written: Vec<Vec<(u64, usize)>>,
-    /// Bytes of a bucket that are held at most.
+    written: Vec<Vec<Piece>>,
+    /// Bytes of a bucket from which on they are written.
     patience: usize,
+}
+
+/// Where a piece lies in the file, and its bytes there and unpacked.
+#[derive(Debug)]
+struct Piece {
+    start: u64,
+    packed: usize,
+    len: usize,
 }
 
 impl Buckets {
@@ -31,34 +44,50 @@ impl Buckets {
             file,
             end: 0,
             held: vec![Vec::new(); buckets],
-            written: vec![Vec::new(); buckets],
+            written: (0..buckets).map(|_| Vec::new()).collect(),
             patience: HELD / buckets.max(1),
         })
     }
 
-    /// Appends one record, which is never cut by the border of a piece.
-    pub(super) fn push(&mut self, bucket: usize, record: &[&[u8]]) -> io::Result<()> {
-        for part in record {
-            self.held[bucket].extend_from_slice(part);
-        }
-        if self.held[bucket].len() >= self.patience {
-            self.write(bucket)?;
+    /// The bytes of a bucket, at whose end a record is to be put; no piece cuts it.
+    pub(super) fn bucket(&mut self, bucket: usize) -> &mut Vec<u8> {
+        &mut self.held[bucket]
+    }
+
+    /// Writes the buckets that hold enough; to be called every few thousand records.
+    pub(super) fn write_full(&mut self) -> io::Result<()> {
+        let patience = self.patience;
+        let full = self.held.par_iter_mut().enumerate();
+        let full = full.filter(|(_, held)| held.len() >= patience);
+        let packed: io::Result<Vec<(usize, usize, Vec<u8>)>> = full
+            .map_init(
+                || Compressor::new(LEVEL),
+                |zstd, (bucket, held)| {
+                    let zstd = zstd
+                        .as_mut()
+                        .map_err(|error| io::Error::other(error.to_string()))?;
+                    let packed = zstd.compress(held)?;
+                    let len = held.len();
+                    held.clear();
+                    Ok((bucket, len, packed))
+                },
+            )
+            .collect();
+        for (bucket, len, packed) in packed? {
+            self.file.write_all_at(&packed, self.end)?;
+            self.written[bucket].push(Piece {
+                start: self.end,
+                packed: packed.len(),
+                len,
+            });
+            self.end += packed.len() as u64;
         }
         Ok(())
     }
 
-    fn write(&mut self, bucket: usize) -> io::Result<()> {
-        let held = &mut self.held[bucket];
-        self.file.write_all_at(held, self.end)?;
-        self.written[bucket].push((self.end, held.len()));
-        self.end += held.len() as u64;
-        held.clear();
-        Ok(())
-    }
-
-    /// Bytes of one bucket.
+    /// Bytes of one bucket, unpacked.
     pub(super) fn len(&self, bucket: usize) -> usize {
-        let written: usize = self.written[bucket].iter().map(|&(_, len)| len).sum();
+        let written: usize = self.written[bucket].iter().map(|piece| piece.len).sum();
         written + self.held[bucket].len()
     }
 
@@ -68,10 +97,13 @@ impl Buckets {
         bucket: usize,
         mut piece: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut buffer = Vec::new();
-        for &(start, len) in &self.written[bucket] {
-            buffer.resize(len, 0);
-            self.file.read_exact_at(&mut buffer, start)?;
+        let mut zstd = Decompressor::new()?;
+        let (mut packed, mut buffer) = (Vec::new(), Vec::new());
+        for written in &self.written[bucket] {
+            packed.resize(written.packed, 0);
+            self.file.read_exact_at(&mut packed, written.start)?;
+            buffer.resize(written.len, 0);
+            zstd.decompress_to_buffer(&packed, &mut buffer[..])?;
             piece(&buffer)?;
         }
         piece(&self.held[bucket])

@@ -5,18 +5,21 @@ use super::part::Part;
 use super::scored::Scored;
 use super::settings::Settings;
 use super::spill_file::Buckets;
+use super::varint;
 use crate::error::StreamError;
 
 /// Partitions of the keys.
 const PARTITIONS: usize = 128;
 /// Bytes of a row's scores in a window.
 const IN_MEMORY: usize = size_of::<Scored>();
-/// Bytes of a record before its key: its length, reward, row and check.
-const HEAD: usize = 4 + 8 + 8 + 4;
+/// Rows after which full buckets are written.
+const OFTEN: u64 = 1 << 14;
 
 #[derive(Debug)]
 pub(super) struct Spilled {
     keys: Buckets,
+    /// The row of the last record of each bucket of keys: the next one says how far it is on.
+    last: Vec<u64>,
     windows: Option<Buckets>,
     settings: Settings,
     /// The partition in memory, the rows that its rows are, and the number of the next one.
@@ -35,6 +38,7 @@ impl Spilled {
     pub(super) fn new(part: &Part, settings: &Settings) -> Result<Self, StreamError> {
         let mut spilled = Self {
             keys: Buckets::new(&settings.directory, PARTITIONS)?,
+            last: vec![0; PARTITIONS],
             windows: None,
             settings: settings.clone(),
             part: Part::default(),
@@ -64,15 +68,20 @@ impl Spilled {
         row: u64,
         check: u32,
     ) -> Result<(), StreamError> {
-        let len = u32::try_from(key.len()).map_err(|_| StreamError::TooManyGroups)?;
-        let record: [&[u8]; 5] = [
-            &len.to_le_bytes(),
-            &reward.to_le_bytes(),
-            &row.to_le_bytes(),
-            &check.to_le_bytes(),
-            key,
-        ];
-        Ok(self.keys.push(partition(key), &record)?)
+        let bucket = partition(key);
+        let step = row - std::mem::replace(&mut self.last[bucket], row);
+        let record = self.keys.bucket(bucket);
+        varint::write(key.len() as u64, record);
+        varint::write(step, record);
+        record.extend_from_slice(&reward.to_le_bytes());
+        if self.settings.checked {
+            record.extend_from_slice(&check.to_le_bytes());
+        }
+        record.extend_from_slice(key);
+        if row.is_multiple_of(OFTEN) {
+            self.keys.write_full()?;
+        }
+        Ok(())
     }
 
     /// Ends the feeding: `n_rows` have come.
@@ -118,8 +127,9 @@ impl Spilled {
         }
         let (part, rows) = (&mut self.part, &mut self.rows);
         let checked = self.settings.checked;
+        let mut row = 0;
         self.keys
-            .read(number, |piece| read(piece, part, rows, checked))?;
+            .read(number, |piece| read(piece, part, rows, &mut row, checked))?;
         self.n_groups += part.n_groups();
         part.group();
         Ok(())
@@ -128,10 +138,15 @@ impl Spilled {
     /// Sends the rows of the partition in memory to their windows.
     fn send(&mut self) -> Result<(), StreamError> {
         let windows = self.windows.as_mut().expect("started");
+        let checked = self.settings.checked;
         for (at, &row) in self.rows.iter().enumerate() {
-            let scored = self.part.scored(at);
-            let window = usize::try_from(row / self.width).unwrap_or(usize::MAX);
-            windows.push(window, &[&row.to_le_bytes(), &bytes(&scored)])?;
+            let number = usize::try_from(row / self.width).unwrap_or(usize::MAX);
+            let record = windows.bucket(number);
+            varint::write(row % self.width, record);
+            put(&self.part.scored(at), checked, record);
+            if (at as u64).is_multiple_of(OFTEN) {
+                windows.write_full()?;
+            }
         }
         self.part = Part::default();
         self.rows.clear();
@@ -160,12 +175,12 @@ impl Spilled {
             self.window = None;
             let len = self.width.min(self.n_rows - first);
             let mut window = vec![Scored::default(); usize::try_from(len).unwrap_or(0)];
-            let pieces = self.windows.as_mut().expect("started");
-            pieces.read(number, |piece| {
-                for record in piece.chunks_exact(8 + RECORD) {
-                    let (row, scored) = record.split_at(8);
-                    let row = u64::from_le_bytes(row.try_into().expect("8 bytes"));
-                    window[usize::try_from(row - first).expect("in the window")] = parse(scored);
+            let pieces = self.windows.as_ref().expect("started");
+            let checked = self.settings.checked;
+            pieces.read(number, |mut piece| {
+                while let Some(place) = varint::take(&mut piece) {
+                    let place = usize::try_from(place).expect("in the window");
+                    window[place] = take(&mut piece, checked);
                 }
                 Ok::<(), StreamError>(())
             })?;
@@ -180,66 +195,71 @@ fn partition(key: &[u8]) -> usize {
     usize::try_from(xxhash_rust::xxh3::xxh3_64(key) % PARTITIONS as u64).unwrap_or(0)
 }
 
-/// Reads the records of a piece.
+/// Reads the records of a piece, the first of which comes after `row`.
 fn read(
     mut piece: &[u8],
     part: &mut Part,
     rows: &mut Vec<u64>,
+    row: &mut u64,
     checked: bool,
 ) -> Result<(), StreamError> {
-    while let Some((head, rest)) = piece.split_at_checked(HEAD) {
-        let len = u32::from_le_bytes(head[..4].try_into().expect("4 bytes")) as usize;
-        let (key, rest) = rest.split_at(len);
+    while let Some(len) = varint::take(&mut piece) {
+        *row += varint::take(&mut piece).expect("whole records");
+        rows.push(*row);
+        part.extend(std::iter::once(f64::from_le_bytes(bytes(&mut piece))));
+        if checked {
+            part.checks.push(u32::from_le_bytes(bytes(&mut piece)));
+        }
+        let (key, rest) = piece.split_at(usize::try_from(len).expect("was in memory"));
         let code = part.interner.code(key).ok_or(StreamError::TooManyGroups)?;
         part.codes.push(code);
-        let reward = f64::from_le_bytes(head[4..12].try_into().expect("8 bytes"));
-        part.extend([reward].into_iter());
-        rows.push(u64::from_le_bytes(
-            head[12..20].try_into().expect("8 bytes"),
-        ));
-        if checked {
-            let check = head[20..].try_into().expect("4 bytes");
-            part.checks.push(u32::from_le_bytes(check));
-        }
         piece = rest;
     }
     Ok(())
 }
 
-/// Bytes of a row's scores on disk.
-const RECORD: usize = 4 * 4 + 1 + 3 * 8;
-
-fn bytes(scored: &Scored) -> [u8; RECORD] {
-    let mut record = [0; RECORD];
-    let words = [scored.twice_rank, scored.size, scored.scored, scored.check];
-    for (to, word) in record[..16].chunks_exact_mut(4).zip(words) {
-        to.copy_from_slice(&word.to_le_bytes());
+/// Appends what a row is told to `record`.
+fn put(scored: &Scored, checked: bool, record: &mut Vec<u8>) {
+    for number in [scored.twice_rank, scored.size, scored.scored] {
+        varint::write(u64::from(number), record);
     }
-    record[16] = u8::from(scored.keep);
-    let floats = [scored.advantage, scored.mean, scored.std];
-    for (to, float) in record[17..].chunks_exact_mut(8).zip(floats) {
-        to.copy_from_slice(&float.to_le_bytes());
+    if checked {
+        record.extend_from_slice(&scored.check.to_le_bytes());
     }
-    record
+    record.push(u8::from(scored.keep));
+    for float in [scored.advantage, scored.mean, scored.std] {
+        record.extend_from_slice(&float.to_le_bytes());
+    }
 }
 
-fn parse(record: &[u8]) -> Scored {
-    let word = |at: usize| {
-        let bytes = record[4 * at..4 * at + 4].try_into().expect("4 bytes");
-        u32::from_le_bytes(bytes)
+/// Takes what [`put`] has appended.
+fn take(record: &mut &[u8], checked: bool) -> Scored {
+    let mut number = || {
+        let number = varint::take(record).expect("whole records");
+        u32::try_from(number).expect("was one of 32 bits")
     };
-    let float = |at: usize| {
-        let start = 17 + 8 * at;
-        f64::from_le_bytes(record[start..start + 8].try_into().expect("8 bytes"))
+    let (twice_rank, size, scored) = (number(), number(), number());
+    let check = if checked {
+        u32::from_le_bytes(bytes(record))
+    } else {
+        0
     };
+    let [keep] = bytes(record);
+    let mut float = || f64::from_le_bytes(bytes(record));
     Scored {
-        twice_rank: word(0),
-        size: word(1),
-        scored: word(2),
-        check: word(3),
-        keep: record[16] == 1,
-        advantage: float(0),
-        mean: float(1),
-        std: float(2),
+        twice_rank,
+        size,
+        scored,
+        check,
+        keep: keep == 1,
+        advantage: float(),
+        mean: float(),
+        std: float(),
     }
+}
+
+fn bytes<const N: usize>(piece: &mut &[u8]) -> [u8; N] {
+    let (found, rest) = piece.split_first_chunk().expect("whole records");
+    *piece = rest;
+    *found
 }

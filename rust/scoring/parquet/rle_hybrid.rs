@@ -1,5 +1,7 @@
 //! Runs and packed bits mixed, as Parquet writes levels and dictionary indices.
 
+use crate::scoring::varint;
+
 /// Values that are packed together.
 const GROUP: usize = 8;
 /// Eight values of as many bits fill the widest integer.
@@ -30,7 +32,7 @@ pub(super) fn encode(values: &[u32], width: usize, out: &mut Vec<u8>) {
 
 /// Appends `value`, of `width` bits, `run` times.
 pub(super) fn repeat(value: u32, run: usize, width: usize, out: &mut Vec<u8>) {
-    count(run << 1, out);
+    varint::write((run << 1) as u64, out);
     out.extend_from_slice(&value.to_le_bytes()[..width.div_ceil(8)]);
 }
 
@@ -39,7 +41,7 @@ fn pack(values: &[u32], width: usize, out: &mut Vec<u8>) {
     if values.is_empty() {
         return;
     }
-    count(values.len().div_ceil(GROUP) << 1 | 1, out);
+    varint::write((values.len().div_ceil(GROUP) << 1 | 1) as u64, out);
     for group in values.chunks(GROUP) {
         let packed = packed(group, width);
         // All bytes and then fewer: a copy of as many as are needed would be a call.
@@ -56,15 +58,6 @@ fn packed(values: &[u32], width: usize) -> u128 {
     };
     let (low, high) = values.split_at(values.len().min(GROUP / 2));
     u128::from(half(high)) << (width * GROUP / 2) | u128::from(half(low))
-}
-
-/// A number in steps of seven bits, the lowest first.
-fn count(mut number: usize, out: &mut Vec<u8>) {
-    while number > 0x7f {
-        out.push(u8::try_from(number & 0x7f).expect("seven bits") | 0x80);
-        number >>= 7;
-    }
-    out.push(u8::try_from(number).expect("seven bits"));
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 
 use std::io::{self, ErrorKind, Read};
 
+use crate::scoring::varint;
+
 /// Structs within structs, beyond which nothing of Parquet goes.
 const DEEPEST: usize = 32;
 
@@ -215,13 +217,8 @@ impl Writer {
     /// Adds a whole number as the field that lies `step` after the one before.
     pub(super) fn integer(&mut self, step: u8, number: i32) {
         self.0.push(step << 4 | 5);
-        let mut rest = ((number << 1) ^ (number >> 31)).cast_unsigned();
-        while rest > 0x7f {
-            self.0
-                .push(u8::try_from(rest & 0x7f).expect("seven bits") | 0x80);
-            rest >>= 7;
-        }
-        self.0.push(u8::try_from(rest).expect("seven bits"));
+        let zigzag = ((number << 1) ^ (number >> 31)).cast_unsigned();
+        varint::write(u64::from(zigzag), &mut self.0);
     }
 
     /// Adds a struct of whole numbers, whose fields have the numbers from 1 on.

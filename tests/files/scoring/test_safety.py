@@ -238,7 +238,7 @@ def test_what_others_have_put_into_a_folder_is_never_replaced(folder, tmp_path):
 def test_a_disk_that_is_too_small_is_told_before_anything_is_read(folder, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(OSError, match=r"may take \d+ MiB, but only 1 MiB of its disk"):
+    with pytest.raises(OSError, match=r"takes at least \d+ MiB .*but only 1 MiB of its disk"):
         gs.score(folder, tmp_path / "out", by="prompt_id")
     assert not list(tmp_path.iterdir())
 

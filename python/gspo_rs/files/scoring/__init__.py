@@ -46,9 +46,10 @@ from gspo_rs.files.scoring.writers import write_narrow, write_wide
 
 __all__ = ["Report", "score"]
 
-# Bytes that the scores of a row take in a file, and that a row takes in the spill: generously.
-WRITTEN = 24
-SPILLED = 110
+# Bytes that the scores of a row take in a file, and that a row takes in the spill, both packed: of
+# short ids and rewards of few values. Who has more is told by a full disk.
+WRITTEN = 8
+SPILLED = 20
 
 _log = logging.getLogger("gspo_rs")
 
@@ -311,12 +312,12 @@ def _check_space(place: Staging, asked: Options, inputs: list[Input], rows: int 
     given = sum(one.stamp.size for one in inputs if one.stamp)
     rows = rows if rows is not None else given // 64
     several = len(asked.estimators)
-    needed = rows * (WRITTEN + 8 * (several - 1)) + (given if asked.layout == "wide" else 0)
+    needed = rows * (WRITTEN + 4 * (several - 1)) + (given if asked.layout == "wide" else 0)
     if several * rows * 44 > asked.budget:
         needed += several * rows * SPILLED
     free = shutil.disk_usage(place.folder).free
     if needed > free:
         raise OSError(
-            f"the output {place.target} may take {needed >> 20} MiB, but only {free >> 20} MiB of "
-            "its disk are free"
+            f"the output {place.target} takes at least {needed >> 20} MiB while it is written, but "
+            f"only {free >> 20} MiB of its disk are free"
         )

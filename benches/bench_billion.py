@@ -1,0 +1,132 @@
+"""Scoring up to a billion scattered rows beyond memory, against DuckDB and Polars' streaming.
+
+    python benches/bench_billion.py --rows 10_000_000 100_000_000 --folder DISK
+
+Shards of ten million rows: ids of 16 bytes, about 17 rows a group which lie anywhere, rewards of
+eleven values, no text. Each contestant runs in a process of its own. The scores of a thousandth of
+the groups are computed again by Polars and compared row by row before a number is printed.
+"""
+
+import argparse
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from bench_score import duckdb_query, with_scores
+from measurement import answer, ask, refuse_debug_build, spending
+
+SHARD = 10_000_000
+PER_GROUP = 17
+DIGITS = 9
+LIMIT = "2GiB"
+SOURCE, TARGET = "source", "out"
+
+
+def generate(folder, n_rows):
+    """Write the shards, a part at a time: names of groups as people have them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for start in range(0, n_rows, SHARD):
+        path = folder / f"{start // SHARD:05}.parquet"
+        rng = np.random.default_rng(start)
+        n = min(SHARD, n_rows - start)
+        ids = rng.integers(0, max(1, n_rows // PER_GROUP), n)
+        frame = pl.DataFrame({"reward": rng.integers(0, 11, n) / 10, "id": ids})
+        number = pl.col("id").cast(pl.String).str.zfill(DIGITS)
+        frame.select(prompt_id="prompt-" + number, reward="reward").write_parquet(path)
+
+
+def ours(source, target):
+    import gspo_rs as gs
+
+    gs.score(source, target, by="prompt_id", layout="narrow", memory_limit=LIMIT)
+
+
+def streaming(source, target):
+    target.mkdir()
+    with_scores(pl.scan_parquet(source)).drop("prompt_id").sink_parquet(target / "out.parquet")
+
+
+def duckdb(source, target):
+    target.mkdir()
+    query = f"{source}/*.parquet"
+    duckdb_query(query, target, told="reward", memory=LIMIT)
+
+
+CONTESTANTS = {"narrow": ours, "Polars streaming": streaming, "DuckDB": duckdb}
+
+
+class DiskUsed(threading.Thread):
+    """The most bytes of a disk that are taken meanwhile, beside those that were before."""
+
+    def __init__(self, folder):
+        super().__init__(daemon=True)
+        self.folder, self.most, self.over = folder, 0, threading.Event()
+        self.before = shutil.disk_usage(folder).used
+
+    def run(self):
+        while not self.over.wait(0.5):
+            self.most = max(self.most, shutil.disk_usage(self.folder).used - self.before)
+
+
+def measured(name, folder):
+    """Run one contestant in this process."""
+    disk = DiskUsed(folder)
+    disk.start()
+    with spending() as spent:
+        CONTESTANTS[name](folder / SOURCE, folder / TARGET)
+    disk.over.set()
+    answer({"wall": spent.wall, "cpu": spent.cpu, "peak": spent.peak, "disk": disk.most / 2**30})
+
+
+def check(folder):
+    """Compare the groups whose names end in 007 with what Polars says of them."""
+    import gspo_rs as gs
+
+    some = pl.col("prompt_id").str.ends_with("007")
+    found = gs.scan(folder / TARGET).filter(some).collect()
+    expected = with_scores(found.lazy().select("prompt_id", "reward")).collect()
+    assert found.height
+    for name in ("rank", "percentile", "advantage", "group_size", "group_mean", "group_std"):
+        ours, theirs = (frame[name].cast(pl.Float64).to_numpy() for frame in (found, expected))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, err_msg=name)
+    return found.height
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, nargs="+", default=[10**7])
+    parser.add_argument("--only", nargs="+", default=list(CONTESTANTS))
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--run")
+    asked = parser.parse_args()
+    refuse_debug_build()
+    if asked.run:
+        measured(asked.run, asked.folder)
+        return
+    print("| rows | contestant | wall s | CPU s | ns CPU a row | peak MiB | disk GiB | load |")
+    print("|---|---|---|---|---|---|---|---|")
+    for n_rows in asked.rows:
+        folder = asked.folder / str(n_rows)
+        began = time.perf_counter()
+        if not (folder / SOURCE).exists():
+            generate(folder / SOURCE, n_rows)
+        size = sum(path.stat().st_size for path in (folder / SOURCE).iterdir())
+        print(f"{n_rows:,} rows, {size / 2**30:.2f} GiB, {time.perf_counter() - began:.0f} s")
+        for name in asked.only:
+            os.sync()
+            load = os.getloadavg()[0]
+            spent = ask(__file__, "--run", name, "--folder", folder)
+            if name == "narrow":
+                print(f"{check(folder):,} rows compared")
+            shutil.rmtree(folder / TARGET)
+            cells = f"| {n_rows:,} | {name} | {spent['wall']:.1f} | {spent['cpu']:.1f} "
+            cells += f"| {spent['cpu'] / n_rows * 1e9:.0f} | {spent['peak']:.0f} "
+            print(f"{cells}| {spent['disk']:.2f} | {load:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
