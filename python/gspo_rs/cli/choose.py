@@ -23,6 +23,7 @@ from gspo_rs.cli.parameters import (
     Columns,
     Completion,
     DryRun,
+    Grades,
     Keep,
     Layout,
     Once,
@@ -59,7 +60,9 @@ def _calls(
             bound.apply_defaults()
             # None means the function's default.
             chosen = {key: value for key, value in bound.arguments.items() if value is not None}
-            chosen["source"] = place(chosen["source"], chosen.pop("split", None))
+            chosen["source"] = place(
+                chosen["source"], chosen.pop("split", None), chosen.pop("grades", None)
+            )
             chosen |= {key: named(chosen[key], chosen["source"]) for key in NAMES if key in chosen}
             if "split_name" in chosen:
                 chosen["split"] = chosen.pop("split_name")
@@ -101,6 +104,7 @@ def best(
     threshold: Threshold = None,
     chat: Chat = False,
     split: Split = None,
+    grades: Grades = None,
     allow_empty: AllowEmpty = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
@@ -151,6 +155,7 @@ def filter(  # noqa: A001
         Parameter(help="wide: the rows; narrow: their row numbers and digests of the files."),
     ] = "wide",
     split: Split = None,
+    grades: Grades = None,
     allow_empty: AllowEmpty = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
@@ -199,6 +204,7 @@ def pairs(
     threshold: Threshold = None,
     chat: Chat = False,
     split: Split = None,
+    grades: Grades = None,
     allow_empty: AllowEmpty = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,

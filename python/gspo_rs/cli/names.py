@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 __all__ = ["STDIN", "given_ones", "named", "place", "with_stdin"]
@@ -26,12 +27,16 @@ def with_stdin(words: Sequence[str]) -> list[str]:
     ]
 
 
-def place(sources: Sequence[str], split: str | None = None) -> Any:
+def place(sources: Sequence[str], split: str | None = None, grades: Path | None = None) -> Any:
     """Return what a command reads: a single source by itself, as errors name it.
 
-    A `split` is looked for at once.
+    A `split` is looked for at once, and `grades` are joined.
     """
     found = sources[0] if len(sources) == 1 else list(sources)
+    if grades is not None:
+        from gspo_rs.files.grades import graded
+
+        return graded(found, grades, split=split)
     if split is None:
         return found
     from gspo_rs.data.source import locate

@@ -68,6 +68,10 @@ By = Annotated[
     ),
 ]
 Split = Annotated[str | None, Parameter(help="Part of a data set that has several, such as train.")]
+Grades = Annotated[
+    Path | None,
+    Parameter(help="Folder that `gspo-rs grade` wrote: its rewards are those of the rows."),
+]
 Columns = Annotated[list[str] | None, _names("Columns to take; all by default")]
 Drop = Annotated[list[str] | None, _names("Columns of the input that a wide output is without")]
 Estimators = Annotated[

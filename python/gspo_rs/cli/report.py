@@ -9,6 +9,7 @@ from gspo_rs.cli.parameters import (
     By,
     Completion,
     DryRun,
+    Grades,
     ModelColumn,
     Overwrite,
     Page,
@@ -35,6 +36,7 @@ def report(
     compare: str | None = None,
     threshold: float | None = None,
     split: Split = None,
+    grades: Grades = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> Outcome:
@@ -50,7 +52,7 @@ def report(
     """
     from gspo_rs.report import report as library
 
-    given = place(source, split)
+    given = place(source, split, grades)
     written = library(
         given,
         target,

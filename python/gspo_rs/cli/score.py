@@ -19,6 +19,7 @@ from gspo_rs.cli.parameters import (
     DryRun,
     Estimators,
     Folder,
+    Grades,
     Keep,
     Layout,
     Overwrite,
@@ -51,6 +52,7 @@ def score(
     memory_limit: str = "2GiB",
     resume: bool = True,
     split: Split = None,
+    grades: Grades = None,
     allow_empty: AllowEmpty = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
@@ -74,7 +76,7 @@ def score(
     """
     from gspo_rs.files.scoring import score as score_files
 
-    given = place(source, split)
+    given = place(source, split, grades)
     keys = named(by, given)
     report = score_files(
         given,

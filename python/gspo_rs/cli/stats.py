@@ -11,7 +11,7 @@ from rich.table import Table
 from gspo_rs.cli.errors import command
 from gspo_rs.cli.names import given_ones, named, place
 from gspo_rs.cli.outcome import Outcome, counted, grouping
-from gspo_rs.cli.parameters import By, Reward, Sources, Split
+from gspo_rs.cli.parameters import By, Grades, Reward, Sources, Split
 from gspo_rs.cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def stats(
     per: str | None = None,
     threshold: float | None = None,
     split: Split = None,
+    grades: Grades = None,
 ) -> Outcome:
     """Describe scored groups in a table.
 
@@ -43,7 +44,7 @@ def stats(
     """
     from gspo_rs.files.summary import summarize
 
-    given = place(source, split)
+    given = place(source, split, grades)
     keys = named(by, given)
     found = summarize(given, per=per, threshold=threshold, **given_ones(by=keys, reward=reward))
     first, *others = [part.to_dict() for part in found]
@@ -58,7 +59,8 @@ def stats(
             console.print(parts(found[1:], per=per))
     lines = [f"{counted(found[0].rows, 'rows')} in {counted(found[0].groups, 'groups')}"]
     # A stream that was read is gone.
-    following = [] if "-" in source else ["report", *source, *grouping(keys, reward)]
+    more = [] if grades is None else ["--grades", str(grades)]
+    following = [] if "-" in source else ["report", *source, *grouping(keys, reward), *more]
     return Outcome(lines, facts, result=shown.get(), following=following)
 
 

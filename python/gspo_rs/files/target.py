@@ -68,7 +68,7 @@ def refuse_read(target: Path, source: Source) -> None:
     place = resolved(target)
     if place.exists():
         found = place.stat()
-        for file in source.files or source.behind or _scanned(source, target):
+        for file in (*source.files, *source.behind) or _scanned(source, target):
             if not remote(file) and os.path.samestat(found, Path(file).stat()):
                 raise ValueError(f"{target} is one of the files to read; write to another one")
 

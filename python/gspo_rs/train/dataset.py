@@ -23,6 +23,7 @@ from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.data.schema import as_names
 from gspo_rs.data.source import Source, locate
 from gspo_rs.data.turns import turns
+from gspo_rs.files.grades import graded
 from gspo_rs.groups.estimators import ESTIMATORS
 from gspo_rs.rewards.functions import refuse_names
 from gspo_rs.train.config.config import Config, ConfigError
@@ -95,7 +96,7 @@ class Dataset:
         """
         found = _of_template(config)
         if not config.online:
-            rows = locate(inputs.source("rollouts", config), config.split)
+            rows = _rollouts(config, inputs)
             index = _indexed(rows, config)
             found["rollouts"] = _of_rollouts(rows, index, config)
             return cls(index, None, found, rows, informative=bool(config.dynamic_sampling))
@@ -145,7 +146,7 @@ def with_columns(config: Config, inputs: Inputs = NOTHING) -> Config:
     """
     if config.online:
         return config
-    rows = locate(inputs.source("rollouts", config), config.split)
+    rows = _rollouts(config, inputs)
     schema = rows.check([])
 
     def known(name: str) -> Any:
@@ -167,6 +168,13 @@ def with_columns(config: Config, inputs: Inputs = NOTHING) -> Config:
         prompt=found.prompt or config.prompt,
         completion=found.completion or config.completion,
     )
+
+
+def _rollouts(config: Config, inputs: Inputs) -> Source:
+    given = inputs.source("rollouts", config)
+    if config.grades is None:
+        return locate(given, config.split)
+    return graded(given, config.grades, split=config.split)
 
 
 def of_model(model: torch.nn.Module) -> Fingerprint:
@@ -222,7 +230,7 @@ def _indexed(rows: Source, config: Config) -> GroupIndex:
 
 
 def _of_rollouts(located: Source, index: GroupIndex, config: Config) -> Fingerprint:
-    if files := located.files or located.behind:
+    if files := (*located.files, *located.behind):
         parts = _of_files(files)
     else:
         in_memory = str(config.rollouts).startswith(MEMORY)

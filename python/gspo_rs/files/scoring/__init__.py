@@ -177,7 +177,7 @@ def score(
     output = Path(target).absolute()
     place = resolved(output)
     single = is_one_file(place)
-    inputs = inputs_of(source, output)
+    inputs = inputs_of(source, output, layout)
     if single:
         inputs = as_one_file(inputs, place)
     known = columns_of(inputs[0].source, by, reward)

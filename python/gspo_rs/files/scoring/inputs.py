@@ -18,6 +18,7 @@ from gspo_rs.data.found import Found, find
 from gspo_rs.data.hive import partitions
 from gspo_rs.data.paths import remote, spelled
 from gspo_rs.data.source import KEY, NUMBER, Source, SourceLike
+from gspo_rs.files.grades import GradedSource
 
 __all__ = ["Input", "Stamp", "inputs_of", "unchanged"]
 
@@ -73,7 +74,7 @@ class Input:
             return self.source.count()
 
 
-def inputs_of(source: SourceLike, target: Path) -> list[Input]:
+def inputs_of(source: SourceLike, target: Path, layout: str) -> list[Input]:
     """List what is to be scored into `target`.
 
     Raises
@@ -81,8 +82,14 @@ def inputs_of(source: SourceLike, target: Path) -> list[Input]:
     OSError
         If a file is missing or can't be read.
     ValueError
-        If no file is found, or two would get the same output.
+        If no file is found, or two would get the same output; or if rows with grades are to be
+        scored narrow.
     """
+    if layout == "narrow" and isinstance(source, GradedSource):
+        raise ValueError(
+            "narrow scores are read beside files, and those have no grades; write them wide, or"
+            " score the folder of the grades itself, which has no texts"
+        )
     found = _found(source)
     if found.rows is not None:
         rows = Source(found.rows, found.name, behind=found.behind)
@@ -113,6 +120,8 @@ def unchanged(given: Input) -> None:
 def _found(source: SourceLike) -> Found:
     if not isinstance(source, Source):
         return find(source)
+    if isinstance(source, GradedSource):  # whose files have not all columns
+        return Found(source.name, source.frame, behind=(*source.files, *source.behind))
     rows = None if source.files else source.rows
     return Found(source.name, rows, source.files, source.names, behind=source.behind)
 

@@ -46,7 +46,7 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ("chat_template_kwargs", lambda v: isinstance(v, Mapping), "a table"),
 ]
 # Fields that hold a path or a hub name.
-_NAMES = ("model", "prompts", "eval_prompts", "rollouts", "output_dir", "spill_directory")
+_NAMES = ("model", "prompts", "eval_prompts", "rollouts", "grades", "output_dir", "spill_directory")
 # Those of them whose thing may be in memory instead.
 _THINGS = ("model", "prompts", "eval_prompts", "rollouts")
 
@@ -94,6 +94,8 @@ class Config:
     rollouts : str or tuple of str, optional
         Scored completions to learn from: files, folders, globs, addresses or a data set of the hub.
         Makes the run offline.
+    grades : str, optional
+        Folder that `gspo-rs grade` wrote, whose rewards are those of `rollouts`.
     split : str, optional
         Split of `prompts` or `rollouts`, where a data set of the hub or a saved one has several.
     prompt : str
@@ -355,6 +357,7 @@ class Config:
     rollout: str | None = None
     sampler: str = "transformers"
     rollouts: str | tuple[str, ...] | None = None
+    grades: str | None = None
     split: str | None = None
     prompt: str = "prompt"
     completion: str = "completion"
@@ -567,23 +570,11 @@ def _contradicted(config: Any) -> str | None:
         return fault
     if (config.prompts is None) == (config.rollouts is None):
         return "give either `prompts` (online) or `rollouts` (offline)"
-    if config.online and config.old_logprobs_column is not None:
-        return "old_logprobs_column is a column of `rollouts`; see old_logprobs"
-    if config.completion_mask_column is not None and config.completion_tokens_column is None:
-        return "completion_mask_column marks the tokens of completion_tokens_column; give that too"
-    if config.online and config.truncated_column is not None:
-        return "truncated_column is a column of `rollouts`; online the sampler knows it"
-    if config.online and config.completion_mask_column is not None:
-        return "completion_mask_column is a column of `rollouts`; online see `rollout`"
-    if config.online and config.rollout_ids_column is not None:
-        return "rollout_ids_column is a column of `rollouts`; online see `rollout`"
-    if not config.online and config.log_completions:
-        return "log_completions writes what is sampled; offline the completions are `rollouts`"
-    if not config.online and config.rollout is not None:
-        return "rollout is a function that samples for `prompts`; offline they have been sampled"
-    if not config.online and config.reward is not None:
-        return "reward is a function for online runs; offline see reward_column"
-    if fault := _without_workers(config) or fault_of(config.sampler, online=config.online):
+    if (
+        fault := _misplaced(config)
+        or _without_workers(config)
+        or fault_of(config.sampler, online=config.online)
+    ):
         return fault
     if config.correction != "none" and (not config.online or config.old_logprobs == "sampler"):
         return (
@@ -603,6 +594,29 @@ def _contradicted(config: Any) -> str | None:
     return unweighable(
         "reward_column", [names] if isinstance(names, str) else names, config.reward_weights
     )
+
+
+def _misplaced(config: Any) -> str | None:
+    """Return the first field of offline runs in an online one, or the other way round."""
+    if config.online and config.old_logprobs_column is not None:
+        return "old_logprobs_column is a column of `rollouts`; see old_logprobs"
+    if config.completion_mask_column is not None and config.completion_tokens_column is None:
+        return "completion_mask_column marks the tokens of completion_tokens_column; give that too"
+    if config.online and config.truncated_column is not None:
+        return "truncated_column is a column of `rollouts`; online the sampler knows it"
+    if config.online and config.completion_mask_column is not None:
+        return "completion_mask_column is a column of `rollouts`; online see `rollout`"
+    if config.online and config.rollout_ids_column is not None:
+        return "rollout_ids_column is a column of `rollouts`; online see `rollout`"
+    if not config.online and config.log_completions:
+        return "log_completions writes what is sampled; offline the completions are `rollouts`"
+    if config.online and config.grades is not None:
+        return "grades are of `rollouts`; online `reward` grades what is sampled"
+    if not config.online and config.rollout is not None:
+        return "rollout is a function that samples for `prompts`; offline they have been sampled"
+    if not config.online and config.reward is not None:
+        return "reward is a function for online runs; offline see reward_column"
+    return None
 
 
 def _without_workers(config: Any) -> str | None:
