@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         top_fraction,
     )
     from gspo_rs.report import report
+    from gspo_rs.rewards.grading.run import grade
     from gspo_rs.rollouts.buffer import GroupBuffer
     from gspo_rs.train import train
 
@@ -57,6 +58,7 @@ __all__ = [
     "doctor",
     "explode",
     "filter",
+    "grade",
     "informative",
     "nest",
     "pack",
@@ -94,6 +96,7 @@ MODULE_OF = {
     "doctor": "conformance.doctor",
     "explode": "files.nested",
     "filter": "files.filtered",
+    "grade": "rewards.grading.run",
     "informative": "groups.statistics",
     "nest": "files.nested",
     "pack": "groups.packing",

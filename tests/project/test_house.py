@@ -33,7 +33,7 @@ BELOW = {
     "logprobs": "",
     "losses": "groups logprobs",
     "conformance": "groups losses rewards",
-    "rewards": "groups",
+    "rewards": "groups rollouts data files",
     "samplers": "rollouts data",
     "train": "groups rollouts data files logprobs losses rewards samplers",
     "integrations": "groups rollouts data polars files losses",

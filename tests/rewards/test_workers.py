@@ -1,60 +1,14 @@
 """Workers that grade rows: hostile reward functions, each row with its status, the others exact."""
 
-import math
 import os
 import random
 import time
-from pathlib import Path
 
 import pytest
 
-from fixtures.places import ROOT
+from fixtures.hostile_fates import FATES, HARMLESS, HOSTILE, SEEN, check, running
 from gspo_rs.rewards.errors import GradingError, RewardError
 from gspo_rs.rewards.workers import Workers
-
-HOSTILE = {"reward": f"{ROOT / 'tests' / 'fixtures' / 'hostile_rewards.py'}:reward"}
-FATES = {
-    "loop": ("timeout", "gave no answer within 8 s"),
-    "c": ("timeout", "gave no answer within 8 s"),
-    "ignore": ("timeout", "gave no answer within 8 s"),
-    "sleep": ("timeout", "gave no answer within 8 s"),
-    "exit": ("error", "called exit(3); it has to answer"),
-    "_exit": ("died", "the process exited with code 7"),
-    "segv": ("died", "the process was killed by SIGSEGV"),
-    "kill": ("died", "the process was killed by SIGKILL"),
-    "abort": ("died", "the process was killed by SIGABRT"),
-    "close": ("died", "the process exited with code 1"),
-    "memory": ("memory", "raised MemoryError"),
-    "interrupt": ("error", "raised KeyboardInterrupt"),
-    "sigint": ("error", "raised KeyboardInterrupt"),
-    "raise": ("error", "raised ValueError: no xxx"),
-    "base": ("error", "raised BaseException: odd"),
-    "recursion": ("error", "raised RecursionError"),
-    "forge": ("error", "wrote to the channel"),
-    "nan": ("none", ""),
-    "none": ("none", ""),
-    "text": ("none", "answered 'good' (str); a reward is a number"),
-    "list": ("none", "answered [1.0] (list); a reward is a number"),
-    "infinite": ("none", "answered inf; a reward is finite"),
-    "huge": ("none", "answered 9007199254740993; float64 would round it"),
-    "[]": ("none", "answered 0 rewards for 1 completion"),
-    "[1, 2]": ("none", "answered 2 rewards for 1 completion"),
-    "3": ("none", "answered a int, not a list of rewards"),
-}
-HARMLESS = ("print", "stdout", "stderr", "fork", "session", "sleeper", "back", "later", "hog")
-SEEN = ("environment", "inherited", "input")
-
-
-def running(mark: str) -> list[str]:
-    """Processes that have the mark of a test in their environment, as workers' have."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and mark.encode() in (entry / "environ").read_bytes():
-                found.append(entry.name)
-        except OSError:
-            continue
-    return [number for number in found if int(number) != os.getpid()]
 
 
 def graded(workers, said, name="reward"):
@@ -74,26 +28,18 @@ def mark(monkeypatch):
 def test_a_hostile_row_has_its_status_every_other_its_reward_and_no_process_is_left(mark):
     said = [*FATES, *HARMLESS, *SEEN, *(f"{n / 8}" for n in range(60))]
     random.Random(0).shuffle(said)
-    with Workers(HOSTILE, 2, timeout=8.0, memory=1 << 29) as workers:
+    with Workers({"reward": HOSTILE}, 2, timeout=8.0, memory=1 << 29) as workers:
         found = dict(zip(said, graded(workers, said), strict=True))
         assert running(mark)
     assert not running(mark)
     for one, grade in found.items():
-        status, error = FATES.get(one, ("ok", ""))
-        assert (one, grade.status, grade.error[: len(error)]) == (one, status, error)
-        assert bool(grade.error) == bool(error)
-        assert len(grade.error) <= 200
-        expected = 5.0 if one in HARMLESS else 0.0 if one in SEEN else None
-        if status == "ok":
-            assert grade.reward == (float(one) if expected is None else expected)
-        else:
-            assert math.isnan(grade.reward)
+        check(one, grade.status, grade.error, grade.reward)
 
 
 def test_a_row_is_not_to_blame_for_what_one_before_it_left(tmp_path):
     said = ["hog", "memory of a neighbour", "leak", "a file", "later", *["0.5"] * 40, "leak"]
     options = {"timeout": 60.0, "memory": 1 << 29, "open_files": 64}
-    with Workers(HOSTILE, 1, **options) as workers:
+    with Workers({"reward": HOSTILE}, 1, **options) as workers:
         found = graded(workers, said)
         assert [grade.status for grade in found] == ["ok"] * len(said)
         assert [g.reward for g in found] == [5.0, 1.0, 5.0, 1.0, 5.0, *[0.5] * 40, 5.0]
@@ -102,7 +48,7 @@ def test_a_row_is_not_to_blame_for_what_one_before_it_left(tmp_path):
 
 
 def test_workers_that_are_forgotten_end(tmp_path, mark):
-    workers = Workers(HOSTILE, 1)
+    workers = Workers({"reward": HOSTILE}, 1)
     assert graded(workers, ["2"])[0].reward == 2.0
     assert running(mark)
     del workers
@@ -110,7 +56,7 @@ def test_workers_that_are_forgotten_end(tmp_path, mark):
 
 
 def test_workers_that_are_closed_grade_no_more(tmp_path):
-    workers = Workers(HOSTILE, 1)
+    workers = Workers({"reward": HOSTILE}, 1)
     workers.close()
     with pytest.raises(GradingError, match="are closed; make new ones"):
         graded(workers, ["2"])

@@ -13,6 +13,10 @@ COMMANDS = {
     "doctor": ("doctor", "Check your own loss or advantage function and list what is wrong."),
     "explode": ("choose", "Write one row per completion from one row per group with lists."),
     "filter": ("choose", "Write the rows that rules keep, or their row numbers."),
+    "grade": (
+        "grade",
+        "Grade completions by reward functions that may hang, crash, exit or take all memory.",
+    ),
     "nest": ("choose", "Write one row per group, its columns as lists."),
     "pairs": ("choose", "Write preference pairs for DPO: prompt, chosen, rejected, margin, keys."),
     "report": ("report", "Write one HTML page about scored completions."),
@@ -37,6 +41,11 @@ USAGE = {
     "filter": (
         "SOURCE... -o TARGET [--by COLUMNS] --keep RULES",
         'filter "scored/*.parquet" -o hard.parquet --by prompt_id --keep pass-rate:..0.3',
+    ),
+    "grade": (
+        "SOURCE... -o FOLDER --reward FUNCTION",
+        'grade "in/*.parquet" -o graded --by prompt_id '
+        "--reward gspo_rs.rewards.ready:repetition_penalty",
     ),
     "nest": (
         "SOURCE... -o TARGET [--by COLUMNS]",

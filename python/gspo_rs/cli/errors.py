@@ -26,7 +26,7 @@ Ended: TypeAlias = str | tuple[str, int] | Outcome
 # Errors reported in one line; anything else is a bug of ours and keeps its traceback.
 USER_ERRORS = (ValueError, TypeError, OSError, ArithmeticError, RuntimeError, MemoryError)
 # The input was bad; the input was fine but the work failed.
-BAD_INPUT, FAILED = 2, 1
+BAD_INPUT, FAILED, TOO_MANY_FAILED = 2, 1, 3
 EXIT_CODES = {
     0: "Done; also if nothing was to be done, because a finished output is what was asked for.",
     FAILED: (
@@ -37,6 +37,10 @@ EXIT_CODES = {
     BAD_INPUT: (
         "A wrong command line or bad input: what is wrong, where, and the remedy, in one line. "
         "Nothing was written."
+    ),
+    TOO_MANY_FAILED: (
+        "More rows failed to be graded than --max-failed lets; what is written stays, and the same "
+        "command goes on."
     ),
     130: "Ctrl-C; what was there is as it was, and the line says how to go on.",
     143: "SIGTERM; the same.",
@@ -121,12 +125,16 @@ def report_error(error: Exception, *, verbose: bool) -> int:
     """Print `error` in one line and return the exit code; with `verbose`, raise it instead."""
     if verbose:
         raise error
+    if trace := getattr(error, "trace", ""):  # of a reward function
+        sys.stderr.writelines(f"{printable(line)}\n" for line in trace.splitlines())
     line = _line(error)
     if torchrun.several() and not line.startswith("rank "):
         line = f"rank {torchrun.rank()}: {line}"
     sys.stderr.write(f"error: {line}\n")
     # A run that diverged had good input; the rest is bad input.
-    return FAILED if isinstance(error, RuntimeError | ArithmeticError | MemoryError) else BAD_INPUT
+    failed = isinstance(error, RuntimeError | ArithmeticError | MemoryError)
+    code: int = getattr(error, "exit_code", FAILED if failed else BAD_INPUT)
+    return code
 
 
 def panicked(error: BaseException) -> int:

@@ -13,6 +13,7 @@ TARGETS = {
     "best": "best.parquet",
     "explode": "rows.parquet",
     "filter": "kept.parquet",
+    "grade": "graded",
     "nest": "groups.parquet",
     "pairs": "pairs.parquet",
     "score": "scored",

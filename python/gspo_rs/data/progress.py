@@ -28,6 +28,7 @@ class Pass:
     total: int | None
     done: int = 0
     bar: Any = None
+    note: str = ""
 
 
 class Passes:
@@ -62,6 +63,12 @@ class Passes:
         if self._bars is not None and one.bar is not None:
             self._bars.update(one.bar, completed=one.done)
 
+    def note(self, one: Pass, text: str) -> None:
+        """Show a text after what is done of a pass."""
+        one.note = text
+        if self._bars is not None and one.bar is not None:
+            self._bars.update(one.bar, note=text)
+
     def end(self, one: Pass) -> None:
         """End a pass; the bars go with the last one."""
         with self._lock:
@@ -94,7 +101,7 @@ class Passes:
 
     def _add(self, one: Pass) -> None:
         assert self._bars is not None
-        one.bar = self._bars.add_task(one.name, total=one.total, completed=one.done)
+        one.bar = self._bars.add_task(one.name, total=one.total, completed=one.done, note=one.note)
 
 
 passes = Passes()
@@ -147,7 +154,8 @@ def _bars() -> Bars:
             if not task.completed:
                 return Text("")
             speed = f" {task.speed:,.0f}/s" if task.speed else ""
-            return super().render(task) + Text(speed)
+            note = f", {task.fields['note']}" if task.fields.get("note") else ""
+            return super().render(task) + Text(speed + note)
 
     return Bars(
         TextColumn("{task.description:10}"),

@@ -260,15 +260,17 @@ class Source:
                 "the file is damaged"
             )
 
-    def batches(self, columns: Sequence[pl.Expr], n_rows: int) -> Iterator[pl.DataFrame]:
-        """Read `columns` of all `n_rows` rows, some at a time, in order.
+    def batches(
+        self, columns: Sequence[pl.Expr], n_rows: int, *, first: int = 0
+    ) -> Iterator[pl.DataFrame]:
+        """Read `columns` of all `n_rows` rows, or of those from `first`, some at a time, in order.
 
         Raises
         ------
         ValueError
             If there are more or fewer rows.
         """
-        row, start, window = 0, 0, self.first_window
+        row, start, window = first, first, self.first_window
         while start < n_rows:
             stop = start + window
             n_bytes = 0

@@ -1,6 +1,6 @@
 """The errors of reward functions."""
 
-__all__ = ["GradingError", "RewardError"]
+__all__ = ["FailureLimitError", "GradingError", "RewardError"]
 
 
 class RewardError(ValueError):
@@ -8,4 +8,20 @@ class RewardError(ValueError):
 
 
 class GradingError(RewardError):
-    """A row could not be graded by a pool of workers, or the workers could not be started."""
+    """A row could not be graded by a pool of workers, or the workers could not be started.
+
+    Attributes
+    ----------
+    trace : str
+        The traceback of what a reward function raised, where there is one.
+    """
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
+class FailureLimitError(RuntimeError):
+    """More rows failed than may; what is written can be taken up again."""
+
+    exit_code = 3

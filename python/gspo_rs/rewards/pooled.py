@@ -13,7 +13,14 @@ from gspo_rs.rewards.errors import GradingError, RewardError
 from gspo_rs.rewards.functions import titled
 from gspo_rs.rewards.workers import STATUSES, Grade, Status, Workers
 
-__all__ = ["STATUS_METRICS", "OnFailure", "PooledFunction", "pooled_functions", "take_counts"]
+__all__ = [
+    "STATUS_METRICS",
+    "OnFailure",
+    "PooledFunction",
+    "pooled_functions",
+    "refuse_unsendable",
+    "take_counts",
+]
 
 OnFailure = Literal["error", "none"]
 STATUS_METRICS = "reward/status/"
@@ -61,7 +68,7 @@ class PooledFunction:
         if completion_ids is not None and (known is None or "completion_ids" in known):
             given["completion_ids"] = completion_ids
         for column, values in given.items():
-            self._refuse_unsendable(column, values)
+            refuse_unsendable(self._name, column, values, "set reward_workers = 0")
         rows = [{key: [values[i]] for key, values in given.items()} for i in range(len(prompts))]
         # Of the generator whose state is in a checkpoint; so no reward depends on the worker.
         seeds = [random.getrandbits(32) for _ in rows]
@@ -80,14 +87,16 @@ class PooledFunction:
         counts, self._counts = self._counts, dict.fromkeys(STATUSES, 0)
         return counts
 
-    def _refuse_unsendable(self, column: str, values: Sequence[Any]) -> None:
-        for row, value in enumerate(values):
-            if (odd := _unsendable(value)) is not None:
-                raise RewardError(
-                    f"{titled(self._name)}: column {column!r} holds a {type(odd).__name__}, row"
-                    f" {row}, which cannot be sent to a worker; give text, numbers, bools, lists or"
-                    " dicts with keys of text, or set reward_workers = 0"
-                )
+
+def refuse_unsendable(name: str, column: str, values: Sequence[Any], remedy: str) -> None:
+    """Raise a RewardError if a column for the function `name` holds what JSON would change."""
+    for row, value in enumerate(values):
+        if (odd := _unsendable(value)) is not None:
+            raise RewardError(
+                f"{titled(name)}: column {column!r} holds a {type(odd).__name__}, row {row}, which"
+                " cannot be sent to a worker; give text, numbers, bools, lists or dicts with keys"
+                f" of text, or {remedy}"
+            )
 
 
 def pooled_functions(

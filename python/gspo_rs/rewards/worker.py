@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import inspect
 import json
 import math
@@ -17,7 +18,10 @@ import signal
 import socket
 import sys
 import threading
+import time
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +30,8 @@ from gspo_rs.rewards.answers import reward_or_fault
 from gspo_rs.rewards.awaited import awaited
 from gspo_rs.rewards.errors import RewardError
 from gspo_rs.rewards.functions import (
+    LOGS,
     RewardFunction,
-    asked,
     called,
     deed_of,
     listed,
@@ -39,12 +43,13 @@ from gspo_rs.rewards.logged import Log
 __all__ = ["ERROR_CHARACTERS", "serve"]
 
 ERROR_CHARACTERS = 200
+_TRACE_CHARACTERS = 4000
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _PR_SET_PDEATHSIG = 1
 
 
 def serve(
-    channel: int, parent: int, functions: Mapping[str, str], memory: int, open_files: int
+    channel: int, parent: int | None, functions: Mapping[str, str], memory: int, open_files: int
 ) -> None:
     """Load reward functions and answer rows until the channel is closed.
 
@@ -52,14 +57,15 @@ def serve(
     ----------
     channel : int
         Descriptor of a socket. What functions print does not get there.
-    parent : int
-        Process that ends this one by ending.
+    parent : int or None
+        Process that ends this one by ending; None where a sandbox sees to that.
     functions : mapping of str to str
         By name where they are, as `load` takes it.
     memory, open_files : int
         Bytes of data, and descriptors, that this process may have.
     """
-    _bind_to(parent)
+    if parent is not None:
+        _bind_to(parent)
     _limit(memory, open_files)
     os.set_inheritable(channel, False)
     own, link = os.getpid(), socket.socket(fileno=channel)
@@ -74,14 +80,16 @@ def serve(
     except RewardError as error:
         say({"refused": str(error)})
         return
-    say({"ready": {name: _parameters(function) for name, function in found.items()}})
+    known = {name: _parameters(function) for name, function in found.items()}
+    say({"ready": known, "sources": {name: _source(one) for name, one in found.items()}})
     threads = threading.active_count()
     for line in link.makefile("rb"):
         row = json.loads(line)
-        name = row["function"]
-        answer = _graded(found[name], name, row)
+        name, started = row["function"], time.perf_counter()
+        answer = _graded(found[name], known[name], row)
+        seconds = time.perf_counter() - started
         left = threading.active_count() > threads
-        say({"id": row["id"], "nonce": row["nonce"], "left": left, **answer})
+        say({"id": row["id"], "nonce": row["nonce"], "left": left, "seconds": seconds, **answer})
 
 
 def _bind_to(parent: int) -> None:
@@ -113,6 +121,15 @@ def _parameters(function: RewardFunction) -> list[str] | None:
     return None if every else list(parameters)
 
 
+def _source(function: RewardFunction) -> str:
+    """Return the SHA-256 of the file that a function is in; empty where there is none."""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(function))
+        return hashlib.sha256(Path(str(file)).read_bytes()).hexdigest()
+    except (TypeError, ValueError, OSError):  # a builtin, or an object without a file
+        return ""
+
+
 class _State:
     """How far the run is, as far as it is sent."""
 
@@ -126,39 +143,44 @@ class _State:
         )
 
 
-def _graded(function: RewardFunction, name: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Call a function on one row; whatever it raises becomes the status of the row."""
+def _graded(
+    function: RewardFunction, known: list[str] | None, row: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Call a function on a row, or on several; whatever it raises becomes their status."""
+    name, n = row["function"], row["count"]
     _seed(row["seed"])
-    state = {} if row["state"] is None else {"trainer_state": _State(row["state"])}
     log = Log(titled(name))
+    offered = {one: getattr(log, one) for one in LOGS}
+    if row["state"] is not None:
+        offered["trainer_state"] = _State(row["state"])
+    taken = {one: value for one, value in offered.items() if known is None or one in known}
     try:
-        answer = called(function, {**row["given"], **asked(function, state, log)})
+        answer = called(function, {**row["given"], **taken})
         if inspect.isawaitable(answer):
             (answer,) = awaited([answer])
-        return _rewarded(answer, name, log)
+        return _rewarded(answer, name, log, n)
     except BaseException as error:  # noqa: BLE001 -- is reported with the row
         return _failure(error)
 
 
-def _rewarded(answer: Any, name: str, log: Log) -> dict[str, Any]:
-    """Return the status of what a function answered for one row."""
+def _rewarded(answer: Any, name: str, log: Log, n: int) -> dict[str, Any]:
+    """Return the status of what a function answered for one row, or the rewards of several."""
     try:
         values = listed(answer, titled(name))
     except RewardError as error:
         return {"status": "none", **_cut(str(error).removeprefix(f"{titled(name)} "))}
     if isinstance(values, BaseException):
         return _failure(values)
-    if len(values) != 1:
-        return {"status": "none", **_cut(f"answered {len(values)} rewards for 1 completion")}
-    reward, fault = reward_or_fault(values[0])
-    logged = log.closed(1)
-    extra = {column: entries[0] for column, entries in logged.extra.items()}
-    found = {"metrics": dict(logged.metrics), "extra": extra}
+    if len(values) != n:
+        completions = "completion" if n == 1 else "completions"
+        return {"status": "none", **_cut(f"answered {len(values)} rewards for {n} {completions}")}
+    found = [reward_or_fault(value) for value in values]
+    logged = log.closed(n)
+    more = {"metrics": dict(logged.metrics), "extra": dict(logged.extra)}
+    fault = next((fault for _, fault in found if fault), None)
     if fault:
-        return {"status": "none", **_cut(f"answered {fault[0]}; {fault[1]}"), **found}
-    if math.isnan(reward):
-        return {"status": "none", **found}
-    return {"status": "ok", "reward": reward, **found}
+        return {"status": "none", **_cut(f"answered {fault[0]}; {fault[1]}"), **more}
+    return {"rewards": [None if math.isnan(reward) else reward for reward, _ in found], **more}
 
 
 def _failure(error: BaseException) -> dict[str, Any]:
@@ -166,7 +188,9 @@ def _failure(error: BaseException) -> dict[str, Any]:
     deed = str(error) if isinstance(error, RewardError) else deed_of(error)
     memory = isinstance(error, MemoryError)
     short = memory or (isinstance(error, OSError) and error.errno in _EXHAUSTED)
-    return {"status": "memory" if memory else "error", "short": short, **_cut(deed)}
+    trace = "".join(traceback.format_exception(error))[-_TRACE_CHARACTERS:]
+    status = "memory" if memory else "error"
+    return {"status": status, "short": short, "trace": trace, **_cut(deed)}
 
 
 def _cut(text: str) -> dict[str, str]:

@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,9 @@ _VARIABLES = """
 MARK = "GSPO_RS_WORKER"
 _LONGEST_ANSWER = 1 << 24
 _READ = 1 << 16
+# A worker is given rows for about so many seconds ahead, so that it need not wait for the next; but
+# not more of them, nor more bytes, which wait in the socket.
+_AHEAD, _MOST_AHEAD, _BYTES_AHEAD = 0.02, 64, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,30 @@ class Start:
 
 @dataclass(frozen=True)
 class Row:
-    """A row to grade: its place, and what is sent of it, as JSON."""
+    """A row to grade, or several that are graded by one call: their places.
 
-    place: int
-    message: str
+    Attributes
+    ----------
+    places : tuple of int
+    attempts : int
+        Workers that it has been given to.
+    """
+
+    places: tuple[int, ...]
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A row that was sent: its nonce, and its size in bytes."""
+
+    row: Row
+    nonce: str
+    size: int
 
 
 class Worker:
-    """A process that grades one row at a time, alone in a session and process group of its own.
+    """A process that grades one row after the other, alone in a session and process group.
 
     Attributes
     ----------
@@ -76,21 +96,24 @@ class Worker:
         Lines of JSON in both directions.
     ready : bool
         Whether it has loaded the functions.
-    row : Row or None
-        What it is grading.
     deadline : float
         Until when it must answer, by `time.monotonic`.
     served : int
         Rows that it has answered.
     left : bool
         Whether threads of these still run.
+    since : float
+        When it began what it is doing.
     """
 
     def __init__(self, start: Start) -> None:
         self.ready, self.left, self.served = False, False, 0
-        self.row: Row | None = None
-        self.deadline = time.monotonic() + start.timeout
-        self._nonce, self._mark, self._unread = "", secrets.token_hex(16), b""
+        self._given: deque[_Given] = deque()
+        self._sent = 0
+        self._pace = float("inf")  # seconds for a row
+        self.since = time.monotonic()
+        self.deadline = self.since + start.timeout
+        self._mark, self._unread = secrets.token_hex(16), b""
         self.channel, theirs = socket.socketpair()
         given = {
             "path": [path or start.folder for path in sys.path],
@@ -114,13 +137,56 @@ class Worker:
                 start_new_session=True,
             )
 
-    def give(self, row: Row, timeout: float) -> None:
-        """Send a row, which is to be answered within `timeout` seconds; `OSError` if it cannot."""
-        self.row, self._nonce = row, secrets.token_hex(8)
-        self.deadline = time.monotonic() + timeout
-        head = json.dumps({"id": row.place, "nonce": self._nonce})
+    @property
+    def row(self) -> Row | None:
+        """What it is grading; what is behind it has only been sent."""
+        return self._given[0].row if self._given else None
+
+    @property
+    def behind(self) -> list[Row]:
+        """The rows that it has not begun, in order."""
+        return [given.row for given in list(self._given)[1:]]
+
+    def takes(self, n: int, size: int) -> bool:
+        """Return whether it may be given so many rows, of so many bytes.
+
+        One if it has none; few ahead where a row takes long, and no more than go into the socket.
+        """
+        n, size = n + len(self._given), size + self._sent
+        ahead = min(_MOST_AHEAD, int(_AHEAD / max(self._pace, 1e-9)))
+        return n <= 1 or (n <= ahead and size < _BYTES_AHEAD)
+
+    def give(self, rows: Sequence[tuple[Row, str]], timeout: float) -> None:
+        """Send rows and what they are as JSON, each to be answered in `timeout` seconds.
+
+        Raises
+        ------
+        OSError
+            If they cannot be sent.
+        """
+        if not self._given:
+            self._begin(timeout)
+        lines: list[bytes] = []
+        for row, message in rows:
+            nonce = secrets.token_hex(8)
+            head = json.dumps({"id": row.places[0], "nonce": nonce})
+            lines.append(f"{head[:-1]}, {message[1:]}\n".encode())
+            self._given.append(_Given(row, nonce, len(lines[-1])))
+            self._sent += len(lines[-1])
         self.channel.settimeout(timeout)
-        self.channel.sendall(f"{head[:-1]}, {row.message[1:]}\n".encode())
+        self.channel.sendall(b"".join(lines))
+
+    def _begin(self, timeout: float) -> None:
+        self.since = time.monotonic()
+        self.deadline = self.since + timeout
+
+    def done(self, seconds: float, timeout: float) -> None:
+        """Note that the row is answered, and the next one begun."""
+        self._sent -= self._given.popleft().size
+        self.served += 1
+        known = self._pace != float("inf")
+        self._pace = 0.8 * self._pace + 0.2 * seconds if known else seconds
+        self._begin(timeout)
 
     def read(self) -> list[bytes] | None:
         """Return whole lines that have arrived; None if the other end is closed."""
@@ -133,12 +199,12 @@ class Worker:
         *lines, self._unread = (self._unread + data).split(b"\n")
         return lines if data and len(self._unread) < _LONGEST_ANSWER else None
 
-    def answer(self, lines: list[bytes]) -> dict[str, Any] | None:
-        """Return the answer to the row that it has; None if the lines are not exactly that."""
-        if self.row is None or len(lines) != 1 or self._unread:
+    def answer(self, line: bytes) -> dict[str, Any] | None:
+        """Return the answer to the row that it has; None if the line is not exactly that."""
+        if not self._given:
             return None
-        found = parsed(lines[0])
-        mine = found.get("id") == self.row.place and found.get("nonce") == self._nonce
+        found, given = parsed(line), self._given[0]
+        mine = found.get("id") == given.row.places[0] and found.get("nonce") == given.nonce
         return found if mine else None
 
     def dead(self, within: float = 0.0) -> bool:

@@ -14,7 +14,7 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from types import TracebackType
@@ -71,16 +71,58 @@ class Grade:
 
 
 class _Batch:
-    """Rows that are graded together."""
+    """Rows that are graded together, in calls of `chunk` of them."""
 
-    def __init__(self, messages: Sequence[str]) -> None:
-        self.waiting = deque(Row(place, message) for place, message in enumerate(messages))
+    def __init__(
+        self,
+        function: str = "",
+        rows: Sequence[Mapping[str, Any]] = (),
+        seeds: Sequence[int] = (),
+        state: Mapping[str, Any] | None = None,
+        chunk: int = 1,
+    ) -> None:
+        self._rest, self._rows, self._seeds = {"function": function, "state": state}, rows, seeds
+        places = range(len(rows))
+        self.waiting = deque(Row(tuple(places[at : at + chunk])) for at in places[::chunk])
         self.again: deque[Row] = deque()  # each in a worker of its own
-        self.grades: list[Grade | None] = [None] * len(messages)
-        self.missing = len(messages)
+        self.grades: list[Grade | None] = [None] * len(rows)
+        self.missing = len(rows)
 
-    def done(self, row: Row, grade: Grade) -> None:
-        self.grades[row.place], self.missing = grade, self.missing - 1
+    def message(self, row: Row) -> str:
+        """Return what is sent of a row, as JSON."""
+        first = row.places[0]
+        given = dict(self._rows[first])
+        for place in row.places[1:]:
+            given = {name: [*values, *self._rows[place][name]] for name, values in given.items()}
+        rest = {**self._rest, "seed": self._seeds[first], "count": len(row.places)}
+        return json.dumps({**rest, "given": given})
+
+    def taken(
+        self, worker: Worker, rows: deque[Row] | None = None, most: int | None = None
+    ) -> list[tuple[Row, str]]:
+        """Take as many rows as a worker may be given, each with what is sent of it."""
+        rows = self.waiting if rows is None else rows
+        found: list[tuple[Row, str]] = []
+        size = 0
+        if not rows or not worker.takes(1, 0) or worker.dead():
+            return []
+        while rows and len(found) != most and worker.takes(len(found) + 1, size):
+            message = self.message(rows[0])
+            size += len(message)
+            if not worker.takes(len(found) + 1, size):
+                break
+            found.append((rows.popleft(), message))
+        return found
+
+    def done(self, row: Row, grades: Sequence[Grade]) -> None:
+        for place, grade in zip(row.places, grades, strict=True):
+            self.grades[place] = grade
+        self.missing -= len(grades)
+
+    def divide(self, row: Row) -> None:
+        """Grade the rows of a call one by one, before others."""
+        again = [Row((place,), row.attempts + 1) for place in row.places]
+        self.waiting.extendleft(reversed(again))
 
 
 class Workers:
@@ -132,8 +174,9 @@ class Workers:
         self._workers: list[Worker] = []
         self._failed_starts = 0
         self.parameters: dict[str, list[str] | None] = {}
+        self.sources: dict[str, str] = {}
         self._finalizer = weakref.finalize(self, _end, self._workers, os.getpid())
-        nothing = _Batch([])
+        nothing = _Batch()
         try:
             while not self.parameters:
                 self._staff()
@@ -164,6 +207,8 @@ class Workers:
         *,
         seeds: Sequence[int] | None = None,
         state: Mapping[str, Any] | None = None,
+        chunk: int = 1,
+        progress: Callable[[int], None] | None = None,
     ) -> list[Grade]:
         """Call a function on each row.
 
@@ -177,6 +222,11 @@ class Workers:
             For the generators of Python, NumPy and torch in each call; 0 by default.
         state : mapping, optional
             Attributes of `trainer_state`, where the function asks for it.
+        chunk : int
+            Rows of a call, which has the time of one row; what is wrong with such a call is found
+            by calls of one row each. Their arguments must be lists.
+        progress : callable, optional
+            Called with how many more rows are graded.
 
         Returns
         -------
@@ -191,16 +241,14 @@ class Workers:
         if not self._finalizer.alive:
             raise GradingError("the workers of reward functions are closed; make new ones")
         seeds = [0] * len(rows) if seeds is None else seeds
-        rest = [{"function": function, "seed": s, "state": state} for s in seeds]
-        messages = [
-            json.dumps({**more, "given": dict(row)}) for row, more in zip(rows, rest, strict=True)
-        ]
-        batch = _Batch(messages)
+        batch = _Batch(function, rows, seeds, state, chunk)
         try:
-            while batch.missing:
+            while before := batch.missing:
                 self._staff()
                 self._hand_out(batch)
                 self._collect(batch)
+                if progress is not None and batch.missing < before:
+                    progress(before - batch.missing)
         except BaseException:  # Ctrl-C: what is not awaited any more must not answer later
             for worker in [one for one in self._workers if one.row is not None]:
                 self._retire(worker)
@@ -212,17 +260,17 @@ class Workers:
             self._workers.append(Worker(self._start))
 
     def _hand_out(self, batch: _Batch) -> None:
-        """Give rows to workers that have none; those to grade again only to new workers."""
+        """Give rows to workers that have none or few; those to grade again only to new workers."""
         for worker in list(self._workers):
-            if not worker.ready or worker.row is not None:
+            if not worker.ready:
                 continue
-            rows = batch.again if batch.again and not worker.served else batch.waiting
-            if rows and not worker.dead():
-                row = rows.popleft()
-                try:
-                    worker.give(row, self._timeout)
-                except OSError:
-                    self._fail(batch, worker, "died")
+            alone = bool(batch.again) and worker.served == 0 and worker.row is None
+            given = batch.taken(worker, batch.again, 1) if alone else batch.taken(worker)
+            try:
+                if given:
+                    worker.give(given, self._timeout)
+            except OSError:
+                self._fail(batch, worker, "died")
 
     def _collect(self, batch: _Batch) -> None:
         """Wait for answers, ends and deadlines."""
@@ -242,43 +290,52 @@ class Workers:
                 self._fail(batch, worker, "timeout")
 
     def _hear(self, batch: _Batch, worker: Worker, lines: list[bytes]) -> None:
-        if not worker.ready:
-            for line in lines:
+        for line in lines:
+            if not worker.ready:
                 self._greet(worker, parsed(line))
-            return
-        row, found = worker.row, worker.answer(lines)
-        if row is None or found is None or found.get("status") not in STATUSES:
-            self._fail(batch, worker, "error", "wrote to the channel of the worker's answers")
-        elif found.get("short"):
-            self._fail(batch, worker, found["status"], found["error"])
-        else:
-            worker.row, worker.left = None, found["left"]
-            worker.served += 1
-            reward = found.get("reward", math.nan)
-            logged = found.get("metrics", {}), found.get("extra", {})
-            batch.done(row, Grade(found["status"], reward, found.get("error", ""), *logged))
+                continue
+            row, found = worker.row, worker.answer(line)
+            grades = None if row is None or found is None else _grades(row, found)
+            if row is None or found is None or grades is None:
+                self._fail(batch, worker, "error", "wrote to the channel of the worker's answers")
+                return
+            if found.get("short"):
+                self._fail(batch, worker, found["status"], found["error"])
+                return
+            worker.left = found["left"]
+            worker.done(found["seconds"], self._timeout)
+            if len(grades) < len(row.places):
+                batch.divide(row)
+            else:
+                batch.done(row, grades)
 
     def _greet(self, worker: Worker, found: Mapping[str, Any]) -> None:
         """Note that a worker has loaded the functions."""
         if "refused" in found:
             raise RewardError(found["refused"])
         if "ready" in found:
-            self.parameters, worker.ready, self._failed_starts = found["ready"], True, 0
+            self.parameters, self.sources = found["ready"], found["sources"]
+            worker.ready, self._failed_starts = True, 0
 
     def _fail(self, batch: _Batch, worker: Worker, status: Status, reason: str = "") -> None:
         """End a worker; blame its row only if that was the first, or nothing of others runs."""
         alone = worker.served == 0 or (status == "timeout" and not worker.left)
-        ready, row, fate = worker.ready, worker.row, self._retire(worker)
+        ready, row, seconds = worker.ready, worker.row, time.monotonic() - worker.since
+        batch.waiting.extendleft(reversed(worker.behind))
+        fate = self._retire(worker)
         if not ready:
             self._failed_starts += 1
             if not self.parameters or self._failed_starts == _STARTS:
                 raise GradingError(self._unstarted(status, fate))
+        elif row is not None and len(row.places) > 1:
+            batch.divide(row)
         elif row is not None and alone:
             late = f"gave no answer within {self._timeout:g} s"
             text = late if status == "timeout" else reason or f"the process {fate}"
-            batch.done(row, Grade(status, error=text))
+            grade = Grade(status, error=text, seconds=seconds, attempts=row.attempts)
+            batch.done(row, [grade])
         elif row is not None:
-            batch.again.append(row)
+            batch.again.append(Row(row.places, row.attempts + 1))
 
     def _unstarted(self, status: Status, fate: str) -> str:
         functions = ", ".join(map(repr, self._start.functions.values()))
@@ -289,6 +346,38 @@ class Workers:
     def _retire(self, worker: Worker) -> str:
         self._workers.remove(worker)
         return worker.end()
+
+
+def _grades(row: Row, found: Mapping[str, Any]) -> list[Grade] | None:
+    """Return what a worker has answered; fewer grades than rows if they must be graded one by one.
+
+    None if it is no answer.
+    """
+    seconds, n = found.get("seconds"), len(row.places)
+    rewards, extra = found.get("rewards"), found.get("extra", {})
+    if not isinstance(seconds, float) or not isinstance(found.get("left"), bool):
+        return None
+    if isinstance(rewards, list) and len(rewards) == n:
+        return [
+            Grade(
+                "none" if reward is None else "ok",
+                math.nan if reward is None else reward,
+                metrics={} if place else found["metrics"],
+                extra={column: values[place] for column, values in extra.items()},
+                seconds=seconds / n,
+                attempts=row.attempts,
+            )
+            for place, reward in enumerate(rewards)
+        ]
+    status, error = found.get("status"), found.get("error")
+    if status not in STATUSES or not isinstance(error, str):
+        return None
+    if n > 1:
+        return []
+    more = {column: values[0] for column, values in extra.items()}
+    metrics, trace = found.get("metrics", {}), found.get("trace", "")
+    rest = {"seconds": seconds, "attempts": row.attempts, "trace": trace}
+    return [Grade(status, math.nan, error, metrics, more, **rest)]
 
 
 def _end(workers: list[Worker], process: int) -> None:

@@ -130,7 +130,7 @@ def options_of(
         keep=keep,
         threshold=threshold,
         rules=parse(keep, threshold),
-        memory_limit=_bytes(memory_limit),
+        memory_limit=as_bytes(memory_limit),
         suffix=suffix,
         drop=as_names(drop, "drop") if drop else (),
         rollouts=rollouts,
@@ -182,23 +182,23 @@ def _estimators(
     return found
 
 
-def _bytes(limit: str | int) -> int:
+def as_bytes(limit: str | int, what: str = "memory_limit") -> int:
     """Return a number of bytes from ``2GiB``, ``2GB``, ``2g``, ``1.5 GiB`` or a number.
 
     A unit is a power of 1024, however it is written.
 
     Examples
     --------
-    >>> _bytes("256MiB") == _bytes("256 mb") == _bytes("256M") == _bytes("0.25g") == 256 << 20
+    >>> as_bytes("256MiB") == as_bytes("256 mb") == as_bytes("256M") == as_bytes("0.25g")
     True
     """
     spelled = r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(?:([KMGT])(?:I?B)?|B)?\s*"
     match = re.fullmatch(spelled, str(limit), re.IGNORECASE | re.ASCII)
     if match is None or isinstance(limit, bool):
-        raise ValueError(f"memory_limit is {limit!r}; write it as '2GiB' or a number of bytes")
+        raise ValueError(f"{what} is {limit!r}; write it as '2GiB' or a number of bytes")
     found = int(float(match[1]) * UNITS[(match[2] or "").upper()])
     if found < LEAST:
-        raise ValueError(f"memory_limit is {limit}; scoring needs at least {LEAST >> 20}MiB")
+        raise ValueError(f"{what} is {limit}; it must be at least {LEAST >> 20}MiB")
     return found
 
 

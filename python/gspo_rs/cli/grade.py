@@ -1,0 +1,128 @@
+"""`gspo-rs grade`: rewards of completions, from functions that may do anything."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from gspo_rs.cli.errors import command
+from gspo_rs.cli.names import named, place
+from gspo_rs.cli.outcome import Outcome, counted
+from gspo_rs.cli.parameters import Completion, Overwrite, Prompt, Sources, Split, Whole
+
+if TYPE_CHECKING:
+    from gspo_rs.rewards.grading.run import GradeReport
+
+Several = Parameter(negative="")
+
+
+@command("stopped; `{again}` goes on", summarized=True)
+def grade(
+    source: Sources,
+    /,
+    *,
+    target: Annotated[
+        Path,
+        Parameter(
+            name=["-o", "--output"],
+            help="The folder to write, by whole parts; one of the same run is taken up.",
+        ),
+    ],
+    reward: Annotated[list[str] | None, Several] = None,
+    reward_weights: Annotated[list[float] | None, Several] = None,
+    prompt: Prompt = None,
+    completion: Completion = None,
+    columns: Annotated[list[str] | None, Parameter(name="--pass", negative="")] = None,
+    by: Annotated[list[str] | None, Several] = None,
+    key: Annotated[list[str] | None, Several] = None,
+    timeout: float = 10.0,
+    start_timeout: float = 60.0,
+    workers: Whole | None = None,
+    memory: str = "4GiB",
+    chunk: Whole = 1,
+    on_failure: Literal["none", "error"] = "none",
+    max_failed: str = "1%",
+    resume: bool = True,
+    split: Split = None,
+    overwrite: Overwrite = False,
+) -> Outcome:
+    """Grade completions by reward functions that may hang, crash, exit or take all memory.
+
+    Parameters
+    ----------
+    reward
+        Reward function, file.py:function or module:function; repeat the option for several.
+    reward_weights
+        Weight of each reward in the sum; 1 by default.
+    columns
+        Columns that the functions get, as NAME or NAME=COLUMN; joined by commas, or repeat it.
+    by
+        Columns that name a row's group; joined by commas, or repeat the option.
+    key
+        Columns that name a row in its group; file and row number by default.
+    timeout
+        Seconds for a call; then its process is killed.
+    start_timeout
+        Seconds for loading the functions.
+    workers
+        Processes; as many as there are processors by default.
+    memory
+        Memory of each process for data.
+    chunk
+        Rows of a call; what is wrong with one of several is found row by row.
+    on_failure
+        none: a row that fails has no reward, and a status; error: it ends the run.
+    max_failed
+        Rows that may fail, a share or a number; beyond it the run stops with exit code 3.
+    resume
+        Continue where a stopped run was.
+    """
+    from gspo_rs.rewards.grading.run import grade as grade_rows
+
+    given = place(source, split)
+    handed = dict(map(_renamed, named(columns, given) or []))
+    report = grade_rows(
+        given,
+        target,
+        reward=reward or (),
+        reward_weights=reward_weights,
+        prompt=prompt,
+        completion=completion,
+        columns=handed,
+        by=named(by, given) or (),
+        key=named(key, given) or (),
+        timeout=timeout,
+        start_timeout=start_timeout,
+        workers=workers,
+        memory=memory,
+        chunk=chunk,
+        on_failure=on_failure,
+        max_failed=max_failed,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    return _graded(report)
+
+
+def _renamed(text: str) -> tuple[str, str]:
+    """Return the name under which a column is handed on, and its own."""
+    name, equals, column = text.partition("=")
+    return (name, column) if equals else (text, text)
+
+
+def _graded(report: GradeReport) -> Outcome:
+    kinds = ", ".join(f"{n:,} {status}" for status, n in report.status.items())
+    lines = [f"{counted(report.rows, 'rows')}: {kinds}; {report.output}"]
+    if report.skipped:
+        lines[0] += f"; {report.skipped:,} of {counted(report.parts, 'parts')} were done"
+    if len(report.rewards) > 1:
+        for name, statuses in report.rewards.items():
+            lines.append(f"{name}: {', '.join(f'{n:,} {one}' for one, n in statuses.items())}")
+    for name, means in report.metrics.items():
+        lines += [f"{name}: mean {metric} {mean:.4g}" for metric, mean in means.items()]
+    return Outcome(
+        lines, {"verb": "grade", **asdict(report)}, following=["scan", str(report.output)]
+    )

@@ -1,0 +1,380 @@
+"""Rewards for the completions of a source, in parts that a killed run takes up again."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from gspo_rs.data.progress import Pass, passes, under_way
+from gspo_rs.data.schema import as_names
+from gspo_rs.data.source import SourceLike
+from gspo_rs.files.grades import MADE_BY
+from gspo_rs.files.notebook import facts_html
+from gspo_rs.files.parts import Parts, part_name, parts_in
+from gspo_rs.files.scoring.options import as_bytes
+from gspo_rs.rewards.errors import FailureLimitError, GradingError, RewardError
+from gspo_rs.rewards.functions import name_of, titled
+from gspo_rs.rewards.grading.engine import Engine, Slice
+from gspo_rs.rewards.grading.function import FunctionEngine, function_engines
+from gspo_rs.rewards.grading.limits import alike, allowed_failures, digest_of
+from gspo_rs.rewards.grading.output import (
+    Counts,
+    graded_frame,
+    is_failure,
+    refuse_key_names,
+)
+from gspo_rs.rewards.grading.rows import Piece, Rows, Wanted, cuts_of, rows_of
+from gspo_rs.rewards.workers import Grade
+
+__all__ = ["GradeReport", "grade"]
+
+
+@dataclass(frozen=True)
+class GradeReport:
+    """The result of a grading run.
+
+    Attributes
+    ----------
+    output : Path
+        The folder that was written.
+    rows : int
+        Rows graded, those of the run before too.
+    parts, skipped : int
+        Files of the output, and how many of them were whole from a run before.
+    failed : int
+        Rows that failed: they have no reward, and an ``error``.
+    status : dict of str to int
+        Rows of each status.
+    rewards : dict of str to dict of str to int
+        The same for each reward.
+    metrics : dict of str to dict of str to float
+        For each reward the mean of what its function has logged.
+    """
+
+    output: Path
+    rows: int
+    parts: int
+    skipped: int
+    failed: int
+    status: dict[str, int]
+    rewards: dict[str, dict[str, int]] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return facts_html("graded", vars(self))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a run grades, by what, and when it stops."""
+
+    rows: Rows
+    engines: Sequence[Engine]
+    weights: Sequence[float]
+    scorer: str
+    on_failure: str
+    allowed: int
+
+
+def grade(
+    source: SourceLike,
+    target: str | Path,
+    *,
+    reward: str | Sequence[str] = (),
+    engines: Sequence[Engine] = (),
+    reward_weights: Sequence[float] | None = None,
+    prompt: str | None = None,
+    completion: str | None = None,
+    columns: Sequence[str] | Mapping[str, str] = (),
+    by: str | Sequence[str] = (),
+    key: str | Sequence[str] = (),
+    timeout: float = 10.0,
+    start_timeout: float = 60.0,
+    workers: int | None = None,
+    memory: int | str = "4GiB",
+    chunk: int = 1,
+    on_failure: Literal["none", "error"] = "none",
+    max_failed: str | int = "1%",
+    resume: bool = True,
+    overwrite: bool = False,
+) -> GradeReport:
+    r"""Grade completions by reward functions that may hang, crash, exit or take all memory.
+
+    Each function is called by a pool of processes, one row a call. What it does to its process
+    costs its timeout and one row, which has a status instead of a reward.
+
+    Parameters
+    ----------
+    source : path, glob, folder, address, sequence of these, LazyFrame or DataFrame
+        Completions, one a row; what `gspo_rs.data.scan` takes.
+    target : path
+        The folder to write: files ``part-000000.parquet``, …, in the order of the rows, with the
+        keys, ``reward`` (null: unscorable), ``reward_NAME`` for each reward, ``status``,
+        ``error``, ``seconds``, ``attempts`` and ``scorer``; a ledger of them; a manifest.
+    reward : str or sequence of str
+        Reward functions with TRL's signature, as ``file.py:function`` or ``module:function``.
+    engines : sequence of Engine, optional
+        What else grades, after these. They are closed at the end.
+    reward_weights : sequence of float, optional
+        Weight of each reward in the sum, 1 by default. The sum leaves out rewards that are None;
+        there is none if one failed.
+    prompt, completion : str, optional
+        Their columns: text, or lists of messages. Those of a tool that is known by default.
+    columns : sequence of str, or mapping of str to str, optional
+        Columns that are handed on as keyword arguments, under their own or other names.
+    by : str or sequence of str, optional
+        Columns that name the group of a row. They are keys too.
+    key : str or sequence of str, optional
+        Columns that name a row, of its group if that is named; ``file`` and ``row`` by default.
+    timeout, start_timeout : float
+        Seconds for a call, and for loading the functions.
+    workers : int, optional
+        Processes; as many as there are processors by default.
+    memory : int or str
+        Bytes of data of each process, such as ``"2GiB"``.
+    chunk : int
+        Rows of a call. What is wrong with a call of several is found by calls of one each.
+    on_failure : {"none", "error"}
+        Whether a row that fails has no reward, or stops the run.
+    max_failed : str or int
+        Rows that may fail, as a number or a share such as ``"1%"``, before the run stops.
+    resume : bool
+        Whether to go on with what a run before has written.
+    overwrite : bool
+        Whether to start over in a folder that a run has written.
+
+    Returns
+    -------
+    GradeReport
+
+    Raises
+    ------
+    RewardError
+        If a function cannot be loaded, or what it is given cannot be sent.
+    GradingError
+        If the first rows all raise the same, with its traceback; if a row fails and that is an
+        error.
+    FailureLimitError
+        If more rows fail than may. The parts that are written stay.
+    ValueError, TypeError, OSError
+        If the rows cannot be read, two have one key, or the target holds something else.
+    LockedError
+        If another process writes there.
+
+    Notes
+    -----
+    A row's reward does not depend on the rows beside it: its generators are seeded by its place.
+    Rows are in memory some at a time; with `key`, or engines that compare groups, the keys of all.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> frame = pl.DataFrame({"completion": ["a", "bcd"]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "reward.py"
+    ...     _ = file.write_text("def brief(completions):\n    return [-len(completions[0])]")
+    ...     report = grade(frame, Path(folder) / "out", reward=f"{file}:brief", workers=1)
+    ...     pl.read_parquet(f"{folder}/out/*.parquet")["reward"].to_list(), report.status
+    ([-1.0, -3.0], {'ok': 2})
+    """
+    handed = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
+    keys = (as_names(by, "by") if by else ()), (as_names(key, "key") if key else ())
+    rows = rows_of(source, Path(target), Wanted(*keys, prompt, completion, handed))
+    limits: dict[str, Any] = {"timeout": timeout, "start_timeout": start_timeout}
+    limits["memory"] = as_bytes(memory, "memory")
+    with ExitStack() as stack:
+        for engine in engines:
+            stack.callback(engine.close)
+        named = _named(reward)
+        made: list[Engine] = []
+        if named:
+            size = workers or os.cpu_count() or 1
+            made = function_engines(named, size, chunk=chunk, prompts=rows.prompts, **limits)
+            stack.callback(made[0].close)
+        every = [*made, *engines]
+        weights = _weights([engine.name for engine in every], reward_weights)
+        scorer = digest_of(
+            [[one.name, one.scorer, w] for one, w in zip(every, weights, strict=True)]
+        )
+        allowed = allowed_failures(max_failed, rows.n_rows)
+        run = _Run(rows, every, weights, scorer, on_failure, allowed)
+        return _written(run, Path(target), resume=resume, overwrite=overwrite)
+
+
+def _named(reward: str | Sequence[str]) -> dict[str, str]:
+    """Return where reward functions are, by name."""
+    specs = [reward] if isinstance(reward, str) or callable(reward) else list(reward)
+    found: dict[str, str] = {}
+    for one in specs:
+        if not isinstance(one, str):
+            raise RewardError(
+                f"reward {name_of(one)} is a function in memory, which workers cannot load: name it"
+                " as file.py:function or module:function"
+            )
+        name = one.rpartition(":")[2]
+        if name in found:
+            raise RewardError(f"two rewards are called {name}; rename one of the functions")
+        found[name] = one
+    return found
+
+
+def _weights(names: Sequence[str], given: Sequence[float] | None) -> list[float]:
+    if not names:
+        raise RewardError("no reward is given: name a function, as file.py:function")
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise RewardError(f"two rewards are called {twice[0]}; names must differ")
+    weights = [1.0] * len(names) if given is None else [float(weight) for weight in given]
+    if len(weights) != len(names) or not np.isfinite(weights).all():
+        raise ValueError(
+            f"reward_weights = {given!r}: give {len(names)} finite numbers, one for each of"
+            f" {', '.join(names)}"
+        )
+    return weights
+
+
+def _written(run: _Run, target: Path, *, resume: bool, overwrite: bool) -> GradeReport:
+    rows = run.rows
+    names = [engine.name for engine in run.engines]
+    refuse_key_names(rows.keys, names, places=len(rows.keys) == rows.n_by)
+    rows.check_keys()
+    whole = any(engine.whole_groups for engine in run.engines)
+    if whole and not rows.n_by:
+        raise ValueError("a reward compares whole groups; name their columns with --by (by=…)")
+    cuts = cuts_of(rows, whole_groups=whole)
+    asked, noted = _asked(run, cuts, whole=whole), {"python": platform.python_version()}
+    with parts_in(
+        target, asked, made_by=MADE_BY, noted=noted, resume=resume, overwrite=overwrite
+    ) as parts:
+        skipped, counts = len(parts.done), Counts()
+        for entry in parts.done.values():
+            counts.add(Counts.of(entry.facts))
+        if not parts.manifest.complete:
+            _grade_parts(run, parts, cuts, counts, whole=whole)
+            parts.complete({"rows": rows.n_rows, "parts": len(cuts) - 1, **counts.facts()})
+        return _report(parts, rows.n_rows, skipped, counts)
+
+
+def _asked(run: _Run, cuts: Any, *, whole: bool) -> dict[str, Any]:
+    """Return what a run that takes this one up must ask for, too."""
+    rows = run.rows
+    said = [one.name for one in rows.said]
+    return {
+        "inputs": rows.inputs,
+        "rows": rows.n_rows,
+        "parts": len(cuts) - 1,
+        "prompt": said[0] if rows.prompts else None,
+        "completion": said[-1],
+        "columns": dict(rows.columns),
+        "by": list(rows.keys[: rows.n_by]),
+        "key": list(rows.keys[rows.n_by :]),
+        "rewards": [
+            {"name": one.name, "kind": one.kind, "weight": weight, "scorer": one.scorer}
+            for one, weight in zip(run.engines, run.weights, strict=True)
+        ],
+        "scorer": run.scorer,
+        "whole_groups": whole,
+    }
+
+
+def _grade_parts(run: _Run, parts: Parts, cuts: Any, counts: Counts, *, whole: bool) -> None:
+    """Grade the parts that are not done, in order, and write each when it is whole."""
+    part = first = len(parts.done)
+    held: list[pl.DataFrame] = []
+    of_part = Counts()
+    at = int(cuts[first])
+    total = run.rows.n_rows
+    with under_way("grading", total) as bar:
+        passes.advance(bar, at)
+        for piece in run.rows.pieces(cuts, first, whole=whole):
+            grades = _graded(run, piece, bar, trial=at == 0)
+            frame, found = graded_frame(piece, grades, run.weights, run.scorer)
+            of_part.add(found)
+            held.append(frame)
+            at += frame.height
+            so_far = Counts()
+            for one in (counts, of_part):
+                so_far.add(one)
+            passes.note(bar, _failures(so_far))
+            if so_far.failed > run.allowed:
+                raise FailureLimitError(_too_many(run, parts, at, so_far))
+            if at == int(cuts[part + 1]):
+                facts = {"first": int(cuts[part]), **of_part.facts()}
+                parts.write(part_name(part), pl.concat(held), facts)
+                counts.add(of_part)
+                held, of_part, part = [], Counts(), part + 1
+
+
+def _graded(run: _Run, piece: Piece, bar: Pass, *, trial: bool) -> dict[str, Sequence[Grade]]:
+    """Let each engine grade the rows of a piece."""
+    found: dict[str, Sequence[Grade]] = {}
+    for place, engine in enumerate(run.engines):
+        last = place == len(run.engines) - 1
+        with _shown(engine, bar, piece, last=last):
+            if trial and not engine.whole_groups:
+                grades = alike(engine, piece.slice)
+            else:
+                grades = list(engine.grade(piece.slice))
+        if run.on_failure == "error":
+            _refuse_failure(engine.name, grades, piece.slice)
+        found[engine.name] = grades
+    return found
+
+
+@contextmanager
+def _shown(engine: Engine, bar: Pass, piece: Piece, *, last: bool) -> Iterator[None]:
+    """Show how far the last of the engines is."""
+    before = bar.done
+    if last and isinstance(engine, FunctionEngine):
+        engine.progress = lambda rows: passes.advance(bar, rows)
+    yield
+    if last:
+        passes.advance(bar, piece.keys.height - (bar.done - before))
+
+
+def _refuse_failure(name: str, grades: Sequence[Grade], rows: Slice) -> None:
+    for row, found in enumerate(grades):
+        if is_failure(found):
+            raise GradingError(
+                f"{titled(name)}: {found.status}, {found.error}; {rows.places[row]}", found.trace
+            )
+
+
+def _failures(counts: Counts) -> str:
+    """Return the rows without a reward by kind, for the progress bar."""
+    kinds = {k: n for k, n in counts.facts()["status"].items() if k not in ("ok", "skipped")}
+    return ", ".join(f"{n:,} {status}" for status, n in kinds.items())
+
+
+def _too_many(run: _Run, parts: Parts, at: int, counts: Counts) -> str:
+    return (
+        f"{counts.failed:,} of the first {at:,} rows failed ({_failures(counts)}), and"
+        f" {run.allowed:,} of {run.rows.n_rows:,} may; {len(parts.done)} parts in {parts.folder}"
+        " stay, and the same command goes on; --max-failed (max_failed=…) lets more fail"
+    )
+
+
+def _report(parts: Parts, rows: int, skipped: int, counts: Counts) -> GradeReport:
+    facts = counts.facts()
+    means = {
+        name: {metric: total / n for metric, (total, n) in metrics.items() if n}
+        for name, metrics in counts.metrics.items()
+        if metrics
+    }
+    return GradeReport(
+        output=parts.folder,
+        rows=rows,
+        parts=len(parts.done),
+        skipped=skipped,
+        failed=counts.failed,
+        status=facts["status"],
+        rewards=facts["rewards"],
+        metrics=means,
+    )
