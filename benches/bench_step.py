@@ -1,12 +1,14 @@
 """Forward and backward of one optimizer step, against the plain PyTorch expression.
 
     python benches/bench_step.py [--sequences 64] [--vocabulary 32000]
-    python benches/bench_step.py --device cuda --shape qwen2-0.5b --vocabulary 151936
+    python benches/bench_step.py --device cuda --shape qwen2-0.5b --vocabulary 151936 \
+        --sequences 8 --completions 512 1024
 
 The rival pads every sequence to the longest, takes all logits and their log-softmax, and writes
 the GSPO loss down as in its paper. Ours cuts micro-batches of like length and never holds the
 logits of a step. Both gradients are checked to be equal first; then each contender runs in a
-process of its own, which also tells its peak memory above that of the model and the data.
+process of its own, which also tells its peak memory above that of the model and the data. What a
+first call alone costs is not part of it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,39 +45,51 @@ SHAPES = {
 }
 
 
-def make_policy(options: argparse.Namespace) -> Policy:
+PROMPTS = 8, 40
+"""Fewest tokens, and one more than the most."""
+SHOWN = 2**20
+"""Numbers of the gradient of one parameter that are compared, at most."""
+
+
+def make_model(shape: str, vocabulary: int, *, context: int, layers: int | None = None) -> Any:
     torch.manual_seed(0)
-    hidden, intermediate, layers, heads, shared = SHAPES[options.shape]
-    shape = Qwen2Config(
-        vocab_size=options.vocabulary,
+    hidden, intermediate, every, heads, shared = SHAPES[shape]
+    config = Qwen2Config(
+        vocab_size=vocabulary,
         hidden_size=hidden,
         intermediate_size=intermediate,
-        num_hidden_layers=options.layers or layers,
+        num_hidden_layers=layers or every,
         num_attention_heads=heads,
         num_key_value_heads=shared,
-        max_position_embeddings=512,
-        tie_word_embeddings=options.shape != "small",
+        max_position_embeddings=context,
+        tie_word_embeddings=shape != "small",
         use_cache=False,
     )
-    device = torch.device(options.device)
+    return Qwen2ForCausalLM(config).eval()
+
+
+def make_policy(options: argparse.Namespace) -> Policy:
+    device, context = torch.device(options.device), PROMPTS[1] + options.completions[1]
+    model = make_model(options.shape, options.vocabulary, context=context, layers=options.layers)
     return Policy(
-        model=Qwen2ForCausalLM(shape).eval().to(device),
+        model=model.to(device),
         tokenizer=None,
         device=device,
         autocast=torch.bfloat16 if device.type == "cuda" else None,
         shape="padded",
-        context=512,
+        context=context,
         temperature=1.0,
     )
 
 
-def make_training_batch(sequences: int, vocabulary: int) -> TrainingBatch:
+def make_training_batch(options: argparse.Namespace) -> TrainingBatch:
+    sequences, vocabulary = options.sequences, options.vocabulary
     rng = np.random.default_rng(0)
     tokens = lambda low, high: [  # noqa: E731
         rng.integers(0, vocabulary, rng.integers(low, high)) for _ in range(sequences)
     ]
-    prompts = Ragged.from_rows(tokens(8, 40), np.int64)
-    completions = Ragged.from_rows(tokens(10, 160), np.int64)
+    prompts = Ragged.from_rows(tokens(*PROMPTS), np.int64)
+    completions = Ragged.from_rows(tokens(*options.completions), np.int64)
     # Near the policy's own: a random model gives every token about 1 / V.
     old = rng.normal(-np.log(vocabulary), 0.01, len(completions.values)).astype(np.float32)
     return TrainingBatch(
@@ -135,21 +151,32 @@ def padded(training_batch: TrainingBatch) -> tuple[Tensor, Tensor, Tensor]:
 CONTENDERS = {"gspo_rs": ours, "plain PyTorch": plain}
 
 
+def passes(contender: Callable[..., Tensor], policy: Policy) -> Callable[[TrainingBatch], float]:
+    """Return a step's passes, from gradients that are not there to those that are."""
+
+    def run(training_batch: TrainingBatch) -> float:
+        policy.model.zero_grad(set_to_none=True)
+        return contender(policy, training_batch).item()  # waits for a GPU
+
+    return run
+
+
+def gradient(policy: Policy) -> Tensor:
+    """Return numbers of the gradient, evenly from every parameter."""
+    every = (parameter.grad.flatten() for parameter in policy.model.parameters())
+    return torch.cat([one[:: max(len(one) // SHOWN, 1)].float().cpu() for one in every])
+
+
 def run(name: str, options: argparse.Namespace) -> dict[str, float]:
-    policy = make_policy(options)
-    training_batch = make_training_batch(options.sequences, options.vocabulary)
+    policy, training_batch = make_policy(options), make_training_batch(options)
     on_gpu = policy.device.type == "cuda"
     before = torch.cuda.max_memory_allocated() if on_gpu else 0
-
-    def step() -> None:
-        policy.model.zero_grad(set_to_none=True)
-        CONTENDERS[name](policy, training_batch).item()  # waits for a GPU
-
+    call = passes(CONTENDERS[name], policy)
     with spending() as spent:
-        least = turns({name: step}, options.repeats, turn=0)
+        call(training_batch)
+        least = turns({name: lambda: call(training_batch)}, options.repeats, turn=0)
     added = (torch.cuda.max_memory_allocated() - before) / 2**20 if on_gpu else spent.added
-    gradient = torch.cat([p.grad.flatten().cpu() for p in policy.model.parameters()])
-    np.save(options.gradient, gradient.numpy())
+    np.save(options.gradient, gradient(policy).numpy())
     return {"seconds": least[name], "MiB": added}
 
 
@@ -157,6 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sequences", type=int, default=64)
     parser.add_argument("--vocabulary", type=int, default=32_000)
+    parser.add_argument("--completions", type=int, nargs=2, default=(10, 160), help="their tokens")
     parser.add_argument("--shape", choices=SHAPES, default="small")
     parser.add_argument("--layers", type=int, help="of the model; those of its shape by default")
     parser.add_argument("--device", default="cpu")

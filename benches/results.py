@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
@@ -43,6 +44,8 @@ def record(name: str, seconds: dict[str, float], *, ours: Collection[str], rows:
 
 def commit() -> str:
     """Name the commit that is checked out, and whether files differ from it."""
+    if shutil.which("git") is None:
+        return "unknown"
     folder = Path(__file__).parent
     command = ["git", "-C", folder, "describe", "--always", "--dirty", "--exclude", "*"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

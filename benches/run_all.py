@@ -34,7 +34,7 @@ BENCHMARKS = {
 }
 # Never part of a run without it.
 NEED_A_MODEL = ("train_against_trl.py", "compare_algorithms.py")
-NEED_A_GPU = ("bench_linear_gpu.py",)
+NEED_A_GPU = ("gpu_once.py",)
 # Bytes beside an estimate, more threads beside fewer, two nodes beside one machine: no ratio; and
 # a disk full of rows, whose rivals take an hour.
 NO_RIVAL = (
