@@ -13,7 +13,7 @@ from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.plan_text import excess, size
 from gspo_rs.train.rollout.chat import rendered
 
-__all__ = ["line"]
+__all__ = ["columns", "line", "rows"]
 
 SAMPLE = 32
 """Prompts whose longest counts for all."""
@@ -38,20 +38,27 @@ def line(policy: Policy, config: Config, source: object, *, reference: bool) -> 
     str
         As if all completions had their full length.
     """
-    prompt = _prompt_length(policy, config, source)
-    largest = expected_pass(policy, config, prompt)
-    rows = config.prompts_per_step * config.steps_per_generation * config.num_generations
-    length = min(prompt + config.max_completion_length, policy.context or np.iinfo(np.int64).max)
+    largest = expected_pass(policy, config, _prompt_length(policy, config, source))
+    at_once, length = config.generation_batch or rows(config), columns(policy, config, source)
     memory = measured(
         policy,
         config,
         reference=reference,
-        cache=cache_bytes(policy, min(rows, config.generation_batch or rows), length)
-        if config.online
-        else 0,
+        cache=cache_bytes(policy, min(rows(config), at_once), length) if config.online else 0,
         largest=largest,
     )
     return f"memory: about {size(memory.total)}{_limit(policy, memory)} ({_parts(memory)})"
+
+
+def rows(config: Config) -> int:
+    """Return the completions of a batch of rollouts."""
+    return config.prompts_per_step * config.steps_per_generation * config.num_generations
+
+
+def columns(policy: Policy, config: Config, source: object) -> int:
+    """Return the tokens of the longest sequence, its completion of full length."""
+    prompt = _prompt_length(policy, config, source)
+    return min(prompt + config.max_completion_length, policy.context or np.iinfo(np.int64).max)
 
 
 def _parts(memory: Memory) -> str:
@@ -61,7 +68,7 @@ def _parts(memory: Memory) -> str:
         "gradients": memory.gradients,
         "optimizer": memory.optimizer,
         "a micro-batch": memory.activations + memory.logits,
-        "sampling": memory.cache,
+        "sampling": memory.cache + memory.copy,
     }
     return ", ".join(f"{name} {size(value)}" for name, value in parts.items() if value)
 

@@ -6,8 +6,7 @@ size, ``V`` vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,20 +15,19 @@ import torch
 from torch import Tensor
 
 from gspo_rs.logprobs.chunk import default_chunk_size
-from gspo_rs.logprobs.model_head import OutputHead, head_inputs
+from gspo_rs.logprobs.model_head import OutputHead
 from gspo_rs.rollouts.rollouts import Ragged
 from gspo_rs.samplers.generation import empty_cache, generating, sampled_from
 from gspo_rs.train.config.config import Config
-from gspo_rs.train.model.layers import recomputes
 from gspo_rs.train.model.microbatch import MicroBatch
+from gspo_rs.train.model.narrow import narrow_bytes
 from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.pass_memory import pass_memory, tensor_bytes
 from gspo_rs.train.step.adamw_8bit import state_bytes
 from gspo_rs.train.step.training_batch import TrainingBatch, batches
 
-__all__ = ["Memory", "cache_bytes", "expected_pass", "largest_pass", "measured"]
+__all__ = ["Memory", "cache_bytes", "expected_pass", "head_bytes", "largest_pass", "measured"]
 
-PROBES = 16, 32, 64
-"""Tokens of the passes from whose activations those of a micro-batch are extrapolated."""
 MASTER = 12
 """Bytes a number while a bfloat16 weight takes its step in float32."""
 
@@ -46,6 +44,8 @@ class Memory:
         Of all that is trained, while a step is taken.
     cache : int
         Keys and values of what is sampled at once, all completions of full length.
+    copy : int
+        Of the weights in half the bytes, while they sample on a GPU.
     activations : int
         What the largest micro-batch keeps for its backward pass.
     logits : int
@@ -62,13 +62,18 @@ class Memory:
     activations: int
     logits: int
     step: int = 0
+    copy: int = 0
 
     @property
     def total(self) -> int:
         """About the most that is there at once: nothing is sampled while a step is taken."""
-        kept = self.weights + self.reference + self.optimizer
         learning = self.gradients + max(self.activations + self.logits, self.step)
-        return kept + max(self.cache, learning)
+        return self.kept + max(self.cache + self.copy, learning)
+
+    @property
+    def kept(self) -> int:
+        """What is there during the whole run, once a step has been taken."""
+        return self.weights + self.reference + self.optimizer
 
 
 def measured(
@@ -95,16 +100,17 @@ def measured(
     Memory
     """
     trained, n = list(policy.trainable().values()), policy.world.size
-    weights = _bytes([*policy.model.parameters(), *policy.model.buffers()]) // n
+    weights = tensor_bytes([*policy.model.parameters(), *policy.model.buffers()]) // n
     return Memory(
         weights=weights,
         reference=weights if reference else 0,
-        gradients=_bytes(trained) // n,
+        gradients=tensor_bytes(trained) // n,
         optimizer=sum(_state_bytes(part, config) for part in trained) // n,
         cache=cache,
-        activations=0 if largest is None else _activations(policy, largest),
-        logits=0 if largest is None else _head_bytes(policy, largest),
+        activations=0 if largest is None else pass_memory(policy).of(*largest.input_ids.shape),
+        logits=0 if largest is None else head_bytes(policy, len(largest.targets)),
         step=max((MASTER * p.numel() for p in trained if p.dtype == torch.bfloat16), default=0),
+        copy=narrow_bytes(policy.model) if config.online and policy.sampling_dtype else 0,
     )
 
 
@@ -123,12 +129,16 @@ def cache_bytes(policy: Policy, rows: int, length: int) -> int:
     GenerationError
         If the model fails with a cache.
     """
-    few = torch.zeros((1, 2), dtype=torch.int64, device=policy.device)
-    with generating(policy.model) as base, policy.computing(), sampled_from(base):
-        cache = getattr(base(few, use_cache=True, **empty_cache(base)), "past_key_values", None)
-    layers = getattr(cache, "layers", [])
+    few = torch.zeros((1, 2), dtype=torch.int64, device=policy.model.device)
+
+    def remembered(model: Any) -> Any:
+        with generating(model) as base, sampled_from(base):
+            found = base(few, use_cache=True, **empty_cache(base))
+        return getattr(found, "past_key_values", None)
+
+    layers = getattr(policy.sampling(remembered), "layers", [])
     held = [getattr(layer, name, None) for layer in layers for name in ("keys", "values")]
-    return _bytes(part for part in held if part is not None) // few.numel() * rows * length
+    return tensor_bytes(part for part in held if part is not None) // few.numel() * rows * length
 
 
 def largest_pass(batches: Iterable[MicroBatch]) -> MicroBatch | None:
@@ -171,51 +181,9 @@ def _state_bytes(parameter: Tensor, config: Config) -> int:
     return rest + (8 * n if config.optimizer == "adamw" else state_bytes(n))
 
 
-def _activations(policy: Policy, batch: MicroBatch) -> int:
-    """Return what autograd keeps of the layers for the backward pass of a micro-batch."""
-    rows, columns = batch.input_ids.shape
-    most = min(policy.context or PROBES[-1], PROBES[-1])
-    sizes = [max(most * size // PROBES[-1], 1) for size in PROBES]
-    if len(set(sizes)) < len(sizes):
-        sizes = [1, 2, 3]
-    kept = [_saved(policy, size) for size in sizes]
-    # Per row: nothing, or copies of weights; what grows with the tokens; what with their pairs.
-    found = np.linalg.solve(np.vander(sizes, increasing=True), kept)
-    const, linear, square = map(float, found)
-    everything = max(const, 0) + rows * columns * (linear + max(square, 0) * columns)
-    if not recomputes(policy.model):
-        return round(everything)
-    config = policy.model.config.get_text_config()
-    layers, width = int(config.num_hidden_layers), 4 if policy.autocast is None else 2
-    return round(everything / layers + layers * rows * columns * int(config.hidden_size) * width)
-
-
-def _saved(policy: Policy, size: int) -> int:
-    """Return the bytes that autograd keeps of a pass over one row besides the weights."""
-    own = {_storage(part)[0] for part in [*policy.model.parameters(), *policy.model.buffers()]}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        place, n_bytes = _storage(tensor)
-        if place not in own:
-            kept[place] = n_bytes
-        return tensor
-
-    ids = torch.zeros((1, size), dtype=torch.int64, device=policy.device)
+def head_bytes(policy: Policy, n: int) -> int:
+    """Return what the head takes of `n` tokens: logits and entropies, and its gradient's sums."""
     head = OutputHead.of(policy.model)
-    with (
-        _without_checkpointing(policy.model),
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-        policy.computing(),
-    ):
-        found = head_inputs(policy.model, head, ids, None, None)  # held: no storage is used twice
-    del found
-    return sum(kept.values())
-
-
-def _head_bytes(policy: Policy, batch: MicroBatch) -> int:
-    """Return what the head takes: logits and their entropies, and the sums of its gradient."""
-    head, n = OutputHead.of(policy.model), len(batch.targets)
     logits = 4 * min(n, default_chunk_size(head.vocabulary)) * head.vocabulary
     weight = getattr(head.module, "weight", None)
     if weight is None:
@@ -223,25 +191,3 @@ def _head_bytes(policy: Policy, batch: MicroBatch) -> int:
     sums = 4 * weight.numel() if weight.requires_grad else 0
     narrow = policy.device.type == "cpu" and policy.autocast is not None
     return 2 * logits + sums + (4 * weight.numel() if narrow else 0)
-
-
-@contextmanager
-def _without_checkpointing(model: Any) -> Iterator[None]:
-    """Run layers as if their activations were kept, which `training` of a layer decides."""
-    layers = [module for module in model.modules() if module.training]
-    for module in layers:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in layers:
-            module.training = True
-
-
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum(dict(_storage(tensor) for tensor in tensors).values())
-
-
-def _storage(tensor: Tensor) -> tuple[int, int]:
-    storage = tensor.untyped_storage()
-    return storage.data_ptr(), storage.nbytes()

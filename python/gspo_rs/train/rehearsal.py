@@ -18,12 +18,14 @@ from gspo_rs.train.batches import batches_of
 from gspo_rs.train.checkpoint import Checkpoint
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.dataset import Dataset
+from gspo_rs.train.fit import fitted, free_bytes
 from gspo_rs.train.inputs import Inputs, separate
 from gspo_rs.train.long_prompts import without_long
 from gspo_rs.train.loop import checked, opened
 from gspo_rs.train.memory import Memory, cache_bytes, largest_pass, measured
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.pass_memory import tensor_bytes
 from gspo_rs.train.plan_text import lines
 from gspo_rs.train.random_state import seed_generators
 from gspo_rs.train.reward_functions import close_rewards, reward_functions
@@ -164,6 +166,11 @@ def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint 
     policy = policies.load(config, None if found is None else found.model, inputs)
     refuse_no_room(policy, config)
     data = without_long(data, policy, config)
+    # Offline what it says is taken before the first step.
+    second = config.online and prepare.needs_start(config) and policies.needs_copy(config, inputs)
+    if (free := free_bytes(policy.device)) is not None and second:
+        free -= tensor_bytes(policy.model.parameters())
+    config = fitted(policy, config, data.source, free=free)
     sampler = sampler_of(config, inputs)
     try:
         batch = _next_batch(policy, config, data, found, rewards=rewards, sampler=sampler)
@@ -174,16 +181,8 @@ def _rehearsed(config: Config, inputs: Inputs, data: Dataset, found: Checkpoint 
     cuts = prepare.minibatches(batch, config)
     plain = prepare.plain_batches(cuts, config)
     largest = largest_pass(one for some in plain for one in batches(policy, some, config))
-    memory = measured(
-        policy,
-        config,
-        # Offline what it says is taken before the first step.
-        reference=config.online
-        and prepare.needs_start(config)
-        and policies.needs_copy(config, inputs),
-        cache=_cache(policy, batch, config),
-        largest=largest,
-    )
+    cache = _cache(policy, batch, config)
+    memory = measured(policy, config, reference=second, cache=cache, largest=largest)
     return Plan(
         config=config,
         steps=data.steps(config),

@@ -18,7 +18,7 @@ from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.rewards.functions import RewardFunction
 from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.samplers import Sampler
-from gspo_rs.train import checkpoint, estimate, evaluate, final, halfway, reference
+from gspo_rs.train import checkpoint, evaluate, final, fit, halfway, reference
 from gspo_rs.train.batches import batches_of
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.console import Display
@@ -110,9 +110,8 @@ class Run:
         refuse_no_room(policy, config)
         data = without_long(data, policy, config)
         frozen = policies.freeze(config, start, world) if second else None
-        memory = ""
-        if shown:
-            memory = estimate.line(policy, config, data.source, reference=frozen is not None)
+        given = policy, config, data.source
+        config, memory = fit.begun(*given, reference=frozen is not None, shown=shown)
         policy = policies.shared(policy)
         # After it is cut over the processes: of weights that are whole it would train those.
         optimizer = make_optimizer(policy, config)

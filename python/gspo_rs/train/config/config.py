@@ -311,15 +311,16 @@ class Config:
         packs for attention kernels that skip tokens of other sequences.
     gradient_checkpointing : bool, optional
         Recompute the activations of each layer in the backward pass: less memory, more time, the
-        same gradients. By default for models of a billion parameters and more.
+        same gradients. By default on a GPU where fewer than 4096 tokens fit without it, and on a
+        CPU for models of a billion parameters and more.
     torch_compile : bool
         Compile the layers for the training passes; needs a compiler and about a minute at first.
     micro_batch_tokens : int, optional
-        Token budget per micro-batch, padding included; by default 2048 on CPU, 16384 on GPU. A
-        longer sequence gets its own micro-batch.
+        Token budget per micro-batch, padding included; by default 2048 on a CPU, and on a GPU as
+        many as memory has room for, up to 16384. A longer sequence gets its own micro-batch.
     generation_batch : int, optional
-        Most completions sampled at once, all of a batch by default; fewer take less memory. It does
-        not change what is sampled, but for the rounding of logits.
+        Most completions sampled at once, by default all of a batch, or on a GPU as many as memory
+        has room for. It does not change what is sampled, but for the rounding of logits.
     seed : int
         Seed for data order, sampling and the initialisation of new weights.
     save_steps : int

@@ -21,6 +21,7 @@ from gspo_rs.train.inputs import NOTHING, Inputs
 from gspo_rs.train.model.chat_template import with_template
 from gspo_rs.train.model.layers import ActivationsError, compile_layers, recompute_activations
 from gspo_rs.train.model.microbatch import MicroBatch, Shape
+from gspo_rs.train.model.narrow import freeze_narrow, narrowed
 from gspo_rs.train.model.pretrained import (
     PolicyError,
     Pretrained,
@@ -28,6 +29,7 @@ from gspo_rs.train.model.pretrained import (
     held_in_memory,
     load_pretrained,
     refuse_unknown_tokens,
+    stored_dtype,
     with_adapter,
 )
 from gspo_rs.train.model.probe import mixes_packed, sees_ahead
@@ -107,11 +109,19 @@ class Policy:
         )
         return found
 
+    @property
+    def sampling_dtype(self) -> torch.dtype | None:
+        """In which float32 weights are held while they sample, on a GPU; None where they stay."""
+        return self.autocast if self.device.type == "cuda" and self.world.size == 1 else None
+
     def sampling(self, function: Callable[[Any], Any]) -> Any:
         """Return ``function(model)``, which may pass through the model as often as it likes.
 
         Without gradient. With `sharded` on every rank at once: each gets all weights before.
         """
+        if self.sampling_dtype is not None:  # so that keys and values are in it, too
+            with narrowed(self.model, self.sampling_dtype):
+                return function(self.model)
         with self.computing():
             if self.sharded is None:
                 return function(self.model)
@@ -215,7 +225,10 @@ def load(
         raise PolicyError(f"model {config.model!r} is not causal: its tokens see those that follow")
     if config.lora_r > 0:
         model = _adapted(dataclasses.replace(found, model=policy.model), config, resumed)
-    _recompute(model, config)
+        if policy.autocast and may_round_frozen(config, inputs, device):
+            freeze_narrow(model, policy.autocast)
+    if not fits_itself(config, device, world):
+        _recompute(model, config)
     if config.torch_compile:
         compile_layers(model)
     return dataclasses.replace(policy, model=model, shape=shape, world=world)
@@ -389,6 +402,22 @@ def _refuse_other(own: LoraConfig, config: Config) -> None:
             f" lora_target_modules = {list(config.lora_target_modules)}; leave that out to train"
             " the adapter further"
         )
+
+
+def may_round_frozen(config: Config, inputs: Inputs, device: torch.device) -> bool:
+    """Return whether frozen float32 weights are not needed but for products below autocast.
+
+    A model in memory is the user's, DoRA reads the weights themselves, and merged into them the
+    adapters are written in the precision that the weights came in.
+    """
+    if device.type != "cuda" or inputs.model is not None or config.use_dora:
+        return False
+    return not config.lora_merge or stored_dtype(config.model) == torch.bfloat16
+
+
+def fits_itself(config: Config, device: torch.device, world: World) -> bool:
+    """Return whether memory decides, after loading, if activations are recomputed."""
+    return config.gradient_checkpointing is None and device.type == "cuda" and world.size == 1
 
 
 def _recompute(model: Any, config: Config) -> None:
