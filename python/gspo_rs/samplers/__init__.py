@@ -25,6 +25,17 @@ class SamplerError(RuntimeError):
     """A sampler does not do what training needs of it; says what, where, and the remedy."""
 
 
+class Ranks(Protocol):
+    """The processes that train one policy together."""
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the one that writes."""
+
+    def barrier(self) -> None:
+        """Wait until all of them are here."""
+
+
 class Policy(Protocol):
     """What a sampler may ask of the policy whose completions it draws."""
 
@@ -39,6 +50,10 @@ class Policy(Protocol):
     @property
     def temperature(self) -> float:
         """At which log-probabilities are to be."""
+
+    @property
+    def world(self) -> Ranks:
+        """The processes that train it."""
 
     def sampling(self, function: Callable[[Any], Any]) -> Any:
         """Return ``function(model)``, without gradient, in its precision, and with all weights."""

@@ -31,10 +31,11 @@ def parsed(spec: str) -> Address:
     if spec == "transformers":
         return Address("transformers")
     kind, _, place = spec.partition(":")
+    place = place.rstrip("/").removesuffix("/v1")
     if kind == "vllm":
-        return Address("vllm", place.rstrip("/"))
+        return Address("vllm", place)
     if kind == "openai":
-        return Address("openai", place.rstrip("/"))
+        return Address("openai", place)
     return Address("factory", spec)
 
 

@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from gspo_rs.samplers.address import parsed
 from gspo_rs.train import checkpoint, final, metrics
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.config.toml import changed
@@ -23,6 +24,8 @@ _FREE = frozenset(
         "on_reward_failure",
         "eval_steps",
         "spill_directory",
+        "sampler_timeout",
+        "sampler_folder",
         "device",
         "ddp_timeout",
         "layout",
@@ -170,6 +173,8 @@ def _replaced(before: Config, now: Config) -> Config:
         for key in _DATA
         if (getattr(now, key) is None) == (getattr(before, key) is None)
     }
+    if parsed(before.sampler).kind == parsed(now.sampler).kind == "vllm":
+        same["sampler"] = now.sampler  # another address
     if _stays(before.model, before.output_dir, now.model, now.output_dir):
         same["model"] = now.model
     for key in ("reward", "rollout", "sampler", "chat_template"):

@@ -28,6 +28,7 @@ from gspo_rs.train.reward_functions import close_rewards
 from gspo_rs.train.rollout.function import RolloutFunction
 from gspo_rs.train.rollout.logged_completions import forget_after
 from gspo_rs.train.rollout.prepare import needs_start
+from gspo_rs.train.rollout.samplers import refuse_cuts
 from gspo_rs.train.run import Run
 from gspo_rs.train.watch import warn_of_narrow_clip, wide_clip_is_meant
 from gspo_rs.train.world import World, joined, refuse_in_world
@@ -176,6 +177,7 @@ def checked(config: Config, inputs: Inputs) -> Config:
     # At once, because a reward function may change the working directory.
     config = placed(resolve(config), Path.cwd())
     refuse_in_world(config, torchrun.size())
+    refuse_cuts(config)
     inputs.refuse_missing(config)
     atomic.refuse_unreplaceable(Path(config.output_dir) / "final")
     warn_of_narrow_clip(config)

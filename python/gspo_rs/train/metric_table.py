@@ -148,6 +148,12 @@ METRICS: dict[str, tuple[Metrics, ...]] = {
             "with `eval/reward`; `reward_workers`",
         ),
         Metrics(
+            "eval/sampler/failed eval/sampler/retries",
+            "completions, calls",
+            "of the comparison; as those without `eval/`",
+            "with `eval/reward`; `sampler` is a server",
+        ),
+        Metrics(
             "time/generate time/score",
             "seconds",
             "sampling, and the reward functions; those of a batch are shared by its steps",

@@ -55,6 +55,13 @@ OF_ROLLOUTS: tuple[Metrics, ...] = (
         " memory did not suffice; that raised. In each step of the batch",
         "`reward_workers`",
     ),
+    Metrics(
+        "sampler/failed sampler/retries",
+        "completions, calls",
+        "that the server has not answered, and that were left out of their groups; of it that were"
+        " repeated, since the batch before. In each step of the batch",
+        "`sampler` is a server",
+    ),
     Metrics("reward/<name>/mean", "reward", "of each of several rewards", "several rewards"),
     Metrics(
         "reward/overlong_penalty",

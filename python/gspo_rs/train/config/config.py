@@ -22,8 +22,8 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ),
     ("max_resample reward_workers", lambda v: v >= 0, "at least 0"),
     (
-        "reward_timeout temperature adam_epsilon tau_pos tau_neg w_max dual_clip delta"
-        " off_policy_mask_threshold",
+        "reward_timeout sampler_timeout temperature adam_epsilon tau_pos tau_neg w_max dual_clip"
+        " delta off_policy_mask_threshold",
         lambda v: 0 < v < float("inf"),
         "above 0",
     ),
@@ -91,6 +91,12 @@ class Config:
         `vllm:http://host:port`, a vLLM server, which is given the weights before every batch; or
         `module:factory` or `file.py:factory`, a function that gets the configuration and returns a
         `gspo_rs.samplers.Sampler`.
+    sampler_timeout : float
+        Seconds for one answer of the server of `sampler`. One that comes too late is asked for
+        twice more.
+    sampler_folder : str, optional
+        Folder in which weights are passed to that server, which sees it under the same name; by
+        default in shared memory, for a server on this machine.
     rollouts : str or tuple of str, optional
         Scored completions to learn from: files, folders, globs, addresses or a data set of the hub.
         Makes the run offline.
@@ -357,6 +363,8 @@ class Config:
     on_reward_failure: Literal["error", "none"] = "error"
     rollout: str | None = None
     sampler: str = "transformers"
+    sampler_timeout: float = 600.0
+    sampler_folder: str | None = None
     rollouts: str | tuple[str, ...] | None = None
     grades: str | None = None
     split: str | None = None

@@ -61,6 +61,7 @@ _THEIRS: Mapping[str, str] = {
     "eval_split": "datasettestsplit testsplit validationsplit",
     "eval_prompts": "valfiles valfile evaldataset validation testfiles",
     "rollout": "rolloutfunc rolloutfn environment environmentfactory",
+    "sampler_timeout": "vllmservertimeout",
     "sampler": "vllmserverbaseurl vllmserverhost usevllm vllmmode rolloutname inferenceengine",
     "reward": (
         "rewardfuncs rewardfunc rewardfunction rewardfn customrewardfunction rewardmodel rewards"

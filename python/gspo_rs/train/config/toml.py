@@ -17,7 +17,15 @@ from gspo_rs.train.config.sections import option_of
 from gspo_rs.train.config.typed import UNDIVIDED, checked, in_toml, parsed
 
 # Fields that hold a path or glob of their own.
-_PATHS = ("output_dir", "prompts", "rollouts", "grades", "spill_directory", "eval_prompts")
+_PATHS = (
+    "output_dir",
+    "prompts",
+    "rollouts",
+    "grades",
+    "spill_directory",
+    "eval_prompts",
+    "sampler_folder",
+)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ __all__ = ["Engine", "Transformers"]
 class Engine(Protocol):
     """Draws completions of any prompts with the options of a call, and follows the policy."""
 
-    def generate(self, policy: Policy, prompts: Sequence[Any], **options: Any) -> Rollouts:
+    def generate(self, policy: Policy, prompts: Sequence[Any], *_: Any, **options: Any) -> Rollouts:
         """Draw as `gspo_rs.samplers.transformers.generate` does, which says what `options` are."""
 
     def refresh(self, policy: Policy, version: int) -> None:

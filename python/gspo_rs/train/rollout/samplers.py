@@ -13,6 +13,7 @@ from gspo_rs.rewards.functions import load, name_of
 from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.samplers import Policy, Sampler, SamplerError
 from gspo_rs.samplers.address import parsed
+from gspo_rs.samplers.vllm import Vllm
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.inputs import Inputs
 from gspo_rs.train.progress import Report, silent
@@ -20,7 +21,15 @@ from gspo_rs.train.rollout.engine import Engine, Transformers
 from gspo_rs.train.rollout.function import RolloutFunction, checked, play, rollout_function
 from gspo_rs.train.rollout.policy_sampler import PolicySampler
 
-__all__ = ["EngineSampler", "OwnSampler", "counted", "reporting", "sampler_of", "sampling_of"]
+__all__ = [
+    "EngineSampler",
+    "OwnSampler",
+    "counted",
+    "refuse_cuts",
+    "reporting",
+    "sampler_of",
+    "sampling_of",
+]
 
 _METHODS = ("sample", "refresh", "close")
 
@@ -150,9 +159,38 @@ def sampler_of(config: Config, inputs: Inputs) -> Sampler | None:
                 " the sampler call the function, and leave rollout out"
             )
         return _own(config, inputs.sampler)
-    if address.kind != "transformers":
-        raise ConfigError(f"sampler = {config.sampler!r}: is not served yet; use transformers")
-    return EngineSampler(config, Transformers(), function)
+    engine = Transformers() if address.kind == "transformers" else _server(config, address.place)
+    return EngineSampler(config, engine, function)
+
+
+def _server(config: Config, url: str) -> Engine:
+    """Return the vLLM server of a run."""
+    exact = config.old_logprobs != "recompute" and config.correction == "none"
+    return Vllm(
+        url,
+        timeout=config.sampler_timeout,
+        folder=config.sampler_folder,
+        name=config.output_dir,
+        exact=exact,
+    )
+
+
+def refuse_cuts(config: Config) -> None:
+    """Stop where a server would answer log-probabilities of another policy.
+
+    Raises
+    ------
+    ConfigError
+        With the remedy.
+    """
+    if parsed(config.sampler).kind != "vllm":
+        return
+    for name, all_of_them in (("top_p", 1.0), ("top_k", 0)):
+        if (value := getattr(config, name)) != all_of_them:
+            raise ConfigError(
+                f"{name} = {value}: a vLLM server answers log-probabilities of what that leaves,"
+                " not of the policy; leave it out, or use sampler = 'transformers'"
+            )
 
 
 def _own(config: Config, given: Any) -> OwnSampler:
