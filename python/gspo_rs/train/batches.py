@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from gspo_rs.data.group_index import GroupIndex
 from gspo_rs.rewards.functions import RewardFunction
+from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.samplers import Sampler
 from gspo_rs.train.config.config import Config
-from gspo_rs.train.dataset import Dataset
+from gspo_rs.train.dataset import Dataset, Stream
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.progress import Report, silent
 from gspo_rs.train.rollout.collect import RolloutBatch, offline, online
+from gspo_rs.train.rollout.dynamic import filled
+from gspo_rs.train.rollout.stream import streamed
 from gspo_rs.train.trainer_state import TrainerState
 
-__all__ = ["batches_of"]
+__all__ = ["batches_of", "batches_with_signal"]
 
 
 def batches_of(
@@ -39,15 +43,27 @@ def batches_of(
     sampler : Sampler or None
         Online, refreshed before a batch is asked for.
     """
-    if isinstance(data.source, GroupIndex):
-        return offline(policy, config, data.source, start=start, rollouts=data.rollouts)
-    return online(
-        policy,
-        data.source,
-        rewards,
-        config,
-        start=start,
-        report=report,
-        sampler=sampler,
-        state=state,
-    )
+    source = data.source
+    if isinstance(source, GroupIndex):
+        return offline(policy, config, source, start=start, rollouts=data.rollouts)
+    if isinstance(source, Stream):
+        return streamed(policy, config, source.batches, start=start)
+    more: dict[str, Any] = {"report": report, "sampler": sampler, "state": state}
+    return online(policy, source, rewards, config, start=start, **more)
+
+
+def batches_with_signal(
+    rounds: Iterator[RolloutBatch],
+    policy: Policy,
+    config: Config,
+    data: Dataset,
+    *,
+    over: Rollouts | None,
+) -> Iterator[RolloutBatch]:
+    """Fill batches with groups that have a signal, if `dynamic_sampling` asks for that.
+
+    Those that are read from files have been chosen before.
+    """
+    if not config.dynamic_sampling or isinstance(data.source, GroupIndex):
+        return rounds
+    return filled(rounds, policy, config, over=over)

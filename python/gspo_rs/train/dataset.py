@@ -50,13 +50,20 @@ class Fingerprint:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """Batches of `Rollouts` that code of the user's makes: an iterator, or a list of them."""
+
+    batches: Any
+
+
+@dataclass(frozen=True)
 class Dataset:
     """What a run learns from.
 
     Attributes
     ----------
-    source : Prompts or GroupIndex
-        Prompts online, the groups of scored completions offline.
+    source : Prompts, GroupIndex or Stream
+        Prompts online, the groups of scored completions offline, or rollouts as they come.
     exam : Prompts or None
         Prompts on which the policy is compared with the starting policy.
     fingerprints : dict of str to Fingerprint
@@ -71,7 +78,7 @@ class Dataset:
         Prompts that were left out because they are too long.
     """
 
-    source: Prompts | GroupIndex
+    source: Prompts | GroupIndex | Stream
     exam: Prompts | None
     fingerprints: dict[str, Fingerprint]
     rollouts: Source | None = None
@@ -95,6 +102,10 @@ class Dataset:
             Checked.
         """
         found = _of_template(config)
+        if inputs.streams:
+            if config.max_steps is None:
+                raise ConfigError("max_steps is missing: an iterator of rollouts has no length")
+            return cls(Stream(inputs.rollouts), None, found)
         if not config.online:
             rows = _rollouts(config, inputs)
             index = _indexed(rows, config)
@@ -112,7 +123,9 @@ class Dataset:
 
     @property
     def n_groups(self) -> int:
-        """Number of prompts, or of groups of rollouts that are read."""
+        """Number of prompts, or of groups of rollouts that are read; 0 where nobody knows."""
+        if isinstance(self.source, Stream):
+            return 0
         if isinstance(self.source, Prompts):
             return len(self.source)
         return int(self.source.informative.sum()) if self.informative else self.source.n_groups
@@ -130,14 +143,15 @@ class Dataset:
         return steps * config.num_iterations
 
     def batches(self, config: Config) -> int:
-        """Return the number of batches of rollouts per epoch."""
-        return -(-self.n_groups // (config.prompts_per_step * config.steps_per_generation))
+        """Return the number of batches of rollouts per epoch; 1 where nobody knows."""
+        return max(-(-self.n_groups // (config.prompts_per_step * config.steps_per_generation)), 1)
 
 
 def with_columns(config: Config, inputs: Inputs = NOTHING) -> Config:
     """Return a configuration that names the columns of its rollouts as a known schema has them.
 
     Only those that have their default, and are not there under it; of prompts nothing is changed.
+    Batches of `Rollouts` have fields in place of columns, the old log-probabilities among them.
 
     Raises
     ------
@@ -146,6 +160,8 @@ def with_columns(config: Config, inputs: Inputs = NOTHING) -> Config:
     """
     if config.online:
         return config
+    if inputs.streams:
+        return dataclasses.replace(config, old_logprobs_column="sampler_logprobs")
     rows = _rollouts(config, inputs)
     schema = rows.check([])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ class Inputs:
     Attributes
     ----------
     prompts, rollouts, eval_prompts : SourceLike, optional
-        Frames, tables, data sets or rows.
+        Frames, tables, data sets or rows; `rollouts` may be batches of `Rollouts`.
     reward : callable or sequence of callable, optional
         Reward functions.
     rollout : callable, optional
@@ -55,6 +55,20 @@ class Inputs:
     def given(self) -> list[str]:
         """Names of the arguments that are needed again to go on."""
         return [name for name, thing in vars(self).items() if thing is not None]
+
+    @property
+    def streams(self) -> bool:
+        """Whether `rollouts` are batches of `Rollouts`: an iterator, or a list of them.
+
+        Examples
+        --------
+        >>> Inputs(rollouts=iter([])).streams, Inputs(rollouts=[{"prompt": "2+2="}]).streams
+        (True, False)
+        """
+        held: Any = self.rollouts
+        if isinstance(held, list | tuple):
+            return bool(held) and isinstance(held[0], Rollouts)
+        return isinstance(held, Iterator)
 
     def source(self, name: str, config: Config) -> Any:
         """Return the data of a field: what is in memory, or the paths in the configuration."""

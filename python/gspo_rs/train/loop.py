@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from gspo_rs.data.source import SourceLike
 from gspo_rs.files import atomic
 from gspo_rs.files.lock import locked
 from gspo_rs.rewards.functions import RewardFunction
+from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.samplers import Sampler
 from gspo_rs.train import checkpoint, continuation, final, metrics, reference, torchrun
 from gspo_rs.train.config.config import Config, resolve
@@ -29,6 +30,7 @@ from gspo_rs.train.rollout.function import RolloutFunction
 from gspo_rs.train.rollout.logged_completions import forget_after
 from gspo_rs.train.rollout.prepare import needs_start
 from gspo_rs.train.rollout.samplers import refuse_cuts
+from gspo_rs.train.rollout.stream import StreamEndedError
 from gspo_rs.train.run import Run
 from gspo_rs.train.watch import warn_of_narrow_clip, wide_clip_is_meant
 from gspo_rs.train.world import World, joined, refuse_in_world
@@ -74,7 +76,7 @@ def train(
     rollout: RolloutFunction | str | None = None,
     sampler: Sampler | str | None = None,
     prompts: SourceLike | None = None,
-    rollouts: SourceLike | None = None,
+    rollouts: SourceLike | Iterable[Rollouts] | None = None,
     eval_prompts: SourceLike | None = None,
     model: Any = None,
     tokenizer: Any = None,
@@ -100,7 +102,9 @@ def train(
         an object with the methods of `gspo_rs.samplers.Sampler`.
     prompts, rollouts, eval_prompts : source, optional
         Data as for all of `gspo_rs`: paths, DataFrames and LazyFrames of Polars, DataFrames of
-        pandas, Arrow tables, `datasets`, a list of rows or a dict of columns.
+        pandas, Arrow tables, `datasets`, a list of rows or a dict of columns. `rollouts` may also
+        be an iterator of `gspo_rs.rollouts.Rollouts`, or a list of them, each a batch with tokens,
+        rewards and the log-probabilities of the policy that drew it.
     model : str or transformers.PreTrainedModel, optional
         A folder or hub name, or the model itself in float32, which is trained in place. Its
         adapters, with `lora_r`, are added to it.
@@ -180,7 +184,8 @@ def checked(config: Config, inputs: Inputs) -> Config:
     refuse_cuts(config)
     inputs.refuse_missing(config)
     atomic.refuse_unreplaceable(Path(config.output_dir) / "final")
-    warn_of_narrow_clip(config)
+    if not inputs.streams:
+        warn_of_narrow_clip(config)
     return config
 
 
@@ -252,6 +257,10 @@ def _train(
             forget_after(folder, found.step)
     try:
         _carry_out(run, folder)
+    except StreamEndedError:
+        if run.saved != run.step:
+            run.save(folder)
+        raise
     except KeyboardInterrupt:
         _leave(run, folder)
         if inputs.given:

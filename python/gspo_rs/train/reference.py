@@ -111,10 +111,10 @@ def needed(config: Config, data: Dataset) -> int:
     Returns
     -------
     int
-        At most those of an epoch; 0 online, where the completions are yet to be sampled, and for a
-        run that needs no starting policy.
+        At most those of an epoch; 0 where the completions are yet to come, and for a run that needs
+        no starting policy.
     """
-    if config.online or not prepare.needs_start(config):
+    if not isinstance(data.source, GroupIndex) or not prepare.needs_start(config):
         return 0
     each = config.steps_per_generation * config.num_iterations
     return min(data.batches(config), -(-data.steps(config) // each))
@@ -139,7 +139,7 @@ def needs_second(config: Config, data: Dataset, known: Reference | None, *, resu
     bool
         Offline only for a checkpoint without all that is needed, such as one with more steps to go.
     """
-    if config.online:
+    if not isinstance(data.source, GroupIndex):
         return prepare.needs_start(config)
     return resumed and needed(config, data) > (0 if known is None else known.batches)
 

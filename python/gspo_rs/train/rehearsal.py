@@ -16,7 +16,7 @@ from gspo_rs.rewards.functions import RewardFunction
 from gspo_rs.samplers import Sampler
 from gspo_rs.train.batches import batches_of
 from gspo_rs.train.checkpoint import Checkpoint
-from gspo_rs.train.config.config import Config
+from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.dataset import Dataset
 from gspo_rs.train.fit import fitted, free_bytes
 from gspo_rs.train.inputs import Inputs, separate
@@ -152,6 +152,11 @@ fields
     things = {**data, "reward": reward, "rollout": rollout, "sampler": sampler}
     things |= {"model": model, "tokenizer": tokenizer}
     config, inputs = separate(config, things, fields)
+    if inputs.streams:
+        raise ConfigError(
+            "rollouts is an iterator, of which a rehearsal would take the first batch; train with"
+            " max_steps = 1 in another output_dir instead"
+        )
     config = checked(config, inputs)
     config, dataset, found = opened(config, inputs, resume=resume)
     if inputs.model is not None:

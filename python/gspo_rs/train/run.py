@@ -19,7 +19,7 @@ from gspo_rs.rewards.functions import RewardFunction
 from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.samplers import Sampler
 from gspo_rs.train import checkpoint, evaluate, final, fit, halfway, reference
-from gspo_rs.train.batches import batches_of
+from gspo_rs.train.batches import batches_of, batches_with_signal
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.console import Display
 from gspo_rs.train.dataset import Dataset
@@ -36,7 +36,6 @@ from gspo_rs.train.reference import Reference
 from gspo_rs.train.reward_functions import reward_functions
 from gspo_rs.train.rollout import prepare
 from gspo_rs.train.rollout.collect import RolloutBatch
-from gspo_rs.train.rollout.dynamic import filled
 from gspo_rs.train.rollout.logged_completions import log
 from gspo_rs.train.rollout.reward_log import means_of
 from gspo_rs.train.rollout.samplers import sampler_of
@@ -177,8 +176,7 @@ class Run:
             state=self._state,
             report=self.display.report,
         )
-        dynamic = self.config.dynamic_sampling and self.config.online
-        return filled(rounds, self.policy, self.config, over=self.over) if dynamic else rounds
+        return batches_with_signal(rounds, self.policy, self.config, self.data, over=self.over)
 
     def _refresh(self) -> None:
         """Give the sampler the weights of now."""
