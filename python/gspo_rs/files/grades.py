@@ -79,9 +79,12 @@ class GradedSource(Source):
     ----------
     grades : LazyFrame
         The columns, in the order of the rows.
+    origin : Grades
+        Where they are from.
     """
 
     grades: pl.LazyFrame
+    origin: Grades
 
     @property
     def frame(self) -> pl.LazyFrame:
@@ -156,6 +159,7 @@ def graded(source: SourceLike, grades: str | Path, *, split: str | None = None) 
         names=located.names,
         behind=(*located.behind, *found.files),
         grades=beside,
+        origin=found,
     )
 
 

@@ -13,6 +13,7 @@ from gspo_rs.data.known_schemas import with_known_columns
 from gspo_rs.data.nested_source import by_member
 from gspo_rs.data.source import Source, SourceLike, locate
 from gspo_rs.files.atomic import write_text
+from gspo_rs.files.grades import GradedSource
 from gspo_rs.files.target import checked_target
 from gspo_rs.groups.statistics import GroupStats, stats
 from gspo_rs.report.duplicates import MANY, Repeated, repeated
@@ -23,7 +24,14 @@ from gspo_rs.report.format import count, cut, number, share
 from gspo_rs.report.load import Names, ReportRows, choose, read
 from gspo_rs.report.origin import Origin, arguments, made, shown
 from gspo_rs.report.result import Report
-from gspo_rs.report.sections import TextFacts, count_mixed, first_curve, sections, text_facts
+from gspo_rs.report.sections import (
+    TextFacts,
+    count_mixed,
+    first_curve,
+    graded_section,
+    sections,
+    text_facts,
+)
 from gspo_rs.report.tables import moved, side_by_side
 from gspo_rs.report.verdict import Evidence, verdict
 from gspo_rs.report.versus import Versus, compared
@@ -173,6 +181,7 @@ def report(
         "per": list(several) or None,
         "compare": None if other is None else " ".join(arguments(other)),
         "threshold": threshold,
+        "grades": located.origin.folder.name if isinstance(located, GradedSource) else None,
     }
     keep = {**asked, "keep": "informative"}
     html = _render(data, made(located, options, keep), comparison)
@@ -256,7 +265,10 @@ def _render(data: Data, origin: Origin, comparison: Comparison | None) -> str:
         wins=data.texts and data.texts.wins,
         verdict=verdict(_evidence(data, origin.keep, texts, comparison)),
         comparison=comparison,
-        sections=sections(data.names, data.narrow, data.facts, data.found, data.texts),
+        sections=[
+            *sections(data.names, data.narrow, data.facts, data.found, data.texts),
+            *graded_section(data.source, data.narrow.groups),
+        ],
         texts=texts,
         many=MANY,
         share=share,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from gspo_rs.data.source import Source
+from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.statistics import GroupStats
 from gspo_rs.report.breakdown import breakdown
 from gspo_rs.report.comparisons import Curve, curves, standings
@@ -24,12 +26,21 @@ from gspo_rs.report.figures import (
 )
 from gspo_rs.report.format import cut
 from gspo_rs.report.grader import ENOUGH, CheapWins, Noise, cheap_wins, noise
+from gspo_rs.report.grading import about_grader
 from gspo_rs.report.lengths import LengthEffect, Lengths, find_lengths, length_effect
 from gspo_rs.report.load import Labels, Names, ReportRows
 from gspo_rs.report.tables import ROWS, by_value
 from gspo_rs.report.text_figures import about_copies, about_length, about_lengths, about_noise
 
-__all__ = ["Section", "TextFacts", "count_mixed", "first_curve", "sections", "text_facts"]
+__all__ = [
+    "Section",
+    "TextFacts",
+    "count_mixed",
+    "first_curve",
+    "graded_section",
+    "sections",
+    "text_facts",
+]
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,12 @@ def sections(
         *_per(narrow, facts, found),
         _completions(names, texts),
     ]
+
+
+def graded_section(source: Source, groups: Groups) -> list[Section]:
+    """Return the section about what graded the rows, if they have grades."""
+    found = about_grader(source, groups)
+    return [] if found is None else [Section("grader", "Grader", notes=found[0], tables=found[1])]
 
 
 def _draws(narrow: ReportRows, facts: Facts) -> Section:
