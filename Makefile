@@ -20,7 +20,7 @@ setup: .venv/.core ## virtual environment, dependencies, release build of the co
 .venv/.dependencies: pyproject.toml constraints.txt .ci/requirements.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing dependencies (PyTorch is large; this takes minutes the first time)"
-	$(BIN)/python .ci/requirements.py train ray math judge bench dev verl-tests | xargs -d '\n' $(BIN)/pip install --quiet --no-compile
+	$(BIN)/python .ci/requirements.py train ray math judge sandbox bench dev verl-tests | xargs -d '\n' $(BIN)/pip install --quiet --no-compile
 	$(BIN)/pip install --quiet --no-compile --no-deps verl
 	@touch $@
 

@@ -21,6 +21,7 @@ TRL: dict[str, tuple[str, str]] = {
     ),
     "reward_workers": ("-", "TRL calls reward functions in the process that trains"),
     "reward_timeout": ("-", "of `reward_workers`"),
+    "reward_sandbox": ("-", "of `reward_workers`"),
     "on_reward_failure": ("-", "in TRL a function that raises ends the run"),
     "rollout": ("rollout_func", "gets a sampler and returns `Rollouts`; TRL's returns a dict"),
     "sampler": (
@@ -199,6 +200,7 @@ VERL: dict[str, tuple[str, str]] = {
     ),
     "reward_workers": ("-", "verl's are Ray actors"),
     "reward_timeout": ("-", ""),
+    "reward_sandbox": ("-", ""),
     "on_reward_failure": ("-", ""),
     "rollout": ("-", "verl's agent loops are classes"),
     "sampler": ("actor_rollout_ref.rollout.name", "`vllm:URL` is a server that you start"),

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fixtures.hostile_fates import FATES, HARMLESS, HOSTILE, SEEN, check, running
+from fixtures.hostile_fates import FATES, HARMLESS, HOSTILE, SEEN, USABLE, check, running
 from gspo_rs.rewards.errors import GradingError, RewardError
 from gspo_rs.rewards.workers import Workers
 
@@ -25,10 +25,11 @@ def mark(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_hostile_row_has_its_status_every_other_its_reward_and_no_process_is_left(mark):
+@pytest.mark.parametrize("sandbox", USABLE)
+def test_a_hostile_row_has_its_status_every_other_its_reward_and_no_process_is_left(mark, sandbox):
     said = [*FATES, *HARMLESS, *SEEN, *(f"{n / 8}" for n in range(60))]
     random.Random(0).shuffle(said)
-    with Workers({"reward": HOSTILE}, 2, timeout=8.0, memory=1 << 29) as workers:
+    with Workers({"reward": HOSTILE}, 2, timeout=8.0, memory=1 << 29, sandbox=sandbox) as workers:
         found = dict(zip(said, graded(workers, said), strict=True))
         assert running(mark)
     assert not running(mark)

@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from fixtures.hostile_fates import USABLE
 from fixtures.runs import make
 from gspo_rs.rewards.errors import GradingError
 from gspo_rs.rewards.workers import STATUSES
@@ -36,8 +37,10 @@ def lines(folder):
 
 
 @pytest.mark.slow
-def test_rows_that_end_a_worker_have_no_reward_and_are_counted(letters, tmp_path):
+@pytest.mark.parametrize("sandbox", USABLE)
+def test_rows_that_end_a_worker_have_no_reward_and_are_counted(letters, tmp_path, sandbox):
     settings = {**SETTINGS, "reward_workers": 2, "log_completions": True}
+    settings |= {"reward_sandbox": sandbox}
     settings |= {"max_steps": 2, "eval_size": 1}
     train(load(make(tmp_path, letters, **settings)), quiet=True)
     rows = pl.read_parquet(tmp_path / "run" / "completions" / "*.parquet")
@@ -87,6 +90,7 @@ def test_a_function_in_memory_is_refused_with_the_remedy(letters, tmp_path):
         ({"reward_workers": -1}, "reward_workers = -1: must be at least 0"),
         ({"reward_workers": 1, "reward_timeout": 0.0}, "reward_timeout = 0.0: must be above 0"),
         ({"reward_timeout": 5.0}, "reward_timeout = 5.0: is of reward_workers"),
+        ({"reward_sandbox": "bwrap"}, "reward_sandbox = 'bwrap': is of reward_workers"),
         ({"on_reward_failure": "none"}, "on_reward_failure = 'none': is of reward_workers"),
         ({"rollouts": "r", "prompts": None, "reward_workers": 2}, "offline the rewards are in"),
     ],

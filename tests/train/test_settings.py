@@ -34,6 +34,7 @@ GIVEN = {
     "reduction": ("seq_sum", ["seq_sum"]),
     "on_long": ("drop", ["drop"]),
     "on_reward_failure": ("none", ["none"]),
+    "reward_sandbox": ("bwrap", ["bwrap"]),
     "old_logprobs": ("sampler", ["sampler"]),
     "divergence": ("kl", ["kl"]),
     "correction": ("seq_mask", ["seq_mask"]),

@@ -41,6 +41,7 @@ def grade(
     timeout: float = 10.0,
     start_timeout: float = 60.0,
     workers: Whole | None = None,
+    sandbox: Literal["process", "bwrap"] = "process",
     memory: str = "4GiB",
     chunk: Whole = 1,
     on_failure: Literal["none", "error"] = "none",
@@ -69,6 +70,8 @@ def grade(
         Seconds for loading the functions.
     workers
         Processes; as many as there are processors by default.
+    sandbox
+        bwrap: each process without network, and with nothing to write on but an empty /tmp.
     memory
         Memory of each process for data.
     chunk
@@ -97,6 +100,7 @@ def grade(
         timeout=timeout,
         start_timeout=start_timeout,
         workers=workers,
+        sandbox=sandbox,
         memory=memory,
         chunk=chunk,
         on_failure=on_failure,

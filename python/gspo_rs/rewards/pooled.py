@@ -11,6 +11,7 @@ from typing import Any, Literal
 from gspo_rs.rewards.answers import place_of
 from gspo_rs.rewards.errors import GradingError, RewardError
 from gspo_rs.rewards.functions import titled
+from gspo_rs.rewards.sandbox import Sandbox
 from gspo_rs.rewards.workers import STATUSES, Grade, Status, Workers
 
 __all__ = [
@@ -100,7 +101,12 @@ def refuse_unsendable(name: str, column: str, values: Sequence[Any], remedy: str
 
 
 def pooled_functions(
-    functions: Mapping[str, str], size: int, *, timeout: float, on_failure: OnFailure
+    functions: Mapping[str, str],
+    size: int,
+    *,
+    timeout: float,
+    on_failure: OnFailure,
+    sandbox: Sandbox = "process",
 ) -> dict[str, PooledFunction]:
     """Return reward functions that one pool of workers calls.
 
@@ -108,7 +114,7 @@ def pooled_functions(
     ----------
     functions : mapping of str to str
         By name, as ``file.py:function`` or ``module:function``.
-    size, timeout
+    size, timeout, sandbox
         As for `Workers`.
     on_failure
         As for `PooledFunction`.
@@ -118,7 +124,7 @@ def pooled_functions(
     RewardError
         If one cannot be loaded.
     """
-    workers = Workers(functions, size, timeout=timeout)
+    workers = Workers(functions, size, timeout=timeout, sandbox=sandbox)
     return {name: PooledFunction(workers, name, on_failure) for name in functions}
 
 

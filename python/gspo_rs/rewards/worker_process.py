@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gspo_rs.rewards.sandbox import Sandbox, exit_signal, in_sandbox
+
 __all__ = ["MARK", "Row", "Start", "Worker"]
 
 # A fresh interpreter, not a fork: the threads and locks of this process are not in it. It imports
@@ -52,6 +54,8 @@ class Start:
         Bytes of data, and descriptors, that each may have.
     timeout : float
         Seconds until they must be loaded.
+    sandbox : str
+        ``process`` or ``bwrap``.
     folder : str
         Their working directory.
     """
@@ -60,6 +64,7 @@ class Start:
     memory: int
     open_files: int
     timeout: float
+    sandbox: Sandbox = "process"
     folder: str = field(default_factory=os.getcwd)
 
 
@@ -115,19 +120,14 @@ class Worker:
         self.deadline = self.since + start.timeout
         self._mark, self._unread = secrets.token_hex(16), b""
         self.channel, theirs = socket.socketpair()
-        given = {
-            "path": [path or start.folder for path in sys.path],
-            "channel": theirs.fileno(),
-            "parent": os.getpid(),
-            "functions": dict(start.functions),
-            "memory": start.memory,
-            "open_files": start.open_files,
-        }
         known = _VARIABLES.split()
         kept = {k: v for k, v in os.environ.items() if k in known or k.startswith("LC_")}
+        if start.sandbox == "bwrap":
+            kept.pop("TMPDIR", None)
+        self._sandboxed = start.sandbox == "bwrap"
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 -- the interpreter that runs this
-                [sys.executable, "-P", "-c", _START, json.dumps(given)],
+                _command(start, theirs.fileno()),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -226,9 +226,31 @@ class Worker:
         code = self._process.wait()
         self.channel.close()
         _kill_marked(f"{MARK}={self._mark}".encode())
-        if code >= 0:
-            return f"exited with code {code}"
-        return f"was killed by {signal.Signals(-code).name}"
+        number = exit_signal(code) if self._sandboxed else -code
+        known = number in {one.value for one in signal.Signals}
+        return (
+            f"was killed by {signal.Signals(number).name}" if known else f"exited with code {code}"
+        )
+
+
+def _command(start: Start, channel: int) -> list[str]:
+    """Return the command of a worker."""
+    path = [path or start.folder for path in sys.path]
+    given = {
+        "path": path,
+        "channel": channel,
+        "parent": None if start.sandbox == "bwrap" else os.getpid(),
+        "functions": dict(start.functions),
+        "memory": start.memory,
+        "open_files": start.open_files,
+    }
+    command = [sys.executable, "-P", "-c", _START, json.dumps(given)]
+    if start.sandbox == "process":
+        return command
+    files = [spec.rpartition(":")[0] for spec in start.functions.values()]
+    places = [Path(start.folder, file).resolve() for file in files if file.endswith(".py")]
+    needed = [*map(Path, path), *(place.parent for place in places), *places]
+    return in_sandbox(command, Path(start.folder), needed, start.memory)
 
 
 def parsed(line: bytes) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
 from gspo_rs.rewards.errors import GradingError, RewardError
+from gspo_rs.rewards.sandbox import Sandbox, refuse_unusable
 from gspo_rs.rewards.worker_process import Row, Start, Worker, parsed
 
 __all__ = ["GRADE_STATUSES", "STATUSES", "Grade", "Status", "Workers"]
@@ -143,11 +144,13 @@ class Workers:
         Bytes of data of each process.
     open_files : int
         Descriptors of each process.
+    sandbox : {"process", "bwrap"}
+        Whether each process is in a sandbox: no network, nothing to write on but an empty /tmp.
 
     Raises
     ------
     RewardError
-        If a function cannot be loaded; as `gspo_rs.rewards.load`.
+        If a function cannot be loaded; as `gspo_rs.rewards.load`; or the sandbox cannot be used.
     GradingError
         If loading ends the process, or is not over in time.
 
@@ -168,8 +171,10 @@ class Workers:
         start_timeout: float = 60.0,
         memory: int = 4 << 30,
         open_files: int = 256,
+        sandbox: Sandbox = "process",
     ) -> None:
-        self._start = Start(functions, memory, open_files, start_timeout)
+        refuse_unusable(sandbox)
+        self._start = Start(functions, memory, open_files, start_timeout, sandbox)
         self._size, self._timeout = size, timeout
         self._workers: list[Worker] = []
         self._failed_starts = 0

@@ -21,6 +21,7 @@ _FREE = frozenset(
         "log_completions",
         "reward_workers",
         "reward_timeout",
+        "reward_sandbox",
         "on_reward_failure",
         "eval_steps",
         "spill_directory",

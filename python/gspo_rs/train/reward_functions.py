@@ -54,6 +54,7 @@ def _pooled(config: Config, functions: object) -> dict[str, RewardFunction]:
         config.reward_workers,
         timeout=config.reward_timeout or _SECONDS,
         on_failure=config.on_reward_failure,
+        sandbox=config.reward_sandbox,
     )
     return {**found}
 

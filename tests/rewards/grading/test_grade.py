@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 import gspo_rs as gs
 from fixtures.commands import PROGRAM, command
-from fixtures.hostile_fates import FATES, HARMLESS, HOSTILE, SEEN, check
+from fixtures.hostile_fates import FATES, HARMLESS, HOSTILE, SEEN, USABLE, check
 from gspo_rs.files.parts import ledger_of, run_manifest
 from gspo_rs.rewards.errors import FailureLimitError, GradingError, RewardError
 from gspo_rs.rewards.workers import Grade
@@ -147,11 +147,13 @@ def test_several_rewards_are_weighted_without_those_that_are_none_and_none_if_on
 
 
 @pytest.mark.slow
-def test_a_hostile_set_has_its_statuses_and_every_other_row_its_reward(tmp_path):
+@pytest.mark.parametrize("sandbox", USABLE)
+def test_a_hostile_set_has_its_statuses_and_every_other_row_its_reward(tmp_path, sandbox):
     said = [*FATES, *HARMLESS, *SEEN, *(f"{n / 8}" for n in range(200))]
     random.Random(1).shuffle(said)
     options = {"timeout": 8.0, "memory": "512MiB", "workers": 2, "max_failed": "100%"}
-    gs.grade(pl.DataFrame({"completion": said}), tmp_path / "out", reward=HOSTILE, **options)
+    frame = pl.DataFrame({"completion": said})
+    gs.grade(frame, tmp_path / "out", reward=HOSTILE, sandbox=sandbox, **options)
     for one, row in zip(said, read(tmp_path / "out").iter_rows(named=True), strict=True):
         check(one, row["status"], row["error"] or "", row["reward"])
         assert row["attempts"] >= 1

@@ -32,6 +32,7 @@ from gspo_rs.rewards.grading.output import (
     refuse_key_names,
 )
 from gspo_rs.rewards.grading.rows import Piece, Rows, Wanted, cuts_of, rows_of
+from gspo_rs.rewards.sandbox import Sandbox
 from gspo_rs.rewards.workers import Grade
 
 __all__ = ["GradeReport", "grade"]
@@ -99,6 +100,7 @@ def grade(
     timeout: float = 10.0,
     start_timeout: float = 60.0,
     workers: int | None = None,
+    sandbox: Sandbox = "process",
     memory: int | str = "4GiB",
     chunk: int = 1,
     on_failure: Literal["none", "error"] = "none",
@@ -138,6 +140,9 @@ def grade(
         Seconds for a call, and for loading the functions.
     workers : int, optional
         Processes; as many as there are processors by default.
+    sandbox : {"process", "bwrap"}
+        Whether each process is in a sandbox of bubblewrap: no network, nothing to write on but an
+        empty ``/tmp``.
     memory : int or str
         Bytes of data of each process, such as ``"2GiB"``.
     chunk : int
@@ -189,7 +194,7 @@ def grade(
     keys = (as_names(by, "by") if by else ()), (as_names(key, "key") if key else ())
     rows = rows_of(source, Path(target), Wanted(*keys, prompt, completion, handed))
     limits: dict[str, Any] = {"timeout": timeout, "start_timeout": start_timeout}
-    limits["memory"] = as_bytes(memory, "memory")
+    limits |= {"memory": as_bytes(memory, "memory"), "sandbox": sandbox}
     with ExitStack() as stack:
         for engine in engines:
             stack.callback(engine.close)

@@ -79,6 +79,9 @@ class Config:
         end or hang the run; 0 calls them in this process, all completions at once.
     reward_timeout : float, optional
         Seconds for a call in `reward_workers`, 10 by default; then the process is killed.
+    reward_sandbox : {"process", "bwrap"}
+        Whether `reward_workers` are in a sandbox of bubblewrap: no network, nothing to write on but
+        an empty ``/tmp``.
     on_reward_failure : {"error", "none"}
         What to do where a call in `reward_workers` fails: stop and name the completion, or leave
         it without a reward and count it as `reward/status/*`.
@@ -360,6 +363,7 @@ class Config:
     reward: str | tuple[str, ...] | None = None
     reward_workers: int = 0
     reward_timeout: float | None = None
+    reward_sandbox: Literal["process", "bwrap"] = "process"
     on_reward_failure: Literal["error", "none"] = "error"
     rollout: str | None = None
     sampler: str = "transformers"
@@ -633,7 +637,8 @@ def _without_workers(config: Any) -> str | None:
     if config.reward_workers:
         offline = "reward_workers call reward functions; offline the rewards are in `rollouts`"
         return None if config.online else offline
-    for name, default in (("reward_timeout", None), ("on_reward_failure", "error")):
+    defaults = {"reward_timeout": None, "reward_sandbox": "process", "on_reward_failure": "error"}
+    for name, default in defaults.items():
         if (value := getattr(config, name, default)) != default:
             return f"{name} = {value!r}: is of reward_workers; give their number, such as 2"
     return None

@@ -16,11 +16,12 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     for title, names in {
         "Run": "model output_dir seed device ddp_timeout",
         "Data": (
-            "prompts reward reward_workers reward_timeout on_reward_failure rollout rollouts grades"
-            " split by prompt completion chat_template chat_template_kwargs reward_column"
-            " reward_weights old_logprobs_column prompt_tokens_column completion_tokens_column"
-            " completion_mask_column truncated_column reference_rewards_column rollout_ids_column"
-            " shuffle_dataset spill_directory max_prompt_length on_long"
+            "prompts reward reward_workers reward_timeout reward_sandbox on_reward_failure rollout"
+            " rollouts grades split by prompt completion chat_template chat_template_kwargs"
+            " reward_column reward_weights old_logprobs_column prompt_tokens_column"
+            " completion_tokens_column completion_mask_column truncated_column"
+            " reference_rewards_column rollout_ids_column shuffle_dataset spill_directory"
+            " max_prompt_length on_long"
         ),
         "Sampling": (
             "sampler sampler_timeout sampler_folder num_generations prompts_per_step"
