@@ -35,14 +35,15 @@ BENCHMARKS = {
 # Never part of a run without it.
 NEED_A_MODEL = ("train_against_trl.py", "compare_algorithms.py")
 NEED_A_GPU = ("gpu_once.py",)
-# Bytes beside an estimate, more threads beside fewer, two nodes beside one machine: no ratio; and
-# a disk full of rows, whose rivals take an hour.
+# Bytes beside an estimate, more threads beside fewer, two nodes beside one machine, waiting
+# beside waiting: no ratio; and a disk full of rows, whose rivals take an hour.
 NO_RIVAL = (
     "bench_memory.py",
     "bench_threads.py",
     "bench_ray.py",
     "bench_world.py",
     "bench_billion.py",
+    "bench_ahead.py",
 )
 
 

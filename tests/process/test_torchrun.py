@@ -15,7 +15,17 @@ import torch
 from safetensors.torch import load_file
 
 from fixtures.places import ROOT
-from fixtures.runs import MAIN, last_step, make, process, records, wait_for, weights
+from fixtures.runs import (
+    MAIN,
+    expected,
+    last_step,
+    make,
+    process,
+    records,
+    trained,
+    wait_for,
+    weights,
+)
 from gspo_rs.train import checkpoint, train
 from gspo_rs.train.config.toml import load
 
@@ -133,6 +143,24 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_goes_on_to_the_sam
     assert codes == [0, 0], said
     assert weights(tmp_path / "killed/run/final") == weights(tmp_path / "unbroken/run/final")
     assert records(tmp_path / "killed/run") == records(tmp_path / "unbroken/run")
+
+
+def test_processes_that_sample_ahead_lose_no_completion_when_one_is_killed_and_others_go_on(
+    letters, tmp_path
+):
+    ahead = {"max_staleness": 2, "steps_per_generation": 1, "eval_size": 0, "save_steps": 1}
+    path = make(tmp_path, letters, reward=PLAIN, **{**SETTINGS, **ahead, "max_steps": 15})
+    children = ranks(2, path)
+    wait_for(lambda: last_step(tmp_path / "run") >= 3, children[0])
+    children[1].kill()
+    ended(children)
+    for size, stop in ((3, 10), (1, 15)):
+        codes, said = ended(ranks(size, path, "--resume", "--max-steps", stop))
+        assert codes == [0] * size, said
+        assert last_step(tmp_path / "run") == stop
+    assert trained(tmp_path / "run") == expected(45)
+    ages = [line["async/staleness_max"] for line in records(tmp_path / "run")]
+    assert 0 < max(ages) <= 2
 
 
 def test_a_process_of_several_ends_before_gloos_threads_can_abort_it(letters, tmp_path):

@@ -141,6 +141,7 @@ def test_a_reward_that_changes_the_working_directory_does_not_split_the_run(
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
         "checkpoint-2",
         "final",
+        "ledger.jsonl",
         "metrics.jsonl",
     }
 

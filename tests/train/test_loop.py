@@ -191,6 +191,7 @@ def test_the_metrics_page_names_all_that_runs_write_and_nothing_else(online, off
         (online(**fields, reward_weights=(1.0, 0.0)), [right, shown]),
         (online(algorithm="cispo", correction="token_truncate", max_steps=1), share_of_a),
         (online(output_dir=str(tmp_path / "5"), **pool), None),
+        (online(output_dir=str(tmp_path / "6"), max_staleness=1, max_steps=1), share_of_a),
         (offline(algorithm="listwise", output_dir=str(tmp_path / "3"), max_steps=1), None),
         (offline(algorithm="qrpo", output_dir=str(tmp_path / "4"), max_steps=1), None),
     ):

@@ -16,7 +16,7 @@ from transformers import (
 
 from fixtures.runs import configured
 from gspo_rs.train.inputs import Inputs
-from gspo_rs.train.model.policy import PolicyError, freeze, load
+from gspo_rs.train.model.policy import PolicyError, device_of, freeze, load
 
 
 def test_a_model_is_loaded_in_float32_without_dropout_and_trained_whole(letters):
@@ -133,3 +133,36 @@ def test_lora_trains_only_its_adapters(letters):
     policy = load(configured(letters, lora_r=2, lora_target_modules=("q_proj",)))
     assert policy.trainable()
     assert all("q_proj.lora_" in name for name in policy.trainable())
+
+
+@pytest.fixture
+def four_gpus(monkeypatch):
+    """A machine of four GPUs, of which no more is asked; returns which was made the current one."""
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    return chosen
+
+
+@pytest.mark.parametrize("name", ["cuda", "auto"])
+def test_each_of_several_processes_has_the_gpu_of_its_number(four_gpus, monkeypatch, name):
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    for rank in range(4):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        assert device_of(name) == torch.device("cuda", rank)
+    assert four_gpus == [torch.device("cuda", rank) for rank in range(4)]
+    monkeypatch.setenv("LOCAL_RANK", "4")
+    with pytest.raises(PolicyError, match=r"process 4 of this machine, .* finds 4 CUDA devices"):
+        device_of(name)
+    with pytest.raises(PolicyError, match=r"device 'cuda:1': all processes would have the one GPU"):
+        device_of("cuda:1")
+
+
+def test_one_process_has_the_current_gpu_or_the_one_it_names(four_gpus, monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert device_of("cuda") == torch.device("cuda")
+    assert not four_gpus
+    assert device_of("cuda:2") == torch.device("cuda", 2)
+    assert four_gpus == [torch.device("cuda", 2)]

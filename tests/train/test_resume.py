@@ -110,7 +110,9 @@ def test_resuming_where_there_is_no_checkpoint_says_what_is_there_and_keeps_it(
     path = run_file("early")
     train(load(path, ["max_steps=2", "save_steps=0"]))
     before = contents(tmp_path / "early")
-    there = r"no checkpoint to resume from: it holds final/, metrics\.jsonl \(2 steps\)"
+    there = (
+        r"no checkpoint to resume from: it holds final/, ledger\.jsonl, metrics\.jsonl \(2 steps\)"
+    )
     with pytest.raises(ConfigError, match=there):
         train(load(path, [f"seed={seed}"]), resume=True)
     assert contents(tmp_path / "early") == before

@@ -33,6 +33,7 @@ GIVEN = {
     "loss": ("gspo", ["gspo"]),
     "reduction": ("seq_sum", ["seq_sum"]),
     "on_long": ("drop", ["drop"]),
+    "on_stale": ("correct", ["correct"]),
     "on_reward_failure": ("none", ["none"]),
     "reward_sandbox": ("bwrap", ["bwrap"]),
     "old_logprobs": ("sampler", ["sampler"]),

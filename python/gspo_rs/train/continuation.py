@@ -23,6 +23,7 @@ _FREE = frozenset(
         "reward_timeout",
         "reward_sandbox",
         "on_reward_failure",
+        "max_ahead_bytes",
         "eval_steps",
         "spill_directory",
         "sampler_timeout",

@@ -69,6 +69,7 @@ def _parts(memory: Memory) -> str:
         "optimizer": memory.optimizer,
         "a micro-batch": memory.activations + memory.logits,
         "sampling": memory.cache + memory.copy,
+        "weights to sample ahead": memory.ahead,
     }
     return ", ".join(f"{name} {size(value)}" for name, value in parts.items() if value)
 

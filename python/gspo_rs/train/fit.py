@@ -58,7 +58,9 @@ class Room:
         >>> Room.of(100, memory)
         Room(learning=60.0, sampling=65.0)
         """
-        room = USED * free - memory.optimizer
+        room = USED * free - memory.optimizer - memory.ahead
+        if memory.ahead:  # both at once
+            return cls((room - memory.gradients) / 2, (room - memory.gradients) / 2)
         return cls(room - memory.gradients, room - memory.copy)
 
 

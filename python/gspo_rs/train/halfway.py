@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class Halfway:
         Optimizer steps taken.
     dropped : int
         Prompts that were too long, those of batches left out before this one included.
+    left_out : list of int
+        Visits to prompts that are over without having been trained on, for the ledger.
     """
 
     rollout_batch: RolloutBatch
@@ -44,6 +46,7 @@ class Halfway:
     training_batches: list[TrainingBatch]
     done: int = 0
     dropped: int = 0
+    left_out: list[int] = field(default_factory=list)
 
     def steps(self, config: Config) -> int:
         """Return the total number of optimizer steps of the batch."""
@@ -55,7 +58,9 @@ class Halfway:
         sampling = json.dumps([batch.rounds, batch.sampling, batch.logged]).encode()
         found = {
             **arrays_of(batch.rollouts),
+            **_visits(batch.rollouts),
             "place": np.array([self.done, self.dropped]),
+            "left_out": np.array(self.left_out, dtype=np.int64),
             "sampling": np.frombuffer(sampling, dtype=np.uint8),
             "too_long": batch.too_long,
         }
@@ -78,7 +83,7 @@ def kept(rollouts: Rollouts) -> dict[str, Tensor]:
     dict of str to Tensor
         For a checkpoint.
     """
-    return _tensors("over/", arrays_of(rollouts))
+    return _tensors("over/", {**arrays_of(rollouts), **_visits(rollouts)})
 
 
 def kept_in(tensors: Mapping[str, Tensor]) -> Rollouts | None:
@@ -95,7 +100,7 @@ def kept_in(tensors: Mapping[str, Tensor]) -> Rollouts | None:
         None where there are none.
     """
     found = _found("over/", tensors)
-    return rollouts_of(found) if found else None
+    return _with_visits(found) if found else None
 
 
 def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
@@ -119,7 +124,7 @@ def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
     # A checkpoint of before has nothing that was logged.
     rounds, sampling, *logged = json.loads(found["sampling"].tobytes())
     rollout_batch = RolloutBatch(
-        rollouts_of(found),
+        _with_visits(found),
         found["too_long"],
         {},
         rounds=rounds,
@@ -131,7 +136,21 @@ def restored(tensors: Mapping[str, Tensor], config: Config) -> Halfway | None:
         replace(training_batch, **taken(_LOGPROBS, f"batch{place}/", found))
         for place, training_batch in enumerate(prepare.plain_batches(cuts, config))
     ]
-    return Halfway(rollout_batch, cuts, training_batches, *found["place"].tolist())
+    (done, dropped), left_out = found["place"].tolist(), found.get("left_out", np.empty(0)).tolist()
+    return Halfway(rollout_batch, cuts, training_batches, done, dropped, left_out)
+
+
+def _visits(rollouts: Rollouts) -> dict[str, NDArray[Any]]:
+    """Return the names of groups where they are numbers, as those of visits to prompts are."""
+    names = rollouts.group_ids
+    if names is None or not all(isinstance(name, int) for name in names):
+        return {}
+    return {"visits": np.array(names, dtype=np.int64)}
+
+
+def _with_visits(found: Mapping[str, NDArray[Any]]) -> Rollouts:
+    rollouts, names = rollouts_of(found), found.get("visits")
+    return rollouts if names is None else replace(rollouts, group_ids=names.tolist())
 
 
 def _tensors(before: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:

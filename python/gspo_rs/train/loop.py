@@ -23,9 +23,9 @@ from gspo_rs.train.console import display, without_bars
 from gspo_rs.train.dataset import Dataset, of_model, with_columns
 from gspo_rs.train.inputs import Inputs, separate
 from gspo_rs.train.interruptions import Interruptions
+from gspo_rs.train.ledger import Ledger
 from gspo_rs.train.notebook import html
 from gspo_rs.train.random_state import seed_generators
-from gspo_rs.train.reward_functions import close_rewards
 from gspo_rs.train.rollout.function import RolloutFunction
 from gspo_rs.train.rollout.logged_completions import forget_after
 from gspo_rs.train.rollout.prepare import needs_start
@@ -112,7 +112,8 @@ def train(
         In place of the model's own; needed where the model is in memory.
     resume : bool
         Go on from the newest checkpoint in ``config.output_dir``, to weights that are bit-equal
-        on a CPU to those of a run that was not stopped. Of a run that is over nothing is touched.
+        on a CPU to those of a run that was not stopped, unless it samples ahead. Of a run that is
+        over nothing is touched.
         What was given in memory is to be given again: data of the same content, and a model
         with the weights that the run started from where they matter (`lora_r`, a reference
         policy); otherwise it gets those of the checkpoint.
@@ -251,6 +252,8 @@ def _train(
         run.display.note(run.memory)
     after = -1 if found is None else found.step
     run.file = metrics.MetricsFile(folder / "metrics.jsonl" if world.main else None, after)
+    kept = folder / "ledger.jsonl" if world.main and config.online else None
+    run.ledger = Ledger(kept, after, run.data.n_groups)
     if world.main:
         atomic.sweep(folder)
         if found is not None:
@@ -267,16 +270,8 @@ def _train(
             _log.warning("to go on, give again what is in memory: %s", ", ".join(inputs.given))
         raise
     finally:
-        _close(run)
+        run.close()
     return Result(folder / "final", folder / "metrics.jsonl", run.step, run.latest)
-
-
-def _close(run: Run) -> None:
-    """End what works for a run: its file, the workers of its rewards, its sampler."""
-    run.file.close()
-    close_rewards(run.rewards)
-    if run.sampler is not None:
-        run.sampler.close()
 
 
 def _carry_out(run: Run, folder: Path) -> None:

@@ -52,6 +52,8 @@ class Memory:
         Of the tokens whose logits are there at once, and the sums of the head's gradient.
     step : int
         What the optimizer adds to move the largest weight.
+    ahead : int
+        The copy of weights that samples while a step is taken; 0 without `max_staleness`.
     """
 
     weights: int
@@ -63,17 +65,19 @@ class Memory:
     logits: int
     step: int = 0
     copy: int = 0
+    ahead: int = 0
 
     @property
     def total(self) -> int:
-        """About the most that is there at once: nothing is sampled while a step is taken."""
+        """About the most that is there at once: unless ahead, steps and sampling take turns."""
         learning = self.gradients + max(self.activations + self.logits, self.step)
-        return self.kept + max(self.cache + self.copy, learning)
+        sampling = self.cache + self.copy
+        return self.kept + (sampling + learning if self.ahead else max(sampling, learning))
 
     @property
     def kept(self) -> int:
         """What is there during the whole run, once a step has been taken."""
-        return self.weights + self.reference + self.optimizer
+        return self.weights + self.reference + self.optimizer + self.ahead
 
 
 def measured(
@@ -101,6 +105,8 @@ def measured(
     """
     trained, n = list(policy.trainable().values()), policy.world.size
     weights = tensor_bytes([*policy.model.parameters(), *policy.model.buffers()]) // n
+    ahead = _ahead_bytes(policy, config)
+    narrows = config.online and policy.sampling_dtype is not None and not ahead
     return Memory(
         weights=weights,
         reference=weights if reference else 0,
@@ -110,8 +116,19 @@ def measured(
         activations=0 if largest is None else pass_memory(policy).of(*largest.input_ids.shape),
         logits=0 if largest is None else head_bytes(policy, len(largest.targets)),
         step=max((MASTER * p.numel() for p in trained if p.dtype == torch.bfloat16), default=0),
-        copy=narrow_bytes(policy.model) if config.online and policy.sampling_dtype else 0,
+        copy=narrow_bytes(policy.model) if narrows else 0,
+        ahead=ahead,
     )
+
+
+def _ahead_bytes(policy: Policy, config: Config) -> int:
+    """Return what transformers samples ahead with: what is trained, or all where it is cut."""
+    if not config.max_staleness or config.sampler != "transformers":
+        return 0
+    if policy.sampling_dtype is not None:
+        return narrow_bytes(policy.model)
+    whole = policy.world.size > 1
+    return tensor_bytes(policy.model.parameters() if whole else policy.trainable().values())
 
 
 def cache_bytes(policy: Policy, rows: int, length: int) -> int:

@@ -157,7 +157,14 @@ METRICS: dict[str, tuple[Metrics, ...]] = {
             "time/generate time/score",
             "seconds",
             "sampling, and the reward functions; those of a batch are shared by its steps",
-            _ONLINE,
+            f"{_ONLINE}, without `max_staleness`",
+        ),
+        Metrics(
+            "time/wait time/refresh",
+            "seconds",
+            "that training waited for groups, and for the sampler to stop and take new weights;"
+            " shared likewise",
+            "`max_staleness`",
         ),
         Metrics("time/read", "seconds", "reading, shared likewise", "offline"),
         Metrics(

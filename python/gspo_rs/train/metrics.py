@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,12 +158,8 @@ class MetricsFile:
 
     def __init__(self, path: Path | None, after: int) -> None:
         self._file: IO[str] | None = None
-        if path is None:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [record for record in read(path) if record["step"] <= after] if after >= 0 else []
-        atomic.write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
-        self._file = path.open("a", encoding="utf-8")
+        if path is not None:
+            self._file = continued(path, after)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
         """Append the finite values of `metrics` and return what was written."""
@@ -180,7 +176,28 @@ class MetricsFile:
             self._file.close()
 
 
-def read(path: Path | str) -> list[dict[str, float]]:
+def continued(path: Path, after: int) -> IO[str]:
+    """Open a file of one JSON object a step to append to it, without its lines of later steps.
+
+    Parameters
+    ----------
+    path : Path
+        Made if absent.
+    after : int
+        The last step whose line is kept; below 0 none is.
+
+    Returns
+    -------
+    file
+        To be closed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = [record for record in read(path) if record["step"] <= after] if after >= 0 else []
+    atomic.write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+    return path.open("a", encoding="utf-8")
+
+
+def read(path: Path | str) -> list[dict[str, Any]]:
     """Read a metrics file.
 
     Parameters

@@ -40,6 +40,7 @@ def lines(plan: Plan) -> list[str]:
         "optimizer": memory.optimizer,
         "keys and values while sampling": memory.cache,
         "weights in half the bytes while sampling": memory.copy,
+        "the copy of weights that samples ahead": memory.ahead,
         f"activations of a micro-batch of {plan.pass_tokens:,} tokens": memory.activations,
         "logits, and the sums of the head's gradient": memory.logits,
         "the step of the largest weight": memory.step,

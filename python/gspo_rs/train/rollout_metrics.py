@@ -27,6 +27,8 @@ class Metrics:
     when: str = ""
 
 
+_AHEAD = "`max_staleness`"
+
 OF_ROLLOUTS: tuple[Metrics, ...] = (
     Metrics(
         "reward/mean reward/std reward/min reward/max",
@@ -171,6 +173,39 @@ OF_ROLLOUTS: tuple[Metrics, ...] = (
         "reward",
         "mean of all that was sampled in them; `reward/mean` is that of groups with a signal",
         "`dynamic_sampling`, online",
+    ),
+    Metrics(
+        "async/staleness async/staleness_max",
+        "versions",
+        "of the tokens of the batch, mean and most: how many batches of rollouts were trained on"
+        " between the weights that sampled a token and those that begin to train on it",
+        _AHEAD,
+    ),
+    Metrics(
+        "async/spanning_frac",
+        "share",
+        "of the completions of the batch whose tokens were sampled by several versions",
+        _AHEAD,
+    ),
+    Metrics("async/queue", "groups", "that were ready when the batch was asked for", _AHEAD),
+    Metrics("async/age", "seconds", "mean time that a group of the batch was ready", _AHEAD),
+    Metrics(
+        "async/stale_groups",
+        "groups",
+        "that were too old since the last batch, and are sampled again",
+        _AHEAD,
+    ),
+    Metrics(
+        "async/generate async/score",
+        "seconds",
+        "of sampling and of reward functions since the last batch, at the side of training",
+        _AHEAD,
+    ),
+    Metrics(
+        "async/sampler_wait",
+        "seconds",
+        "since the last batch that the sampler waited for room or for new weights",
+        _AHEAD,
     ),
     Metrics("zero_advantage_groups", "groups", "with signal all of whose advantages are 0"),
 )

@@ -4,28 +4,30 @@ import copy
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from gspo_rs.data.prompt_table import Prompts
-from gspo_rs.rewards.functions import RewardFunction
 from gspo_rs.rollouts.rollouts import Rollouts
-from gspo_rs.samplers import Sampler
-from gspo_rs.train import checkpoint, evaluate, final, fit, halfway, reference
-from gspo_rs.train.batches import batches_of, batches_with_signal
+from gspo_rs.train import (
+    checkpoint,
+    evaluate,
+    final,
+    fit,
+    halfway,
+    in_flight,
+    reference,
+)
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.console import Display
 from gspo_rs.train.dataset import Dataset
 from gspo_rs.train.halfway import Halfway
 from gspo_rs.train.inputs import Inputs
 from gspo_rs.train.interruptions import Interruptions
+from gspo_rs.train.ledger import Ledger
 from gspo_rs.train.long_prompts import without_long
 from gspo_rs.train.metrics import MetricsFile, describe, shares
 from gspo_rs.train.model import policy as policies
@@ -35,10 +37,10 @@ from gspo_rs.train.random_state import Generators
 from gspo_rs.train.reference import Reference
 from gspo_rs.train.reward_functions import reward_functions
 from gspo_rs.train.rollout import prepare
-from gspo_rs.train.rollout.collect import RolloutBatch
 from gspo_rs.train.rollout.logged_completions import log
 from gspo_rs.train.rollout.reward_log import means_of
 from gspo_rs.train.rollout.samplers import sampler_of
+from gspo_rs.train.sampling import Sampling
 from gspo_rs.train.step import update as step
 from gspo_rs.train.step.minibatch import Minibatch
 from gspo_rs.train.step.optimizer import learning_rate, make_optimizer
@@ -61,8 +63,6 @@ class Run:
     config: Config
     policy: Policy
     optimizer: torch.optim.Optimizer
-    rewards: Mapping[str, RewardFunction]
-    sampler: Sampler | None
     data: Dataset
     total: int
     frozen: Policy | None
@@ -80,7 +80,9 @@ class Run:
     latest: dict[str, float] = field(default_factory=dict)
     saved: int = -1
     generators: Generators = field(default_factory=Generators.now)
+    sampling: Sampling = field(init=False)
     file: MetricsFile = field(init=False)
+    ledger: Ledger = field(init=False)
     display: Display = field(init=False)
 
     @classmethod
@@ -119,8 +121,6 @@ class Run:
             config=config,
             policy=policy,
             optimizer=optimizer,
-            rewards=rewards,
-            sampler=sampler_of(config, inputs),
             data=data,
             total=data.steps(config),
             frozen=None if frozen is None else policies.shared(frozen),
@@ -129,6 +129,8 @@ class Run:
             stored=final.stored_in(config, inputs, found),
             reference=known,
         )
+        sampler = sampler_of(config, inputs)
+        run.sampling = Sampling(policy, config, run.data, rewards, sampler, run._state)
         if found is not None:
             run._restore(found)
         return run
@@ -142,18 +144,28 @@ class Run:
         self.unrecorded = found.unrecorded
         self.halfway = halfway.restored(found.tensors, self.config)
         self.over = halfway.kept_in(found.tensors)
+        self.sampling.in_flight = in_flight.restored(found.tensors)
         if "eval/pool" in found.tensors and self.data.exam is not None:
             self.baseline = evaluate.Baseline(self.data.exam, found.tensors["eval/pool"].numpy())
 
     def go(self, folder: Path) -> None:
         """Train until the last step, and write a checkpoint of it."""
-        every, source = self.config.save_steps, self._source()
+        every = self.config.save_steps
+        # A batch that is half used has been drawn already.
+        half = 0 if self.halfway is None else self.halfway.rollout_batch.rounds
+        self.sampling.start(
+            self.batches + half,
+            within=self.halfway is not None,
+            over=self.over,
+            total=self.total,
+            report=self.display.report,
+        )
         if self.unrecorded is not None:
             self._record_step()
         while self.step < self.total:
             self.interruptions.stop_with(self.policy.world)
             if self.halfway is None:
-                self._receive(source)
+                self._receive()
             else:
                 self._learn()
             if self.halfway is None and every and self.step // every > self.saved // every:
@@ -161,38 +173,21 @@ class Run:
         if every and self.saved < self.step:
             self.save(folder)
 
-    def _source(self) -> Iterator[RolloutBatch]:
-        # A batch that is half used has been drawn already.
-        start = self.batches
-        if self.halfway is not None:
-            start += self.halfway.rollout_batch.rounds
-        rounds = batches_of(
-            self.policy,
-            self.config,
-            self.data,
-            start=start,
-            sampler=self.sampler,
-            rewards=self.rewards,
-            state=self._state,
-            report=self.display.report,
-        )
-        return batches_with_signal(rounds, self.policy, self.config, self.data, over=self.over)
-
-    def _refresh(self) -> None:
-        """Give the sampler the weights of now."""
-        if self.sampler is not None:
-            self.sampler.refresh(self.policy, self.step)
+    def close(self) -> None:
+        """Close its files, and end what works for it."""
+        self.file.close()
+        self.ledger.close()
+        self.sampling.close()
 
     def _state(self) -> TrainerState:
         """Return what reward functions are told about the run."""
         return state_of(self.config, self.data, self.step)
 
-    def _receive(self, source: Iterator[RolloutBatch]) -> None:
+    def _receive(self) -> None:
         """Fetch a batch of rollouts; the state changes only once the batch is complete."""
         self.generators, dropped, skipped = Generators.now(), 0, 0
-        self._refresh()
         while True:
-            batch = next(source)
+            batch = self.sampling.next()
             began = time.perf_counter()
             cuts = prepare.minibatches(batch, self.config)
             dropped += batch.dropped
@@ -209,8 +204,9 @@ class Run:
         self.interruptions.hold()
         self.batches += skipped
         self.generators = Generators.now()
-        self.halfway = Halfway(batch, cuts, prepared, dropped=dropped)
+        self.halfway = Halfway(batch, cuts, prepared, dropped=dropped, left_out=batch.left_out)
         self.over = batch.over
+        self.sampling.commit()
         self.interruptions.release()
 
     def _learn(self) -> None:
@@ -234,8 +230,7 @@ class Run:
         number = self.step + 1
         if len(minibatch.trained):
             rate = learning_rate(self.config, number, self.total)
-            # Later steps of a batch have other weights than those that sampled it.
-            sampler = None if self.halfway.done else minibatch.rollouts.sampler_logprobs
+            sampler = None if self._moved(minibatch) else minibatch.rollouts.sampler_logprobs
             metrics |= step.take(
                 self.policy,
                 self.optimizer,
@@ -253,15 +248,25 @@ class Run:
         self._advance(metrics)
         self._record_step()
 
+    def _moved(self, minibatch: Minibatch) -> bool:
+        """Return whether the weights are others than those that sampled a minibatch."""
+        assert self.halfway is not None
+        versions = minibatch.rollouts.policy_versions
+        return self.halfway.done > 0 or (
+            versions is not None and bool((versions.values != self.step).any())
+        )
+
     def _advance(self, metrics: dict[str, float]) -> None:
         """Count a step whose weights have been updated."""
         assert self.halfway is not None
         self.step, self.unrecorded = self.step + 1, metrics
+        self.ledger.write(self.step, self.halfway)
         done = self.halfway.done + 1
         self.halfway = dataclasses.replace(self.halfway, done=done)
         if done == self.halfway.steps(self.config):
             self.batches += self.halfway.rollout_batch.rounds
             self.halfway = None
+            self.sampling.trained()
 
     def _record_step(self) -> None:
         """Log the last step, with a comparison where one is due."""
@@ -278,33 +283,18 @@ class Run:
         prompts = self.data.exam
         if prompts is None or self.baseline is not None:
             return
-        pool, logged = self._evaluated(prompts, draw=0)
+        pool, logged = self.sampling.evaluated(prompts, draw=0, report=self.display.report)
         self.interruptions.hold()
         self.baseline = evaluate.Baseline(prompts, pool)
         self._record(evaluate.compare(pool, pool) | logged)
         self.interruptions.release()
 
-    def _evaluated(
-        self, prompts: Prompts, *, draw: int
-    ) -> tuple[NDArray[np.float64], dict[str, float]]:
-        began = time.perf_counter()
-        self._refresh()
-        rewards, logged = evaluate.rewards_of(
-            self.policy,
-            prompts,
-            self.rewards,
-            self.config,
-            draw=draw,
-            report=self.display.report,
-            sampler=self.sampler,
-            state=self._state(),
-        )
-        return rewards, {"time/eval": time.perf_counter() - began, **logged}
-
     def _compare(self) -> dict[str, float]:
         if self.baseline is None:
             return {}
-        rewards, logged = self._evaluated(self.baseline.prompts, draw=1)
+        rewards, logged = self.sampling.evaluated(
+            self.baseline.prompts, draw=1, report=self.display.report
+        )
         return {**evaluate.compare(rewards, self.baseline.pool), **logged}
 
     def _record(self, metrics: dict[str, float]) -> None:
@@ -324,6 +314,7 @@ class Run:
         tensors[final.STORED] = torch.empty(0, dtype=self.stored)
         if self.over is not None:
             tensors |= halfway.kept(self.over)
+        tensors |= self.sampling.tensors()
         with self.display.timed("checkpoint"):
             weights = self.policy.weights()
             write = partial(

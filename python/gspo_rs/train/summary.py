@@ -19,6 +19,8 @@ Record = Mapping[str, float]
 PHASES = {
     "reference": "reference",
     "sample": "time/generate",
+    "wait for samples": "time/wait",
+    "refresh the sampler": "time/refresh",
     "reward": "time/score",
     "read": "time/read",
     "prepare": "time/prepare",

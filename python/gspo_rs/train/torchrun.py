@@ -2,7 +2,7 @@
 
 import os
 
-__all__ = ["WorldError", "rank", "several", "size"]
+__all__ = ["WorldError", "local_rank", "rank", "several", "size"]
 
 
 class WorldError(RuntimeError):
@@ -31,6 +31,20 @@ def several() -> bool:
 def rank() -> str:
     """Return which of them this is, as it was told."""
     return os.environ.get("RANK", "?") if several() else "0"
+
+
+def local_rank() -> int:
+    """Return which of the processes of this machine this is: ``LOCAL_RANK``, 0 without it.
+
+    Raises
+    ------
+    WorldError
+        If it is no number.
+    """
+    given = os.environ.get("LOCAL_RANK", "").strip() or "0"
+    if not given.isdigit():
+        raise WorldError(f"LOCAL_RANK = {given}: give the number of the process on this machine")
+    return int(given)
 
 
 def _given() -> str:

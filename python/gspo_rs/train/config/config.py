@@ -16,11 +16,11 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     (
         "prompts_per_step steps_per_generation num_iterations num_train_epochs max_steps"
         " max_completion_length max_prompt_length micro_batch_tokens generation_batch logging_steps"
-        " save_total_limit overlong_cache",
+        " save_total_limit overlong_cache max_ahead_bytes",
         lambda v: v >= 1,
         "at least 1",
     ),
-    ("max_resample reward_workers", lambda v: v >= 0, "at least 0"),
+    ("max_resample reward_workers max_staleness", lambda v: v >= 0, "at least 0"),
     (
         "reward_timeout sampler_timeout temperature adam_epsilon tau_pos tau_neg w_max dual_clip"
         " delta off_policy_mask_threshold",
@@ -96,7 +96,7 @@ class Config:
         `gspo_rs.samplers.Sampler`.
     sampler_timeout : float
         Seconds for one answer of the server of `sampler`. One that comes too late is asked for
-        twice more.
+        twice more. Also those without any sign of a sampler in this process that samples ahead.
     sampler_folder : str, optional
         Folder in which weights are passed to that server, which sees it under the same name; by
         default in shared memory, for a server on this machine.
@@ -177,6 +177,16 @@ class Config:
     max_resample : int
         Further rounds of `dynamic_sampling` for a batch at most, each of as many prompts as a batch
         has; after them it is trained on as it is.
+    max_staleness : int
+        Above 0, threads sample while the policy is in training: groups that are trained on were
+        sampled by a policy at most this many batches of rollouts before. 0 samples and trains in
+        turns.
+    on_stale : {"drop", "correct"}
+        What to do with a group that is older, because others overtook it: sample its prompt again,
+        or train on it all the same.
+    max_ahead_bytes : int
+        Memory of the groups that wait to be trained on; nothing more is begun while they take as
+        much.
     temperature : float
         Sampling temperature; log-probabilities use the same.
     top_p : float
@@ -310,7 +320,7 @@ class Config:
         Precision of the computation; "auto" is that of `weights` in bfloat16, and bfloat16 on a
         GPU that supports it.
     device : str
-        "auto", "cpu", "cuda" or "cuda:<n>".
+        "auto", "cpu", "cuda" or "cuda:<n>"; with several processes "cuda" is a GPU for each.
     ddp_timeout : float
         Seconds that the processes of a run wait for one another, before they end with an error.
     attn_implementation : str, optional
@@ -397,6 +407,9 @@ class Config:
     num_iterations: int = 1
     dynamic_sampling: bool | None = None
     max_resample: int = 9
+    max_staleness: int = 0
+    on_stale: Literal["drop", "correct"] = "drop"
+    max_ahead_bytes: int = 2**30
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
@@ -587,6 +600,7 @@ def _contradicted(config: Any) -> str | None:
         fault := _misplaced(config)
         or _without_workers(config)
         or fault_of(config.sampler, online=config.online)
+        or _too_stale(config)
     ):
         return fault
     if config.correction != "none" and (not config.online or config.old_logprobs == "sampler"):
@@ -641,6 +655,27 @@ def _without_workers(config: Any) -> str | None:
     for name, default in defaults.items():
         if (value := getattr(config, name, default)) != default:
             return f"{name} = {value!r}: is of reward_workers; give their number, such as 2"
+    return None
+
+
+def _too_stale(config: Any) -> str | None:
+    """Return the first field that does not go with sampling ahead, or is of that alone."""
+    ahead = f"max_staleness = {config.max_staleness}"
+    if not config.max_staleness:
+        alone = f"on_stale = {config.on_stale!r}: is of sampling ahead; set max_staleness"
+        return None if config.on_stale == "drop" else alone
+    if not config.online:
+        return f"{ahead}: samples ahead of training; offline the completions are in `rollouts`"
+    if config.old_logprobs == "recompute" and config.correction == "none":
+        return (
+            f"{ahead}: with old_logprobs = 'recompute' old completions would count as new ones; set"
+            " correction, such as 'token_truncate' or 'seq_mask', or old_logprobs = 'sampler'"
+        )
+    if config.torch_compile and config.sampler == "transformers":
+        return (
+            f"{ahead}: transformers samples without compiled layers, and that setting is of the"
+            " whole process; set torch_compile = false, or sample with a server"
+        )
     return None
 
 

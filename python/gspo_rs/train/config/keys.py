@@ -63,6 +63,9 @@ _THEIRS: Mapping[str, str] = {
     "rollout": "rolloutfunc rolloutfn environment environmentfactory",
     "sampler_timeout": "vllmservertimeout",
     "sampler": "vllmserverbaseurl vllmserverhost usevllm vllmmode rolloutname inferenceengine",
+    "max_staleness": (
+        "stalenessthreshold maxstalenesssteps maxasynclevel maxoffpolicysteps asyncsteps"
+    ),
     "reward": (
         "rewardfuncs rewardfunc rewardfunction rewardfn customrewardfunction rewardmodel rewards"
     ),

@@ -25,8 +25,9 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         ),
         "Sampling": (
             "sampler sampler_timeout sampler_folder num_generations prompts_per_step"
-            " steps_per_generation num_iterations dynamic_sampling max_resample"
-            " max_completion_length temperature top_p top_k stop old_logprobs"
+            " steps_per_generation num_iterations dynamic_sampling max_resample max_staleness"
+            " on_stale max_ahead_bytes max_completion_length temperature top_p top_k stop"
+            " old_logprobs"
         ),
         "Algorithm": (
             "algorithm advantage advantage_options loss reduction beta kl_estimator renormalise"

@@ -16,6 +16,7 @@ from torch import Tensor
 from gspo_rs.logprobs import model_logprobs, model_logprobs_and_entropy, model_one_pass
 from gspo_rs.logprobs.fused import Loss
 from gspo_rs.samplers.generation import context_of
+from gspo_rs.train import torchrun
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.inputs import NOTHING, Inputs
 from gspo_rs.train.model.chat_template import with_template
@@ -197,7 +198,7 @@ def load(
     ConfigError
         If there is no such chat template, or it does not read `chat_template_kwargs`.
     """
-    device = _device(config.device)
+    device = device_of(config.device)
     found = _found(config, resumed if config.lora_r == 0 else None, inputs)
     model = _merged(found, config)
     policy = Policy(
@@ -334,16 +335,51 @@ def _found(config: Config, resumed: Path | None, inputs: Inputs) -> Pretrained:
     return dataclasses.replace(found, tokenizer=inputs.tokenizer)
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """Return the device of this process, a GPU as the current one.
+
+    Parameters
+    ----------
+    name : str
+        "auto", "cpu", "cuda" or "cuda:<n>". Of several processes that torchrun has started, "cuda"
+        is the GPU that has the number of the process on its machine.
+
+    Raises
+    ------
+    PolicyError
+        If there is no such device, or all processes would have one GPU.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise PolicyError(f"device {name!r}: use auto, cpu, cuda or cuda:<n>") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type != "cuda":
+        return device
+    if not torch.cuda.is_available():
         raise PolicyError(f"device {name!r}: torch finds no CUDA device")
+    if torchrun.several():
+        device = _own_device(device)
+    if device.index is not None:  # kernels of others ask for the current one
+        torch.cuda.set_device(device)
     return device
+
+
+def _own_device(device: torch.device) -> torch.device:
+    """Return the GPU of this process, one of several."""
+    if device.index is not None:
+        raise PolicyError(
+            f"device {str(device)!r}: all processes would have the one GPU; use device = 'cuda',"
+            " of which each gets its own"
+        )
+    place, n_devices = torchrun.local_rank(), torch.cuda.device_count()
+    if place >= n_devices:
+        raise PolicyError(
+            f"device 'cuda': process {place} of this machine, counted from 0, and torch finds"
+            f" {n_devices} CUDA devices; start as many processes"
+        )
+    return torch.device("cuda", place)
 
 
 def _autocast(config: Config, device: torch.device) -> torch.dtype | None:

@@ -64,6 +64,8 @@ class RolloutBatch:
         Metrics of `dynamic_sampling`.
     logged : dict of str to list of float
         Metrics that reward functions have logged, the value of each call.
+    left_out : list of int
+        Visits to prompts that are over without being trained on, as `online` numbers them.
     """
 
     rollouts: Rollouts
@@ -74,6 +76,7 @@ class RolloutBatch:
     over: Rollouts | None = None
     sampling: dict[str, float] = field(default_factory=dict)
     logged: dict[str, list[float]] = field(default_factory=dict)
+    left_out: list[int] = field(default_factory=list)
 
 
 def sample(
@@ -134,15 +137,25 @@ def sample(
     }
     dropped = len(prompts) - rollouts.n_groups
     if policy.world.size > 1:
-        scored, dropped, logged = _gathered(scored, dropped, logged, policy.world, share.start)
+        scored, dropped, logged = of_all(scored, dropped, logged, policy.world, share.start)
     too_long = beyond_limits(scored, {"the model's context": policy.context}, config)
     return RolloutBatch(scored, too_long, seconds, dropped, logged=logged)
 
 
-def _gathered(
+def of_all(
     rollouts: Rollouts, dropped: int, logged: dict[str, list[float]], world: World, start: int
 ) -> tuple[Rollouts, int, dict[str, list[float]]]:
-    """Return what all processes have, each of its share of the prompts, in their order."""
+    """Return what all processes have, each of its share of the prompts, in their order.
+
+    Parameters
+    ----------
+    rollouts, dropped, logged
+        Of this process, as of a `RolloutBatch`.
+    world : World
+        All of its processes have to ask.
+    start : int
+        What is added to the names of this process's groups, which are numbers.
+    """
     assert rollouts.group_ids is not None
     own = {**arrays_of(rollouts), "group_ids": start + np.asarray(rollouts.group_ids, np.int64)}
     own["rest"] = np.frombuffer(json.dumps([dropped, logged]).encode(), dtype=np.uint8)
@@ -221,7 +234,7 @@ def online(
     RolloutBatch
         Of ``prompts_per_step * steps_per_generation`` prompts. Batch k is a function of the
         weights, the seed and k alone; a completion of the weights, the seed, the epoch, the row of
-        its prompt and its place in the group.
+        its prompt and its place in the group. `group_ids` are ``epoch * n + row``.
 
     Raises
     ------
@@ -233,10 +246,7 @@ def online(
     if is_chat(prompts.texts):
         warn_of_open_turns(policy, config)
     while True:
-        places = range(batch * size, (batch + 1) * size)
-        rows = _visited(n, places, config)
-        # A prompt that is met again in another epoch has another number there.
-        numbers = [place // n * n + row for place, row in zip(places, rows, strict=True)]
+        rows, numbers = visited(n, range(batch * size, (batch + 1) * size), config)
         found = sample(
             policy,
             prompts.select(rows),
@@ -250,7 +260,10 @@ def online(
         )
         if batch == start:
             check_sampler(policy, found.rollouts, config)
-        yield found
+        rows = list(found.rollouts.group_ids or ())
+        visits = replace(found.rollouts, group_ids=[numbers[row] for row in rows])
+        left_out = [number for row, number in enumerate(numbers) if row not in rows]
+        yield replace(found, rollouts=visits, left_out=left_out)
         batch += 1
 
 
@@ -343,15 +356,33 @@ def _ends(policy: Policy, config: Config, read: Rollouts, *, log: bool) -> Ends:
     return ends
 
 
-def _visited(n: int, places: range, config: Config) -> list[int]:
-    """Return the prompts at `places` of an endless pass, each epoch in its own order."""
+def visited(n: int, places: Sequence[int], config: Config) -> tuple[list[int], list[int]]:
+    """Return the prompts at `places` of an endless pass, each epoch in its own order.
+
+    Parameters
+    ----------
+    n : int
+        Prompts of an epoch.
+    places : sequence of int
+        From 0.
+    config : Config
+        Tells the seed, and whether the order changes.
+
+    Returns
+    -------
+    rows : list of int
+        Of the prompts.
+    numbers : list of int
+        ``epoch * n + row``: a prompt that is met again in another epoch has another number.
+    """
     if n == 0:
         raise ConfigError(f"prompts = {config.prompts!r}: contains no prompt")
-    epochs = range(places.start // n, -(-places.stop // n))
+    epochs = sorted({place // n for place in places})
     orders = {
         epoch: np.random.default_rng(derived_seed(config.seed, "shuffle", epoch)).permutation(n)
         if config.shuffle_dataset
         else np.arange(n)
         for epoch in epochs
     }
-    return [int(orders[place // n][place % n]) for place in places]
+    rows = [int(orders[place // n][place % n]) for place in places]
+    return rows, [place // n * n + row for place, row in zip(places, rows, strict=True)]

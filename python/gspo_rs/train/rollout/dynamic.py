@@ -22,7 +22,7 @@ from gspo_rs.train.step.group_metrics import mean_of_known
 from gspo_rs.train.step.minibatch import standing_of
 from gspo_rs.train.step.training_batch import TrainingBatch, recompute
 
-__all__ = ["filled"]
+__all__ = ["filled", "with_signal"]
 
 _log = logging.getLogger("gspo_rs")
 
@@ -60,11 +60,14 @@ def filled(
         begun, n_over = [] if over is None else [over], 0 if over is None else over.n_groups
         parts: list[RolloutBatch] = []
         fresh: list[Rollouts] = []
+        thrown: list[int] = []
         n_found = n_over
         while n_found < size and len(parts) <= config.max_resample:
             parts.append(next(rounds))
-            signal = _signal(parts[-1], config)
+            signal = with_signal(parts[-1], config)
             n_found += int(signal.sum())
+            names = parts[-1].rollouts.group_ids or ()
+            thrown += [name for name, taught in zip(names, signal, strict=True) if not taught]
             if signal.any():
                 fresh.append(parts[-1].rollouts.select(signal))
         if n_found < size:
@@ -77,13 +80,27 @@ def filled(
         rollouts, rest = _parted([*begun, *fresh], size, policy, config)
         if rollouts is None:
             rollouts = parts[-1].rollouts
+            thrown = thrown[: len(thrown) - rollouts.n_groups]
         long = beyond_limits(rollouts, {"the model's context": policy.context}, config)
-        yield _batch(parts, rollouts, long, over=rest, found=n_found - n_over)
+        batch = _batch(parts, rollouts, long, over=rest, found=n_found - n_over)
+        yield replace(batch, left_out=thrown + [n for part in parts for n in part.left_out])
         over = rest
 
 
-def _signal(batch: RolloutBatch, config: Config) -> NDArray[np.bool_]:
-    """Tell which groups have a signal in their raw rewards."""
+def with_signal(batch: RolloutBatch, config: Config) -> NDArray[np.bool_]:
+    """Return which groups of a batch have a signal in their raw rewards, shape (n_groups,).
+
+    Examples
+    --------
+    >>> from gspo_rs.train.config.config import Config, resolve
+    >>> rewards = np.array([0.0, 1.0, 1.0, 1.0])
+    >>> texts = {"prompts": ["p"] * 4, "completions": ["c"] * 4}
+    >>> tokens = Ragged.from_rows([[1]] * 4, np.int64)
+    >>> some = Rollouts(np.array([0, 2, 4]), reward=rewards, completion_tokens=tokens, **texts)
+    >>> config = resolve(Config(model="m", prompts="p", algorithm="grpo"))
+    >>> with_signal(RolloutBatch(some, np.zeros(4, bool), {}), config)
+    array([ True, False])
+    """
     assert config.advantage is not None
     return standing_of(
         batch.rollouts,

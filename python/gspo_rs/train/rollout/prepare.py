@@ -179,11 +179,13 @@ def sampler_is_old(policy: Policy, config: Config) -> bool:
     Returns
     -------
     bool
-        Otherwise the training pass computes them.
+        Otherwise the training pass computes them. Of a policy that has moved since, the old one
+        is the sampler's, whatever the precision.
     """
     compared = config.correction != "none"
-    exact = config.old_logprobs == "auto" and policy.autocast is None and not compared
-    return exact or config.old_logprobs == "sampler"
+    exact = policy.autocast is None or config.max_staleness > 0
+    chosen = config.old_logprobs == "auto" and exact and not compared
+    return chosen or config.old_logprobs == "sampler"
 
 
 def _starts_old(config: Config) -> bool:
@@ -197,7 +199,8 @@ def _old(
     rollouts = cut.rollouts
     if rollouts.old_logprobs is not None:
         return cut.sampled(rollouts.old_logprobs)
-    if config.old_logprobs != "sampler" and first and config.num_iterations == 1:
+    stale = config.max_staleness > 0 and sampler_is_old(policy, config)
+    if config.old_logprobs != "sampler" and first and config.num_iterations == 1 and not stale:
         return None  # the weights are still those that sampled: every ratio is 1
     if sampler_is_old(policy, config):
         assert rollouts.sampler_logprobs is not None
