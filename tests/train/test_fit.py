@@ -104,17 +104,20 @@ def config(letters):
     return resolve(Config(model=str(letters), prompts="p", reward="r:f", **fields))
 
 
+def on_cpu(policy):
+    return dataclasses.replace(policy, device=torch.device("cpu"))
+
+
 def total(policy, config):
     """What a run takes beside its weights, as the line says that it begins with."""
     columns = estimate.columns(policy, config, PROMPTS)
-    on_cpu = dataclasses.replace(policy, device=torch.device("cpu"))
     rows = config.generation_batch or estimate.rows(config)
     found = measured(
         policy,
         config,
         reference=False,
         cache=cache_bytes(policy, rows, columns),
-        largest=expected_pass(on_cpu, config, columns - config.max_completion_length),
+        largest=expected_pass(on_cpu(policy), config, columns - config.max_completion_length),
     )
     return found.total - found.weights
 
@@ -146,6 +149,16 @@ def test_rows_at_once_are_fewer_where_their_keys_and_values_do_not_fit(policy, c
     assert found.generation_batch == 5
     said = dataclasses.replace(config, generation_batch=9)
     assert fitted(policy, said, PROMPTS, free=free).generation_batch == 9
+
+
+def test_where_a_server_samples_no_room_is_kept_for_it_here(policy, config):
+    narrow = dataclasses.replace(policy, autocast=torch.bfloat16)
+    server = dataclasses.replace(config, sampler="vllm:http://localhost:8000")
+    given = {"reference": False, "cache": 0, "largest": None}
+    assert measured(narrow, config, **given).copy > 0 == measured(narrow, server, **given).copy
+    assert fitted(policy, server, PROMPTS, free=10**4).generation_batch is None
+    assert "sampling" in estimate.line(on_cpu(policy), config, PROMPTS, reference=False)
+    assert "sampling" not in estimate.line(on_cpu(policy), server, PROMPTS, reference=False)
 
 
 def test_a_run_on_a_cpu_decides_nothing_by_memory(letters, config):

@@ -8,7 +8,7 @@ import torch
 from gspo_rs.data.prompt_table import Prompts
 from gspo_rs.samplers.special_tokens import text_rows
 from gspo_rs.train.config.config import Config
-from gspo_rs.train.memory import Memory, cache_bytes, expected_pass, measured
+from gspo_rs.train.memory import Memory, cache_bytes, expected_pass, measured, samples_here
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.plan_text import excess, size
 from gspo_rs.train.rollout.chat import rendered
@@ -40,11 +40,12 @@ def line(policy: Policy, config: Config, source: object, *, reference: bool) -> 
     """
     largest = expected_pass(policy, config, _prompt_length(policy, config, source))
     at_once, length = config.generation_batch or rows(config), columns(policy, config, source)
+    here = samples_here(config)
     memory = measured(
         policy,
         config,
         reference=reference,
-        cache=cache_bytes(policy, min(rows(config), at_once), length) if config.online else 0,
+        cache=cache_bytes(policy, min(rows(config), at_once), length) if here else 0,
         largest=largest,
     )
     return f"memory: about {size(memory.total)}{_limit(policy, memory)} ({_parts(memory)})"

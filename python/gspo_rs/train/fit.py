@@ -10,7 +10,7 @@ import torch
 
 from gspo_rs.train import estimate
 from gspo_rs.train.config.config import Config
-from gspo_rs.train.memory import Memory, cache_bytes, head_bytes, measured
+from gspo_rs.train.memory import Memory, cache_bytes, head_bytes, measured, samples_here
 from gspo_rs.train.model.layers import ActivationsError, recompute_activations, recomputes
 from gspo_rs.train.model.policy import Policy, fits_itself
 from gspo_rs.train.pass_memory import PassMemory, pass_memory
@@ -184,7 +184,7 @@ def fitted(policy: Policy, config: Config, source: object, *, free: int | None) 
     if again and fits_itself(config, policy.device, policy.world):
         tokens = _recomputed(policy, left, kept, columns, tokens)
     at_once = config.generation_batch
-    if config.online and at_once is None:
+    if samples_here(config) and at_once is None:
         at_once = rows_within(room.sampling, cache_bytes(policy, 1, columns), rows)
     return dataclasses.replace(config, micro_batch_tokens=tokens, generation_batch=at_once)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from gspo_rs.logprobs.chunk import default_chunk_size
 from gspo_rs.logprobs.model_head import OutputHead
 from gspo_rs.rollouts.rollouts import Ragged
+from gspo_rs.samplers.address import parsed
 from gspo_rs.samplers.generation import empty_cache, generating, sampled_from
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.microbatch import MicroBatch
@@ -26,7 +27,15 @@ from gspo_rs.train.pass_memory import pass_memory, tensor_bytes
 from gspo_rs.train.step.adamw_8bit import state_bytes
 from gspo_rs.train.step.training_batch import TrainingBatch, batches
 
-__all__ = ["Memory", "cache_bytes", "expected_pass", "head_bytes", "largest_pass", "measured"]
+__all__ = [
+    "Memory",
+    "cache_bytes",
+    "expected_pass",
+    "head_bytes",
+    "largest_pass",
+    "measured",
+    "samples_here",
+]
 
 MASTER = 12
 """Bytes a number while a bfloat16 weight takes its step in float32."""
@@ -106,7 +115,7 @@ def measured(
     trained, n = list(policy.trainable().values()), policy.world.size
     weights = tensor_bytes([*policy.model.parameters(), *policy.model.buffers()]) // n
     ahead = _ahead_bytes(policy, config)
-    narrows = config.online and policy.sampling_dtype is not None and not ahead
+    narrows = samples_here(config) and policy.sampling_dtype is not None and not ahead
     return Memory(
         weights=weights,
         reference=weights if reference else 0,
@@ -156,6 +165,11 @@ def cache_bytes(policy: Policy, rows: int, length: int) -> int:
     layers = getattr(policy.sampling(remembered), "layers", [])
     held = [getattr(layer, name, None) for layer in layers for name in ("keys", "values")]
     return tensor_bytes(part for part in held if part is not None) // few.numel() * rows * length
+
+
+def samples_here(config: Config) -> bool:
+    """Return whether completions are drawn on the device of the policy: not by a server."""
+    return config.online and parsed(config.sampler).kind == "transformers"
 
 
 def largest_pass(batches: Iterable[MicroBatch]) -> MicroBatch | None:

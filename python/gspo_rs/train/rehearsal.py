@@ -22,7 +22,7 @@ from gspo_rs.train.fit import fitted, free_bytes
 from gspo_rs.train.inputs import Inputs, separate
 from gspo_rs.train.long_prompts import without_long
 from gspo_rs.train.loop import checked, opened
-from gspo_rs.train.memory import Memory, cache_bytes, largest_pass, measured
+from gspo_rs.train.memory import Memory, cache_bytes, largest_pass, measured, samples_here
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.pass_memory import tensor_bytes
@@ -248,7 +248,7 @@ def _of_batch(batch: RolloutBatch, cuts: list[Minibatch], long: int) -> dict[str
 def _cache(policy: Policy, batch: RolloutBatch, config: Config) -> int:
     """Return the bytes of keys and values while a batch is sampled."""
     tokens = batch.rollouts.prompt_tokens
-    if not config.online or tokens is None or not len(tokens.lengths):
+    if not samples_here(config) or tokens is None or not len(tokens.lengths):
         return 0
     length = int(tokens.lengths.max()) + config.max_completion_length
     n = batch.rollouts.n_rollouts
