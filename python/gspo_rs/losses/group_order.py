@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gspo_rs.groups.checks import as_rewards
 from gspo_rs.groups.groups import Groups, as_groups
-from gspo_rs.losses.layout import LOG_PROB_FLOOR, Layout
+from gspo_rs.losses.layout import LOG_PROB_FLOOR, Layout, to_device
 
 
 def sequence_scores(
@@ -79,6 +79,16 @@ class Order:
         Whether a place has a member.
     start : Tensor of int64, shape (P, N)
         The first place of the members with the same reward.
+    above : Tensor of int64
+        Where the members with a lower level below them are among the P N places.
+    level : Tensor of int64
+        The level of each of those, numbered through all groups.
+    n_levels : int
+        How many those are.
+    best : Tensor of int64
+        Where the first of the best members is, in each group with more than one level.
+    n_beats : int
+        Pairs of unlike reward.
     """
 
     rewards: NDArray[np.float64]
@@ -86,6 +96,11 @@ class Order:
     index: Tensor
     filled: Tensor
     start: Tensor
+    above: Tensor
+    level: Tensor
+    n_levels: int
+    best: Tensor
+    n_beats: int
 
     @classmethod
     def of(cls, scores: Tensor, rewards: Any, groups: Any) -> Order:
@@ -109,8 +124,20 @@ class Order:
         # The first place of a row differs from the NaN before it, so every row starts a level.
         new = np.diff(values[index], axis=1, prepend=np.nan) != 0
         start = np.maximum.accumulate(np.where(new, np.arange(filled.shape[1]), 0), axis=1)
-        tensors = (torch.from_numpy(x).to(scores.device) for x in (index, filled, start))
-        return cls(values, cut, *tensors)
+        # All that a mask would choose is counted here: a GPU would have to be waited for.
+        places = np.arange(filled.shape[1])
+        above = np.flatnonzero(filled & (start > 0))
+        level = np.cumsum((start == places).ravel()[above]) - 1
+        ends = np.take_along_axis(start, np.maximum(sizes - 1, 0)[:, None], axis=1)[:, 0]
+        best = (np.arange(len(sizes)) * filled.shape[1] + ends)[ends > 0]
+        arrays = {"index": index, "filled": filled, "start": start}
+        arrays |= {"above": above, "level": level, "best": best}
+        found = {
+            name: to_device(torch.from_numpy(array), scores.device)
+            for name, array in arrays.items()
+        }
+        n_levels, n_beats = int(level.max(initial=-1)) + 1, int(start[filled].sum())
+        return cls(values, cut, **found, n_levels=n_levels, n_beats=n_beats)
 
     @property
     def sizes(self) -> Tensor:
@@ -121,22 +148,6 @@ class Order:
     def n_pairs(self) -> Tensor:
         """Pairs of members of each group, ties included, (P,)."""
         return self.sizes * (self.sizes - 1) // 2
-
-    @property
-    def above(self) -> Tensor:
-        """Members with a lower level below them, (P, N)."""
-        return self.filled & (self.start > 0)
-
-    @property
-    def level(self) -> Tensor:
-        """The level of each member `above`, numbered through all groups."""
-        places = torch.arange(self.start.shape[1], device=self.start.device)
-        return (self.start == places)[self.above].cumsum(dim=0) - 1
-
-    @property
-    def n_levels(self) -> int:
-        """Levels with a lower one in their group, in all groups."""
-        return int(self.level.max()) + 1 if len(self.level) else 0
 
     @property
     def beats(self) -> Tensor:
@@ -155,10 +166,9 @@ class Order:
 
     def extremes(self, scores: Tensor) -> Tensor:
         """Subtract the score of the worst member from that of the best, where they differ."""
-        best = self.start.gather(1, self.sizes.unsqueeze(1) - 1)  # (P, 1)
         h = self.rows(scores)
-        margin = h.gather(1, best)[:, 0] - h[:, :1].sum(dim=1)
-        return margin[best[:, 0] > 0]
+        worst = self.best - self.best % max(h.shape[1], 1)  # the first place of the same group
+        return h.flatten().index_select(0, self.best) - h.flatten().index_select(0, worst)
 
     def finish(
         self, loss: Tensor, scores: Tensor, n_groups: int | None
@@ -167,8 +177,9 @@ class Order:
         if n_groups is not None and n_groups < 1:
             raise ValueError(f"n_groups={n_groups} should be at least 1")
         with torch.no_grad():
-            margins = self.margins(scores.double())[self.beats]
+            beats, margins = self.beats, self.margins(scores.double())
             wins = (margins > 0).double() + (margins == 0).double() / 2
-            metrics = {"pairs/accuracy": wins.mean(), "pairs/margin": margins.mean()}
+            means = (torch.where(beats, x, 0.0).sum() / self.n_beats for x in (wins, margins))
+            metrics = dict(zip(("pairs/accuracy", "pairs/margin"), means, strict=True))
         dtype = scores.dtype if scores.dtype == torch.float64 else torch.float32
         return (loss / (n_groups or max(len(self.index), 1))).to(dtype), metrics

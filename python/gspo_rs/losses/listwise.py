@@ -19,6 +19,7 @@ from torch.nn.functional import logsigmoid, pad
 from gspo_rs.groups.statistics import top_fraction
 from gspo_rs.losses.group_operation import one_operation
 from gspo_rs.losses.group_order import Order
+from gspo_rs.losses.layout import to_device
 
 STEP, NODES = 0.25, 169
 """Trapezoids of this width from -38 on, in ``log(-log u)``, hold the integral to 1e-13."""
@@ -78,7 +79,8 @@ def plackett_luce_loss(
     order = Order.of(scores, rewards, groups)
     h = order.rows(scores.double())  # (P, N), rewards rising
     below = pad(h.logcumsumexp(dim=1), (1, 0))  # one column before the first
-    log_a = (h - below.gather(1, order.start))[order.above]  # members with a level below
+    log_a = h - below.gather(1, order.start)
+    log_a = log_a.flatten().index_select(0, order.above)  # members with a level below
     nodes = STEP * torch.arange(NODES, dtype=h.dtype, device=h.device) - 38.0
     log_miss = _log_not_exp(log_a.unsqueeze(1) + nodes)  # (members, nodes)
     per_level = log_miss.new_zeros(order.n_levels, NODES).index_add(0, order.level, log_miss)
@@ -180,7 +182,8 @@ def top_fraction_loss(
     tensor(1.6094)
     """
     order = Order.of(scores, rewards, groups)
-    share = torch.from_numpy(top_fraction(order.rewards, order.groups, q)).to(scores.device)
+    share = torch.from_numpy(top_fraction(order.rewards, order.groups, q))
+    share = to_device(share, scores.device)
     target = order.rows(share) / (q * order.sizes.unsqueeze(1).double())  # (P, N)
     log_softmax = order.rows(scores.double(), fill=-torch.inf).log_softmax(dim=1)
     cross = torch.where(order.filled, target * log_softmax, 0.0)

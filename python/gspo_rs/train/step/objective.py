@@ -76,7 +76,8 @@ class Part:
 
     def of(self, values: Tensor) -> Tensor:
         """Return the values of these sequences."""
-        return to_device(values[torch.from_numpy(self.rows)], self.logprobs.device)
+        rows = to_device(torch.from_numpy(self.rows), values.device)
+        return to_device(values[rows], self.logprobs.device)
 
     def means(self, training_batch: TrainingBatch) -> Tensor:
         """Average log-probabilities and log-ratios of each sequence, (2, B) in float64."""
@@ -246,7 +247,7 @@ def group_slopes(
             part = Part(policy.logprobs(batch), batch.lengths, batch.rows)
             if batch.counted:
                 found = group_scores(part, training_batch, config)
-                scores[torch.from_numpy(batch.rows)] = found
+                scores[to_device(torch.from_numpy(batch.rows), policy.device)] = found
     scores = policy.world.total(scores)  # of each sequence one rank has it
     scores.requires_grad_()
     options = _options(config) | ({"beta": config.beta} if config.loss == "ipo" else {})
@@ -343,6 +344,6 @@ def _advantages(
             lengths=part.lengths,
         )
         if config.correction.startswith("token"):
-            advantages = advantages.repeat_interleave(part.lengths)
+            advantages = Layout.of(part.logprobs, None, part.lengths).spread(advantages)
         advantages, metrics = advantages * factors, metrics | mismatch
     return advantages, metrics
