@@ -80,7 +80,7 @@ def rewards_of(
         Means of the metrics that reward functions have logged, as ``eval/<name>``.
     """
     seed = derived_seed(config.seed, "evaluate", draw)
-    with _undisturbed(seed):
+    with _undisturbed(seed, policy.device):
         batch = sample(
             policy,
             prompts,
@@ -148,10 +148,11 @@ def _beaten(row: NDArray[np.float64], rivals: NDArray[np.float64]) -> NDArray[np
 
 
 @contextmanager
-def _undisturbed(seed: int) -> Iterator[None]:
+def _undisturbed(seed: int, device: torch.device) -> Iterator[None]:
     """Seed the global generators, which a reward function may use, and restore them after."""
     before: Any = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    # By default it would save those of all GPUs, and so occupy memory on each.
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Generators:
@@ -25,8 +27,8 @@ class Generators:
     tensors: dict[str, Tensor]
 
     @classmethod
-    def now(cls) -> "Generators":
-        """Return the current states."""
+    def now(cls, device: torch.device = _CPU) -> "Generators":
+        """Return the current states; of all GPUs' that of `device` alone, if it is one."""
         _, keys, position, has_gauss, cached = np.random.get_state()
         states = {
             "random/torch": torch.get_rng_state(),
@@ -34,12 +36,12 @@ class Generators:
             "random/numpy_position": torch.tensor([position, has_gauss]),
             "random/numpy_gauss": torch.tensor(cached, dtype=torch.float64),
         }
-        if torch.cuda.is_available():
-            states["random/cuda"] = torch.cuda.get_rng_state()
+        if device.type == "cuda":  # asking for another's would occupy memory there
+            states["random/cuda"] = torch.cuda.get_rng_state(device)
         return cls(random.getstate(), states)
 
-    def restore(self) -> None:
-        """Restore the states."""
+    def restore(self, device: torch.device = _CPU) -> None:
+        """Restore the states, that of a GPU on `device`."""
         version, internal, gauss = self.python
         random.setstate((version, tuple(internal), gauss))
         position, has_gauss = self.tensors["random/numpy_position"].tolist()
@@ -47,8 +49,8 @@ class Generators:
         keys = self.tensors["random/numpy"].numpy().astype(np.uint32)
         np.random.set_state(("MT19937", keys, position, has_gauss, cached))
         torch.set_rng_state(self.tensors["random/torch"])
-        if "random/cuda" in self.tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(self.tensors["random/cuda"])
+        if device.type == "cuda" and "random/cuda" in self.tensors:
+            torch.cuda.set_rng_state(self.tensors["random/cuda"], device)
 
 
 def seed_generators(seed: int) -> None:

@@ -79,7 +79,7 @@ class Run:
     unrecorded: dict[str, float] | None = None
     latest: dict[str, float] = field(default_factory=dict)
     saved: int = -1
-    generators: Generators = field(default_factory=Generators.now)
+    generators: Generators = field(init=False)
     sampling: Sampling = field(init=False)
     file: MetricsFile = field(init=False)
     ledger: Ledger = field(init=False)
@@ -130,6 +130,7 @@ class Run:
             reference=known,
         )
         sampler = sampler_of(config, inputs)
+        run.generators = Generators.now(policy.device)
         run.sampling = Sampling(policy, config, run.data, rewards, sampler, run._state)
         if found is not None:
             run._restore(found)
@@ -138,7 +139,7 @@ class Run:
     def _restore(self, found: checkpoint.Checkpoint) -> None:
         names = list(self.policy.trainable())
         checkpoint.restore_optimizer(self.optimizer, names, found.tensors)
-        found.generators.restore()
+        found.generators.restore(self.policy.device)
         self.generators = found.generators
         self.step, self.batches, self.saved = found.step, found.batches, found.step
         self.unrecorded = found.unrecorded
@@ -185,7 +186,7 @@ class Run:
 
     def _receive(self) -> None:
         """Fetch a batch of rollouts; the state changes only once the batch is complete."""
-        self.generators, dropped, skipped = Generators.now(), 0, 0
+        self.generators, dropped, skipped = Generators.now(self.policy.device), 0, 0
         while True:
             batch = self.sampling.next()
             began = time.perf_counter()
@@ -203,7 +204,7 @@ class Run:
         batch = dataclasses.replace(batch, seconds=seconds)
         self.interruptions.hold()
         self.batches += skipped
-        self.generators = Generators.now()
+        self.generators = Generators.now(self.policy.device)
         self.halfway = Halfway(batch, cuts, prepared, dropped=dropped, left_out=batch.left_out)
         self.over = batch.over
         self.sampling.commit()
