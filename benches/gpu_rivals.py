@@ -16,7 +16,7 @@ import torch
 from gpu_cases import CLIP, Batch, of_logprobs, pieces
 from torch import Tensor
 
-from gspo_rs.logprobs import chunk
+from gspo_rs.logprobs import head
 from gspo_rs.logprobs.linear import linear_logprobs
 from gspo_rs.losses import linear_gspo_loss
 
@@ -113,7 +113,7 @@ def in_chunks(size: int | None) -> Callable[[Batch], Gradients]:
 def by_passes(batch: Batch) -> Gradients:
     """Run ours as where Triton cannot be used."""
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(chunk, "kernel_on", return_value=None))
+        stack.enter_context(mock.patch.object(head, "kernel_on", return_value=None))
         return of_loss(one_pass)(batch)
 
 

@@ -2,11 +2,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gspo_rs.logprobs import chunk
 from gspo_rs.logprobs.linear import (
     default_chunk_size,
     linear_logprobs,
     linear_logprobs_and_entropy,
 )
+
+GIB = 2**30
 
 
 def case(n=37, d=8, v=50, dtype=torch.float64, bias=True, spread=1.0):
@@ -185,6 +188,36 @@ def test_no_tensor_holds_more_than_a_chunk_of_logits_or_the_head(entropy):
 def test_the_default_chunk_holds_128_mebibytes_of_float32_logits_or_512_tokens():
     assert default_chunk_size(32_768) * 32_768 * 4 == 128 * 2**20
     assert default_chunk_size(1_000_000) == 512
+
+
+def test_a_longest_sequence_fits_its_chunk_where_that_takes_no_more_than_a_sum_apart():
+    # 512 tokens fit; 900 take the memory of 388 more, 1600 that of 1088.
+    for longest, size in ((0, 512), (500, 512), (900, 900), (1536, 1536), (1600, 512)):
+        assert default_chunk_size(151_936, longest=longest, apart=1024) == size
+
+
+@pytest.mark.parametrize(
+    ("free", "dtype", "longest", "size"),
+    [
+        (64 * GIB, torch.bfloat16, 0, 8192),
+        (64 * GIB, torch.bfloat16, 20_000, 20_000),
+        (64 * GIB, torch.bfloat16, 90_000, 52_440),
+        (12 * GIB, torch.bfloat16, 0, 6504),
+        (3 * GIB, torch.bfloat16, 0, 883),
+        (1 * GIB, torch.bfloat16, 0, 512),
+        (64 * GIB, torch.float32, 0, 8192),
+        (12 * GIB, torch.float32, 0, 5300),
+    ],
+)
+def test_a_chunk_on_a_gpu_has_8192_tokens_or_what_a_quarter_of_the_free_memory_holds(
+    free, dtype, longest, size, monkeypatch
+):
+    monkeypatch.setattr(chunk, "_free", lambda index: free if index == 1 else 0)
+    found = default_chunk_size(151_936, "cuda:1", dtype=dtype, longest=longest)
+    assert found == size
+    if dtype == torch.bfloat16 and size > 2048:
+        held = 151_936 * (2 * size + 4 * 2048)
+        assert held <= free / 4 < held + 2 * 151_936 or size == max(longest, 8192)
 
 
 def test_no_tokens_give_no_log_probabilities_and_zero_gradients():

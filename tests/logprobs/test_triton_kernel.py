@@ -1,56 +1,98 @@
-"""The Triton kernel of the linear head, in Triton's interpreter, and through its compiler."""
+"""The Triton kernel of the linear head: in Triton's interpreter, on a GPU, and compiled for one."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
-CASES = Path(__file__).with_name("triton_cases.py")
+from gspo_rs.logprobs import launch
+
+HERE = Path(__file__).parent
+needs_triton = pytest.mark.skipif(
+    not importlib.util.find_spec("triton"), reason="Triton is not installed"
+)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="Triton is not installed")
-def test_the_kernel_passes_its_cases_in_the_interpreter():
+def run_cases(interpreted, marked="not soak"):
     # In a process of its own: Triton reads the variable when it is imported.
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(CASES)]
-    run = subprocess.run(
-        command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True
-    )
+    environment = {**os.environ, "TRITON_INTERPRET": "1" if interpreted else "0"}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", marked]
+    command.append(HERE / "triton_cases.py")
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-3000:]
     assert "100%" in run.stdout
 
 
-COMPILE = """
-from triton import compile
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from gspo_rs.logprobs.triton_kernel import BLOCK, _row_kernel
-
-pointers = "logits_at bias_at logprobs_at entropies_at residual_at".split()
-constants = dict.fromkeys(["biased", "capped", "entropy", "residual"], True) | {"block": BLOCK}
-for logits, residual in (("fp32", "bf16"), ("fp64", "fp64")):
-    types = dict.fromkeys(_row_kernel.arg_names, "constexpr")
-    types |= dict.fromkeys(pointers, "*" + logits)
-    types |= {"targets_at": "*i64", "residual_at": "*" + residual}
-    types |= {"stride": "i32", "words": "i32", "softcap": "fp32", "temperature": "fp32"}
-    source = ASTSource(_row_kernel, signature=types, constexprs=constants)
-    print(len(compile(source, target=GPUTarget("cuda", 90, 32)).asm["cubin"]))
-"""
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="Triton is not installed")
-def test_the_kernel_compiles_for_a_gpu_without_one(tmp_path):
-    script = tmp_path / "compile_kernel.py"
-    script.write_text(COMPILE)
+@needs_triton
+def test_the_kernel_passes_its_cases_in_the_interpreter():
+    run_cases(interpreted=True)
+
+
+@pytest.mark.soak
+@needs_triton
+def test_the_kernel_passes_all_cases_in_the_interpreter():
+    run_cases(interpreted=True, marked="soak or not soak")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+def test_the_kernel_passes_its_cases_on_a_gpu():
+    run_cases(interpreted=False, marked="soak or not soak")
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """What the compiler makes of the kernels for sm_90, by variant."""
     run = subprocess.run(
-        [sys.executable, str(script)],
-        env={**os.environ, "TRITON_CACHE_DIR": str(tmp_path)},
+        [sys.executable, HERE / "compiled_kernels.py"],
+        env={**os.environ, "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton"))},
         capture_output=True,
         text=True,
     )
     assert run.returncode == 0, run.stderr[-3000:]
-    assert all(int(size) > 1000 for size in run.stdout.split())
+    return json.loads(run.stdout)
+
+
+@pytest.mark.slow
+@needs_triton
+def test_compiled_for_a_gpu_what_models_without_a_soft_cap_take_spills_no_registers(compiled):
+    assert compiled
+    for name, found in compiled.items():
+        assert found["local"] == 0, name
+        # Four registers and a few more under bias and soft cap, which go together nowhere.
+        assert found["stack"] <= (64 if "biased capped" in name else 0), name
+        if name.startswith("fp32"):
+            # Two programs of 256 threads share the 65 536 registers of a multiprocessor at least,
+            # and three of those that models without a soft cap take.
+            assert found["registers"] <= (128 if "capped" in name else 80), name
+
+
+@pytest.mark.slow
+@needs_triton
+def test_compiled_for_a_gpu_rows_of_any_vocabulary_are_read_and_written_16_bytes_at_a_time(
+    compiled,
+):
+    for name, found in compiled.items():
+        wide = "v4.b32" if name.startswith("fp32") else "v2.b64"
+        passes = 3 if "known" in name else 2  # one read, or else the two of before
+        assert found["loads"][wide] == passes * found["vectors"], name
+        assert found["stores"].get("v4.b32" if "bf16" in name else wide, 0) > 0, name
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch finds a CUDA device")
+def test_where_a_kernel_cannot_be_launched_it_is_said_once_and_pytorch_takes_its_place():
+    launch._launched.cache_clear()
+    device = torch.device("cuda:0")
+    with pytest.warns(UserWarning, match=r"cannot be launched on cuda:0, .*: \w+Error: \w+"):
+        assert launch.kernel_on(device) is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert launch.kernel_on(device) is None
+        assert launch.kernel_on(torch.device("cpu")) is None

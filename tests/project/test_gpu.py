@@ -6,11 +6,11 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from fixtures.runs import configured
-from gspo_rs.losses import gspo_loss, linear_gspo_loss
 from gspo_rs.rollouts import Ragged
 from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.step.training_batch import TrainingBatch
 from gspo_rs.train.step.update import backward
+from oracles.heads import case, evaluate, now, ours, plain
 
 pytestmark = [
     pytest.mark.gpu,
@@ -46,13 +46,25 @@ def make_training_batch():
         codes=np.arange(12) // 4,
         n_groups=3,
         old_logprobs=old,
+        ref_logprobs=old,
+        sampler_logprobs=old,
     )
 
 
-@pytest.mark.parametrize("algorithm", ["gspo", "grpo"])
-def test_the_backward_passes_of_a_step_never_wait_for_the_gpu(algorithm):
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"algorithm": "gspo"},
+        {"algorithm": "grpo"},
+        {"algorithm": "grpo", "correction": "token_truncate"},
+        {"algorithm": "listwise"},
+        {"algorithm": "listwise", "loss": "pairwise"},
+        {"algorithm": "listwise", "loss": "dpo"},
+    ],
+)
+def test_the_backward_passes_of_a_step_never_wait_for_the_gpu(fields):
     policy, training_batch = make_policy(), make_training_batch()
-    config = configured(algorithm=algorithm, micro_batch_tokens=100)
+    config = configured(micro_batch_tokens=100, **fields)
     backward(
         policy, training_batch, config
     )  # the first call compares the model's logits, and waits
@@ -64,32 +76,29 @@ def test_the_backward_passes_of_a_step_never_wait_for_the_gpu(algorithm):
     assert metrics["loss"].isfinite()
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_the_one_pass_loss_is_no_further_from_float64_than_the_plain_expression(dtype):
-    torch.manual_seed(0)
-    lengths = torch.tensor([300, 7, 0, 150])
-    n, made = int(lengths.sum()), {"device": "cuda", "dtype": dtype}
-    inputs = [torch.randn(n, 64, **made) * 0.3, torch.randn(1000, 64, **made) * 0.3]
-    targets = torch.randint(1000, (n,), device="cuda")
-    advantages = torch.randn(4, device="cuda")
+SCALINGS = [{}, {"temperature": 0.7}, {"softcap": 5.0, "temperature": 1.3}]
 
-    def plain(hidden, weight, old):
-        logits = hidden @ weight.T
-        every = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(1)
-        logprobs = every.gather(1, targets[:, None])[:, 0]
-        old = logprobs.detach() if old is None else old
-        return gspo_loss(logprobs, old, advantages, None, lengths=lengths, clip_high=0.02)[0]
 
-    def ours(hidden, weight, old):
-        given = (targets, old, advantages, lengths)
-        return linear_gspo_loss(hidden, weight, *given, chunk_size=64, clip_high=0.02)[0]
-
-    def gradients(function, leaves):
-        leaves = [x.detach().requires_grad_() for x in leaves]
-        return torch.autograd.grad(function(*leaves, None), leaves)
-
-    exact = gradients(plain, [x.double() for x in inputs])
-    triples = zip(gradients(ours, inputs), gradients(plain, inputs), exact, strict=True)
-    for mine, theirs, truth in triples:
-        limit = 1.1 * (theirs.double() - truth).norm() + 1e-6 * truth.norm()
-        assert (mine.double() - truth).norm() <= limit
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("on_policy", [False, True])
+@pytest.mark.parametrize("words", [1000, 5001])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_the_one_pass_loss_is_no_further_from_float64_than_the_plain_expression(
+    dtype, words, on_policy, scaling
+):
+    # The bound is that of the same roundings on a CPU: tests/logprobs/test_gpu_roundings.py.
+    inputs, batch = case([300, 7, 0, 150], d=64, v=words, dtype=dtype, moved=0.0, **scaling)
+    inputs[0] *= 0.3
+    options = {"clip_low": 0.02, "clip_high": 0.02, **scaling}
+    batch["old_logprobs"] = now(*(x.double() for x in inputs), batch["targets"], **scaling)
+    inputs = [x.cuda() for x in inputs]
+    batch |= {name: value.cuda() for name, value in batch.items() if name != "lengths"}
+    if on_policy:
+        batch["old_logprobs"] = None
+    truth = evaluate(plain, [x.double() for x in inputs], batch, **options)
+    theirs = evaluate(plain, inputs, batch, **options)
+    for chunk_size in (64, None):
+        found = evaluate(ours, inputs, batch, **options, chunk_size=chunk_size)
+        for mine, other, exact in zip(found[2], theirs[2], truth[2], strict=True):
+            limit = 1.1 * (other.double() - exact).norm() + 1e-6 * exact.norm()
+            assert (mine.double() - exact).norm() <= limit

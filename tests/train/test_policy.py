@@ -16,6 +16,7 @@ from transformers import (
 
 from fixtures.runs import configured
 from gspo_rs.train.inputs import Inputs
+from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import PolicyError, device_of, freeze, load
 
 
@@ -25,6 +26,22 @@ def test_a_model_is_loaded_in_float32_without_dropout_and_trained_whole(letters)
     assert {p.dtype for p in policy.trainable().values()} == {torch.float32}
     assert len(policy.trainable()) == len(list(policy.model.parameters()))
     assert policy.context == 64
+
+
+def test_bfloat16_is_chosen_only_where_a_gpu_multiplies_it(letters, monkeypatch):
+    for native in (True, False):
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation=True, native=native: native or including_emulation,
+        )
+        found = policies._autocast(configured(letters), torch.device("cuda"))
+        assert found == (torch.bfloat16 if native else None)
+
+
+def test_a_policy_takes_as_many_logits_at_once_as_its_configuration_says(letters):
+    assert load(configured(letters, logits_chunk_size=7)).chunk_size == 7
+    assert load(configured(letters)).chunk_size is None
 
 
 def test_a_folder_that_is_not_a_model_is_named(tmp_path):
@@ -166,3 +183,9 @@ def test_one_process_has_the_current_gpu_or_the_one_it_names(four_gpus, monkeypa
     assert not four_gpus
     assert device_of("cuda:2") == torch.device("cuda", 2)
     assert four_gpus == [torch.device("cuda", 2)]
+
+
+def test_a_gpu_that_is_not_there_is_named(four_gpus):
+    with pytest.raises(PolicyError, match=r"'cuda:4': torch finds 4, the last is cuda:3"):
+        device_of("cuda:4")
+    assert not four_gpus

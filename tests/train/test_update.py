@@ -11,7 +11,6 @@ from peft import LoraConfig, get_peft_model
 
 from fixtures.runs import configured
 from fixtures.tiny_models import policy_of, random_llama
-from gspo_rs.logprobs import chunk
 from gspo_rs.losses.metrics import entropy_metrics
 from gspo_rs.rollouts import Ragged
 from gspo_rs.train.config.presets import Algorithm
@@ -170,11 +169,7 @@ def test_a_loss_of_groups_is_exact_however_the_step_is_cut(loss):
         ("vespo", "old", "linear", 3),
     ],
 )
-def test_the_gradient_taken_in_one_pass_is_that_of_the_log_probabilities(
-    loss, given, head, rows, monkeypatch
-):
-    monkeypatch.setattr(chunk, "CHUNK_ROWS", rows)
-    monkeypatch.setattr(chunk, "CHUNK_ELEMENTS", rows * VOCABULARY)
+def test_the_gradient_taken_in_one_pass_is_that_of_the_log_probabilities(loss, given, head, rows):
     training_batch = make_training_batch(old=given == "old", ref=False)
     if given == "sampler":
         training_batch = replace(
@@ -182,7 +177,7 @@ def test_the_gradient_taken_in_one_pass_is_that_of_the_log_probabilities(
         )
     masked = {"off_policy_mask_threshold": 5.0 if given == "sampler" else None}
     config = configured(loss=loss, micro_batch_tokens=30, **masked)
-    policy = make_policy()
+    policy = replace(make_policy(), chunk_size=rows)
     if head == "adapted":
         adapter = LoraConfig(r=2, target_modules=["lm_head"], init_lora_weights=False)
         policy = replace(policy, model=get_peft_model(policy.model, adapter).double())

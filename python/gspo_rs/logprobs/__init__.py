@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gspo_rs.logprobs.chunk import Scaling, default_chunk_size
-from gspo_rs.logprobs.fused import Loss, one_pass_with_entropy
+from gspo_rs.logprobs.fused import Loss, one_pass_with_entropy, slopes_of
 from gspo_rs.logprobs.linear import linear_logprobs, linear_logprobs_and_entropy
 from gspo_rs.logprobs.model_head import OutputHead, head_inputs
 
@@ -36,6 +36,7 @@ def model_logprobs(
     attention_mask: Tensor | None = None,
     position_ids: Tensor | None = None,
     temperature: float = 1.0,
+    chunk_size: int | None = None,
 ) -> Tensor:
     """Return the log-probability of each target under a causal language model.
 
@@ -57,6 +58,8 @@ def model_logprobs(
         Transformers tells the sequences apart.
     temperature : float
         Positive; the logits are divided by it before the softmax.
+    chunk_size : int, optional
+        Tokens taken at once, as in `linear_logprobs`.
 
     Returns
     -------
@@ -93,9 +96,10 @@ def model_logprobs(
     layout = attention_mask, position_ids
     head, hidden = _asked(model, input_ids, positions, *layout, temperature=temperature)
     if type(head.module) is not nn.Linear:
-        return _checkpointed(head, hidden, targets, temperature)[0]
-    plain, scaling = head.module, asdict(_scaling(head, temperature))
-    return linear_logprobs(hidden, plain.weight, targets, bias=plain.bias, **scaling)
+        return _checkpointed(head, hidden, targets, temperature, chunk_size)[0]
+    plain, options = head.module, asdict(_scaling(head, temperature))
+    options["chunk_size"] = chunk_size
+    return linear_logprobs(hidden, plain.weight, targets, bias=plain.bias, **options)
 
 
 def model_logprobs_and_entropy(
@@ -107,12 +111,13 @@ def model_logprobs_and_entropy(
     attention_mask: Tensor | None = None,
     position_ids: Tensor | None = None,
     temperature: float = 1.0,
+    chunk_size: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return `model_logprobs`, and the entropy of each token's distribution, in the same pass.
 
     Parameters
     ----------
-    model, input_ids, positions, targets, attention_mask, position_ids, temperature
+    model, input_ids, positions, targets, attention_mask, position_ids, temperature, chunk_size
         As in `model_logprobs`.
 
     Returns
@@ -140,9 +145,10 @@ def model_logprobs_and_entropy(
     layout = attention_mask, position_ids
     head, hidden = _asked(model, input_ids, positions, *layout, temperature=temperature)
     if type(head.module) is not nn.Linear:
-        return _checkpointed(head, hidden, targets, temperature)
-    plain, scaling = head.module, asdict(_scaling(head, temperature))
-    return linear_logprobs_and_entropy(hidden, plain.weight, targets, bias=plain.bias, **scaling)
+        return _checkpointed(head, hidden, targets, temperature, chunk_size)
+    plain, options = head.module, asdict(_scaling(head, temperature))
+    options["chunk_size"] = chunk_size
+    return linear_logprobs_and_entropy(hidden, plain.weight, targets, bias=plain.bias, **options)
 
 
 def model_one_pass(
@@ -155,14 +161,18 @@ def model_one_pass(
     lengths: list[int] | None,
     position_ids: Tensor | None = None,
     temperature: float = 1.0,
+    chunk_size: int | None = None,
+    near: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradient of a loss of `model_logprobs`, those, and entropies, in the same pass.
 
     Parameters
     ----------
-    model, input_ids, positions, targets, position_ids, temperature
+    model, input_ids, positions, targets, position_ids, temperature, chunk_size
         As in `model_logprobs`; `positions` are those of sequence after sequence.
-    loss, lengths
+    loss : callable
+        Whose slopes `one_pass` takes; see `slopes_of`.
+    lengths, near
         As in `one_pass`.
 
     Returns
@@ -201,17 +211,19 @@ def model_one_pass(
     layout = None, position_ids
     head, hidden = _asked(model, input_ids, positions, *layout, temperature=temperature)
     if type(head.module) is not nn.Linear:
-        logprobs, entropy = _checkpointed(head, hidden, targets, temperature)
+        logprobs, entropy = _checkpointed(head, hidden, targets, temperature, chunk_size)
         value = loss(logprobs, slice(None), slice(None))
         return value - value.detach(), logprobs.detach(), entropy
     return one_pass_with_entropy(
         hidden,
         head.module.weight,
         targets,
-        loss,
+        slopes_of(loss),
         lengths=lengths,
         bias=head.module.bias,
         scaling=_scaling(head, temperature),
+        chunk_size=chunk_size,
+        near=near,
     )
 
 
@@ -239,7 +251,7 @@ def _scaling(head: OutputHead, temperature: float) -> Scaling:
 
 
 def _checkpointed(
-    head: OutputHead, hidden: Tensor, targets: Tensor, temperature: float
+    head: OutputHead, hidden: Tensor, targets: Tensor, temperature: float, chunk_size: int | None
 ) -> tuple[Tensor, Tensor]:
     """Take the chunks through a head that is no plain matrix, computing each again backward."""
 
@@ -249,7 +261,8 @@ def _checkpointed(
             entropy = torch.special.entr(logprobs.exp()).sum(dim=-1)
         return logprobs.gather(1, wanted[:, None])[:, 0], entropy
 
-    size = default_chunk_size(head.vocabulary)
+    # The default of a CPU everywhere: autograd keeps several matrices of these logits.
+    size = chunk_size or default_chunk_size(head.vocabulary)
     pieces = zip(torch.split(hidden, size), torch.split(targets, size), strict=True)
     parts = [checkpoint(chunk, *piece, use_reentrant=False) for piece in pieces]
     logprobs, entropy = zip(*parts, strict=True)

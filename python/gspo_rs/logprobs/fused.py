@@ -14,26 +14,50 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gspo_rs.logprobs.chunk import Gradients, Head, Scaling, chunk_rows
+from gspo_rs.logprobs.chunk import Scaling, chunk_rows, default_chunk_size
+from gspo_rs.logprobs.gradients import Gradients, rounded
+from gspo_rs.logprobs.head import Head
 from gspo_rs.logprobs.linear import checked
+from gspo_rs.logprobs.rows import Rows
 
-__all__ = ["one_pass", "one_pass_with_entropy"]
+__all__ = ["Loss", "Slopes", "one_pass", "one_pass_with_entropy", "slopes_of"]
 
 Loss = Callable[[Tensor, slice, slice], Tensor]
 """The loss of some sequences, given the log-probabilities of their tokens, which tokens of the
 batch those are, and which sequences."""
+Slopes = Callable[[Tensor, slice, slice], Tensor]
+"""The slope of such a loss for each of the log-probabilities, (tokens,)."""
+
+
+def slopes_of(loss: Loss) -> Slopes:
+    """Return the slopes of a loss, taken by autograd.
+
+    Examples
+    --------
+    >>> slopes_of(lambda logprobs, tokens, rows: -2 * logprobs.sum())(torch.zeros(2), ..., ...)
+    tensor([-2., -2.])
+    """
+
+    def slopes(logprobs: Tensor, tokens: slice, rows: slice) -> Tensor:
+        leaf = logprobs.detach().requires_grad_()
+        with torch.enable_grad():
+            value = loss(leaf, tokens, rows)
+        return torch.autograd.grad(value, leaf)[0]
+
+    return slopes
 
 
 def one_pass(
     hidden: Tensor,
     weight: Tensor,
     targets: Tensor,
-    loss: Loss,
+    slopes: Slopes,
     *,
     lengths: list[int] | None,
     bias: Tensor | None = None,
     scaling: Scaling,
     chunk_size: int | None = None,
+    near: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute log-probabilities under a linear head and the gradients of their loss together.
 
@@ -41,16 +65,19 @@ def one_pass(
     ----------
     hidden, weight, targets, bias, chunk_size
         As in `linear_logprobs`.
-    loss : callable
-        Called as ``loss(logprobs, tokens, rows)`` with the log-probabilities, differentiable, of
-        the tokens ``tokens`` of the batch, which are those of the sequences ``rows``; returns their
-        share of the loss. It is a sum over sequences, and has the same slope for each token of a
-        sequence.
+    slopes : callable
+        Called as ``slopes(logprobs, tokens, rows)`` with the log-probabilities of the tokens
+        ``tokens`` of the batch, which are those of the sequences ``rows``; returns the slope of the
+        loss for each. The loss is a sum over sequences, and has the same slope for each token of a
+        sequence. `slopes_of` takes them from a loss.
     lengths : list of int, or None
-        Tokens of each sequence. None if the slopes of `loss` do not depend on the
-        log-probabilities.
+        Tokens of each sequence. None if `slopes` do not depend on the log-probabilities.
     scaling : Scaling
         Of the logits.
+    near : Tensor, shape (n,), optional
+        Log-probabilities of the targets under a policy like this one, such as the old policy or
+        the sampler: they tell a row's normaliser before its softmax, which saves a GPU a pass. A
+        row for which they tell it wrongly takes that pass.
 
     Returns
     -------
@@ -59,7 +86,7 @@ def one_pass(
     logprobs : Tensor, shape (n,)
         Detached, in float32 at least.
     """
-    plan = _Plan(loss, lengths, scaling, entropy=False)
+    plan = _Plan(slopes, lengths, scaling, entropy=False, near=near)
     return _walked((hidden, weight, targets, bias), plan, chunk_size)[:2]
 
 
@@ -67,18 +94,19 @@ def one_pass_with_entropy(
     hidden: Tensor,
     weight: Tensor,
     targets: Tensor,
-    loss: Loss,
+    slopes: Slopes,
     *,
     lengths: list[int] | None,
     bias: Tensor | None = None,
     scaling: Scaling,
     chunk_size: int | None = None,
+    near: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Take what `one_pass` does, and the entropy of each token's distribution with it.
 
     Parameters
     ----------
-    hidden, weight, targets, loss, lengths, bias, scaling, chunk_size
+    hidden, weight, targets, slopes, lengths, bias, scaling, chunk_size, near
         As in `one_pass`.
 
     Returns
@@ -88,7 +116,7 @@ def one_pass_with_entropy(
     entropy : Tensor, shape (n,)
         Detached, in nats.
     """
-    plan = _Plan(loss, lengths, scaling, entropy=True)
+    plan = _Plan(slopes, lengths, scaling, entropy=True, near=near)
     given = hidden, weight, targets, bias
     gradient, logprobs, entropy = _walked(given, plan, chunk_size)
     assert entropy is not None
@@ -98,9 +126,19 @@ def one_pass_with_entropy(
 def _walked(
     given: tuple[Tensor, Tensor, Tensor, Tensor | None], plan: _Plan, chunk_size: int | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    hidden, weight, size = checked(*given, chunk_size=chunk_size)
-    plan = replace(plan, chunk_size=size, differentiable=torch.is_grad_enabled())
-    _, _, targets, bias = given
+    dtype = checked(*given, chunk_size=chunk_size)
+    hidden, weight, targets, bias = given
+    (n, width), vocabulary = hidden.shape, weight.shape[0]
+    if chunk_size is None:
+        chunk_size = default_chunk_size(
+            vocabulary, hidden.device, dtype=dtype, longest=plan.longest, apart=width
+        )
+    plan = replace(
+        plan,
+        chunk_size=min(chunk_size, max(n, 1)),
+        dtype=dtype,
+        differentiable=torch.is_grad_enabled(),
+    )
     found: tuple[Tensor, Tensor, Tensor | None] = _OnePass.apply(  # type: ignore[no-untyped-call]
         hidden, weight, bias, targets, plan
     )
@@ -111,11 +149,13 @@ def _walked(
 class _Plan:
     """How the tokens are walked through, and what their log-probabilities are taken for."""
 
-    loss: Loss
+    slopes: Slopes
     lengths: list[int] | None
     scaling: Scaling
     entropy: bool
+    near: Tensor | None
     chunk_size: int = 1
+    dtype: torch.dtype = torch.float32
     differentiable: bool = True
 
     @property
@@ -147,18 +187,11 @@ class _Plan:
         at = tokens.start
         return [slice(at + chunk.start, at + chunk.stop) for chunk in chunk_rows(length, size)]
 
-    def slopes_of(self, logprobs: Tensor) -> Callable[[slice, slice], Tensor]:
+    def slopes_in(self, logprobs: Tensor) -> Callable[[slice, slice], Tensor]:
         """Give the slope of the loss for each log-probability of a block."""
-
-        def slopes(tokens: slice, rows: slice) -> Tensor:
-            leaf = logprobs[tokens].detach().requires_grad_()
-            with torch.enable_grad():
-                value = self.loss(leaf, tokens, rows)
-            return torch.autograd.grad(value, leaf)[0]
-
         if self.lengths is not None:
-            return slopes
-        known = slopes(slice(None), slice(None))
+            return lambda tokens, rows: self.slopes(logprobs[tokens], tokens, rows)
+        known = self.slopes(logprobs, slice(None), slice(None))
         return lambda tokens, _: known[tokens]
 
 
@@ -171,32 +204,33 @@ class _OnePass(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         inputs, n = (hidden, weight, bias), hidden.shape[0]
         needed = tuple(plan.differentiable and need for need in ctx.needs_input_grad[:3])
-        head = Head.of(weight, bias, plan.scaling, plan.chunk_size)
-        logprobs = head.logits.new_zeros(n)
-        entropy = head.logits.new_empty(n) if plan.entropy else None
-        gradients = Gradients.zeros(inputs, needed)
+        hidden, weight = hidden.to(plan.dtype), weight.to(plan.dtype)
+        gradients = Gradients.zeros((hidden, weight, bias), needed)
+        head = Head.of(weight, bias, plan.scaling, plan.chunk_size, residual=any(needed))
+        out = Rows.like(head.logits, n, entropy=plan.entropy)
+        given = hidden, targets.clamp(0, len(weight) - 1)
+        out.logprobs.zero_()  # a loss may be asked for its slopes before all are known
         apart = gradients.apart() if plan.longest > plan.chunk_size else gradients
-        slopes = plan.slopes_of(logprobs)
+        slopes = plan.slopes_in(out.logprobs)
         for tokens, rows in plan.blocks(n):
             chunks = plan.chunks(tokens)
             whole = len(chunks) == 1
             for chunk in chunks:
-                logprobs[chunk], entropies, residual = head.rows(
-                    hidden[chunk], targets[chunk], residual=any(needed), entropy=plan.entropy
-                )
-                if entropy is not None and entropies is not None:
-                    entropy[chunk] = entropies
-                if residual is not None:
-                    scale = slopes(tokens, rows) if whole else torch.ones_like(logprobs[chunk])
-                    (gradients if whole else apart).add(head, hidden, chunk, residual, scale)
+                near = None if plan.near is None else plan.near[chunk]
+                asked = hidden[chunk], targets[chunk], out.part(chunk)
+                found = head.rows(*asked, residual=any(needed), near=near)
+                if any(needed):
+                    scale = slopes(tokens, rows) if whole else torch.ones_like(found.logprobs)
+                    into = gradients if whole else apart
+                    into.add(head, given, chunk, found, scale)
             if any(needed) and not whole:
                 gradients.absorb(apart, slopes(tokens, rows)[0], tokens)
-        ctx.save_for_backward(*gradients.like(inputs))
-        ctx.mark_non_differentiable(*(x for x in (logprobs, entropy) if x is not None))
-        return logprobs.new_zeros(()), logprobs, entropy
+        ctx.save_for_backward(*gradients.sums)
+        ctx.dtypes = tuple(None if x is None else x.dtype for x in inputs)
+        ctx.mark_non_differentiable(*(x for x in (out.logprobs, out.entropy) if x is not None))
+        return out.logprobs.new_zeros(()), out.logprobs, out.entropy
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_detached: Tensor | None) -> tuple[Any, ...]:
-        found = (None if x is None else x * grad for x in ctx.saved_tensors)
-        return (*found, None, None)
+        return (*rounded(ctx.saved_tensors, ctx.dtypes, grad), None, None)

@@ -5,20 +5,17 @@ Letters: ``n`` tokens, ``D`` hidden size, ``V`` vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gspo_rs.logprobs.chunk import (
-    Gradients,
-    Head,
-    Scaling,
-    chunk_rows,
-    default_chunk_size,
-    live_runs,
-)
+from gspo_rs.logprobs.chunk import Scaling, chunk_rows, default_chunk_size, live_runs
+from gspo_rs.logprobs.gradients import Gradients, rounded
+from gspo_rs.logprobs.head import Head
+from gspo_rs.logprobs.rows import Rows
 
 __all__ = ["default_chunk_size", "linear_logprobs", "linear_logprobs_and_entropy"]
 
@@ -51,7 +48,8 @@ def linear_logprobs(
         Positive; before that, logits become ``softcap * tanh(logits / softcap)``.
     chunk_size : int, optional
         Tokens taken at once; it changes memory and speed, not the result. By default as many as
-        make 128 MiB of float32 logits, and 512 at least.
+        make 128 MiB of float32 logits, and 512 at least; on a GPU all that a quarter of the free
+        memory holds.
 
     Returns
     -------
@@ -133,9 +131,15 @@ def _in_chunks(
     options: tuple[Scaling, int | None, bool],
 ) -> tuple[Tensor, Tensor | None]:
     scaling, size, entropy = options
-    hidden, weight, size = checked(hidden, weight, targets, bias, chunk_size=size)
+    dtype = checked(hidden, weight, targets, bias, chunk_size=size)
+    n, differentiable = hidden.shape[0], torch.is_grad_enabled()
+    if size is None:
+        # All in one chunk, where a GPU has room for it, are not computed again backward.
+        longest = n if differentiable else 0
+        size = default_chunk_size(weight.shape[0], hidden.device, dtype=dtype, longest=longest)
+    plan = _Plan(scaling, min(size, max(n, 1)), dtype, entropy, differentiable)
     found: tuple[Tensor, Tensor | None] = _LinearLogprobs.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, bias, targets, (scaling, size, entropy, torch.is_grad_enabled())
+        hidden, weight, bias, targets, plan
     )
     return found
 
@@ -147,28 +151,21 @@ def checked(
     bias: Tensor | None,
     *,
     chunk_size: int | None,
-) -> tuple[Tensor, Tensor, int]:
-    """Return both factors in the dtype they are multiplied in, and the size of a chunk.
+) -> torch.dtype:
+    """Refuse inputs that do not fit, and return the dtype of the products, which autocast tells.
 
-    Raises
-    ------
-    ValueError
-        If shapes or devices do not fit, or `chunk_size` is not positive.
-    TypeError
-        If `weight` is no tensor, or differs from `hidden` in dtype.
+    The casts are made where the sums are: autograd's, of the gradient of a cast weight, would round
+    that on its way to a float32 parameter.
     """
     _check_shapes(hidden, weight, targets, bias)
-    if chunk_size is None:
-        chunk_size = default_chunk_size(weight.shape[0])
-    elif chunk_size < 1:
+    if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size is {chunk_size}; it should be at least 1")
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        hidden, weight = hidden.to(dtype), weight.to(dtype)
+        return torch.get_autocast_dtype(device)
     if hidden.dtype != weight.dtype:
         raise TypeError(f"hidden is {hidden.dtype} and weight {weight.dtype}; cast one of them")
-    return hidden, weight, min(chunk_size, max(hidden.shape[0], 1))
+    return hidden.dtype
 
 
 def _check_shapes(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None) -> None:
@@ -190,6 +187,17 @@ def _check_shapes(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor 
             raise ValueError(f"{name} is on {given.device} and hidden on {hidden.device}")
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is asked of the head, and how many tokens are taken at once."""
+
+    scaling: Scaling
+    chunk_size: int
+    dtype: torch.dtype
+    entropy: bool
+    differentiable: bool
+
+
 class _LinearLogprobs(torch.autograd.Function):
     """The head, log-softmax and gather of one chunk of tokens at a time."""
 
@@ -200,37 +208,42 @@ class _LinearLogprobs(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         targets: Tensor,
-        options: tuple[Scaling, int, bool, bool],
+        plan: _Plan,
     ) -> tuple[Tensor, Tensor | None]:
-        scaling, chunk_size, with_entropy, differentiable = options
         n = hidden.shape[0]
-        keep = differentiable and n <= chunk_size
-        head = Head.of(weight, bias, scaling, chunk_size)
-        logprobs = head.logits.new_empty(n)
-        entropy = head.logits.new_empty(n) if with_entropy else None
-        for rows in chunk_rows(n, chunk_size):
-            logprobs[rows], entropies, residual = head.rows(
-                hidden[rows], targets[rows], residual=keep, entropy=with_entropy
-            )
-            if entropy is not None and entropies is not None:
-                entropy[rows] = entropies
-        ctx.save_for_backward(hidden, weight, bias, targets, residual if keep and n else None)
-        ctx.scaling, ctx.chunk_size = scaling, chunk_size
-        if entropy is not None:
-            ctx.mark_non_differentiable(entropy)
-        return logprobs, entropy
+        ctx.dtypes = tuple(None if x is None else x.dtype for x in (hidden, weight, bias))
+        hidden, weight = hidden.to(plan.dtype), weight.to(plan.dtype)
+        keep = plan.differentiable and n <= plan.chunk_size
+        head = Head.of(weight, bias, plan.scaling, plan.chunk_size, residual=keep)
+        out = Rows.like(head.logits, n, entropy=plan.entropy)
+        kept = out
+        for rows in chunk_rows(n, plan.chunk_size):
+            kept = head.rows(hidden[rows], targets[rows], out.part(rows), residual=keep)
+        residual = (kept.residual, kept.factors, kept.own) if keep else (None, None, None)
+        ctx.save_for_backward(hidden, weight, bias, targets, out.logprobs, *residual)
+        ctx.plan = plan
+        if out.entropy is not None:
+            ctx.mark_non_differentiable(out.entropy)
+        return out.logprobs, out.entropy
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _grad_entropy: Tensor | None) -> tuple[Any, ...]:
-        hidden, weight, bias, targets, kept = ctx.saved_tensors
+        hidden, weight, bias, targets, logprobs, *residual = ctx.saved_tensors
+        plan, whole = ctx.plan, Rows(logprobs, None, *residual)
+        again = whole.residual is None
+        size = plan.chunk_size if again else 0
+        head = Head.of(weight, bias, plan.scaling, size, residual=again)
         inputs = (hidden, weight, bias)
-        head = Head.of(weight, bias, ctx.scaling, 0 if kept is not None else ctx.chunk_size)
         gradients = Gradients.zeros(inputs, ctx.needs_input_grad[:3])
+        # One outside the vocabulary has NaN for a gradient; its place would end the process.
+        places = targets.clamp(0, len(weight) - 1)
         for run in live_runs(grad):
-            for part in chunk_rows(run.stop - run.start, ctx.chunk_size):
+            for part in chunk_rows(run.stop - run.start, plan.chunk_size):
                 rows = slice(run.start + part.start, run.start + part.stop)
-                given = hidden[rows], targets[rows]
-                residual: Any = head.rows(*given, residual=True)[2] if kept is None else kept[rows]
-                gradients.add(head, hidden, rows, residual, grad[rows])
-        return (*gradients.like(inputs), None, None)
+                found = whole.part(rows)
+                if again:
+                    given = hidden[rows], targets[rows], Rows.like(head.logits, len(grad[rows]))
+                    found = head.rows(*given, residual=True, near=logprobs[rows])
+                gradients.add(head, (hidden, places), rows, found, grad[rows])
+        return (*rounded(gradients.sums, ctx.dtypes), None, None)

@@ -17,6 +17,7 @@ __all__ = [
     "LOG_RATIO_BOUND",
     "Layout",
     "bounded_exp",
+    "check_lengths",
     "compare",
     "readable",
     "sloped",
@@ -104,16 +105,9 @@ class Layout:
                 "the flat layout has logprobs (n_tokens,) and lengths (B,), not "
                 f"{tuple(tokens.shape)} and {tuple(lengths.shape)}"
             )
-        if lengths.dtype != torch.int64:
-            raise TypeError(f"lengths is {lengths.dtype}; make it int64")
         n_tokens = tokens.shape[0]
-        if lengths.device.type == "cpu" and not torch.compiler.is_compiling():
-            if int(lengths.sum()) != n_tokens or bool((lengths < 0).any()):
-                raise ValueError(
-                    f"lengths sum to {int(lengths.sum())} with minimum {int(lengths.min())}; they "
-                    f"should be at least 0 and sum to the {n_tokens} log-probabilities"
-                )
-        elif lengths.device.type == "cuda":
+        check_lengths(lengths, n_tokens)
+        if lengths.device.type == "cuda":
             # The kernels below would read and write out of bounds; this does not wait for the GPU.
             fits = (lengths.sum() == n_tokens) & (lengths >= 0).all()
             torch._assert_async(fits, "lengths do not sum to the number of logprobs")
@@ -194,6 +188,22 @@ class Layout:
     def weighted_sum(self, terms: Tensor, weights: Tensor | None) -> Tensor:
         """Sum the terms of all tokens, each with the weight of its sequence: a loss."""
         return (self.weights(weights, terms) * self.total(self.select(terms))).sum()
+
+
+def check_lengths(lengths: Tensor, n_tokens: int) -> None:
+    """Refuse lengths on the CPU that do not cut `n_tokens` log-probabilities into sequences.
+
+    A GPU would be asked in vain for what is wrong: an assertion there takes its context along.
+    """
+    if lengths.dtype != torch.int64:
+        raise TypeError(f"lengths is {lengths.dtype}; make it int64")
+    if lengths.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    if int(lengths.sum()) != n_tokens or bool((lengths < 0).any()):
+        raise ValueError(
+            f"lengths sum to {int(lengths.sum())} with minimum {int(lengths.min())}; they "
+            f"should be at least 0 and sum to the {n_tokens} log-probabilities"
+        )
 
 
 def compare(

@@ -6,18 +6,24 @@ log-probabilities of a token under the current and the old policy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 
 import torch
 from torch import Tensor
 
 from gspo_rs.logprobs.chunk import Scaling
-from gspo_rs.logprobs.fused import one_pass
-from gspo_rs.losses.layout import Layout, to_device
+from gspo_rs.logprobs.fused import Slopes, one_pass, slopes_of
+from gspo_rs.losses.clip import check_clip
+from gspo_rs.losses.layout import LOG_RATIO_BOUND, Layout, check_lengths, to_device
 from gspo_rs.losses.sequence import gspo_loss
 
 __all__ = ["linear_gspo_loss", "linear_sequence_loss"]
+
+SequenceLoss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
 
 def linear_gspo_loss(
@@ -67,7 +73,9 @@ def linear_gspo_loss(
         The ratio is clipped to ``1 - clip_low`` .. ``1 + clip_high``.
     chunk_size : int, optional
         Most tokens taken at once; it changes memory and speed, not the result. By default as many
-        as make 128 MiB of float32 logits, and 512 at least.
+        as make 128 MiB of float32 logits, and 512 at least, or as the longest sequence has, where
+        that takes no more memory; on a GPU 8192, or the longest sequence, as far as a quarter of
+        the free memory holds them.
 
     Returns
     -------
@@ -93,8 +101,10 @@ def linear_gspo_loss(
     `linear_logprobs` and `gspo_loss` need four. A chunk holds whole sequences; a sequence longer
     than a chunk has its gradient for the head summed up apart, in another (V, D) tensor, and
     scaled at its end. Without `old_logprobs` c_i is known beforehand and no such tensor is needed.
-    A head that takes no gradient costs two products; tokens of sequences whose c_i is 0 cost one,
-    64 and more in a row, except on a GPU. Differentiable once.
+    With them a GPU knows each row's normaliser beforehand, and reads its logits once; a row for
+    which they are off by 60 nats is read again. A head that takes no gradient costs two products;
+    tokens of sequences whose c_i is 0 cost one, 64
+    and more in a row, except on a GPU. Differentiable once.
 
     References
     ----------
@@ -111,24 +121,19 @@ def linear_gspo_loss(
     >>> loss.detach(), hidden.grad[0]
     (tensor(-1.), tensor([0.0000, 0.3333]))
     """
-    return linear_sequence_loss(
+    check_clip(clip_low, clip_high, "sequence")
+    batch = _Batch.of(hidden, old_logprobs, advantages, lengths, weights)
+    return batch.through(
         partial(gspo_loss, clip_low=clip_low, clip_high=clip_high),
-        hidden,
-        weight,
-        targets,
-        old_logprobs,
-        advantages=advantages,
-        lengths=lengths,
-        weights=weights,
-        bias=bias,
-        temperature=temperature,
-        softcap=softcap,
+        batch.gspo_slopes(clip_low, clip_high),
+        (hidden, weight, targets, bias),
+        scaling=Scaling(float(temperature), softcap),
         chunk_size=chunk_size,
     )
 
 
 def linear_sequence_loss(
-    loss: Callable[..., tuple[Tensor, dict[str, Tensor]]],
+    loss: SequenceLoss,
     hidden: Tensor,
     weight: Tensor,
     targets: Tensor,
@@ -183,30 +188,102 @@ def linear_sequence_loss(
     ... )[0]
     tensor(0.9803)
     """
-    dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-    like = hidden.new_zeros(hidden.shape[0], dtype=dtype)
-    on_device = to_device(lengths, hidden.device)
-    layout = Layout.of(like, None, on_device)
-    advantages = layout.sequence_values(advantages, "advantages", like)
-    # Those of the whole batch: `loss` sees a few sequences at a time.
-    weights = layout.weights(weights, like)
-    if old_logprobs is not None:
-        layout.log_ratio(like, old_logprobs)  # checks the shape before the work begins
-
-    def part(logprobs: Tensor, tokens: slice, rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
-        old = logprobs.detach() if old_logprobs is None else old_logprobs[tokens]
-        of_rows = advantages[rows], None, weights[rows]
-        return loss(logprobs, old, *of_rows, lengths=on_device[rows])
-
-    gradient, logprobs = one_pass(
-        hidden,
-        weight,
-        targets,
-        lambda *which: part(*which)[0],
-        lengths=None if old_logprobs is None else lengths.tolist(),
-        bias=bias,
+    batch = _Batch.of(hidden, old_logprobs, advantages, lengths, weights)
+    # Metrics of the whole batch alone are wanted; a loss of the user's may have none.
+    has_metrics = "metrics" in signature(loss).parameters
+    silent = partial(loss, metrics=False) if has_metrics else loss
+    return batch.through(
+        loss,
+        slopes_of(lambda *which: batch.part(silent, *which)[0]),
+        (hidden, weight, targets, bias),
         scaling=Scaling(float(temperature), softcap),
         chunk_size=chunk_size,
     )
-    value, metrics = part(logprobs, slice(None), slice(None))
-    return value + gradient, metrics
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Whole sequences, checked, on the device of the hidden states."""
+
+    old_logprobs: Tensor | None
+    advantages: Tensor
+    weights: Tensor
+    lengths: Tensor
+    layout: Layout
+
+    @classmethod
+    def of(
+        cls,
+        hidden: Tensor,
+        old_logprobs: Tensor | None,
+        advantages: Tensor,
+        lengths: Tensor,
+        weights: Tensor | None,
+    ) -> _Batch:
+        dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        like = hidden.new_zeros(hidden.shape[0], dtype=dtype)
+        check_lengths(lengths, hidden.shape[0])
+        layout = Layout.of(like, None, to_device(lengths, hidden.device))
+        advantages = layout.sequence_values(advantages, "advantages", like)
+        if old_logprobs is not None:
+            layout.log_ratio(like, old_logprobs)  # checks the shape before the work begins
+        # The weights are those of the whole batch: a loss sees a few sequences at a time.
+        return cls(old_logprobs, advantages, layout.weights(weights, like), lengths, layout)
+
+    def old(self, logprobs: Tensor, tokens: slice) -> Tensor:
+        """Return the old log-probabilities of some tokens, or their own without such."""
+        return logprobs.detach() if self.old_logprobs is None else self.old_logprobs[tokens]
+
+    def part(
+        self, loss: SequenceLoss, logprobs: Tensor, tokens: slice, rows: slice
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of some sequences."""
+        of_rows = self.advantages[rows], None, self.weights[rows]
+        lengths = self.layout.lengths[rows]
+        return loss(logprobs, self.old(logprobs, tokens), *of_rows, lengths=lengths)
+
+    def gspo_slopes(self, clip_low: float, clip_high: float) -> Slopes:
+        """Return the slopes of `gspo_loss`, in closed form: few operations for each block."""
+        lengths, bound = self.layout.lengths, math.exp(LOG_RATIO_BOUND)
+        pull = -self.advantages * self.weights
+        most, least = torch.full_like(pull, bound), torch.full_like(pull, 1 / bound)
+        most.masked_fill_(self.advantages > 0, min(1 + clip_high, bound))
+        least.masked_fill_(self.advantages < 0, max(1 - clip_low, 1 / bound))
+        owner, found = self.layout.owner, torch.zeros_like(pull)
+        assert owner is not None
+
+        def slopes(logprobs: Tensor, tokens: slice, rows: slice) -> Tensor:
+            moved = logprobs - self.old(logprobs, tokens)
+            ratio = torch.segment_reduce(
+                moved, "mean", lengths=lengths[rows], initial=0, unsafe=True
+            ).exp()
+            inside = ratio.clamp(least[rows], most[rows]) == ratio
+            torch.mul(ratio * pull[rows], inside, out=found[rows])
+            return found.index_select(0, owner[tokens])
+
+        return slopes
+
+    def through(
+        self,
+        loss: SequenceLoss,
+        slopes: Slopes,
+        given: tuple[Tensor, Tensor, Tensor, Tensor | None],
+        *,
+        scaling: Scaling,
+        chunk_size: int | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Take the sequences through the head, and their loss of what comes out."""
+        hidden, weight, targets, bias = given
+        gradient, logprobs = one_pass(
+            hidden,
+            weight,
+            targets,
+            slopes,
+            lengths=None if self.old_logprobs is None else self.lengths.tolist(),
+            bias=bias,
+            scaling=scaling,
+            chunk_size=chunk_size,
+            near=self.old_logprobs,
+        )
+        value, metrics = self.part(loss, logprobs, slice(None), slice(None))
+        return value + gradient, metrics

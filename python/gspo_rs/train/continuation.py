@@ -32,6 +32,7 @@ _FREE = frozenset(
         "ddp_timeout",
         "layout",
         "micro_batch_tokens",
+        "logits_chunk_size",
         "generation_batch",
         "attn_implementation",
         "gradient_checkpointing",

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gspo_rs.logprobs.chunk import default_chunk_size
+from gspo_rs.logprobs.chunk import chunk_bytes, default_chunk_size
 from gspo_rs.logprobs.model_head import OutputHead
 from gspo_rs.rollouts.rollouts import Ragged
 from gspo_rs.samplers.address import parsed
@@ -214,11 +214,16 @@ def _state_bytes(parameter: Tensor, config: Config) -> int:
 
 def head_bytes(policy: Policy, n: int) -> int:
     """Return what the head takes of `n` tokens: logits and entropies, and its gradient's sums."""
-    head = OutputHead.of(policy.model)
-    logits = 4 * min(n, default_chunk_size(head.vocabulary)) * head.vocabulary
+    head, device = OutputHead.of(policy.model), policy.device
+    dtype = policy.autocast or torch.float32
+    # On a GPU a loss by token has all its tokens in one chunk, where they fit.
+    most = default_chunk_size(head.vocabulary) if device.type == "cpu" else n
+    logits = chunk_bytes(min(n, policy.chunk_size or most), head.vocabulary, device, dtype)
+    if device.type == "cpu":
+        logits *= 2
     weight = getattr(head.module, "weight", None)
     if weight is None:
-        return 2 * logits
+        return logits
     sums = 4 * weight.numel() if weight.requires_grad else 0
-    narrow = policy.device.type == "cpu" and policy.autocast is not None
-    return 2 * logits + sums + (4 * weight.numel() if narrow else 0)
+    narrow = device.type == "cpu" and policy.autocast is not None
+    return logits + sums + (4 * weight.numel() if narrow else 0)

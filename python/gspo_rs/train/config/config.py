@@ -16,7 +16,7 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     (
         "prompts_per_step steps_per_generation num_iterations num_train_epochs max_steps"
         " max_completion_length max_prompt_length micro_batch_tokens generation_batch logging_steps"
-        " save_total_limit overlong_cache max_ahead_bytes",
+        " logits_chunk_size save_total_limit overlong_cache max_ahead_bytes",
         lambda v: v >= 1,
         "at least 1",
     ),
@@ -337,6 +337,10 @@ class Config:
     micro_batch_tokens : int, optional
         Token budget per micro-batch, padding included; by default 2048 on a CPU, and on a GPU as
         many as memory has room for, up to 16384. A longer sequence gets its own micro-batch.
+    logits_chunk_size : int, optional
+        Most tokens of a micro-batch whose logits are there at once; fewer take less memory. By
+        default what makes 128 MiB on a CPU, and 8192 on a GPU as far as memory allows, or the
+        longest completion.
     generation_batch : int, optional
         Most completions sampled at once, by default all of a batch, or on a GPU as many as memory
         has room for. It does not change what is sampled, but for the rounding of logits.
@@ -475,6 +479,7 @@ class Config:
     gradient_checkpointing: bool | None = None
     torch_compile: bool = False
     micro_batch_tokens: int | None = None
+    logits_chunk_size: int | None = None
     generation_batch: int | None = None
     seed: int = 0
     save_steps: int = 50

@@ -44,7 +44,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         ),
         "Model and memory": (
             "lora_r lora_alpha lora_target_modules use_dora lora_merge weights dtype"
-            " attn_implementation layout micro_batch_tokens generation_batch"
+            " attn_implementation layout micro_batch_tokens logits_chunk_size generation_batch"
             " gradient_checkpointing torch_compile"
         ),
         "Checkpoints and comparisons": (

@@ -70,6 +70,8 @@ class Policy:
         The processes that train it together.
     sharded : Sharded or None
         Runs the model where its weights are cut over them; None where they are whole.
+    chunk_size : int or None
+        Most tokens whose logits are there at once; None for the default of the device.
     """
 
     model: Any
@@ -81,6 +83,7 @@ class Policy:
     temperature: float
     world: World = ALONE
     sharded: Sharded | None = None
+    chunk_size: int | None = None
 
     def computing(self) -> AbstractContextManager[Any]:
         """Run the model in the policy's precision."""
@@ -99,14 +102,14 @@ class Policy:
         return found
 
     def one_pass(
-        self, batch: MicroBatch, loss: Loss, lengths: list[int] | None
+        self, batch: MicroBatch, loss: Loss, lengths: list[int] | None, near: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return 0 with the gradient of a loss by sequence, and `logprobs_and_entropy`, detached.
 
-        See `gspo_rs.logprobs.fused.one_pass` for `loss` and `lengths`.
+        See `gspo_rs.logprobs.fused.one_pass` for `loss`, `lengths` and `near`.
         """
         found: tuple[Tensor, Tensor, Tensor] = self._read(
-            model_one_pass, batch, loss=loss, lengths=lengths
+            model_one_pass, batch, loss=loss, lengths=lengths, near=near
         )
         return found
 
@@ -143,6 +146,7 @@ class Policy:
             "targets": batch.targets,
             "position_ids": batch.position_ids,
             "temperature": self.temperature,
+            "chunk_size": self.chunk_size,
         }
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
@@ -209,6 +213,7 @@ def load(
         shape="padded",
         context=context_of(model),
         temperature=config.temperature,
+        chunk_size=config.logits_chunk_size,
     )
     try:
         ahead, shape = sees_ahead(policy), _shape(config, policy)
@@ -359,6 +364,9 @@ def device_of(name: str) -> torch.device:
         return device
     if not torch.cuda.is_available():
         raise PolicyError(f"device {name!r}: torch finds no CUDA device")
+    count = torch.cuda.device_count()
+    if device.index is not None and device.index >= count:
+        raise PolicyError(f"device {name!r}: torch finds {count}, the last is cuda:{count - 1}")
     if torchrun.several():
         device = _own_device(device)
     if device.index is not None:  # kernels of others ask for the current one
@@ -386,7 +394,8 @@ def _autocast(config: Config, device: torch.device) -> torch.dtype | None:
     if config.weights == "bfloat16":
         return torch.bfloat16
     if config.dtype == "auto":
-        capable = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        # Of the current GPU, which is that of the run. Some emulate it, more slowly than float32.
+        capable = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if capable else None
     return torch.bfloat16 if config.dtype == "bfloat16" else None
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gspo_rs.losses.correction import mismatch_metrics
+from gspo_rs.losses.layout import to_device
 from gspo_rs.losses.metrics import entropy_metrics
 from gspo_rs.rollouts.rollouts import Ragged
 from gspo_rs.train.config.config import Config
@@ -76,7 +77,7 @@ def take(
     """
     began = time.perf_counter()
     optimizer.zero_grad(set_to_none=True)
-    measured, step = backward(policy, training_batch, config)
+    measured, step = backward(policy, training_batch, config, sampler=sampler)
     if sampler is not None:
         drawn = step.tokens(sampler)
         measured |= mismatch_metrics(step.logprobs, drawn, None, lengths=step.lengths)
@@ -115,7 +116,7 @@ def _order(
 
 
 def backward(
-    policy: Policy, training_batch: TrainingBatch, config: Config
+    policy: Policy, training_batch: TrainingBatch, config: Config, *, sampler: Ragged | None = None
 ) -> tuple[dict[str, Tensor], Part]:
     """Accumulate the gradient of the step's loss over its micro-batches.
 
@@ -127,6 +128,8 @@ def backward(
         At least one sequence.
     config : Config
         Resolved.
+    sampler : Ragged of float32, optional
+        As in `take`; without old log-probabilities these tell a GPU the normalisers of the head.
 
     Returns
     -------
@@ -140,7 +143,7 @@ def backward(
         slopes, loss, metrics = group_slopes(policy, training_batch, config)
         whole = _group_backward(policy, training_batch, slopes, config)
     else:
-        whole, loss = _policy_backward(policy, training_batch, config)
+        whole, loss = _policy_backward(policy, training_batch, config, sampler)
         _, metrics = policy_loss(whole, training_batch, config)
     assert whole.entropy is not None
     return {**metrics, **entropy_metrics(whole.entropy), "loss": loss}, whole
@@ -172,12 +175,12 @@ def _factor(policy: Policy, batch: MicroBatch) -> int:
 
 
 def _policy_backward(
-    policy: Policy, training_batch: TrainingBatch, config: Config
+    policy: Policy, training_batch: TrainingBatch, config: Config, sampler: Ragged | None
 ) -> tuple[Part, Tensor]:
     """Add the gradient of a loss of sequences or tokens; return the step, and the loss."""
     parts, values = [], []
     for batch in batches(policy, training_batch, config):
-        part, gradient = _taken(policy, batch, training_batch, config)
+        part, gradient = _taken(policy, batch, training_batch, config, sampler)
         loss, _ = policy_loss(part, training_batch, config, metrics=False)
         torch.autograd.backward((loss + gradient) * _factor(policy, batch))
         if batch.counted:
@@ -189,7 +192,11 @@ def _policy_backward(
 
 
 def _taken(
-    policy: Policy, batch: MicroBatch, training_batch: TrainingBatch, config: Config
+    policy: Policy,
+    batch: MicroBatch,
+    training_batch: TrainingBatch,
+    config: Config,
+    sampler: Ragged | None,
 ) -> tuple[Part, Tensor | float]:
     """Return a micro-batch, and the gradient of its loss if its log-probabilities have none."""
     if not weighs_sequences(config):
@@ -201,16 +208,24 @@ def _taken(
         batch,
         lambda part: policy_loss(part, training_batch, config, metrics=False)[0],
         lengths=None if known else training_batch.lengths[batch.rows].tolist(),
+        near=training_batch.old_logprobs or training_batch.sampler_logprobs or sampler,
     )
 
 
 def _in_one_pass(
-    policy: Policy, batch: MicroBatch, loss: Callable[[Part], Tensor], lengths: list[int] | None
+    policy: Policy,
+    batch: MicroBatch,
+    loss: Callable[[Part], Tensor],
+    *,
+    lengths: list[int] | None,
+    near: Ragged | None = None,
 ) -> tuple[Part, Tensor]:
     """Return a micro-batch without gradient, and 0 with the gradient of its loss."""
 
     def share(logprobs: Tensor, _tokens: slice, rows: slice) -> Tensor:
         return loss(Part(logprobs, batch.lengths[rows], batch.rows[rows]))
 
-    gradient, logprobs, entropy = policy.one_pass(batch, share, lengths)
+    known = None if near is None else torch.from_numpy(near.rows(batch.rows).values)
+    known = None if known is None else to_device(known, policy.device)
+    gradient, logprobs, entropy = policy.one_pass(batch, share, lengths, known)
     return Part(logprobs, batch.lengths, batch.rows, entropy), gradient
