@@ -13,7 +13,7 @@ BENCHES = ROOT / "benches"
 SCRIPTS = sorted(
     path.name for path in BENCHES.glob("*.py") if 'if __name__ == "__main__"' in path.read_text()
 )
-NOT_TIMED = ("compare_runs.py", "roofline.py")
+NOT_TIMED = ("compare_runs.py", "head_rounding.py", "roofline.py")
 
 
 @pytest.fixture
