@@ -2,79 +2,18 @@
 
 import json
 import random
-import signal
-import subprocess
-import time
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 import gspo_rs as gs
-from fixtures.commands import PROGRAM, command
+from fixtures.commands import command
+from fixtures.graded_rows import FUNCTIONS, read, rows, stable, written
 from fixtures.hostile_fates import FATES, HARMLESS, HOSTILE, SEEN, USABLE, check
 from gspo_rs.files.parts import ledger_of, run_manifest
 from gspo_rs.rewards.errors import FailureLimitError, GradingError, RewardError
 from gspo_rs.rewards.workers import Grade
-
-FUNCTIONS = """
-import os, random
-
-def size(completions, **_):
-    return [float(len(one)) for one in completions]
-
-def empty(completions):
-    return [0.0 for _ in completions]
-
-def sized(prompts, completions, limit):
-    return [len(p) + len(c) / n for p, c, n in zip(prompts, completions, limit)]
-
-def some(completions, **_):
-    return [None if "x" in one else 1.0 for one in completions]
-
-def calls(completions, **_):
-    return [float(len(completions)) for _ in completions]
-
-def fails(completions, **_):
-    raise KeyError(completions[0])
-
-def odd(completions, log_metric, **_):
-    if any("bad" in one for one in completions):
-        raise ValueError("bad")
-    log_metric("size", float(len(completions[0])))
-    return [1.0 for _ in completions]
-
-def drawn(completions, **_):
-    return [random.random() for _ in completions]
-"""
-
-
-@pytest.fixture
-def spec(tmp_path):
-    """Return how functions of the file are called."""
-    (tmp_path / "given.py").write_text(FUNCTIONS)
-    return lambda name: f"{tmp_path / 'given.py'}:{name}"
-
-
-def rows(n=40):
-    texts = ["y" * (i % 9) for i in range(n)]
-    return pl.DataFrame(
-        {
-            "id": [i // 4 for i in range(n)],
-            "prompt": [f"prompt {i // 4}" for i in range(n)],
-            "completion": texts,
-            "most": [10 + i for i in range(n)],
-        }
-    )
-
-
-def read(out):
-    return pl.read_parquet(f"{out}/*.parquet")
-
-
-def stable(out):
-    """What is graded, in order, without what two runs may have otherwise."""
-    return read(out).drop("seconds", "attempts")
 
 
 def test_rewards_stand_beside_their_keys_in_the_order_of_the_rows(tmp_path, spec):
@@ -188,11 +127,6 @@ def test_a_function_that_fails_alike_on_the_first_rows_stops_the_run_with_its_tr
     assert "raise KeyError(completions[0])" in done.stderr
     with pytest.raises(RewardError, match="no function nothing there"):
         gs.grade(rows(4), tmp_path / "out", reward=spec("nothing"), workers=1)
-
-
-def written(folder, n):
-    rows(n).write_parquet(folder / "in.parquet")
-    return folder / "in.parquet"
 
 
 def test_a_run_of_too_many_failures_stops_with_code_3_and_goes_on(tmp_path, spec):
@@ -312,45 +246,3 @@ def test_a_changed_function_option_or_input_is_refused_by_name(tmp_path, spec):
     rows(41).write_parquet(path)
     with pytest.raises(ValueError, match=r"input .*in\.parquet, whose rows was 40, is 41"):
         gs.grade(path, out, reward=spec("size"), workers=1)
-
-
-def killed_and_taken_up(tmp_path, spec, rounds):
-    """Kill runs at random moments, take each up, and compare it with one that was not killed."""
-    path = written(tmp_path, 6000)
-    options = {"reward": spec("size"), "workers": 2}
-    start = time.monotonic()
-    whole = tmp_path / "whole"
-    words = [*PROGRAM, "grade", str(path), "--reward", spec("size"), "--workers", "2", "-o"]
-    subprocess.run([*words, str(whole)], check=True, stdout=subprocess.DEVNULL)
-    seconds = time.monotonic() - start
-    counts = set()
-    for seed in range(rounds):
-        out = tmp_path / f"out{seed}"
-        run = subprocess.Popen(
-            [*words, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        rng = random.Random(seed)
-        # Most of the time begins; parts are written in its second half.
-        while not (out / "manifest.json").exists() and run.poll() is None and seed % 4:
-            time.sleep(0.001)
-        time.sleep(rng.uniform(0, 0.6 if seed % 4 else 1.0) * seconds)
-        run.send_signal(signal.SIGKILL)
-        run.wait()
-        report = gs.grade(path, out, **options)
-        counts.add(report.skipped)
-        assert_frame_equal(stable(out), stable(whole))
-        assert sum(entry.rows for entry in ledger_of(out)) == 6000
-        names = sorted(found.name for found in out.iterdir())
-        assert names == sorted(found.name for found in whole.iterdir())
-    return counts
-
-
-@pytest.mark.slow
-def test_a_run_killed_at_random_moments_loses_and_doubles_no_row(tmp_path, spec):
-    killed_and_taken_up(tmp_path, spec, 4)
-
-
-@pytest.mark.soak
-def test_a_run_killed_at_sixty_random_moments_loses_and_doubles_no_row(tmp_path, spec):
-    counts = killed_and_taken_up(tmp_path, spec, 60)
-    assert len(counts) >= 3
