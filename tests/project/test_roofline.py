@@ -62,11 +62,28 @@ def test_the_head_as_it_was_moves_the_bytes_and_takes_the_time_worked_out_by_han
 
 @pytest.mark.parametrize("hidden", [2048, 4096])
 @pytest.mark.parametrize(("card", "least"), [(H200, 0.80), (H100, 0.78)])
-def test_the_new_design_is_predicted_to_reach_its_goal_with_few_launches(card, least, hidden):
+def test_the_new_design_is_predicted_to_reach_its_goal(card, least, hidden):
     case = replace(LARGE, hidden=hidden)
-    *_, kept, _ = found = roofline.designs(case)
+    *_, kept, _ = roofline.designs(case)
     assert roofline.share(case, kept, card) >= least
-    assert all(roofline.launches(case, design) <= 15 for design in found[2:])
+
+
+@pytest.mark.parametrize("vocabulary", [32_000, 151_936])
+def test_the_host_keeps_the_gpu_waiting_only_as_long_as_slopes_are_not_in_closed_form(vocabulary):
+    case = replace(LARGE, vocabulary=vocabulary)
+    waits = [
+        roofline.seconds(case, design, H200)
+        > sum(part.seconds(H200) for part in roofline.parts(case, design, H200))
+        for design in roofline.designs(case)
+    ]
+    assert not any(waits[2:])
+    assert waits[0] == (vocabulary == 32_000)
+
+
+def test_a_block_of_the_new_design_has_the_launches_that_were_counted():
+    *_, kept, _ = roofline.designs(LARGE)
+    assert roofline.launches(replace(LARGE, tokens=2048), kept) == 21
+    assert roofline.launches(LARGE, kept) == 21 + 3 * 2
 
 
 @given(cases, st.integers(0, 5), st.sampled_from([H100, H200]))
