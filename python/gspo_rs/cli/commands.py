@@ -20,6 +20,7 @@ COMMANDS = {
     "nest": ("choose", "Write one row per group, its columns as lists."),
     "pairs": ("choose", "Write preference pairs for DPO: prompt, chosen, rejected, margin, keys."),
     "report": ("report", "Write one HTML page about scored completions."),
+    "sample": ("sample", "Draw completions of prompts with a model or an endpoint, into files."),
     "scan": ("scan", "Show what a source holds, or write its rows into another file."),
     "score": (
         "score",
@@ -58,6 +59,10 @@ USAGE = {
     "report": (
         "SOURCE... [-o report.html] [--by COLUMNS]",
         'report "scored/*.parquet" -o report.html --by prompt_id',
+    ),
+    "sample": (
+        "SOURCE... -o FOLDER --model MODEL",
+        "sample prompts.jsonl -o sampled --endpoint http://localhost:8000 --n 8",
     ),
     "scan": ("SOURCE... [-o TARGET]", "scan runs.jsonl.gz -o runs.parquet"),
     "score": (

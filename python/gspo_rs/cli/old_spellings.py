@@ -16,6 +16,7 @@ TARGETS = {
     "grade": "graded",
     "nest": "groups.parquet",
     "pairs": "pairs.parquet",
+    "sample": "sampled",
     "score": "scored",
     "verl": "train.parquet",
 }

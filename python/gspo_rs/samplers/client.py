@@ -7,9 +7,11 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
+from contextlib import nullcontext
 from typing import Any
 
 from gspo_rs.samplers import SamplerError
+from gspo_rs.samplers.rate import Rate
 
 __all__ = ["ATTEMPTS", "Client", "RefusedError", "UnansweredError", "answered"]
 
@@ -49,6 +51,8 @@ class Client:
         Most calls at once; others wait for their turn.
     key : str, optional
         Sent as a bearer token.
+    rate : Rate, optional
+        Of calls, repeated ones included.
     wait : callable, optional
         Waits some seconds between two calls; for tests.
 
@@ -68,6 +72,7 @@ class Client:
         timeout: float,
         connections: int = 64,
         key: str | None = None,
+        rate: Rate | None = None,
         wait: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         library = _library()
@@ -79,7 +84,7 @@ class Client:
         self._http = library.AsyncClient(
             timeout=timeout, limits=limits, headers=headers, trust_env=False
         )
-        self._turns = asyncio.Semaphore(connections)
+        self._turns, self._rate = asyncio.Semaphore(connections), rate
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
@@ -112,9 +117,7 @@ class Client:
                 self.count("retries")
             pause = min(_FIRST * 2**attempt, LONGEST)
             try:
-                # A limit for the whole of it: the library's is for each piece that arrives.
-                async with self._turns, asyncio.timeout(self.timeout):
-                    answer = await self._http.request(method, self.url + path, json=body)
+                answer = await self._answer(method, path, body)
                 if answer.status_code < 300:
                     return answer.json() if answer.content else None
                 said = f"{answer.status_code}, {_words(answer)}"
@@ -131,6 +134,12 @@ class Client:
             await self._wait(pause)
         calls = f"{attempt + 1} calls"
         raise UnansweredError(f"{self.url}{path} did not answer in {calls}; last {said}")
+
+    async def _answer(self, method: str, path: str, body: Any) -> Any:
+        async with self._turns, nullcontext() if self._rate is None else self._rate.taking(1):
+            # A limit for the whole of it: the library's is for each piece that arrives.
+            async with asyncio.timeout(self.timeout):
+                return await self._http.request(method, self.url + path, json=body)
 
     def count(self, what: str, number: int = 1) -> None:
         """Count what has happened."""

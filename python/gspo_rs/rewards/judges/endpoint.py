@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gspo_rs.rewards.errors import GradingError, RewardError
-from gspo_rs.rewards.judges.rate import Rate
+from gspo_rs.samplers.rate import Rate
 
 __all__ = ["Endpoint", "Failure", "Limits", "Said", "client_library"]
 

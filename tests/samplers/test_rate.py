@@ -4,7 +4,7 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gspo_rs.rewards.judges.rate import Rate
+from gspo_rs.samplers.rate import Rate
 
 WINDOW = 0.05
 jobs = st.lists(

@@ -1,0 +1,130 @@
+"""`gspo-rs sample`: completions of prompts, into files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from gspo_rs.cli.errors import command
+from gspo_rs.cli.names import named, place
+from gspo_rs.cli.outcome import Outcome, counted
+from gspo_rs.cli.parameters import Overwrite, Sources, Split, Whole
+
+if TYPE_CHECKING:
+    from gspo_rs.samplers.offline import SampleReport
+
+Several = Parameter(negative="")
+
+
+@command("stopped; `{again}` goes on", summarized=True)
+def sample(
+    source: Sources,
+    /,
+    *,
+    target: Annotated[
+        Path,
+        Parameter(
+            name=["-o", "--output"],
+            help="The folder to write, by whole parts; one of the same run is taken up.",
+        ),
+    ],
+    model: str | None = None,
+    endpoint: str | None = None,
+    n: Whole = 8,
+    max_tokens: Whole = 256,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: Whole = 0,
+    stop: Annotated[list[str] | None, Several] = None,
+    seed: Whole = 0,
+    prompt: str = "prompt",
+    without: Annotated[list[str] | None, Several] = None,
+    rpm: Whole | None = None,
+    concurrency: Whole = 64,
+    timeout: float = 600.0,
+    device: str = "auto",
+    resume: bool = True,
+    split: Split = None,
+    overwrite: Overwrite = False,
+) -> Outcome:
+    """Draw completions of prompts with a model or an endpoint, into files.
+
+    Parameters
+    ----------
+    model
+        Folder or hub name of a model to load; with --endpoint its name there.
+    endpoint
+        Address of a server of OpenAI's protocol; OPENAI_API_KEY is its key.
+    n
+        Completions of each prompt.
+    max_tokens
+        Most tokens of a completion.
+    temperature
+        Logits are divided by it.
+    top_p
+        Draw from the most likely tokens of this total probability.
+    top_k
+        Draw from this many most likely tokens; 0 for all.
+    stop
+        Text at which a completion ends; repeat the option for several.
+    seed
+        Decides, with the number of the prompt, what is drawn.
+    prompt
+        Column of the prompts: text, or chat messages.
+    without
+        What the endpoint need not give: logprobs, token_ids or seed; repeat the option.
+    rpm
+        Requests a minute at most, in every minute.
+    concurrency
+        Requests at once at most.
+    timeout
+        Seconds for an answer.
+    device
+        Where a model is loaded; auto is a GPU if there is one.
+    resume
+        Continue where a stopped run was.
+    """
+    from gspo_rs.samplers.offline import sample as sample_prompts
+
+    given = place(source, split)
+    report = sample_prompts(
+        given,
+        target,
+        model=model,
+        endpoint=endpoint,
+        n=n,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        stop=stop or (),
+        seed=seed,
+        prompt=prompt,
+        without=named(without, given) or (),
+        rpm=rpm,
+        concurrency=concurrency,
+        timeout=timeout,
+        device=device,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    return _sampled(report)
+
+
+def _sampled(report: SampleReport) -> Outcome:
+    lines = [
+        f"{counted(report.rows, 'completions')} of {counted(report.prompts, 'prompts')},"
+        f" {report.tokens:,} tokens; {report.truncated:,} truncated; {report.output}"
+    ]
+    if report.failed:
+        lines.append(f"{counted(report.failed, 'completions')} failed and have no row")
+    if report.retries:
+        lines.append(f"{counted(report.retries, 'calls')} were repeated")
+    if report.skipped:
+        lines[0] += f"; {report.skipped:,} of {counted(report.parts, 'parts')} were done"
+    return Outcome(
+        lines, {"verb": "sample", **asdict(report)}, following=["scan", str(report.output)]
+    )

@@ -1,0 +1,337 @@
+"""Completions of the prompts of a source, in parts that a killed run takes up again."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gspo_rs.data.progress import Pass, passes, under_way
+from gspo_rs.data.prompt_table import prompts as read_prompts
+from gspo_rs.data.source import SourceLike, locate
+from gspo_rs.files.notebook import facts_html
+from gspo_rs.files.parts import Parts, part_name, parts_in
+from gspo_rs.samplers.client import UnansweredError
+from gspo_rs.samplers.endpoint import Endpoint
+from gspo_rs.samplers.sampled import COLUMNS, Sampled, frame_of
+
+__all__ = ["MADE_BY", "SampleReport", "sample"]
+
+MADE_BY = "gspo-rs sample"
+ROWS = 1024
+"""Rows of a part, about: what a killed run may lose."""
+Drawn = list[list[Sampled | None]]
+
+
+@dataclass(frozen=True)
+class SampleReport:
+    """The result of sampling for a source.
+
+    Attributes
+    ----------
+    output : Path
+        The folder that was written.
+    prompts, rows : int
+        Prompts, and completions that were drawn, those of the run before too.
+    failed : int
+        Completions that the endpoint has not answered; they have no row.
+    truncated : int
+        Completions that the limit cut off.
+    tokens : int
+        Of the completions, where they are known.
+    parts, skipped : int
+        Files of the output, and how many of them were whole from a run before.
+    retries : int
+        Calls of this run that were repeated.
+    """
+
+    output: Path
+    prompts: int
+    rows: int
+    failed: int
+    truncated: int
+    tokens: int
+    parts: int
+    skipped: int
+    retries: int
+
+    def _repr_html_(self) -> str:
+        return facts_html("sampled", vars(self))
+
+
+@dataclass
+class _Task:
+    """What is sampled for, and what has been so far."""
+
+    prompts: Sequence[Any]
+    frame: pl.DataFrame
+    n: int
+    seed: int
+    each: int
+    counts: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("rows", "failed", "truncated", "tokens"), 0)
+    )
+
+    @property
+    def n_parts(self) -> int:
+        return -(-len(self.prompts) // self.each)
+
+    def places(self, part: int) -> range:
+        return range(part * self.each, min((part + 1) * self.each, len(self.prompts)))
+
+    def add(self, facts: dict[str, Any]) -> None:
+        for name in self.counts:
+            self.counts[name] += int(facts[name])
+
+
+def sample(
+    source: SourceLike,
+    target: str | Path,
+    *,
+    model: str | None = None,
+    endpoint: str | None = None,
+    n: int = 8,
+    max_tokens: int = 256,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    stop: Sequence[str] = (),
+    seed: int = 0,
+    prompt: str = "prompt",
+    without: Sequence[str] = (),
+    rpm: int | None = None,
+    concurrency: int = 64,
+    timeout: float = 600.0,
+    window: float = 60.0,
+    device: str = "auto",
+    resume: bool = True,
+    overwrite: bool = False,
+) -> SampleReport:
+    """Draw completions of prompts into a folder of Parquet files.
+
+    Parameters
+    ----------
+    source : path, glob, folder, address, sequence of these, LazyFrame or DataFrame
+        Prompts, one a row; what `gspo_rs.data.prompts` takes.
+    target : path
+        The folder to write: files ``part-000000.parquet``, …, with all columns of the prompts and
+        ``prompt_id`` (their own, or the number of the row), ``generation``, ``completion``,
+        ``finish_reason``, ``prompt_tokens``, ``completion_tokens``, ``logprobs``, ``seed``,
+        ``model`` and ``policy_version``; a ledger of them; a manifest.
+    model : str, optional
+        Folder or hub name of a model to load; with `endpoint` its name there.
+    endpoint : str, optional
+        Address of a server of OpenAI's protocol.
+    n : int
+        Completions of each prompt.
+    max_tokens : int
+        Most tokens of one.
+    temperature, top_p, top_k, stop
+        As for `gspo_rs.samplers.transformers.generate`.
+    seed : int
+        Decides, with the number of the prompt, what is drawn.
+    prompt : str
+        Column of the texts, or of lists of chat messages.
+    without : sequence of str
+        What the endpoint need not give: of ``logprobs``, ``token_ids`` and ``seed``.
+    rpm : int, optional
+        Requests a minute at most, in every minute; those that are repeated count.
+    concurrency : int
+        Requests at once at most.
+    timeout : float
+        Seconds for an answer.
+    window : float
+        Seconds that `rpm` is counted in.
+    device : str
+        Where a model is loaded.
+    resume, overwrite : bool
+        Whether to go on with what a run before has written, or to start over.
+
+    Returns
+    -------
+    SampleReport
+
+    Raises
+    ------
+    SamplerError
+        If the endpoint does not give what it has to, or answers nothing.
+    ValueError, TypeError, OSError
+        If the prompts cannot be read, have a column of a name that is written, or the target holds
+        something else.
+    LockedError
+        If another process writes there.
+    """
+    if model is None and endpoint is None:
+        raise ValueError("give a model (--model), or the address of an endpoint (--endpoint)")
+    sampling = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
+    more: dict[str, Any] = {"top_k": top_k} if top_k else {}
+    more |= {"stop": list(stop)} if stop else {}
+    task, inputs = _task(source, prompt, n=n, seed=seed)
+    asked = {"inputs": inputs, "prompt": prompt, "n": n, "seed": seed, **sampling, **more}
+    with ExitStack() as stack:
+        drawer: Any
+        if endpoint is None:
+            drawer = _loaded(str(model), {**sampling, **more}, device)
+        else:
+            limits: dict[str, Any] = {"rpm": rpm, "concurrency": concurrency}
+            limits |= {"timeout": timeout, "window": window}
+            drawer = Endpoint(
+                endpoint, model=model, sampling={**sampling, **more}, without=without, **limits
+            )
+            stack.callback(drawer.close)
+        asked |= drawer.identity
+        parts = stack.enter_context(
+            parts_in(Path(target), asked, made_by=MADE_BY, resume=resume, overwrite=overwrite)
+        )
+        return _written(task, drawer, parts, Path(target))
+
+
+def _task(
+    source: SourceLike, prompt: str, *, n: int, seed: int
+) -> tuple[_Task, list[dict[str, Any]]]:
+    """Read the prompts."""
+    if n < 1:
+        raise ValueError(f"n = {n}: must be at least 1")
+    located = locate(source)
+    texts = read_prompts(located, prompt=prompt).texts
+    schema = located.check([])
+    frame = located.collect([located.column(name).alias(name) for name in schema])
+    taken = [name for name in frame.columns if name in COLUMNS and name != "prompt_id"]
+    if taken:
+        raise ValueError(
+            f"the prompts of {located.name} have a column {taken[0]!r}, which is written here;"
+            " rename it, or leave it out"
+        )
+    if "prompt_id" in frame.columns and frame["prompt_id"].n_unique() < frame.height:
+        raise ValueError(
+            f"prompt_id of {located.name} names some prompts twice; leave the column out, and their"
+            " rows are numbered"
+        )
+    digest = blake2b(frame.write_ndjson().encode(), digest_size=16).hexdigest()
+    inputs = [{"path": located.name, "rows": frame.height, "digest": digest}]
+    return _Task(texts, frame, n, seed, max(ROWS // n, 1)), inputs
+
+
+def _loaded(name: str, sampling: dict[str, Any], device: str) -> Any:
+    from gspo_rs.samplers.local import LocalModel  # loads PyTorch
+
+    return LocalModel(name, sampling=sampling, device=device)
+
+
+def _written(task: _Task, drawer: Any, parts: Parts, target: Path) -> SampleReport:
+    skipped, retries = len(parts.done), 0
+    for entry in parts.done.values():
+        task.add(entry.facts)
+    if not parts.manifest.complete:
+        version = drawer.version() if isinstance(drawer, Endpoint) else None
+        with under_way("sampling", len(task.prompts) * task.n) as bar:
+            passes.advance(bar, task.counts["rows"] + task.counts["failed"])
+            for part, drawn in _drawn(task, drawer, range(skipped, task.n_parts), bar):
+                _write(task, parts, part, drawn, names=(drawer.model, version))
+        if isinstance(drawer, Endpoint):
+            retries = drawer.take_counts().get("retries", 0)
+        parts.complete({"prompts": len(task.prompts), "parts": task.n_parts, **task.counts})
+    counts = {**task.counts, "prompts": len(task.prompts), "parts": task.n_parts}
+    return SampleReport(output=target, skipped=skipped, retries=retries, **counts)
+
+
+def _write(
+    task: _Task, parts: Parts, part: int, drawn: Drawn, *, names: tuple[str, str | None]
+) -> None:
+    """Write a part, with what was counted in it."""
+    places = task.places(part)
+    frame = frame_of(
+        task.frame[places.start : places.stop],
+        drawn,
+        first=places.start,
+        model=names[0],
+        version=names[1],
+    )
+    facts = {
+        "first": places.start,
+        "rows": frame.height,
+        "failed": len(places) * task.n - frame.height,
+        "truncated": int((frame["finish_reason"] == "length").sum()),
+        "tokens": int(frame["completion_tokens"].list.len().sum() or 0),
+    }
+    parts.write(part_name(part), frame, facts)
+    task.add(facts)
+
+
+def _drawn(task: _Task, drawer: Any, parts: range, bar: Pass) -> Iterator[tuple[int, Drawn]]:
+    """Draw the completions of parts, in their order."""
+    began, tokens = time.perf_counter(), 0
+    found = _asked(task, drawer, parts, bar) if isinstance(drawer, Endpoint) else None
+    for part in parts:
+        if found is not None:
+            drawn: Drawn = next(found)
+        else:
+            places = task.places(part)
+            some = task.prompts[places.start : places.stop]
+            drawn = drawer.draw(some, task.n, first=places.start, seed=task.seed)
+            passes.advance(bar, len(some) * task.n)
+        tokens += sum(len(one.completion_tokens or ()) for group in drawn for one in group if one)
+        speed = tokens / (time.perf_counter() - began)
+        passes.note(bar, f"{tokens:,} tokens, {speed:,.0f} tokens/s")
+        yield part, drawn
+
+
+def _asked(task: _Task, endpoint: Endpoint, parts: range, bar: Pass) -> Iterator[Drawn]:
+    """Ask an endpoint for parts, the next ones before the first of them is whole."""
+    open_parts: deque[list[list[tuple[Future[Any], int]]]] = deque()
+    ahead = 1 + -(-2 * endpoint.concurrency // (task.each * task.n))
+    if len(parts):
+        endpoint.check_seed(task.prompts[task.places(parts[0])[0]], task.seed)
+    try:
+        for part in (*parts, *[None] * ahead):
+            if part is not None:
+                open_parts.append([_begun(task, endpoint, place) for place in task.places(part)])
+            if open_parts and (len(open_parts) > ahead or part is None):
+                yield _read(endpoint, open_parts.popleft(), bar)
+    finally:
+        for calls in open_parts:
+            for call in (call for group in calls for call, _ in group):
+                call.cancel()
+
+
+def _begun(task: _Task, endpoint: Endpoint, place: int) -> list[tuple[Future[Any], int]]:
+    seeds = [_seed(task.seed, place, generation) for generation in range(task.n)]
+    return [(endpoint.begin(task.prompts[place], seed), seed) for seed in seeds]
+
+
+def _read(endpoint: Endpoint, calls: list[list[tuple[Future[Any], int]]], bar: Pass) -> Drawn:
+    """Return what calls were answered; None for those that were not.
+
+    Raises
+    ------
+    UnansweredError
+        If none was.
+    """
+    found: Drawn = []
+    last: UnansweredError | None = None
+    for group in calls:
+        found.append([])
+        for call, seed in group:
+            try:
+                found[-1].append(endpoint.read(call, seed))
+            except UnansweredError as error:
+                found[-1].append(None)
+                last = error
+            passes.advance(bar, 1)
+    if last is not None and not any(one for group in found for one in group):
+        raise last
+    return found
+
+
+def _seed(seed: int, place: int, generation: int) -> int:
+    """Return the seed of one completion, of 31 bits, which every server takes."""
+    words = f"{seed} {place} {generation}".encode()
+    return int.from_bytes(blake2b(words, digest_size=4).digest(), "big") >> 1

@@ -1,0 +1,167 @@
+"""A real vLLM server on the CPU: `make vllm` names its interpreter and runs this."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import httpx2
+import polars as pl
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from fixtures.runs import share_of_a
+from fixtures.tiny_models import write_letters
+from gspo_rs.samplers import SamplerError
+from gspo_rs.samplers.offline import sample
+from gspo_rs.samplers.vllm import Vllm
+from gspo_rs.train import metrics, train
+from gspo_rs.train.config.config import Config, resolve
+from gspo_rs.train.model import policy as policies
+from gspo_rs.train.rollout.agreement import check_sampler
+
+INTERPRETER = os.environ.get("GSPO_RS_VLLM")
+pytestmark = pytest.mark.skipif(INTERPRETER is None, reason="needs vLLM; run `make vllm`")
+SECONDS = 600  # for a server to start on a busy machine
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """The model of letters with a head dimension of 32, the least that vLLM takes."""
+    folder = write_letters(tmp_path_factory.mktemp("wide"))
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=11,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        max_position_embeddings=64,
+        initializer_range=0.2,
+        bos_token_id=None,
+        eos_token_id=0,
+        pad_token_id=None,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def started(model, mode, log):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = [INTERPRETER, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
+    server += ["--dtype", "float32", "--enable-scale-out", "--logprobs-mode", mode]
+    server += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", "64"]
+    given = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
+    given |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
+    given |= {"HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+    child = subprocess.Popen(
+        [*server, "--enforce-eager"],
+        env={**os.environ, **given},
+        stdout=log.open("w"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    return child, f"http://127.0.0.1:{port}"
+
+
+def wait_for(child, url, log):
+    deadline = time.monotonic() + SECONDS
+    while True:
+        assert child.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        try:
+            if httpx2.get(f"{url}/health", trust_env=False).status_code == 200:
+                return
+        except httpx2.TransportError:
+            time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def server(wide, tmp_path_factory):
+    yield from serving(wide, "processed_logprobs", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def raw_server(wide, tmp_path_factory):
+    yield from serving(wide, "raw_logprobs", tmp_path_factory)
+
+
+def serving(model, mode, tmp_path_factory):
+    log = tmp_path_factory.mktemp("server") / "log"
+    child, url = started(model, mode, log)
+    try:
+        wait_for(child, url, log)
+        yield url
+    finally:
+        os.killpg(child.pid, signal.SIGTERM)
+        child.wait()
+
+
+def test_a_run_draws_with_the_weights_of_every_step(server, wide, tmp_path):
+    result = train(
+        model=str(wide),
+        prompts=[{"prompt": text} for text in ("ab", "bc", "cd", "de")],
+        reward=share_of_a,
+        output_dir=str(tmp_path / "run"),
+        sampler=f"vllm:{server}",
+        temperature=0.7,
+        max_completion_length=12,
+        prompts_per_step=4,
+        steps_per_generation=1,
+        max_steps=5,
+        learning_rate=3e-3,
+        eval_size=0,
+        quiet=True,
+    )
+    for record in metrics.read(result.metrics_file):
+        assert record["mismatch/abs"] < 1e-4
+        assert record["sampler/failed"] == 0
+    label = httpx2.get(f"{server}/weight_info", trust_env=False).json()["weight_version"]
+    assert label.endswith("-4")
+
+
+def test_adapters_and_completions_have_the_log_probabilities_of_the_policy(server, wide, tmp_path):
+    fields = {"prompts": "p", "reward": "r", "lora_r": 2, "temperature": 1.3}
+    config = resolve(Config(model=str(wide), **fields))
+    policy = policies.load(config)
+    for name, weight in policy.model.named_parameters():
+        if "lora_B" in name:
+            weight.data.normal_(std=0.2)
+    sampler = Vllm(server, timeout=60.0, folder=tmp_path, name="adapters")
+    try:
+        sampler.refresh(policy, 9)
+        options = {"num_generations": 4, "max_completion_length": 20, "temperature": 1.3}
+        found = sampler.generate(policy, ["ab", "cde"], seed=1, **options)
+        again = sampler.generate(policy, ["ab", "cde"], seed=1, stop="c", **options)
+    finally:
+        sampler.close()
+    check_sampler(policy, found, config)
+    assert set(found.policy_versions.values.tolist()) == {9}
+    assert found.n_rollouts == 8
+    for stopped in again.completions:
+        assert stopped.count("c") <= 1
+
+
+def test_raw_log_probabilities_are_refused_at_another_temperature(raw_server, wide, tmp_path):
+    config = resolve(Config(model=str(wide), prompts="p", reward="r", temperature=0.7))
+    sampler = Vllm(raw_server, timeout=60.0, folder=tmp_path, name="raw")
+    with pytest.raises(SamplerError, match="start it with --logprobs-mode processed_logprobs"):
+        sampler.refresh(policies.load(config), 0)
+    sampler.close()
+
+
+def test_completions_of_prompts_in_files_come_with_tokens_and_log_probabilities(server, tmp_path):
+    frame = pl.DataFrame({"prompt": ["ab", "cde"]})
+    how = {"endpoint": server, "n": 3, "max_tokens": 6}
+    report = sample(frame, tmp_path / "out", **how)
+    found = pl.read_parquet(tmp_path / "out" / "part-*.parquet")
+    assert (report.rows, report.failed) == (6, 0)
+    assert (found["logprobs"].list.len() == found["completion_tokens"].list.len()).all()
+    assert found["prompt_tokens"].list.len().to_list() == [2] * 3 + [3] * 3
+    assert sample(frame, tmp_path / "again", **how).tokens == report.tokens
