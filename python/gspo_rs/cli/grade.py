@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from gspo_rs.cli.errors import command
+from gspo_rs.cli.grade_engines import Judging, ready_ones
 from gspo_rs.cli.names import named, place
 from gspo_rs.cli.outcome import Outcome, counted
 from gspo_rs.cli.parameters import Completion, Overwrite, Prompt, Sources, Split, Whole
@@ -21,16 +22,16 @@ Several = Parameter(negative="")
 
 @command("stopped; `{again}` goes on", summarized=True)
 def grade(
-    source: Sources,
+    source: Annotated[Sources, Parameter(show_default=False)] = [],  # noqa: B006 -- not changed
     /,
     *,
     target: Annotated[
-        Path,
+        Path | None,
         Parameter(
             name=["-o", "--output"],
             help="The folder to write, by whole parts; one of the same run is taken up.",
         ),
-    ],
+    ] = None,
     reward: Annotated[list[str] | None, Several] = None,
     reward_weights: Annotated[list[float] | None, Several] = None,
     prompt: Prompt = None,
@@ -49,6 +50,8 @@ def grade(
     resume: bool = True,
     split: Split = None,
     overwrite: Overwrite = False,
+    judging: Judging = Judging(),  # noqa: B008 -- frozen
+    list_: Annotated[bool, Parameter(name="--list", negative="", show_default=False)] = False,
 ) -> Outcome:
     """Grade completions by reward functions that may hang, crash, exit or take all memory.
 
@@ -82,7 +85,13 @@ def grade(
         Rows that may fail, a share or a number; beyond it the run stops with exit code 3.
     resume
         Continue where a stopped run was.
+    list_
+        List the ready rewards, with what they need, and grade nothing.
     """
+    if list_:
+        return ready_ones()
+    if not source or target is None:
+        raise ValueError("name what to grade, and a folder for the grades with -o")
     from gspo_rs.rewards.grading.run import grade as grade_rows
 
     given = place(source, split)
@@ -91,6 +100,7 @@ def grade(
         given,
         target,
         reward=reward or (),
+        engines=judging.engines(),
         reward_weights=reward_weights,
         prompt=prompt,
         completion=completion,
