@@ -66,6 +66,18 @@ def test_a_bar_shows_what_was_done_before_it_came_and_shows_the_cursor_again(ter
     assert text.rfind("\x1b[?25l") < text.rfind("\x1b[?25h")
 
 
+def test_a_note_is_shown_after_the_rows_from_when_it_is_made(terminal):
+    with under_way("grading", 9) as one:
+        passes.note(one, "1 timeout")
+        passes.advance(one, 4)
+        Timer.made[0].go()
+        passes.note(one, "2 timeout")
+        passes.advance(one, 5)
+    text = terminal.getvalue()
+    assert "9 rows" in text
+    assert ", 2 timeout" in text
+
+
 def test_a_pass_inside_another_is_a_second_bar_and_both_go_with_the_last(terminal):
     with under_way("ids"):
         Timer.made[0].go()

@@ -88,6 +88,7 @@ class _Batch:
         self.again: deque[Row] = deque()  # each in a worker of its own
         self.grades: list[Grade | None] = [None] * len(rows)
         self.missing = len(rows)
+        self.fresh: list[Grade] = []
 
     def message(self, row: Row) -> str:
         """Return what is sent of a row, as JSON."""
@@ -119,6 +120,12 @@ class _Batch:
         for place, grade in zip(row.places, grades, strict=True):
             self.grades[place] = grade
         self.missing -= len(grades)
+        self.fresh.extend(grades)
+
+    def take_fresh(self) -> list[Grade]:
+        """Return the grades that have come since this was last asked."""
+        fresh, self.fresh = self.fresh, []
+        return fresh
 
     def divide(self, row: Row) -> None:
         """Grade the rows of a call one by one, before others."""
@@ -213,7 +220,7 @@ class Workers:
         seeds: Sequence[int] | None = None,
         state: Mapping[str, Any] | None = None,
         chunk: int = 1,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[Sequence[Grade]], None] | None = None,
     ) -> list[Grade]:
         """Call a function on each row.
 
@@ -231,7 +238,7 @@ class Workers:
             Rows of a call, which has the time of one row; what is wrong with such a call is found
             by calls of one row each. Their arguments must be lists.
         progress : callable, optional
-            Called with how many more rows are graded.
+            Called with grades as they come, in any order.
 
         Returns
         -------
@@ -248,12 +255,12 @@ class Workers:
         seeds = [0] * len(rows) if seeds is None else seeds
         batch = _Batch(function, rows, seeds, state, chunk)
         try:
-            while before := batch.missing:
+            while batch.missing:
                 self._staff()
                 self._hand_out(batch)
                 self._collect(batch)
-                if progress is not None and batch.missing < before:
-                    progress(before - batch.missing)
+                if (fresh := batch.take_fresh()) and progress is not None:
+                    progress(fresh)
         except BaseException:  # Ctrl-C: what is not awaited any more must not answer later
             for worker in [one for one in self._workers if one.row is not None]:
                 self._retire(worker)

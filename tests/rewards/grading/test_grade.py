@@ -53,6 +53,22 @@ def test_several_files_of_a_format_are_graded_by_file_and_row(tmp_path, spec, su
     ]
 
 
+def test_what_is_nested_is_handed_on_as_it_is_written(tmp_path, spec):
+    given = [
+        {
+            "prompt": [{"role": "user", "content": "2+2="}],
+            "completion": [{"role": "assistant", "content": "4" * i}],
+            "meta": {"i": i, "list": [1, "x"]} if i % 2 else {"i": i, "other": None},
+        }
+        for i in range(6)
+    ]
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in given))
+    gs.grade(path, tmp_path / "out", reward=spec("nested"), columns=["meta"], workers=1)
+    sizes = [float(len(json.dumps(list(row.values())))) for row in given]
+    assert read(tmp_path / "out")["reward"].to_list() == sizes
+
+
 def test_several_rewards_are_weighted_without_those_that_are_none_and_none_if_one_failed(
     tmp_path, spec
 ):

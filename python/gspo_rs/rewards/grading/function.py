@@ -35,7 +35,7 @@ class FunctionEngine:
 
     def __init__(self, workers: Workers, name: str, spec: str, chunk: int) -> None:
         self.name, self._workers, self._chunk = name, workers, chunk
-        self.progress: Callable[[int], None] | None = None
+        self.progress: Callable[[Sequence[Grade]], None] | None = None
         source = workers.sources[name]
         self.scorer = hashlib.sha256(json.dumps([spec, source, chunk]).encode()).hexdigest()
 

@@ -33,7 +33,7 @@ from gspo_rs.rewards.grading.output import (
 )
 from gspo_rs.rewards.grading.rows import Piece, Rows, Wanted, cuts_of, rows_of
 from gspo_rs.rewards.sandbox import Sandbox
-from gspo_rs.rewards.workers import Grade
+from gspo_rs.rewards.workers import GRADE_STATUSES, Grade
 
 __all__ = ["GradeReport", "grade"]
 
@@ -293,13 +293,13 @@ def _grade_parts(run: _Run, parts: Parts, cuts: Any, counts: Counts, *, whole: b
     """Grade the parts that are not done, in order, and write each when it is whole."""
     part = first = len(parts.done)
     held: list[pl.DataFrame] = []
-    of_part = Counts()
+    of_part, so_far = Counts(), counts
     at = int(cuts[first])
     total = run.rows.n_rows
     with under_way("grading", total) as bar:
         passes.advance(bar, at)
         for piece in run.rows.pieces(cuts, first, whole=whole):
-            grades = _graded(run, piece, bar, trial=at == 0)
+            grades = _graded(run, piece, bar, so_far, trial=at == 0)
             frame, found = graded_frame(piece, grades, run.weights, run.scorer)
             of_part.add(found)
             held.append(frame)
@@ -307,7 +307,6 @@ def _grade_parts(run: _Run, parts: Parts, cuts: Any, counts: Counts, *, whole: b
             so_far = Counts()
             for one in (counts, of_part):
                 so_far.add(one)
-            passes.note(bar, _failures(so_far))
             if so_far.failed > run.allowed:
                 raise FailureLimitError(_too_many(run, parts, at, so_far))
             if at == int(cuts[part + 1]):
@@ -317,12 +316,14 @@ def _grade_parts(run: _Run, parts: Parts, cuts: Any, counts: Counts, *, whole: b
                 held, of_part, part = [], Counts(), part + 1
 
 
-def _graded(run: _Run, piece: Piece, bar: Pass, *, trial: bool) -> dict[str, Sequence[Grade]]:
+def _graded(
+    run: _Run, piece: Piece, bar: Pass, so_far: Counts, *, trial: bool
+) -> dict[str, Sequence[Grade]]:
     """Let each engine grade the rows of a piece."""
     found: dict[str, Sequence[Grade]] = {}
     for place, engine in enumerate(run.engines):
         last = place == len(run.engines) - 1
-        with _shown(engine, bar, piece, last=last):
+        with _shown(engine, bar, piece, so_far, last=last):
             if trial and not engine.whole_groups:
                 grades = alike(engine, piece.slice)
             else:
@@ -334,11 +335,19 @@ def _graded(run: _Run, piece: Piece, bar: Pass, *, trial: bool) -> dict[str, Seq
 
 
 @contextmanager
-def _shown(engine: Engine, bar: Pass, piece: Piece, *, last: bool) -> Iterator[None]:
-    """Show how far the last of the engines is."""
-    before = bar.done
+def _shown(
+    engine: Engine, bar: Pass, piece: Piece, so_far: Counts, *, last: bool
+) -> Iterator[None]:
+    """Show how far the last of the engines is, and how many rows failed of each kind."""
+    before, failures = bar.done, +so_far.status
+
+    def show(grades: Sequence[Grade]) -> None:
+        passes.advance(bar, len(grades))
+        failures.update(grade.status for grade in grades)
+        passes.note(bar, _failures(failures))
+
     if last and isinstance(engine, FunctionEngine):
-        engine.progress = lambda rows: passes.advance(bar, rows)
+        engine.progress = show
     yield
     if last:
         passes.advance(bar, piece.keys.height - (bar.done - before))
@@ -352,15 +361,15 @@ def _refuse_failure(name: str, grades: Sequence[Grade], rows: Slice) -> None:
             )
 
 
-def _failures(counts: Counts) -> str:
-    """Return the rows without a reward by kind, for the progress bar."""
-    kinds = {k: n for k, n in counts.facts()["status"].items() if k not in ("ok", "skipped")}
-    return ", ".join(f"{n:,} {status}" for status, n in kinds.items())
+def _failures(status: Mapping[str, int]) -> str:
+    """Return the rows without a reward by kind."""
+    kinds = {name: status.get(name, 0) for name in GRADE_STATUSES if name not in ("ok", "skipped")}
+    return ", ".join(f"{n:,} {name}" for name, n in kinds.items() if n)
 
 
 def _too_many(run: _Run, parts: Parts, at: int, counts: Counts) -> str:
     return (
-        f"{counts.failed:,} of the first {at:,} rows failed ({_failures(counts)}), and"
+        f"{counts.failed:,} of the first {at:,} rows failed ({_failures(counts.status)}), and"
         f" {run.allowed:,} of {run.rows.n_rows:,} may; {len(parts.done)} parts in {parts.folder}"
         " stay, and the same command goes on; --max-failed (max_failed=…) lets more fail"
     )
