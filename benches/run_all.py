@@ -31,6 +31,7 @@ BENCHMARKS = {
     "bench_sampling.py": ("", "--prompts 2"),
     "bench_step.py": ("", "--sequences 24 --vocabulary 8000"),
     "bench_buffer.py": ("", "--groups 20000"),
+    "bench_grade.py": ("", "--rows 5000"),
 }
 # Never part of a run without it.
 NEED_A_MODEL = ("train_against_trl.py", "compare_algorithms.py")
