@@ -81,9 +81,9 @@ def test_the_examples_of_the_help_run_one_after_the_other(tmp_path, monkeypatch,
     shutil.copy(ROOT / "examples" / "own_loss.py", tmp_path / "my_project" / "losses.py")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    # The first write what others read; `train` has an example with a name to fill in.
-    first = ["score", "nest", "doctor"]
-    for verb in [*first, *(verb for verb in COMMANDS if verb not in (*first, "train"))]:
+    # The first write what others read; two have an example with a name or an address to fill in.
+    first, filled = ["score", "nest", "doctor"], ["sample", "train"]
+    for verb in [*first, *(verb for verb in COMMANDS if verb not in (*first, *filled))]:
         code = call(*shlex.split(USAGE[verb][1]))
         assert code == (1 if verb == "doctor" else 0), capsys.readouterr().err
 

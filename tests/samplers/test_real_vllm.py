@@ -24,7 +24,7 @@ from gspo_rs.train.rollout.agreement import check_sampler
 
 INTERPRETER = os.environ.get("GSPO_RS_VLLM")
 pytestmark = pytest.mark.skipif(INTERPRETER is None, reason="needs vLLM; run `make vllm`")
-SECONDS = 600  # for a server to start on a busy machine
+SECONDS = 1500  # for a server to start on a busy machine
 
 
 @pytest.fixture(scope="module")
