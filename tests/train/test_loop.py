@@ -19,6 +19,8 @@ from gspo_rs.rewards.functions import RewardError
 from gspo_rs.train import metrics, train
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.config.presets import Algorithm
+from gspo_rs.train.rollout.engine import Transformers
+from gspo_rs.train.rollout.samplers import EngineSampler
 from gspo_rs.train.rollout.tokenize import LengthError
 from gspo_rs.train.step.update import TrainingDivergedError
 
@@ -167,6 +169,13 @@ def test_every_batch_of_a_run_measures_the_mismatch_of_its_sampler(online, field
             assert 0 < record["mismatch/abs"] <= record["mismatch/max"] < rounding
 
 
+class Counts(Transformers):
+    """Counts as a server's sampler does."""
+
+    def take_metrics(self):
+        return {"sampler/failed": [0.0], "sampler/retries": [0.0]}
+
+
 def test_the_metrics_page_names_all_that_runs_write_and_nothing_else(online, offline, tmp_path):
     def right(completions, **_):
         return [float("a" in text) for text in completions]
@@ -192,10 +201,12 @@ def test_the_metrics_page_names_all_that_runs_write_and_nothing_else(online, off
         (online(algorithm="cispo", correction="token_truncate", max_steps=1), share_of_a),
         (online(output_dir=str(tmp_path / "5"), **pool), None),
         (online(output_dir=str(tmp_path / "6"), max_staleness=1, max_steps=1), share_of_a),
+        (online(output_dir=str(tmp_path / "7"), max_steps=1, eval_size=2), share_of_a),
         (offline(algorithm="listwise", output_dir=str(tmp_path / "3"), max_steps=1), None),
         (offline(algorithm="qrpo", output_dir=str(tmp_path / "4"), max_steps=1), None),
     ):
-        train(config, reward=reward)
+        counts = config.output_dir == str(tmp_path / "7")
+        train(config, reward=reward, sampler=EngineSampler(config, Counts()) if counts else None)
         written |= {name for record in steps(config) for name in record}
     table = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
     named = {name for line in table for name in re.findall("`([^`]+)`", line.split(" | ")[0])}

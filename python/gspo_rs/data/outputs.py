@@ -17,6 +17,7 @@ import polars as pl
 
 from gspo_rs._core import MANIFEST_KEY
 from gspo_rs.data.frames import UNREADABLE
+from gspo_rs.data.ledgers import is_of_parts
 
 __all__ = [
     "MANIFEST",
@@ -72,7 +73,9 @@ def manifest_in(output: Path) -> str | None:
     if path is None:
         return None
     if path.name == OLD_MANIFEST:
-        return path.read_text(errors="replace")
+        found = path.read_bytes()
+        # Its own keys, because other programs have files of this name.
+        return found.decode(errors="replace") if b'"uninformative":' in found else None
     try:
         return pl.read_parquet_metadata(path).get(MANIFEST_KEY)
     except UNREADABLE:
@@ -136,8 +139,5 @@ def first_partition(folder: Path) -> Path:
 
 
 def _in_folder(folder: Path) -> Path | None:
-    old = folder / OLD_MANIFEST
-    if (folder / MANIFEST).is_file():
-        return folder / MANIFEST
-    # Its own keys, because other programs have files of this name.
-    return old if old.is_file() and b'"uninformative":' in old.read_bytes() else None
+    places = [folder / MANIFEST, folder / OLD_MANIFEST]
+    return next((path for path in places if path.is_file() and not is_of_parts(path)), None)

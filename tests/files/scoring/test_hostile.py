@@ -190,7 +190,7 @@ def test_ten_thousand_tiny_files_are_scored(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"memory_limit": "1MiB"}, "needs at least 144MiB"),
+        ({"memory_limit": "1MiB"}, "must be at least 144MiB"),
         ({"memory_limit": "much"}, "write it as '2GiB'"),
         ({"estimator": ["percentil"]}, "did you mean 'percentile'?"),
         ({"estimator": ["gdpo"]}, "needs several rewards"),
