@@ -1,6 +1,7 @@
 """Grading that is killed, or finds the disk full: each row once, and the same in the end."""
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -13,6 +14,7 @@ from polars.testing import assert_frame_equal
 import gspo_rs as gs
 from fixtures.commands import PROGRAM
 from fixtures.graded_rows import stable, written
+from fixtures.hostile_fates import running
 from gspo_rs.files.parts import ledger_of
 
 
@@ -56,6 +58,28 @@ def test_a_run_killed_at_random_moments_loses_and_doubles_no_row(tmp_path, spec)
 def test_a_run_killed_at_sixty_random_moments_loses_and_doubles_no_row(tmp_path, spec):
     counts = killed_and_taken_up(tmp_path, spec, 60)
     assert len(counts) >= 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_how_it_goes_on_and_leaves_no_process(tmp_path, spec, number, code):
+    words = ["grade", written(tmp_path, 3000), "-o", tmp_path / "out", "--reward", spec("slow")]
+    mark = f"stopped-{tmp_path}"
+    run = subprocess.Popen(
+        [*PROGRAM, *map(str, words), "--workers", "2"],
+        env={**os.environ, "LC_TEST": mark},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "out" / "manifest.json").exists():
+        time.sleep(0.01)
+    run.send_signal(number)
+    _, said = run.communicate()
+    assert (run.returncode, said[:9], said[-10:]) == (code, "stopped; ", "` goes on\n")
+    assert not running(mark)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "ledger.jsonl",
+        "manifest.json",
+    ]
 
 
 # $1 is where to mount, $2 where to copy the output, and what follows the command.
