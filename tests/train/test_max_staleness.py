@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 
 from fixtures.forked import finished, forked
+from fixtures.model_server import ModelServer
 from fixtures.runs import expected, make, records, trained, wait_for, weights
 from gspo_rs.train import checkpoint, ledger, train
 from gspo_rs.train.config.config import Config, ConfigError, resolve
@@ -193,6 +194,19 @@ def test_a_sampler_that_hangs_ends_the_run_by_name_and_its_thread_with_it(letter
     path = make(tmp_path, letters, **AHEAD, sampler_timeout=0.5)
     with pytest.raises(RuntimeError, match=r"the sampler gave nothing for 0\.5 s"):
         train(load(path), sampler=Hanging())
+    assert not threads()
+
+
+def test_a_server_takes_new_weights_while_it_samples_and_no_completion_is_lost(letters, tmp_path):
+    model = ModelServer(letters)
+    with model.served() as server:
+        settings = {**AHEAD, "max_steps": 10, "max_completion_length": 4, "num_generations": 4}
+        train(load(make(tmp_path, letters, **settings, sampler=f"vllm:{server.url}")))
+    assert model.versions == list(range(10))
+    assert trained(tmp_path / "run") == expected(20, size=4)
+    lines = records(tmp_path / "run")
+    assert {line["sampler/failed"] for line in lines if "sampler/failed" in line} == {0}
+    assert 0 < max(line["async/staleness_max"] for line in lines) <= 2
     assert not threads()
 
 

@@ -85,10 +85,12 @@ class _Drawing:
             sampler=self.sampler,
             state=self.state(),
         )
-        tokens = found.rollouts.completion_tokens
-        if found.rollouts.policy_versions is not None or tokens is None:
-            return found
-        versions = Ragged(np.full(len(tokens.values), version, np.int64), tokens.lengths)
+        tokens, known = found.rollouts.completion_tokens, found.rollouts.policy_versions
+        assert tokens is not None
+        steps = np.full(len(tokens.values), version, np.int64)
+        if known is not None:  # a server that does not know of a token says -1
+            steps = np.where(known.values < 0, steps, known.values)
+        versions = Ragged(steps, tokens.lengths)
         return replace(found, rollouts=replace(found.rollouts, policy_versions=versions))
 
 
