@@ -34,7 +34,7 @@ def source(kernel, logits, residual, *, flags):
     types |= dict.fromkeys(("least", "most"), "fp32") | dict.fromkeys(EVEN, "i32")
     types["words"] = "i32"
     constants = {**flags, "block": triton_kernel.BLOCK}
-    even = [[*types].index(name) for name in (*POINTERS, *EVEN)]
+    even = [[*types].index(name) for name in ("logits_at", "bias_at", "residual_at", *EVEN)]
     return ASTSource(
         kernel,
         signature=types,

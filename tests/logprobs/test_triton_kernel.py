@@ -44,7 +44,7 @@ def test_the_kernel_passes_all_cases_in_the_interpreter():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 def test_the_kernel_passes_its_cases_on_a_gpu():
-    run_cases(interpreted=False, marked="soak or not soak")
+    run_cases(interpreted=False)
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,13 @@ def _finish(  # type: ignore[no-untyped-def]
         tl.store(own_at, tl.where(nowhere, float("nan"), own))
 
 
-@triton.jit(do_not_specialize=["softcap", "temperature"])  # type: ignore[untyped-decorator]
+@triton.jit(  # type: ignore[untyped-decorator]
+    do_not_specialize=["softcap", "temperature"],
+    # Parts of vectors, which begin anywhere: it would be compiled for each way in which they do.
+    do_not_specialize_on_alignment=[
+        *("targets_at", "near_at", "logprobs_at", "entropies_at", "factors_at", "own_at")
+    ],
+)
 def _row_kernel(  # type: ignore[no-untyped-def]
     logits_at, bias_at, targets_at, near_at, logprobs_at, entropies_at, residual_at, factors_at,
     own_at, stride, pitch, words, room, space, softcap, temperature, least, most,
