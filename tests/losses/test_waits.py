@@ -3,9 +3,11 @@
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DynamicOutputShapeException
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fixtures.fake_gpu import fake_gpu
 from gspo_rs import losses
+from gspo_rs.losses.layout import to_device
 
 
 @pytest.mark.parametrize("name", ["plackett_luce", "pairwise", "top_fraction", "dpo", "ipo"])
@@ -24,3 +26,26 @@ def test_a_mask_would_wait_for_the_gpu():
         scores = torch.zeros(6, device="cuda")
         with pytest.raises(DynamicOutputShapeException):
             scores[scores > 0]
+
+
+class Copies(TorchDispatchMode):
+    """Notes of each copy whether it is waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.waited = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ == "_to_copy":
+            self.waited.append(not kwargs.get("non_blocking", False))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "waited"), [("cpu", "cuda", False), ("cuda", "cpu", True)]
+)
+def test_what_comes_to_the_cpu_is_waited_for_and_what_goes_to_a_gpu_is_not(start, end, waited):
+    copies = Copies()
+    with fake_gpu(), copies:
+        assert to_device(torch.zeros(2, device=start), end).device.type == end
+    assert copies.waited == [waited]

@@ -271,7 +271,8 @@ def to_device(values: Tensor, device: torch.device | str) -> Tensor:
     device = torch.device(device)
     if values.device.type == "cpu" and device.type == "cuda":
         values = values.pin_memory()
-    return values.to(device, non_blocking=True)
+    # To the CPU it has to be waited for: what is there would be read before it has come.
+    return values.to(device, non_blocking=device.type == "cuda")
 
 
 def _exact(values: Tensor) -> Tensor:
