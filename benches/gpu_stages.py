@@ -38,7 +38,7 @@ def made(options: argparse.Namespace, data: str, kind: str, **more: Any) -> Any:
 
 
 def smoke(options: argparse.Namespace) -> Iterator[Row]:
-    """Say what machine this is, and compare a small head with float64."""
+    """Say what machine this is, and compare our heads, small, with float64 or float32."""
     device = options.device
     row: Row = {"name": "machine", "python": platform.python_version(), "torch": torch.__version__}
     row |= {"device": str(device), "commit": commit(), "dtype": options.dtype}
@@ -52,15 +52,12 @@ def smoke(options: argparse.Namespace) -> Iterator[Row]:
         except PackageNotFoundError:
             row[name] = None
     yield row
-    yield {"name": "ours", "wrong_by": _smallest(device)}
-
-
-def _smallest(device: torch.device) -> float:
-    """Return by how much our head is off in float64, several blocks of words and an odd number."""
-    given = batch(Sizes(24, 8, 32, 4099), "random", "off policy", device, torch.float64)
-    mine = CONTENDERS[0].gradients(given)
-    exact = exact_gradients(given, "off policy")
-    return max(off_by(one, other) for one, other in zip(mine, exact, strict=True))
+    # Several blocks of words, and an odd number of them; every kernel that there is.
+    for dtype in dict.fromkeys((torch.float64, getattr(torch, options.dtype))):
+        for who in (one for one in CONTENDERS if one.name.startswith("linear_")):
+            given = batch(Sizes(24, 8, 32, 4099), "random", who.kind, device, dtype)
+            pairs = zip(who.gradients(given), exact_gradients(given, who.kind), strict=True)
+            yield {"name": f"{who.name}, {dtype}", "off_by": max(off_by(*pair) for pair in pairs)}
 
 
 def ceilings(options: argparse.Namespace) -> Iterator[Row]:

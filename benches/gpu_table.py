@@ -53,7 +53,7 @@ def _pairs(rows: list[Row]) -> Iterable[Sequence[Any]]:
 
 
 def _machine(rows: list[Row], _rate: float) -> str:
-    return section("Machine, and a small head against float64", ("", "", ""), _pairs(rows))
+    return section("Machine, and small heads against exact gradients", ("", "", ""), _pairs(rows))
 
 
 def _tools(title: str) -> Callable[[list[Row], float], str]:

@@ -50,6 +50,9 @@ def test_a_rehearsal_on_a_cpu_ends_with_every_file_and_a_row_of_every_stage(tmp_
     ended = {row["stage"] for row in rows if row["state"] == "done"}
     assert ended == {*stages}, [row for row in rows if row["state"] != "done"]
     assert {row["name"] for row in rows if row["state"] == "not installed"} >= {"memcheck"}
+    small = {row["name"]: row["off_by"] for row in rows if "off_by" in row}
+    assert len(small) == 8
+    assert all(off < (1e-12 if "float64" in name else 0.02) for name, off in small.items())
     heads = [row for row in rows if row["stage"] == "rivals" and row["state"] == "done"]
     assert {row["name"] for row in heads} == {*rivals[:3]}
     assert all(row["hidden_off_by"] < 0.02 for row in heads if row["name"] == rivals[0])

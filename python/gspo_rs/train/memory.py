@@ -224,6 +224,8 @@ def head_bytes(policy: Policy, n: int) -> int:
     weight = getattr(head.module, "weight", None)
     if weight is None:
         return logits
-    sums = 4 * weight.numel() if weight.requires_grad else 0
+    # On a GPU they are multiplied by the gradient upstream before they are rounded.
+    each = 4 if device.type == "cpu" else 8
+    sums = each * weight.numel() if weight.requires_grad else 0
     narrow = device.type == "cpu" and policy.autocast is not None
     return logits + sums + (4 * weight.numel() if narrow else 0)
