@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gspo_rs.rewards.ready.matches import exact_match, numeric_match
     from gspo_rs.rewards.ready.mathematics import math_match
     from gspo_rs.rewards.ready.penalties import overlong_penalty, repetition_penalty
+    from gspo_rs.rewards.ready.reasoning import reasoning_gym
 
 __all__ = [
     "Ready",
@@ -23,6 +24,7 @@ __all__ = [
     "math_match",
     "numeric_match",
     "overlong_penalty",
+    "reasoning_gym",
     "repetition_penalty",
     "tag_structure",
     "think_answer_format",
@@ -38,6 +40,7 @@ MODULE_OF = {
     "math_match": "mathematics",
     "numeric_match": "matches",
     "overlong_penalty": "penalties",
+    "reasoning_gym": "reasoning",
     "repetition_penalty": "penalties",
     "tag_structure": "formats",
     "think_answer_format": "formats",
