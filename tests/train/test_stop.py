@@ -216,7 +216,7 @@ def test_a_run_stopped_while_it_writes_its_model_has_the_old_or_the_new(
     assert contents(run / "final") == before
     train(load(path), resume=True)
     assert contents(run / "final") == contents(tmp_path / "whole/run/final")
-    assert {path.name[0] for path in run.iterdir()} <= set("cfm")
+    assert {path.name[0] for path in run.iterdir()} <= set("cflm")
 
 
 @pytest.mark.usefixtures("ctrl_c")

@@ -22,8 +22,8 @@ TARGETS = {
 }
 # Options without a value; all others of these verbs take the next word.
 FLAGS = {
-    *("--allow-empty", "--chat", "--dry-run", "--json", "--overwrite", "--quiet"),
-    *("--resume", "--no-resume", "--verbose", "-v"),
+    *("--allow-empty", "--chat", "--dry-run", "--json", "--list", "--overwrite"),
+    *("--quiet", "--resume", "--no-resume", "--verbose", "-v"),
 }
 HELP = {"--help", "-h", "--version"}
 

@@ -59,7 +59,7 @@ class Ledger:
             "trained": [[*divmod(number, self._n), size] for number, size in groups],
             "dropped": [[*divmod(number, self._n)] for number in over],
         }
-        self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
+        self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 
     def close(self) -> None:

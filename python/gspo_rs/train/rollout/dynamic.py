@@ -66,8 +66,8 @@ def filled(
             parts.append(next(rounds))
             signal = with_signal(parts[-1], config)
             n_found += int(signal.sum())
-            names = parts[-1].rollouts.group_ids or ()
-            thrown += [name for name, taught in zip(names, signal, strict=True) if not taught]
+            if (names := parts[-1].rollouts.group_ids) is not None:
+                thrown += [name for name, taught in zip(names, signal, strict=True) if not taught]
             if signal.any():
                 fresh.append(parts[-1].rollouts.select(signal))
         if n_found < size:
