@@ -9,8 +9,6 @@ import time
 import httpx2
 import polars as pl
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from fixtures.runs import share_of_a
 from fixtures.tiny_models import write_letters
@@ -30,24 +28,8 @@ SECONDS = 1500  # for a server to start on a busy machine
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
     """The model of letters with a head dimension of 32, the least that vLLM takes."""
-    folder = write_letters(tmp_path_factory.mktemp("wide"))
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=11,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=32,
-        max_position_embeddings=64,
-        initializer_range=0.2,
-        bos_token_id=None,
-        eos_token_id=0,
-        pad_token_id=None,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "head_dim": 32}
+    return write_letters(tmp_path_factory.mktemp("wide"), **sizes)
 
 
 def started(model, mode, log):
