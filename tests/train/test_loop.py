@@ -196,17 +196,17 @@ def test_the_metrics_page_names_all_that_runs_write_and_nothing_else(online, off
     (tmp_path / "odd.py").write_text("def odd(completions, **_): return [len(completions[0]) % 2]")
     pool = {"reward": f"{tmp_path / 'odd.py'}:odd", "reward_workers": 1}
     pool |= {"reward_timeout": 600.0, "max_steps": 1, "eval_size": 2}
-    for config, reward in (
-        (online(**fields, reward_weights=(1.0, 0.0)), [right, shown]),
-        (online(algorithm="cispo", correction="token_truncate", max_steps=1), share_of_a),
-        (online(output_dir=str(tmp_path / "5"), **pool), None),
-        (online(output_dir=str(tmp_path / "6"), max_staleness=1, max_steps=1), share_of_a),
-        (online(output_dir=str(tmp_path / "7"), max_steps=1, eval_size=2), share_of_a),
-        (offline(algorithm="listwise", output_dir=str(tmp_path / "3"), max_steps=1), None),
-        (offline(algorithm="qrpo", output_dir=str(tmp_path / "4"), max_steps=1), None),
+    counting = online(output_dir=str(tmp_path / "7"), max_steps=1, eval_size=2)
+    for config, reward, sampler in (
+        (online(**fields, reward_weights=(1.0, 0.0)), [right, shown], None),
+        (online(algorithm="cispo", correction="token_truncate", max_steps=1), share_of_a, None),
+        (online(output_dir=str(tmp_path / "5"), **pool), None, None),
+        (online(output_dir=str(tmp_path / "6"), max_staleness=1, max_steps=1), share_of_a, None),
+        (counting, share_of_a, EngineSampler(counting, Counts())),
+        (offline(algorithm="listwise", output_dir=str(tmp_path / "3"), max_steps=1), None, None),
+        (offline(algorithm="qrpo", output_dir=str(tmp_path / "4"), max_steps=1), None, None),
     ):
-        counts = config.output_dir == str(tmp_path / "7")
-        train(config, reward=reward, sampler=EngineSampler(config, Counts()) if counts else None)
+        train(config, reward=reward, sampler=sampler)
         written |= {name for record in steps(config) for name in record}
     table = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
     named = {name for line in table for name in re.findall("`([^`]+)`", line.split(" | ")[0])}
