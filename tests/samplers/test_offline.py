@@ -13,6 +13,7 @@ import pytest
 
 from fixtures.runs import contents, process
 from fixtures.stub_server import NONSENSE, StubServer, rate_limited
+from gspo_rs.data.ledgers import LEDGER
 from gspo_rs.samplers import SamplerError, offline
 from gspo_rs.samplers.client import Client, UnansweredError
 from gspo_rs.samplers.offline import sample
@@ -130,7 +131,9 @@ def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path):
     with StubServer(answer, delay=0.002) as server:
         words = ["sample", tmp_path / "many.parquet", "--endpoint", server.url, "--n", "2"]
         child = process(*words, "-o", tmp_path / "killed")
-        while not list((tmp_path / "killed").glob("part-*.parquet")):
+        ledger = tmp_path / "killed" / LEDGER
+        # A part that is in place and not in the ledger yet would be made again.
+        while not ledger.exists() or b"\n" not in ledger.read_bytes():
             assert child.poll() is None, child.communicate()[1]
             time.sleep(0.01)
         child.send_signal(signal.SIGKILL)
