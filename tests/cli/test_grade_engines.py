@@ -86,6 +86,6 @@ def test_options_that_belong_together_are_asked_for(rows, tmp_path, words, error
 def test_ready_rewards_are_listed_with_what_they_need(capsys):
     assert call("grade", "--list") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "gspo_rs.rewards.ready:math_match --pass answer pip install gspo_rs[math]" in lines
+    assert "gspo_rs.rewards.library:math_match --pass answer pip install gspo_rs[math]" in lines
     assert call("grade") == 2
     assert "name what to grade" in capsys.readouterr().err

@@ -46,7 +46,7 @@ USAGE = {
     "grade": (
         "SOURCE... -o FOLDER --reward FUNCTION",
         'grade "in/*.parquet" -o graded --by prompt_id '
-        "--reward gspo_rs.rewards.ready:repetition_penalty",
+        "--reward gspo_rs.rewards.library:repetition_penalty",
     ),
     "nest": (
         "SOURCE... -o TARGET [--by COLUMNS]",

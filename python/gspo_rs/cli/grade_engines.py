@@ -117,7 +117,7 @@ class Judging:
 
 def ready_ones() -> Outcome:
     """List the ready rewards, one a line with the columns that each needs."""
-    from gspo_rs.rewards.ready import listed
+    from gspo_rs.rewards.library import listed
 
     found, lines = listed(), []
     for one in found:

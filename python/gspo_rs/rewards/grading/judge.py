@@ -8,7 +8,7 @@ from typing import Any
 from gspo_rs.rewards.grading.engine import Slice
 from gspo_rs.rewards.grading.requests import Answered, Judge, Requests, values_of
 from gspo_rs.rewards.judges.verdicts import Rubric, Scale, read_score, score_schema
-from gspo_rs.rewards.ready.texts import said
+from gspo_rs.rewards.library.texts import said
 from gspo_rs.rewards.worker import ERROR_CHARACTERS
 from gspo_rs.rewards.workers import Grade
 

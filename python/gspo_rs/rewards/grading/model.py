@@ -12,7 +12,7 @@ from typing import Any
 
 from gspo_rs.rewards.errors import RewardError
 from gspo_rs.rewards.grading.engine import Slice
-from gspo_rs.rewards.ready.texts import said
+from gspo_rs.rewards.library.texts import said
 from gspo_rs.rewards.workers import Grade
 
 __all__ = ["ModelEngine"]

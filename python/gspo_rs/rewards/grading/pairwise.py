@@ -15,7 +15,7 @@ from gspo_rs.rewards.grading.engine import Slice
 from gspo_rs.rewards.grading.judge import failed
 from gspo_rs.rewards.grading.requests import Answered, Judge, Requests, values_of
 from gspo_rs.rewards.judges.verdicts import Rubric, better_schema, read_better
-from gspo_rs.rewards.ready.texts import said
+from gspo_rs.rewards.library.texts import said
 from gspo_rs.rewards.workers import Grade
 
 __all__ = ["PairwiseEngine"]

@@ -15,7 +15,7 @@ from gspo_rs.rewards.errors import GradingError
 from gspo_rs.rewards.grading.engine import Slice
 from gspo_rs.rewards.judges.cache import Cache, digest_of
 from gspo_rs.rewards.judges.endpoint import Endpoint, Failure, Limits, Said
-from gspo_rs.rewards.ready.texts import said
+from gspo_rs.rewards.library.texts import said
 
 __all__ = ["Answered", "Judge", "Requests", "values_of"]
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from gspo_rs.rewards.ready.texts import said
+from gspo_rs.rewards.library.texts import said
 
 __all__ = ["tag_structure", "think_answer_format", "think_format"]
 

@@ -1,8 +1,8 @@
 import re
 
 from fixtures.places import ROOT
-from gspo_rs.rewards import ready
-from gspo_rs.rewards.ready import listed
+from gspo_rs.rewards import library
+from gspo_rs.rewards.library import listed
 
 
 def test_the_list_says_of_each_reward_what_it_takes_and_needs():
@@ -11,7 +11,7 @@ def test_the_list_says_of_each_reward_what_it_takes_and_needs():
     assert found["math_match"].killable
     assert found["code_tests"].columns == ("tests",)
     assert found["code_tests"].extra is None
-    assert found["numeric_match"].spec == "gspo_rs.rewards.ready:numeric_match"
+    assert found["numeric_match"].spec == "gspo_rs.rewards.library:numeric_match"
     assert not found["numeric_match"].killable
     assert all(one.meaning.endswith(".") and len(one.meaning) < 110 for one in found.values())
 
@@ -24,9 +24,9 @@ def test_the_guide_has_every_reward_with_its_columns():
 
 
 def test_every_public_name_is_there_and_every_reward_has_its_traps():
-    for name in ready.__all__:
-        assert getattr(ready, name).__name__ == name
+    for name in library.__all__:
+        assert getattr(library, name).__name__ == name
     for one in listed():
-        text = getattr(ready, one.name).__doc__
+        text = getattr(library, one.name).__doc__
         assert "Traps\n" in text, one.name
         assert "References\n" in text, one.name

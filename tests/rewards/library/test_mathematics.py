@@ -4,7 +4,7 @@ import pytest
 from gspo_rs.rewards.errors import RewardError
 from gspo_rs.rewards.workers import Workers
 
-SPEC = "gspo_rs.rewards.ready:math_match"
+SPEC = "gspo_rs.rewards.library:math_match"
 CASES = [
     (r"So \boxed{\frac{1}{2}}", "0.5", 1.0),
     (r"\boxed{0.5}", r"\frac{1}{2}", 1.0),
@@ -53,7 +53,7 @@ def test_without_its_library_the_error_names_the_extra_before_a_row_is_graded(tm
     reward = tmp_path / "reward.py"
     reward.write_text(
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from gspo_rs.rewards.ready import math_match as graded\n"
+        "from gspo_rs.rewards.library import math_match as graded\n"
     )
     with pytest.raises(RewardError, match=r"pip install 'gspo_rs\[math\]' \(not here\)"):
         Workers({"math": f"{reward}:graded"}, 1)

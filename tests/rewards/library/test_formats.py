@@ -3,7 +3,7 @@ from itertools import product
 import pytest
 from trl.rewards import think_format_reward
 
-from gspo_rs.rewards.ready import tag_structure, think_answer_format, think_format
+from gspo_rs.rewards.library import tag_structure, think_answer_format, think_format
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 # Every text of up to five of these pieces.

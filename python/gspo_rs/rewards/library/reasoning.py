@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from gspo_rs.rewards.errors import RewardError
-from gspo_rs.rewards.ready.killable import is_worker, refuse_outside_worker
-from gspo_rs.rewards.ready.texts import final_answer, said
+from gspo_rs.rewards.library.killable import is_worker, refuse_outside_worker
+from gspo_rs.rewards.library.texts import final_answer, said
 
 __all__ = ["reasoning_gym"]
 

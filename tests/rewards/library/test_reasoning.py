@@ -24,7 +24,7 @@ def test_answers_get_what_the_scorers_of_the_library_give_them():
                 )
                 wanted.append(dataset.score_answer(answer, entry))
     rows.append({**rows[0], "entry": [None]})
-    with Workers({"gym": "gspo_rs.rewards.ready:reasoning_gym"}, 1, start_timeout=300) as workers:
+    with Workers({"gym": "gspo_rs.rewards.library:reasoning_gym"}, 1, start_timeout=300) as workers:
         found = workers.grade("gym", rows)
     assert [grade.reward for grade in found[:-1]] == wanted
     assert found[-1].status == "none"

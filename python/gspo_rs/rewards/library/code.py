@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gspo_rs.rewards.errors import RewardError
-from gspo_rs.rewards.ready.killable import refuse_outside_worker
-from gspo_rs.rewards.ready.texts import said
+from gspo_rs.rewards.library.killable import refuse_outside_worker
+from gspo_rs.rewards.library.texts import said
 
 __all__ = ["code_tests"]
 

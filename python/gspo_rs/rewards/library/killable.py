@@ -26,6 +26,6 @@ def refuse_outside_worker(name: str) -> None:
     if not is_worker():
         raise RewardError(
             f"{name} may hang, and is called only in a worker, which is killed then: give it by "
-            f"name, 'gspo_rs.rewards.ready:{name}', to `gspo-rs grade`, or to `gspo-rs train` "
+            f"name, 'gspo_rs.rewards.library:{name}', to `gspo-rs grade`, or to `gspo-rs train` "
             "with reward_workers"
         )

@@ -1,4 +1,4 @@
-"""Ready rewards, to be named ``gspo_rs.rewards.ready:NAME``.
+"""Ready rewards, to be named ``gspo_rs.rewards.library:NAME``.
 
 Each has TRL's signature, reads texts or messages, gives None where there is nothing to compare
 with, and says where it comes from and how it is fooled.
@@ -8,13 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gspo_rs.rewards.ready.code import code_tests
-    from gspo_rs.rewards.ready.formats import tag_structure, think_answer_format, think_format
-    from gspo_rs.rewards.ready.listed import Ready, listed
-    from gspo_rs.rewards.ready.matches import exact_match, numeric_match
-    from gspo_rs.rewards.ready.mathematics import math_match
-    from gspo_rs.rewards.ready.penalties import overlong_penalty, repetition_penalty
-    from gspo_rs.rewards.ready.reasoning import reasoning_gym
+    from gspo_rs.rewards.library.code import code_tests
+    from gspo_rs.rewards.library.formats import tag_structure, think_answer_format, think_format
+    from gspo_rs.rewards.library.listed import Ready, listed
+    from gspo_rs.rewards.library.matches import exact_match, numeric_match
+    from gspo_rs.rewards.library.mathematics import math_match
+    from gspo_rs.rewards.library.penalties import overlong_penalty, repetition_penalty
+    from gspo_rs.rewards.library.reasoning import reasoning_gym
 
 __all__ = [
     "Ready",

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from gspo_rs.rewards.errors import RewardError
-from gspo_rs.rewards.ready import code_tests, math_match
+from gspo_rs.rewards.library import code_tests, math_match
 from gspo_rs.rewards.workers import Workers
 
 TESTS = [{"input": "1 2\n", "output": "3\n"}, {"input": "2 2\n", "output": "4"}]
@@ -28,7 +28,7 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def workers():
-    with Workers({"code": "gspo_rs.rewards.ready:code_tests"}, 2) as pool:
+    with Workers({"code": "gspo_rs.rewards.library:code_tests"}, 2) as pool:
         yield pool
 
 
@@ -60,5 +60,5 @@ def test_an_endless_program_is_wrong_and_not_a_failure_of_the_grader(workers):
 
 @pytest.mark.parametrize("reward", [code_tests, math_match])
 def test_what_may_hang_is_refused_where_nothing_kills_it(reward):
-    with pytest.raises(RewardError, match=r"only in a worker.*ready:\w+.*reward_workers"):
+    with pytest.raises(RewardError, match=r"only in a worker.*library:\w+.*reward_workers"):
         reward(completions=["1"], answer=["1"], tests=[TESTS])

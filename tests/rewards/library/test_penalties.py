@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trl.rewards import get_repetition_penalty_reward, get_soft_overlong_punishment
 
-from gspo_rs.rewards.ready import overlong_penalty, repetition_penalty
+from gspo_rs.rewards.library import overlong_penalty, repetition_penalty
 
 
 @given(st.lists(st.integers(0, 60), max_size=8), st.integers(1, 20))

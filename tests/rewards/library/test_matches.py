@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gspo_rs.rewards.ready import exact_match, numeric_match
-from gspo_rs.rewards.ready.matches import number_in
-from gspo_rs.rewards.ready.texts import final_answer, said
+from gspo_rs.rewards.library import exact_match, numeric_match
+from gspo_rs.rewards.library.matches import number_in
+from gspo_rs.rewards.library.texts import final_answer, said
 
 
 def test_the_answers_of_real_solutions_are_right_where_their_authors_say_so(shared):

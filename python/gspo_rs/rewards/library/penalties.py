@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gspo_rs.rewards.ready.texts import said
+from gspo_rs.rewards.library.texts import said
 
 __all__ = ["overlong_penalty", "repetition_penalty"]
 

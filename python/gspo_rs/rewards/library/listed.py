@@ -9,7 +9,7 @@ from importlib import import_module
 
 __all__ = ["Ready", "listed"]
 
-READY = "gspo_rs.rewards.ready"
+LIBRARY = "gspo_rs.rewards.library"
 GIVEN = ("prompts", "completions")
 _EXTRA = re.compile(r"Needs ``gspo_rs\[(\w+)\]``")
 
@@ -49,13 +49,13 @@ def listed() -> list[Ready]:
     >>> next(one for one in listed() if one.name == "numeric_match").columns
     ('answer',)
     """
-    ready = import_module(READY)
-    names = [name for name in ready.__all__ if inspect.isfunction(getattr(ready, name))]
+    library = import_module(LIBRARY)
+    names = [name for name in library.__all__ if inspect.isfunction(getattr(library, name))]
     return [_described(name) for name in sorted(names) if name != "listed"]
 
 
 def _described(name: str) -> Ready:
-    function = getattr(import_module(READY), name)
+    function = getattr(import_module(LIBRARY), name)
     text = inspect.getdoc(function) or ""
     needed = [
         one.name
@@ -65,7 +65,7 @@ def _described(name: str) -> Ready:
     extra = _EXTRA.search(text)
     return Ready(
         name=name,
-        spec=f"{READY}:{name}",
+        spec=f"{LIBRARY}:{name}",
         columns=tuple(needed),
         meaning=text.split("\n\n")[0].replace("\n", " "),
         extra=extra and extra[1],

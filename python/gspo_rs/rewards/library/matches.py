@@ -9,7 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from gspo_rs.rewards.ready.texts import final_answer, said
+from gspo_rs.rewards.library.texts import final_answer, said
 
 __all__ = ["exact_match", "number_in", "numeric_match"]
 
