@@ -308,7 +308,8 @@ def _grade_parts(run: _Run, parts: Parts, cuts: Any, counts: Counts, *, whole: b
             for one in (counts, of_part):
                 so_far.add(one)
             if so_far.failed > run.allowed:
-                raise FailureLimitError(_too_many(run, parts, at, so_far))
+                such = _first_failure(grades, piece)
+                raise FailureLimitError(_too_many(run, parts, at, so_far, such))
             if at == int(cuts[part + 1]):
                 facts = {"first": int(cuts[part]), **of_part.facts()}
                 parts.write(part_name(part), pl.concat(held), facts)
@@ -367,9 +368,19 @@ def _failures(status: Mapping[str, int]) -> str:
     return ", ".join(f"{n:,} {name}" for name, n in kinds.items() if n)
 
 
-def _too_many(run: _Run, parts: Parts, at: int, counts: Counts) -> str:
+def _first_failure(grades: Mapping[str, Sequence[Grade]], piece: Piece) -> str:
+    """Return what a failure of these rows was, and where; empty if none failed."""
+    for name, given in grades.items():
+        for found, place in zip(given, piece.slice.places, strict=True):
+            if is_failure(found):
+                return f"{titled(name)}: {found.error}; {place}"
+    return ""
+
+
+def _too_many(run: _Run, parts: Parts, at: int, counts: Counts, first: str) -> str:
+    such = f", such as {first}" if first else ""
     return (
-        f"{counts.failed:,} of the first {at:,} rows failed ({_failures(counts.status)}), and"
+        f"{counts.failed:,} of the first {at:,} rows failed ({_failures(counts.status)}{such}), and"
         f" {run.allowed:,} of {run.rows.n_rows:,} may; {len(parts.done)} parts in {parts.folder}"
         " stay, and the same command goes on; --max-failed (max_failed=…) lets more fail"
     )
