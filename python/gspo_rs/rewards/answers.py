@@ -53,6 +53,8 @@ def as_list(values: Any) -> Any:
     >>> as_list(np.arange(2)), as_list((x for x in "ab")), as_list("ab")
     ([0, 1], ['a', 'b'], 'ab')
     """
+    if type(values) is list:
+        return list(values)
     for method in ("tolist", "to_list", "to_pylist"):
         if hasattr(values, method):
             return getattr(values, method)()
@@ -114,6 +116,8 @@ def reward_or_fault(answer: Any) -> tuple[float, tuple[str, str] | None]:
     >>> reward_or_fault("good")[1]
     ("'good' (str)", 'a reward is a number, or None to leave the completion out')
     """
+    if type(answer) is float and math.isfinite(answer):
+        return answer, None
     value = answer.item() if getattr(answer, "ndim", None) == 0 else answer
     found = math.nan if is_missing(value) else _float(value)
     return found, None if math.isfinite(found) else _fault(value)

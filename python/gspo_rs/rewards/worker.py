@@ -84,7 +84,7 @@ def serve(
     say({"ready": known, "sources": {name: _source(one) for name, one in found.items()}})
     threads = threading.active_count()
     for line in link.makefile("rb"):
-        row = json.loads(line)
+        row = json.loads(line.decode())
         name, started = row["function"], time.perf_counter()
         answer = _graded(found[name], known[name], row)
         seconds = time.perf_counter() - started

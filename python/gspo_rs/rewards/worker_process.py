@@ -37,6 +37,7 @@ _VARIABLES = """
 MARK = "GSPO_RS_WORKER"
 _LONGEST_ANSWER = 1 << 24
 _READ = 1 << 16
+_NONCE = 8  # bytes
 # A worker is given rows for about so many seconds ahead, so that it need not wait for the next; but
 # not more of them, nor more bytes, which wait in the socket.
 _AHEAD, _MOST_AHEAD, _BYTES_AHEAD = 0.02, 64, 1 << 16
@@ -167,10 +168,11 @@ class Worker:
         if not self._given:
             self._begin(timeout)
         lines: list[bytes] = []
-        for row, message in rows:
-            nonce = secrets.token_hex(8)
-            head = json.dumps({"id": row.places[0], "nonce": nonce})
-            lines.append(f"{head[:-1]}, {message[1:]}\n".encode())
+        drawn = secrets.token_hex(_NONCE * len(rows))
+        for number, (row, message) in enumerate(rows):
+            nonce = drawn[2 * _NONCE * number :][: 2 * _NONCE]
+            head = f'{{"id": {row.places[0]}, "nonce": "{nonce}"'
+            lines.append(f"{head}, {message[1:]}\n".encode())
             self._given.append(_Given(row, nonce, len(lines[-1])))
             self._sent += len(lines[-1])
         self.channel.settimeout(timeout)
@@ -262,7 +264,7 @@ def parsed(line: bytes) -> dict[str, Any]:
     ({'id': 1}, {}, {})
     """
     try:
-        found = json.loads(line)
+        found = json.loads(line.decode())  # of bytes json guesses the encoding
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -82,7 +82,9 @@ class _Batch:
         state: Mapping[str, Any] | None = None,
         chunk: int = 1,
     ) -> None:
-        self._rest, self._rows, self._seeds = {"function": function, "state": state}, rows, seeds
+        # The same in every message, so it is written once.
+        self._rest = json.dumps({"function": function, "state": state})[:-1]
+        self._rows, self._seeds = rows, seeds
         places = range(len(rows))
         self.waiting = deque(Row(tuple(places[at : at + chunk])) for at in places[::chunk])
         self.again: deque[Row] = deque()  # each in a worker of its own
@@ -93,11 +95,11 @@ class _Batch:
     def message(self, row: Row) -> str:
         """Return what is sent of a row, as JSON."""
         first = row.places[0]
-        given = dict(self._rows[first])
+        given = self._rows[first]
         for place in row.places[1:]:
             given = {name: [*values, *self._rows[place][name]] for name, values in given.items()}
-        rest = {**self._rest, "seed": self._seeds[first], "count": len(row.places)}
-        return json.dumps({**rest, "given": given})
+        numbers = f'"seed": {self._seeds[first]}, "count": {len(row.places)}'
+        return f'{self._rest}, {numbers}, "given": {json.dumps(given)}}}'
 
     def taken(
         self, worker: Worker, rows: deque[Row] | None = None, most: int | None = None

@@ -128,8 +128,14 @@ class Rows:
 
     def place(self, row: int) -> str:
         """Name a row for errors."""
-        file = int(np.searchsorted(self.firsts, row, "right")) - 1
-        return f"row {row - self.firsts[file]} of {self.files[file]}"
+        return self._named(np.array([row]))[0]
+
+    def _named(self, rows: NDArray[np.int64]) -> list[str]:
+        """Name several rows as `place` does one."""
+        files = np.searchsorted(self.firsts, rows, "right") - 1
+        numbers = (rows - self.firsts[files]).tolist()
+        names = [self.files[file] for file in files.tolist()]
+        return [f"row {n} of {name}" for n, name in zip(numbers, names, strict=True)]
 
     def pieces(self, cuts: NDArray[np.int64], first: int, *, whole: bool) -> Iterator[Piece]:
         """Read the rows of the parts from number `first`, some of one part at a time.
@@ -182,7 +188,7 @@ class Rows:
         if len(self.keys) == self.n_by:
             keys = pl.DataFrame([*keys, *self._places(start, frame.height)])
         kept = frame if len(numbers) == frame.height else frame.filter(there)
-        places = [self.place(row) for row in numbers.tolist()]
+        places = self._named(numbers)
         texts = [
             decoded(rows.objects(kept[f"said{i}"]), places.__getitem__)
             for i in range(len(self.said))

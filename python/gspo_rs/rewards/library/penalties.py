@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from gspo_rs.groups.advantages import soft_overlong_penalty
 from gspo_rs.rewards.library.texts import said
 
 __all__ = ["overlong_penalty", "repetition_penalty"]
@@ -30,7 +33,7 @@ def overlong_penalty(
 
     References
     ----------
-    DAPO (arXiv:2503.14476), equation 13.
+    DAPO (arXiv:2503.14476), equation 13: `soft_overlong_penalty`, of characters.
 
     Examples
     --------
@@ -39,8 +42,9 @@ def overlong_penalty(
     """
     if not 0 < cache <= limit:
         raise ValueError(f"cache is {cache} and limit {limit}; a cache is above 0 and in the limit")
-    over = [len(said(one)) - (limit - cache) for one in completions]
-    return [-min(max(one, 0), cache) / cache + 0.0 for one in over]
+    lengths = np.array([len(said(one)) for one in completions], dtype=np.int64)
+    found: list[float] = soft_overlong_penalty(lengths, limit, cache).tolist()
+    return found
 
 
 def repetition_penalty(
