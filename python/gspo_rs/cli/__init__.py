@@ -3,6 +3,7 @@
 import atexit
 import gc
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,17 @@ FOREIGN = (["doctor"], ["train"])
 
 def main() -> None:
     """Run the command line; the entry point of `gspo-rs`."""
+    try:
+        _main()
+    except BrokenPipeError:
+        from gspo_rs.data.standard_output import give_up_output
+
+        if not give_up_output():
+            raise
+        sys.exit(128 + signal.SIGPIPE)  # what `head` left unread is no error
+
+
+def _main() -> None:
     if shown(sys.argv[1:]):
         return
     answer_signals()

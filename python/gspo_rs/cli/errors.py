@@ -43,6 +43,8 @@ EXIT_CODES = {
         "command goes on."
     ),
     130: "Ctrl-C; what was there is as it was, and the line says how to go on.",
+    129: "The terminal was closed (SIGHUP); the same.",
+    141: "Nobody read the output to its end, as in `gspo-rs stats … | head`; files are written.",
     143: "SIGTERM; the same.",
 }
 
@@ -151,8 +153,14 @@ def exited(end: SystemExit) -> int:
 
 
 def interrupted(remedy: str) -> int:
-    """Print how to continue after the Ctrl-C or SIGTERM being handled; return the exit code."""
-    sys.stderr.write(f"{printable(remedy)}\n")
+    """Print how to continue after the signal being handled; return the exit code."""
+    try:
+        sys.stderr.write(f"{printable(remedy)}\n")
+    except OSError:
+        from gspo_rs.data.standard_output import give_up_output
+
+        if not give_up_output():  # a terminal that was closed
+            raise
     return exit_code(sys.exception())
 
 

@@ -144,7 +144,7 @@ def silent() -> Iterator[None]:
 
 def _bars() -> Bars:
     # Here, because loading it takes longer than reading a small file.
-    from rich.console import Console
+    from gspo_rs.data.standard_output import LastingConsole
     from rich.progress import BarColumn, Task, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
     from rich.text import Text
@@ -162,5 +162,5 @@ def _bars() -> Bars:
         BarColumn(),
         Speed("{task.completed:>14,.0f} rows"),
         TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
+        console=LastingConsole(file=sys.stderr),
     )

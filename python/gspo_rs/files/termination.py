@@ -1,4 +1,4 @@
-"""Handle SIGTERM like Ctrl-C: by an exception in the main thread, so that cleanup runs."""
+"""Handle SIGTERM and SIGHUP like Ctrl-C: by an exception, so that cleanup runs."""
 
 from __future__ import annotations
 
@@ -10,35 +10,38 @@ from types import FrameType
 
 __all__ = ["Terminated", "answer_signals", "exit_code", "terminations"]
 
-# One entry for each SIGTERM.
+# The number of each such signal, in the order in which they came.
 _came: list[int] = []
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came; what answers to Ctrl-C answers to it."""
+    """SIGTERM or SIGHUP came; what answers to Ctrl-C answers to it."""
 
 
 def exit_code(error: BaseException | None) -> int:
     """Return the code of a program that ends so: 128 and the number of the signal, as shells do.
 
-    Native code answers to SIGTERM with a plain `KeyboardInterrupt`; it counts as what it was.
+    Native code answers to them with a plain `KeyboardInterrupt`; it counts as what it was.
 
     Examples
     --------
     >>> exit_code(KeyboardInterrupt()), exit_code(Terminated())
     (130, 143)
     """
-    terminated = bool(_came) or isinstance(error, Terminated)
-    return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+    if _came:
+        return 128 + _came[0]
+    return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
 
 
 def terminations() -> int:
-    """Return how many times SIGTERM came; each has sent a SIGINT."""
+    """Return how many times they came; each has sent a SIGINT."""
     return len(_came)
 
 
 def answer_signals() -> None:
-    """Make SIGTERM raise `Terminated` in the main thread; call it there, once per process.
+    """Make both raise `Terminated` in the main thread; call it there, once per process.
+
+    SIGHUP comes when a terminal is closed; where it is ignored, as by `nohup`, it stays so.
 
     Libraries in native code, Polars among them, stop for SIGINT alone while they hold the main
     thread. So a thread, which the signal wakes through a pipe, sends this process a SIGINT, and
@@ -49,13 +52,15 @@ def answer_signals() -> None:
 
     def wait() -> None:
         while number := os.read(reading, 1):
-            if number[0] == signal.SIGTERM:
+            if number[0] in (signal.SIGTERM, signal.SIGHUP):
                 _came.append(number[0])
                 os.kill(os.getpid(), signal.SIGINT)
 
     ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     signal.signal(signal.SIGINT, _Interrupts(ignored=ignored))
     signal.signal(signal.SIGTERM, lambda *_: None)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     # A child that is forked shares the pipe: what is sent to it must not end its parent.
     os.register_at_fork(after_in_child=_answer_as_usual)
@@ -85,3 +90,5 @@ class _Interrupts:
 def _answer_as_usual() -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)

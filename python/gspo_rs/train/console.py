@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 from transformers.utils import logging
 
+from gspo_rs.data.standard_output import LastingConsole
 from gspo_rs.train.notebook import Page, html
 from gspo_rs.train.shown import cells, own, packed
 from gspo_rs.train.summary import summary
@@ -57,7 +58,7 @@ class Display:
         self, total: int, every: int = 1, console: Console | None = None, *, first: int = 0
     ) -> None:
         self._total, self._every, self._first = total, every, first
-        self._console = console or Console(markup=False, emoji=False, highlight=False)
+        self._console = console or LastingConsole(markup=False, emoji=False, highlight=False)
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._began = time.monotonic()
         self._record: dict[str, float] = {}
@@ -227,7 +228,7 @@ def _live(console: Console) -> Live:
 
 def display(total: int, first: int, every: int, *, quiet: bool) -> Display:
     """Make the display of a run, which shows nothing if `quiet`."""
-    console = Console(markup=False, emoji=False, highlight=False, quiet=quiet)
+    console = LastingConsole(markup=False, emoji=False, highlight=False, quiet=quiet)
     return Display(total, every, console, first=first)
 
 
