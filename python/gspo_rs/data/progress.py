@@ -144,10 +144,11 @@ def silent() -> Iterator[None]:
 
 def _bars() -> Bars:
     # Here, because loading it takes longer than reading a small file.
-    from gspo_rs.data.standard_output import LastingConsole
     from rich.progress import BarColumn, Task, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
     from rich.text import Text
+
+    from gspo_rs.data.standard_output import LastingConsole
 
     class Speed(TextColumn):
         def render(self, task: Task) -> Text:
