@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 
@@ -31,13 +32,18 @@ def written(target, n=2, *, complete=True, asked=None):
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_any_line_has_whole_parts_and_goes_on_to_the_same_folder(tmp_path):
+@pytest.mark.parametrize(
+    "words",
+    [["2", "1"], ["1", "19", "over"], pytest.param(["1", "1", "over"], marks=pytest.mark.soak)],
+)
+def test_a_run_killed_at_any_line_has_whole_parts_and_goes_on_to_the_same_folder(tmp_path, words):
+    """One that is to replace another leaves that whole until it is whole itself."""
     program = ROOT / "tests" / "fixtures" / "parts_run.py"
     done = subprocess.run(
-        [sys.executable, str(program), str(tmp_path), "2"], capture_output=True, text=True
+        [sys.executable, str(program), str(tmp_path), *words], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 100
+    assert int(done.stdout) > 20
 
 
 def test_parts_are_read_back_with_what_was_noted(tmp_path):
@@ -115,10 +121,48 @@ def test_parts_are_not_replaced_unless_that_is_asked_for(tmp_path):
         opened(tmp_path / "out", resume=False),
     ):
         pass
-    with opened(tmp_path / "out", {"by": []}, overwrite=True) as found:
+
+
+def test_what_is_replaced_stays_until_the_new_run_is_whole(tmp_path):
+    out, other = tmp_path / "out", {"by": []}
+    written(out)
+    out.chmod(0o750)
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    for number in range(2):
+        with opened(out, other, overwrite=True) as found:
+            assert len(found.done) == number
+            found.write(part_name(number), FRAME)
+        assert {path: path.read_bytes() for path in out.iterdir()} == before
+    with opened(out, {"by": ["else"]}, overwrite=True) as found:  # that was not this one
         assert not found.done
-        assert not list((tmp_path / "out").glob("part-*"))
-        assert not run_manifest(tmp_path / "out").complete
+        found.complete({"rows": 0})
+    assert run_manifest(out).asked == {"by": ["else"]}
+    assert not list(out.glob("part-*"))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert out.stat().st_mode & 0o777 == 0o750
+
+
+def test_a_run_that_replaces_one_of_the_same_words_writes_all_parts_again(tmp_path):
+    out, staged = tmp_path / "out", tmp_path / ".out.parts.gspo-rs"
+    written(out)
+    # As a kill between the exchange and its end leaves it.
+    shutil.copytree(out, staged)
+    with opened(out, overwrite=True) as found:
+        assert not found.done
+        found.write(part_name(0), FRAME)
+        found.complete({"rows": 2})
+    assert len(ledger_of(out)) == 1
+    assert not staged.exists()
+
+
+def test_two_runs_do_not_replace_one_folder(tmp_path):
+    written(tmp_path / "out")
+    with (
+        opened(tmp_path / "out", {"by": []}, overwrite=True),
+        pytest.raises(LockedError, match="another process is writing"),
+        opened(tmp_path / "out", {"by": []}, overwrite=True),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("resume", [True, False])

@@ -1,15 +1,28 @@
 """Runs whose reward functions are called in processes of their own."""
 
+from collections import Counter
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
-from fixtures.hostile_fates import USABLE
+from fixtures.hostile_fates import (
+    FATES,
+    HARMLESS,
+    HOSTILE,
+    SEEN,
+    USABLE,
+    check,
+    running,
+    unusable,
+)
 from fixtures.runs import make
 from gspo_rs.rewards.errors import GradingError
 from gspo_rs.rewards.workers import STATUSES
 from gspo_rs.train import Config, metrics, train
 from gspo_rs.train.config.config import ConfigError, resolve
 from gspo_rs.train.config.toml import load
+from gspo_rs.train.rollout.policy_sampler import PolicySampler
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -57,6 +70,58 @@ def test_rows_that_end_a_worker_have_no_reward_and_are_counted(letters, tmp_path
         counts = {one: record[f"reward/status/{one}"] for one in STATUSES}
         others = dict.fromkeys(STATUSES, 0.0)
         assert counts == others | {"ok": len(batch) - of_batch, "died": of_batch}
+
+
+class Scripted:
+    """Samples tokens as the default does, and says of each group one text and a number."""
+
+    def __init__(self, config, texts):
+        self.config, self.texts = config, texts
+
+    def sample(self, prompts, *, places, seed):
+        sampler = PolicySampler(self.policy, self.config, seed, numbers=places.tolist())
+        found = sampler.generate(prompts.texts)
+        said = [text for place in places for text in (self.texts[place], f"{place / 8}")]
+        return replace(found, completions=said)
+
+    def refresh(self, policy, version):
+        self.policy = policy
+
+    def close(self):
+        pass
+
+
+BWRAP = [pytest.mark.soak, pytest.mark.skipif(bool(unusable("bwrap")), reason="no bubblewrap")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sandbox", ["process", pytest.param("bwrap", marks=BWRAP)])
+def test_a_hostile_row_has_its_status_in_training_and_no_process_is_left(
+    letters, tmp_path, monkeypatch, sandbox
+):
+    monkeypatch.setenv("LC_TEST", mark := f"hostile-{tmp_path}")
+    monkeypatch.setenv("OPENAI_SECRET", "s3cr3t")
+    texts = [*FATES, *HARMLESS, *SEEN]
+    settings = {"reward_workers": 2, "reward_timeout": 8.0, "reward_sandbox": sandbox}
+    settings |= {"prompts_per_step": len(texts), "num_generations": 2, "max_steps": 1}
+    settings |= {"steps_per_generation": 1, "eval_size": 0, "max_completion_length": 2}
+    settings |= {"on_reward_failure": "none", "log_completions": True}
+    path = make(tmp_path, letters, **settings)
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "ab"}\n' * len(texts))
+    config = replace(load(path), reward=HOSTILE)
+    record = train(config, sampler=Scripted(resolve(config), texts), quiet=True).metrics
+    assert not running(mark)
+    rows = pl.read_parquet(tmp_path / "run" / "completions" / "*.parquet")
+    said = dict(zip(rows["completion"], rows["reward"], strict=True))
+    assert len(said) == 2 * len(texts) >= 60
+    for text, reward in said.items():
+        status, words = FATES.get(text, ("ok", ""))
+        error = words if isinstance(words, str) else words[0]  # of a row the run keeps no more
+        check(text, status, error, reward)
+    counts = Counter(FATES.get(text, ("ok", ""))[0] for text in said)
+    assert {one: record[f"reward/status/{one}"] for one in STATUSES} == {
+        one: float(counts[one]) for one in STATUSES
+    }
 
 
 @pytest.mark.slow

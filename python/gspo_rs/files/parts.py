@@ -2,7 +2,7 @@
 
 A part is written aside and to the disk, then gets its name, then a line in the ledger. So a part
 is there once or not at all, whenever the process is killed, and one without a line counts for
-nothing.
+nothing. A run that is to replace another one grows beside it, and takes its place when it is whole.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gspo_rs._core import __version__, file_digest
 from gspo_rs.data.full_disk import naming
 from gspo_rs.data.ledgers import LEDGER, MANIFEST
 from gspo_rs.files import atomic
+from gspo_rs.files.beside import beside, refuse_planted
 from gspo_rs.files.digested_json import seal, unseal
 from gspo_rs.files.journal import Journal
 from gspo_rs.files.lock import locked
@@ -84,15 +85,16 @@ class Parts:
     Attributes
     ----------
     folder : Path
+        Where the parts are in the end.
     done : dict of str to PartEntry
         The parts that are there, in the order of the ledger.
     manifest : RunManifest
         Complete if there is nothing left to do.
     """
 
-    def __init__(self, folder: Path, manifest: RunManifest, private: Path) -> None:
-        self.folder, self.manifest = folder, manifest
-        self._private, self._ledger = private, Journal(folder / LEDGER)
+    def __init__(self, folder: Path, place: Path, manifest: RunManifest, private: Path) -> None:
+        self.folder, self._place, self.manifest = folder, place, manifest
+        self._private, self._ledger = private, Journal(place / LEDGER)
         self.done: dict[str, PartEntry] = {}
 
     def write(
@@ -115,13 +117,13 @@ class Parts:
         """
         if not _PART.fullmatch(name) or name in self.done:
             raise ValueError(f"{name!r} is no name of a part, or of one that is done")
-        new, target = self._private / name, self.folder / name
+        new, target = self._private / name, self._place / name
         with naming(self.folder), writing(target):
             frame.write_parquet(new)
             atomic.sync(new)
             size, digest = new.stat().st_size, file_digest(new)
             new.rename(target)
-            atomic.sync(self.folder)
+            atomic.sync(self._place)
             entry = PartEntry(name, frame.height, size, digest, dict(facts or {}))
             self._ledger.append(part=asdict(entry))
         self.done[name] = entry
@@ -131,9 +133,9 @@ class Parts:
         """Note that all parts are there, and what was counted."""
         self._put(replace(self.manifest, counts=dict(counts), complete=True))
 
-    def take_up(self, asked: RunManifest, *, resume: bool, overwrite: bool) -> None:
+    def take_up(self, asked: RunManifest, *, resume: bool, afresh: bool) -> None:
         """Find what a run before has left; raise if it is another one's, or has changed."""
-        lines = [] if overwrite else self._ledger.read(whole=True)
+        lines = [] if afresh else self._ledger.read(whole=True)
         entries = [PartEntry(**line["part"]) for line in lines]
         if entries and not resume:
             raise FileExistsError(
@@ -143,11 +145,11 @@ class Parts:
         if entries:
             _refuse_change(self.folder, self.manifest.asked, asked.asked)
             for entry in entries:
-                _refuse_damage(self.folder, entry)
+                _refuse_damage(self._place, entry)
         else:
             self._ledger.begin()
         self.done = {entry.name: entry for entry in entries}
-        for path in _named_parts(self.folder):
+        for path in _named_parts(self._place):
             if path.name not in self.done:
                 path.unlink()
         if not (entries and self.manifest.complete):
@@ -155,7 +157,7 @@ class Parts:
 
     def _put(self, manifest: RunManifest) -> None:
         with naming(self.folder):
-            atomic.write_text(self.folder / MANIFEST, seal(asdict(manifest)))
+            atomic.write_text(self._place / MANIFEST, seal(asdict(manifest)))
         self.manifest = manifest
 
 
@@ -185,7 +187,9 @@ def parts_in(
     resume : bool
         Whether to go on with what is there; otherwise that is an error.
     overwrite : bool
-        Whether to start over, whatever run is there.
+        Whether to start over, whatever run is there. Its parts stay until all of the new ones are
+        written, in a hidden folder beside `target`, which then takes its place in one step. If that
+        is killed, the same call goes on with it.
 
     Yields
     ------
@@ -201,7 +205,7 @@ def parts_in(
     LockedError
         If another process writes there.
     OSError
-        If the folder cannot be written in.
+        If the folder cannot be written in, or, of one to overwrite, not be replaced.
 
     Examples
     --------
@@ -222,10 +226,37 @@ def parts_in(
     _refuse_unwritable(target)
     with naming(target), locked(target / LEDGER, target):
         before = _refuse_foreign(target, made_by)
+        if overwrite and before and (target / LEDGER).stat().st_size:
+            with _replacing(target, before, wanted, resume=resume) as parts:
+                yield parts
+            return
         with aside(target) as private:
-            parts = Parts(target, before or wanted, private)
-            parts.take_up(wanted, resume=resume, overwrite=overwrite)
+            parts = Parts(target, target, before or wanted, private)
+            parts.take_up(wanted, resume=resume, afresh=overwrite)
             yield parts
+
+
+@contextmanager
+def _replacing(
+    target: Path, before: RunManifest, wanted: RunManifest, *, resume: bool
+) -> Iterator[Parts]:
+    """Open the folder beside a target that takes its place once its run is whole."""
+    atomic.refuse_unreplaceable(target)
+    place = beside(target, ".parts")
+    place.mkdir(mode=0o700, exist_ok=True)
+    refuse_planted(place)
+    with locked(place / LEDGER, target):
+        staged = _refuse_foreign(place, wanted.made_by)
+        # Killed between the exchange and its end, it left what was replaced.
+        old = staged is not None and staged.complete and staged.asked == before.asked
+        afresh = old or not resume or staged is None or bool(_change(staged.asked, wanted.asked))
+        with aside(place) as private:
+            parts = Parts(target, place, staged or wanted, private)
+            parts.take_up(wanted, resume=True, afresh=afresh)
+            yield parts
+        if parts.manifest.complete:
+            atomic.put_directory(place, target, overwrite=True)
+            atomic.remove(place)
 
 
 def part_name(number: int) -> str:
@@ -304,6 +335,15 @@ def _refuse_unwritable(target: Path) -> None:
 
 
 def _refuse_change(folder: Path, before: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    if change := _change(before, asked):
+        raise ValueError(
+            f"{folder} holds a run that asked for something else: {change}; ask for the same,"
+            " choose another folder, or start over with --overwrite (overwrite=True)"
+        )
+
+
+def _change(before: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+    """Say what is first asked for that was not so before; None if all is the same."""
     for name in dict.fromkeys([*before, *asked]):
         old, new = before.get(name), asked.get(name)
         if name == "inputs" and old is not None and new is not None:
@@ -311,10 +351,8 @@ def _refuse_change(folder: Path, before: Mapping[str, Any], asked: Mapping[str, 
         else:
             change = f"{name} was {_short(old)}, is {_short(new)}" if old != new else None
         if change:
-            raise ValueError(
-                f"{folder} holds a run that asked for something else: {change}; ask for the same,"
-                " choose another folder, or start over with --overwrite (overwrite=True)"
-            )
+            return change
+    return None
 
 
 def _changed_input(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str | None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,6 +11,7 @@ from typing import Any, Final
 
 from gspo_rs.data.outputs import manifest_file
 from gspo_rs.files import atomic
+from gspo_rs.files.beside import beside, refuse_planted
 from gspo_rs.files.journal import Journal
 from gspo_rs.files.lock import locked
 from gspo_rs.files.scoring.manifest import Manifest, OutputEntry, load
@@ -23,8 +21,6 @@ __all__ = ["AT_ONCE", "BY_FILE", "Staging", "check_target", "is_taken", "staged"
 # The ways to score: all ids and rewards before the first file is written, or file by file.
 AT_ONCE: Final = "at once"
 BY_FILE: Final = "by file"
-# What file systems take as a name.
-NAME_BYTES: Final = 255
 
 
 class Staging:
@@ -41,7 +37,7 @@ class Staging:
     def __init__(self, target: Path, *, single: bool = False) -> None:
         self.target = target
         self.single = single
-        self.folder = target.parent / _beside(target.name)
+        self.folder = beside(target)
         self.new = self.folder / "new"
         self._journal = Journal(self.folder / "journal.jsonl")
         self._contents: dict[str, str] = {}
@@ -157,14 +153,6 @@ class Staging:
         )
 
 
-def _beside(name: str) -> str:
-    """Name the staging folder after its target, as far as a name may be long."""
-    given = f".{name}.gspo-rs"
-    if len(os.fsencode(given)) <= NAME_BYTES:
-        return given
-    return f".{hashlib.sha256(os.fsencode(name)).hexdigest()}.gspo-rs"
-
-
 def _difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
     for old, new in zip(before, now, strict=False):
         if old != new:
@@ -191,7 +179,7 @@ def staged(target: Path, *, single: bool) -> Iterator[Staging]:
     place = Staging(target, single=single)
     check_target(target, single=single)
     place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _refuse_planted(place.folder)
+    refuse_planted(place.folder)
     with locked(place.folder / "lock", target):
         # What is half written is open to nobody, whatever the old output is open to.
         place.folder.chmod(0o700)
@@ -220,13 +208,6 @@ def foreign_files(target: Path, manifest: Manifest) -> list[str]:
     known = {target / entry.name for entry in manifest.outputs} | {manifest_file(target)}
     files = (path for path in sorted(target.rglob("*")) if not path.is_dir())
     return [str(path.relative_to(target)) for path in files if path not in known]
-
-
-def _refuse_planted(folder: Path) -> None:
-    """Raise if what will be written in is a link, or was made by another user."""
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise OSError(f"{folder} is a link or another user's, and no run of yours: remove it")
 
 
 def _refuse_foreign(target: Path) -> None:

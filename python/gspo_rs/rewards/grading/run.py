@@ -154,7 +154,8 @@ def grade(
     resume : bool
         Whether to go on with what a run before has written.
     overwrite : bool
-        Whether to start over in a folder that a run has written.
+        Whether to start over in a folder that a run has written, which stays as it is until the
+        new run is whole.
 
     Returns
     -------
