@@ -1,6 +1,7 @@
 """Completions of prompts in files: what is written, taken up, and limited."""
 
 import json
+import re
 import shutil
 import signal
 import threading
@@ -12,10 +13,11 @@ import polars as pl
 import pytest
 
 from fixtures.runs import contents, process
-from fixtures.stub_server import NONSENSE, StubServer, rate_limited
+from fixtures.stub_server import NONSENSE, Reply, StubServer, rate_limited
 from gspo_rs.data.ledgers import LEDGER
+from gspo_rs.files.failures import FailureLimitError
 from gspo_rs.samplers import SamplerError, offline
-from gspo_rs.samplers.client import Client, UnansweredError
+from gspo_rs.samplers.calls import Calls, RefusedError, UnansweredError
 from gspo_rs.samplers.offline import sample
 
 PROMPTS = pl.DataFrame({"prompt": [f"{i}+1=" for i in range(60)], "answer": range(1, 61)})
@@ -57,8 +59,8 @@ async def at_once(seconds):
 
 @pytest.fixture
 def patient(monkeypatch):
-    given = {**Client.__init__.__kwdefaults__, "wait": at_once}
-    monkeypatch.setattr(Client.__init__, "__kwdefaults__", given)
+    given = {**Calls.__init__.__kwdefaults__, "wait": at_once}
+    monkeypatch.setattr(Calls.__init__, "__kwdefaults__", given)
 
 
 @pytest.fixture
@@ -175,7 +177,7 @@ def test_what_may_pass_is_asked_again_and_what_does_not_has_no_row(tmp_path, pat
     with StubServer(answer) as server:
         sample(PROMPTS, tmp_path / "calm", endpoint=server.url, n=2)
         server._answer = failing
-        report = sample(PROMPTS, tmp_path / "out", endpoint=server.url, n=2)
+        report = sample(PROMPTS, tmp_path / "out", endpoint=server.url, n=2, max_failed=2)
     assert (report.rows, report.failed) == (118, 2)
     assert report.retries > 20
     calm = rows_of(tmp_path / "calm").filter(pl.col("prompt") != "7+1=")
@@ -185,9 +187,43 @@ def test_what_may_pass_is_asked_again_and_what_does_not_has_no_row(tmp_path, pat
 def test_an_endpoint_that_answers_nothing_ends_the_run(tmp_path, patient):
     with (
         StubServer(lambda request: rate_limited() if request.body else answer(request)) as server,
-        pytest.raises(UnansweredError, match="in 12 calls; last 429, slow down"),
+        pytest.raises(UnansweredError, match="in 12 calls; last: answered 429: slow down"),
     ):
         sample(PROMPTS, tmp_path / "out", endpoint=server.url)
+
+
+def test_a_prompt_that_is_refused_fails_alone_and_more_than_may_end_the_run(tmp_path, small_parts):
+    def strict(request):
+        too_long = request.body.get("prompt") in ("7+1=", "41+1=")
+        return Reply({"error": {"message": "too long"}}, 400) if too_long else answer(request)
+
+    with StubServer(strict) as server:
+        given = {"endpoint": server.url, "n": 2, "max_failed": "2%"}  # of 120
+        with pytest.raises(FailureLimitError, match=r"3 completions failed, and 2 of 120 .*long"):
+            sample(PROMPTS, tmp_path / "out", **given)
+        report = sample(PROMPTS, tmp_path / "out", **{**given, "max_failed": 4})
+    assert (report.rows, report.failed, report.skipped) == (116, 4, 4)
+    assert rows_of(tmp_path / "out").height == 116
+    assert FailureLimitError.exit_code == 3
+
+
+def test_a_refused_key_ends_the_run_at_once(tmp_path):
+    no = Reply({"error": {"message": "no key"}}, 401)
+    with (
+        StubServer(lambda request: no if request.body else answer(request)) as server,
+        pytest.raises(RefusedError, match="answered 401: no key"),
+    ):
+        sample(PROMPTS, tmp_path / "out", endpoint=server.url, without=["seed"], max_failed="100%")
+
+
+def test_the_bar_and_the_report_tell_what_an_endpoint_charges_for(tmp_path, monkeypatch):
+    notes = []
+    monkeypatch.setattr(offline.passes, "note", lambda bar, text: notes.append(text))
+    usage = {"prompt_tokens": 7, "completion_tokens": 3}
+    with StubServer(lambda request: answer(request) | {"usage": usage}) as server:
+        report = sample(PROMPTS, tmp_path / "out", endpoint=server.url, n=2)
+    assert (report.prompt_tokens, report.tokens) == (840, 360)
+    assert re.fullmatch(r"840 tokens in, 360 out, [\d,]+ tokens/s", notes[-1])
 
 
 @pytest.mark.parametrize(

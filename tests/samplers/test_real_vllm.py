@@ -1,26 +1,34 @@
-"""A real vLLM server on the CPU: `make vllm` names its interpreter and runs this."""
+"""A real vLLM server on the CPU: `make vllm` names its interpreter and runs this.
+
+With `GSPO_RS_CHAT_MODEL`, the folder of a small chat model in float32, it is trained as well.
+"""
 
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import httpx2
 import polars as pl
 import pytest
 
-from fixtures.runs import share_of_a
+from fixtures.commands import MAIN
+from fixtures.processes import torchrun
+from fixtures.runs import expected, make, records, share_of_a, trained
 from fixtures.tiny_models import write_letters
 from gspo_rs.samplers import SamplerError
 from gspo_rs.samplers.offline import sample
 from gspo_rs.samplers.vllm import Vllm
 from gspo_rs.train import metrics, train
 from gspo_rs.train.config.config import Config, resolve
+from gspo_rs.train.config.toml import load
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.rollout.agreement import check_sampler
 
 INTERPRETER = os.environ.get("GSPO_RS_VLLM")
+CHAT_MODEL = os.environ.get("GSPO_RS_CHAT_MODEL")
 pytestmark = pytest.mark.skipif(INTERPRETER is None, reason="needs vLLM; run `make vllm`")
 SECONDS = 1500  # for a server to start on a busy machine
 
@@ -32,13 +40,13 @@ def wide(tmp_path_factory):
     return write_letters(tmp_path_factory.mktemp("wide"), **sizes)
 
 
-def started(model, mode, log):
+def started(model, mode, log, context):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server = [INTERPRETER, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     server += ["--dtype", "float32", "--enable-scale-out", "--logprobs-mode", mode]
-    server += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", "64"]
+    server += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", str(context)]
     given = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
     given |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
     given |= {"HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
@@ -74,9 +82,16 @@ def raw_server(wide, tmp_path_factory):
     yield from serving(wide, "raw_logprobs", tmp_path_factory)
 
 
-def serving(model, mode, tmp_path_factory):
+@pytest.fixture(scope="module")
+def chat_server(tmp_path_factory):
+    if CHAT_MODEL is None:
+        pytest.skip("needs a chat model; name its folder in GSPO_RS_CHAT_MODEL")
+    yield from serving(CHAT_MODEL, "processed_logprobs", tmp_path_factory, context=128)
+
+
+def serving(model, mode, tmp_path_factory, context=64):
     log = tmp_path_factory.mktemp("server") / "log"
-    child, url = started(model, mode, log)
+    child, url = started(model, mode, log, context)
     try:
         wait_for(child, url, log)
         yield url
@@ -106,6 +121,55 @@ def test_a_run_draws_with_the_weights_of_every_step(server, wide, tmp_path):
         assert record["sampler/failed"] == 0
     label = httpx2.get(f"{server}/weight_info", trust_env=False).json()["weight_version"]
     assert label.endswith("-4")
+
+
+def test_a_run_ahead_of_training_loses_no_completion_and_knows_the_version_of_each_token(
+    server, wide, tmp_path
+):
+    settings = {"max_staleness": 2, "steps_per_generation": 1, "eval_size": 0, "max_steps": 10}
+    settings |= {"sampler": f"vllm:{server}", "learning_rate": 3e-3, "max_completion_length": 24}
+    train(load(make(tmp_path, wide, **settings)))
+    assert trained(tmp_path / "run") == expected(20)
+    lines = records(tmp_path / "run")
+    assert {line["sampler/failed"] for line in lines} == {0}
+    assert 0 < max(line["async/staleness_max"] for line in lines) <= 2
+
+
+def test_two_processes_that_train_one_policy_draw_with_one_server(server, wide, tmp_path):
+    settings = {"steps_per_generation": 1, "eval_size": 0, "max_steps": 5, "learning_rate": 3e-3}
+    path = make(tmp_path, wide, sampler=f"vllm:{server}", **settings)
+    words = ["--no-python", sys.executable, "-c", MAIN, "train", path]
+    ended = torchrun(2, *words, timeout=SECONDS)
+    assert ended.returncode == 0, ended.stderr
+    assert trained(tmp_path / "run") == expected(10)
+    for line in records(tmp_path / "run"):
+        assert line["mismatch/abs"] < 1e-4
+        assert line["sampler/failed"] == 0
+
+
+def test_a_chat_model_with_adapters_has_the_log_probabilities_of_its_server(chat_server, tmp_path):
+    asked = ("Name a colour.", "What is 2 + 3?")
+    result = train(
+        model=CHAT_MODEL,
+        prompts=[{"prompt": [{"role": "user", "content": one}]} for one in asked],
+        reward=share_of_a,
+        output_dir=str(tmp_path / "run"),
+        sampler=f"vllm:{chat_server}",
+        lora_r=4,
+        num_generations=2,
+        max_completion_length=12,
+        prompts_per_step=2,
+        steps_per_generation=1,
+        max_steps=3,
+        learning_rate=1e-3,
+        eval_size=0,
+        quiet=True,
+    )
+    lines = metrics.read(result.metrics_file)
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    for line in lines:
+        assert line["mismatch/abs"] < 1e-4
+        assert line["sampler/failed"] == 0
 
 
 def test_adapters_and_completions_have_the_log_probabilities_of_the_policy(server, wide, tmp_path):

@@ -11,7 +11,8 @@ from fixtures.model_server import ModelServer
 from fixtures.runs import share_of_a
 from fixtures.stub_server import CUT, HANG, NONSENSE, Reply, StubServer, rate_limited
 from gspo_rs.samplers import SamplerError
-from gspo_rs.samplers.client import Client, UnansweredError
+from gspo_rs.samplers.calls import Calls, UnansweredError
+from gspo_rs.samplers.client import Client
 from gspo_rs.samplers.vllm import Vllm
 from gspo_rs.train import metrics, train
 from gspo_rs.train.config.config import Config, ConfigError, resolve
@@ -44,8 +45,8 @@ async def at_once(seconds):
 
 @pytest.fixture
 def patient(monkeypatch):
-    given = {**Client.__init__.__kwdefaults__, "wait": at_once}
-    monkeypatch.setattr(Client.__init__, "__kwdefaults__", given)
+    given = {**Calls.__init__.__kwdefaults__, "wait": at_once}
+    monkeypatch.setattr(Calls.__init__, "__kwdefaults__", given)
 
 
 def engine(server, tmp_path, **options):
@@ -114,8 +115,8 @@ def test_a_stop_string_ends_a_completion_with_the_token_that_completes_it(
         ({"token_ids"}, "answered without token_ids; start it as VLLM_SERVER_DEV_MODE=1 python"),
         ({"raw"}, "do not know the temperature of 0.7: .* --logprobs-mode processed_logprobs"),
         ({"seed"}, "ignores the seed of a completion: two seeds drew one completion"),
-        ({"generate"}, "/inference/v1/generate answered 404, Not Found; start it with --enable-sc"),
-        ({"control"}, "/pause.* answered 404, Not Found; start it with VLLM_SERVER_DEV_MODE=1"),
+        ({"generate"}, "/inference/v1/generate answered 404: Not Found; start it with --enable-sc"),
+        ({"control"}, "/pause.* answered 404: Not Found; start it with VLLM_SERVER_DEV_MODE=1"),
         ({"version"}, "has the weights 'default', and was given those of step 5, .*-5'"),
     ],
 )
@@ -216,7 +217,9 @@ def test_a_server_that_is_gone_ends_the_run_by_name(letters, policy, tmp_path, p
         sampler = engine(server, tmp_path)
         sampler.refresh(policy, 0)
         server._answer = lambda request: CUT
-        with pytest.raises(UnansweredError, match="did not answer in 12 calls; last RemoteProt"):
+        with pytest.raises(
+            UnansweredError, match="in 12 calls; last: cannot be reached: RemoteProt"
+        ):
             drawn(sampler, policy)
     with pytest.raises(SamplerError, match=r"no vLLM server is there: .* start it as VLLM_SERVER"):
         engine(server, tmp_path)
@@ -225,7 +228,7 @@ def test_a_server_that_is_gone_ends_the_run_by_name(letters, policy, tmp_path, p
 def test_an_answer_that_does_not_come_is_asked_for_three_times(patient):
     with StubServer(lambda request: HANG) as server:
         client = Client(server.url, timeout=0.2)
-        with pytest.raises(UnansweredError, match=r"3 calls; last no answer within 0.2 s"):
+        with pytest.raises(UnansweredError, match=r"3 calls; last: no answer within 0.2 s"):
             client.get("/models")
         assert len(server.requests) == 3
 

@@ -39,8 +39,8 @@ EXIT_CODES = {
         "Nothing was written."
     ),
     TOO_MANY_FAILED: (
-        "More rows failed to be graded than --max-failed lets; what is written stays, and the same "
-        "command goes on."
+        "More rows failed to be graded, or sampled, than --max-failed lets; what is written stays, "
+        "and the same command goes on."
     ),
     130: "Ctrl-C; what was there is as it was, and the line says how to go on.",
     129: "The terminal was closed (SIGHUP); the same.",

@@ -45,6 +45,7 @@ def sample(
     rpm: Whole | None = None,
     concurrency: Whole = 64,
     timeout: float = 600.0,
+    max_failed: str = "1%",
     device: str = "auto",
     resume: bool = True,
     split: Split = None,
@@ -82,6 +83,8 @@ def sample(
         Requests at once at most.
     timeout
         Seconds for an answer.
+    max_failed
+        Completions that may fail, a share or a number; beyond it the run stops with exit code 3.
     device
         Where a model is loaded; auto is a GPU if there is one.
     resume
@@ -107,6 +110,7 @@ def sample(
         rpm=rpm,
         concurrency=concurrency,
         timeout=timeout,
+        max_failed=max_failed,
         device=device,
         resume=resume,
         overwrite=overwrite,
@@ -117,7 +121,8 @@ def sample(
 def _sampled(report: SampleReport) -> Outcome:
     lines = [
         f"{counted(report.rows, 'completions')} of {counted(report.prompts, 'prompts')},"
-        f" {report.tokens:,} tokens; {report.truncated:,} truncated; {report.output}"
+        f" {report.prompt_tokens:,} tokens in, {report.tokens:,} out; {report.truncated:,}"
+        f" truncated; {report.output}"
     ]
     if report.failed:
         lines.append(f"{counted(report.failed, 'completions')} failed and have no row")

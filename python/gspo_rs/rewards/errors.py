@@ -1,5 +1,7 @@
 """The errors of reward functions."""
 
+from gspo_rs.files.failures import FailureLimitError
+
 __all__ = ["FailureLimitError", "GradingError", "RewardError"]
 
 
@@ -19,9 +21,3 @@ class GradingError(RewardError):
     def __init__(self, message: str, trace: str = "") -> None:
         super().__init__(message)
         self.trace = trace
-
-
-class FailureLimitError(RuntimeError):
-    """More rows failed than may; what is written can be taken up again."""
-
-    exit_code = 3

@@ -8,7 +8,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from gspo_rs.samplers import SamplerError
-from gspo_rs.samplers.client import Client, RefusedError, answered
+from gspo_rs.samplers.calls import KEY, RefusedError
+from gspo_rs.samplers.client import Client, answered
 from gspo_rs.samplers.rate import Rate
 from gspo_rs.samplers.sampled import Sampled
 
@@ -16,7 +17,6 @@ __all__ = ["GIVEN", "Endpoint"]
 
 GIVEN = ("logprobs", "token_ids", "seed")
 """What an endpoint has to give, unless it is asked without."""
-_KEY = "OPENAI_API_KEY"
 
 
 class Endpoint:
@@ -62,7 +62,7 @@ class Endpoint:
             url.rstrip("/").removesuffix("/v1"),
             timeout=timeout,
             connections=concurrency,
-            key=os.environ.get(_KEY),
+            key=os.environ.get(KEY),
             rate=None if rpm is None else Rate(rpm, window),
         )
         self.concurrency, self._without = concurrency, frozenset(without)
@@ -90,8 +90,8 @@ class Endpoint:
         except (RefusedError, LookupError, TypeError):
             return None
 
-    def check_seed(self, prompt: Any, seed: int) -> None:
-        """Check that a seed draws the same twice.
+    def check_seed(self, seed: int, *, chat: bool) -> None:
+        """Check that a seed draws the same twice, of a text or of chat messages.
 
         Raises
         ------
@@ -100,6 +100,7 @@ class Endpoint:
         """
         if "seed" in self._without:
             return
+        prompt = [{"role": "user", "content": _PROBE}] if chat else _PROBE
         one, other = (self.read(self.begin(prompt, seed), seed) for _ in range(2))
         if one.completion != other.completion:
             raise SamplerError(
@@ -148,7 +149,9 @@ class Endpoint:
                 " tokens; go on without, by --without logprobs"
             )
         before = choice.get("prompt_token_ids", answer.get("prompt_token_ids"))
-        return Sampled(said or "", str(reason), seed, before, tokens, logprobs)
+        return Sampled(
+            said or "", str(reason), seed, before, tokens, logprobs, _usage(answer.get("usage"))
+        )
 
     def _needed(self, name: str, value: Any) -> Any:
         if name in self._without:
@@ -170,6 +173,14 @@ class Endpoint:
 
 
 _PATH = "/v1/completions"
+_PROBE = "Hello"
+
+
+def _usage(found: Any) -> tuple[int, int] | None:
+    """Return the tokens of the prompt and of the completion that an endpoint charges for."""
+    if not isinstance(found, dict):
+        return None
+    return int(found.get("prompt_tokens") or 0), int(found.get("completion_tokens") or 0)
 
 
 def _logprobs(found: Any) -> list[float] | None:

@@ -17,9 +17,11 @@ import polars as pl
 from gspo_rs.data.progress import Pass, passes, under_way
 from gspo_rs.data.prompt_table import prompts as read_prompts
 from gspo_rs.data.source import SourceLike, locate
+from gspo_rs.files.failures import FailureLimitError, allowed_failures
 from gspo_rs.files.notebook import facts_html
 from gspo_rs.files.parts import Parts, part_name, parts_in
-from gspo_rs.samplers.client import UnansweredError
+from gspo_rs.samplers import SamplerError
+from gspo_rs.samplers.calls import HOPELESS, RefusedError, UnansweredError
 from gspo_rs.samplers.endpoint import Endpoint
 from gspo_rs.samplers.sampled import COLUMNS, Sampled, frame_of
 
@@ -29,6 +31,7 @@ MADE_BY = "gspo-rs sample"
 ROWS = 1024
 """Rows of a part, about: what a killed run may lose."""
 Drawn = list[list[Sampled | None]]
+_COUNTS = ("rows", "failed", "truncated", "tokens", "prompt_tokens")
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,12 @@ class SampleReport:
     prompts, rows : int
         Prompts, and completions that were drawn, those of the run before too.
     failed : int
-        Completions that the endpoint has not answered; they have no row.
+        Completions that the endpoint has not answered, or has refused; they have no row.
     truncated : int
         Completions that the limit cut off.
-    tokens : int
-        Of the completions, where they are known.
+    tokens, prompt_tokens : int
+        Of the completions, and of the prompts, of each completion anew: what an endpoint charges
+        for, as it tells them.
     parts, skipped : int
         Files of the output, and how many of them were whole from a run before.
     retries : int
@@ -59,6 +63,7 @@ class SampleReport:
     failed: int
     truncated: int
     tokens: int
+    prompt_tokens: int
     parts: int
     skipped: int
     retries: int
@@ -76,9 +81,8 @@ class _Task:
     n: int
     seed: int
     each: int
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("rows", "failed", "truncated", "tokens"), 0)
-    )
+    allowed: int
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
 
     @property
     def n_parts(self) -> int:
@@ -111,6 +115,7 @@ def sample(
     concurrency: int = 64,
     timeout: float = 600.0,
     window: float = 60.0,
+    max_failed: str | int = "1%",
     device: str = "auto",
     resume: bool = True,
     overwrite: bool = False,
@@ -150,6 +155,8 @@ def sample(
         Seconds for an answer.
     window : float
         Seconds that `rpm` is counted in.
+    max_failed : str or int
+        Completions that may fail, as a number or a share such as ``"1%"``, before the run stops.
     device : str
         Where a model is loaded.
     resume, overwrite : bool
@@ -162,7 +169,10 @@ def sample(
     Raises
     ------
     SamplerError
-        If the endpoint does not give what it has to, or answers nothing.
+        If the endpoint does not give what it has to, refuses all, or answers nothing.
+    FailureLimitError
+        If more completions fail than may. The parts that are written stay, and the same call asks
+        for the others again.
     ValueError, TypeError, OSError
         If the prompts cannot be read, have a column of a name that is written, or the target holds
         something else.
@@ -174,7 +184,7 @@ def sample(
     sampling = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
     more: dict[str, Any] = {"top_k": top_k} if top_k else {}
     more |= {"stop": list(stop)} if stop else {}
-    task, inputs = _task(source, prompt, n=n, seed=seed)
+    task, inputs = _task(source, prompt, n=n, seed=seed, max_failed=max_failed)
     asked = {"inputs": inputs, "prompt": prompt, "n": n, "seed": seed, **sampling, **more}
     with ExitStack() as stack:
         drawer: Any
@@ -195,7 +205,7 @@ def sample(
 
 
 def _task(
-    source: SourceLike, prompt: str, *, n: int, seed: int
+    source: SourceLike, prompt: str, *, n: int, seed: int, max_failed: str | int
 ) -> tuple[_Task, list[dict[str, Any]]]:
     """Read the prompts."""
     if n < 1:
@@ -217,7 +227,8 @@ def _task(
         )
     digest = blake2b(frame.write_ndjson().encode(), digest_size=16).hexdigest()
     inputs = [{"path": located.name, "rows": frame.height, "digest": digest}]
-    return _Task(texts, frame, n, seed, max(ROWS // n, 1)), inputs
+    allowed = allowed_failures(max_failed, len(texts) * n)
+    return _Task(texts, frame, n, seed, max(ROWS // n, 1), allowed), inputs
 
 
 def _loaded(name: str, sampling: dict[str, Any], device: str) -> Any:
@@ -260,7 +271,8 @@ def _write(
         "rows": frame.height,
         "failed": len(places) * task.n - frame.height,
         "truncated": int((frame["finish_reason"] == "length").sum()),
-        "tokens": int(frame["completion_tokens"].list.len().sum() or 0),
+        "prompt_tokens": sum(one.cost[0] for group in drawn for one in group if one),
+        "tokens": sum(one.cost[1] for group in drawn for one in group if one),
     }
     parts.write(part_name(part), frame, facts)
     task.add(facts)
@@ -268,8 +280,8 @@ def _write(
 
 def _drawn(task: _Task, drawer: Any, parts: range, bar: Pass) -> Iterator[tuple[int, Drawn]]:
     """Draw the completions of parts, in their order."""
-    began, tokens = time.perf_counter(), 0
-    found = _asked(task, drawer, parts, bar) if isinstance(drawer, Endpoint) else None
+    meter = _Meter(bar)
+    found = _asked(task, drawer, parts, meter) if isinstance(drawer, Endpoint) else None
     for part in parts:
         if found is not None:
             drawn: Drawn = next(found)
@@ -277,25 +289,41 @@ def _drawn(task: _Task, drawer: Any, parts: range, bar: Pass) -> Iterator[tuple[
             places = task.places(part)
             some = task.prompts[places.start : places.stop]
             drawn = drawer.draw(some, task.n, first=places.start, seed=task.seed)
-            passes.advance(bar, len(some) * task.n)
-        tokens += sum(len(one.completion_tokens or ()) for group in drawn for one in group if one)
-        speed = tokens / (time.perf_counter() - began)
-        passes.note(bar, f"{tokens:,} tokens, {speed:,.0f} tokens/s")
+            for one in (one for group in drawn for one in group):
+                meter.add(one)
         yield part, drawn
 
 
-def _asked(task: _Task, endpoint: Endpoint, parts: range, bar: Pass) -> Iterator[Drawn]:
+class _Meter:
+    """Shows how many completions there are, and what they cost and how fast they come."""
+
+    def __init__(self, bar: Pass) -> None:
+        self._bar, self._began = bar, time.perf_counter()
+        self._prompts = self._tokens = 0
+
+    def add(self, one: Sampled | None) -> None:
+        """Count a completion, or one that failed."""
+        if one is not None:
+            self._prompts += one.cost[0]
+            self._tokens += one.cost[1]
+        speed = self._tokens / (time.perf_counter() - self._began)
+        cost = f"{self._prompts:,} tokens in, {self._tokens:,} out, {speed:,.0f} tokens/s"
+        passes.note(self._bar, cost)
+        passes.advance(self._bar, 1)
+
+
+def _asked(task: _Task, endpoint: Endpoint, parts: range, meter: _Meter) -> Iterator[Drawn]:
     """Ask an endpoint for parts, the next ones before the first of them is whole."""
     open_parts: deque[list[list[tuple[Future[Any], int]]]] = deque()
     ahead = 1 + -(-2 * endpoint.concurrency // (task.each * task.n))
     if len(parts):
-        endpoint.check_seed(task.prompts[task.places(parts[0])[0]], task.seed)
+        endpoint.check_seed(task.seed, chat=not isinstance(task.prompts[0], str))
     try:
         for part in (*parts, *[None] * ahead):
             if part is not None:
                 open_parts.append([_begun(task, endpoint, place) for place in task.places(part)])
             if open_parts and (len(open_parts) > ahead or part is None):
-                yield _read(endpoint, open_parts.popleft(), bar)
+                yield _read(task, endpoint, open_parts.popleft(), meter)
     finally:
         for calls in open_parts:
             for call in (call for group in calls for call, _ in group):
@@ -307,27 +335,36 @@ def _begun(task: _Task, endpoint: Endpoint, place: int) -> list[tuple[Future[Any
     return [(endpoint.begin(task.prompts[place], seed), seed) for seed in seeds]
 
 
-def _read(endpoint: Endpoint, calls: list[list[tuple[Future[Any], int]]], bar: Pass) -> Drawn:
-    """Return what calls were answered; None for those that were not.
+def _read(
+    task: _Task, endpoint: Endpoint, calls: list[list[tuple[Future[Any], int]]], meter: _Meter
+) -> Drawn:
+    """Return what calls were answered; None for those that were not, or were refused.
 
     Raises
     ------
+    RefusedError
+        If no other call would fare better.
     UnansweredError
-        If none was.
+        If nothing was answered so far.
+    FailureLimitError
+        If more have failed than may.
     """
     found: Drawn = []
-    last: UnansweredError | None = None
+    lost: list[SamplerError] = []
+    enough = min(HOPELESS, len(calls) * task.n)
     for group in calls:
         found.append([])
         for call, seed in group:
+            one = None
             try:
-                found[-1].append(endpoint.read(call, seed))
-            except UnansweredError as error:
-                found[-1].append(None)
-                last = error
-            passes.advance(bar, 1)
-    if last is not None and not any(one for group in found for one in group):
-        raise last
+                one = endpoint.read(call, seed)
+            except (RefusedError, UnansweredError) as error:
+                lost.append(error)
+                _check_lost(task, lost, answered=_any(found), enough=enough)
+            found[-1].append(one)
+            meter.add(one)
+    if lost:
+        _check_lost(task, lost, answered=_any(found), enough=enough)
     return found
 
 
@@ -335,3 +372,24 @@ def _seed(seed: int, place: int, generation: int) -> int:
     """Return the seed of one completion, of 31 bits, which every server takes."""
     words = f"{seed} {place} {generation}".encode()
     return int.from_bytes(blake2b(words, digest_size=4).digest(), "big") >> 1
+
+
+def _any(found: Drawn) -> bool:
+    return any(one is not None for group in found for one in group)
+
+
+def _check_lost(task: _Task, lost: Sequence[SamplerError], *, answered: bool, enough: int) -> None:
+    """Raise if no other call would fare better, or too many have failed."""
+    last, failed = lost[-1], task.counts["failed"] + len(lost)
+    if isinstance(last, RefusedError) and last.of_all:
+        raise last
+    if not answered and len(lost) < enough:
+        return
+    if not answered and all(isinstance(error, UnansweredError) for error in lost):
+        raise last
+    if failed > task.allowed:
+        raise FailureLimitError(
+            f"{failed:,} completions failed, and {task.allowed:,} of {len(task.prompts) * task.n:,}"
+            f" may; last: {last}; the parts that are written stay, and the same command goes on;"
+            " --max-failed (max_failed=…) lets more fail"
+        ) from last

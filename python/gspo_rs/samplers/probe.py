@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from gspo_rs.samplers import Policy, SamplerError
-from gspo_rs.samplers.client import Client, RefusedError, UnansweredError
+from gspo_rs.samplers.calls import RefusedError, UnansweredError
+from gspo_rs.samplers.client import Client
 from gspo_rs.samplers.completions import Drawn
 from gspo_rs.samplers.special_tokens import before, framed, text_rows
 from gspo_rs.samplers.token_server import STARTED, How, TokenServer

@@ -38,7 +38,7 @@ class Rate:
 
     def __init__(self, most: int, window: float = 60.0) -> None:
         self._most, self._window = most, window
-        self._taken = 0
+        self._used = 0  # by calls that are open, and by those of `_over`
         self._over: deque[tuple[float, int]] = deque()  # until when, how many
         self._turn = asyncio.Lock()  # who came first takes first
         self._changed = asyncio.Event()
@@ -52,22 +52,22 @@ class Rate:
     async def taking(self, units: int) -> AsyncIterator[_Taken]:
         """Wait for `units`, and hold them until a window after the end of the block."""
         async with self._turn:
-            while self._used() + units > self._most:
+            while self._still_used() + units > self._most:
                 await self._wait()
-            self._taken += units
+            self._used += units
         held = _Taken(units)
         try:
             yield held
         finally:
-            self._taken -= units
+            self._used += held.units - units
             self._over.append((time.monotonic() + self._window, held.units))
             self._changed.set()
 
-    def _used(self) -> int:
+    def _still_used(self) -> int:
         now = time.monotonic()
         while self._over and self._over[0][0] <= now:
-            self._over.popleft()
-        return self._taken + sum(units for _, units in self._over)
+            self._used -= self._over.popleft()[1]
+        return self._used
 
     async def _wait(self) -> None:
         """Wait until something is given back: by the clock, or by a request that ends."""

@@ -40,6 +40,8 @@ class Sampled:
         As the model read and wrote them.
     logprobs : sequence of float, optional
         Of each of its tokens, in nats.
+    usage : tuple of int and int, optional
+        Tokens of the prompt and of the completion, as the endpoint tells them.
     """
 
     completion: str
@@ -48,6 +50,14 @@ class Sampled:
     prompt_tokens: Sequence[int] | None = None
     completion_tokens: Sequence[int] | None = None
     logprobs: Sequence[float] | None = None
+    usage: tuple[int, int] | None = None
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        """Tokens of the prompt and of the completion, as far as they are known."""
+        if self.usage is not None:
+            return self.usage
+        return len(self.prompt_tokens or ()), len(self.completion_tokens or self.logprobs or ())
 
 
 def frame_of(

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gspo_rs.samplers import SamplerError
-from gspo_rs.samplers.client import Client, RefusedError, answered
+from gspo_rs.samplers.calls import RefusedError
+from gspo_rs.samplers.client import Client, answered
 from gspo_rs.samplers.completions import Drawn
 
 __all__ = ["STARTED", "How", "TokenServer"]

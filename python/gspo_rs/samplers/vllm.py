@@ -12,7 +12,8 @@ from typing import Any
 
 from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.samplers import SAMPLER_METRICS, Policy, SamplerError
-from gspo_rs.samplers.client import Client, UnansweredError
+from gspo_rs.samplers.calls import HOPELESS, UnansweredError
+from gspo_rs.samplers.client import Client
 from gspo_rs.samplers.completions import Drawn
 from gspo_rs.samplers.encoded import encoded, numbered
 from gspo_rs.samplers.generation import context_of
@@ -26,8 +27,6 @@ __all__ = ["Vllm"]
 
 CONNECTIONS = 128
 """Completions that are asked for at once; the server queues what it cannot batch."""
-_HOPELESS = 8
-"""Completions that fail before any is drawn, after which the others are not asked for."""
 
 
 class Vllm:
@@ -72,7 +71,7 @@ class Vllm:
         name: str = "",
         exact: bool = True,
     ) -> None:
-        self._client = Client(url, timeout=timeout, connections=CONNECTIONS)
+        self._client = Client(url, timeout=timeout, connections=CONNECTIONS, direct=True)
         self._server = TokenServer(self._client, *served(self._client))
         self._folder, self._name = folder, name
         self._exact, self._checked = exact, False
@@ -146,7 +145,7 @@ class Vllm:
                     found[calls[call]] = self._server.drawn(call, how)
                 except UnansweredError as error:
                     failed.append(error)
-                    if done == len(failed) >= min(_HOPELESS, len(jobs)):
+                    if done == len(failed) >= min(HOPELESS, len(jobs)):
                         raise
                 if progress is not None:
                     progress(done, len(jobs))

@@ -8,8 +8,8 @@ import pytest
 
 from fixtures.stub_server import CUT, HANG, NONSENSE, Reply, StubServer, rate_limited, said
 from gspo_rs.rewards.errors import GradingError, RewardError
-from gspo_rs.rewards.judges import endpoint
 from gspo_rs.rewards.judges.endpoint import Endpoint, Failure, Limits, Said
+from gspo_rs.samplers import calls
 
 PAYLOAD = {
     "model": "stub",
@@ -37,7 +37,7 @@ def in_turn(*replies):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(endpoint, "_FIRST_WAIT", 0.01)
+    monkeypatch.setattr(calls, "FIRST", 0.01)
 
 
 def test_a_reply_is_what_the_model_said_and_the_key_goes_with_the_request(monkeypatch):
@@ -75,9 +75,9 @@ def test_a_failure_that_may_pass_is_tried_again_and_the_tries_are_counted(failin
     [
         (rate_limited(), "rate", "answered 429: slow down"),
         (Reply({"error": "no memory"}, 500), "error", "answered 500: no memory"),
-        (NONSENSE, "error", "answered no chat completion: <html>Bad gateway</html>"),
+        (NONSENSE, "error", "answered what cannot be read: <html>Bad gateway</html>"),
         (CUT, "error", "cannot be reached: RemoteProtocolError"),
-        (HANG, "error", "gave no answer within 0.3 s"),
+        (HANG, "error", "no answer within 0.3 s"),
     ],
 )
 def test_after_the_last_try_the_failure_is_reported(failing, status, error):

@@ -1,4 +1,4 @@
-"""When grading stops early: the first rows all raise the same, or too many fail."""
+"""When grading stops early: the first rows all raise the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gspo_rs.rewards.functions import titled
 from gspo_rs.rewards.grading.engine import Engine, Slice
 from gspo_rs.rewards.workers import Grade
 
-__all__ = ["alike", "allowed_failures", "digest_of"]
+__all__ = ["alike", "digest_of"]
 
 # Rows that are tried first.
 _TRIED = 32
@@ -49,32 +49,6 @@ def _cut(rows: Slice, some: slice) -> Slice:
         groups=None if rows.groups is None else rows.groups[some],
         places=rows.places[some],
     )
-
-
-def allowed_failures(given: str | int, n_rows: int) -> int:
-    """Return how many of some rows may fail.
-
-    Raises
-    ------
-    ValueError
-        If it is neither a number of rows nor a share.
-
-    Examples
-    --------
-    >>> allowed_failures("1%", 250), allowed_failures("7", 250), allowed_failures(0, 250)
-    (2, 7, 0)
-    """
-    text = str(given).strip()
-    try:
-        share = text.endswith("%")
-        number = float(text[:-1]) if share else int(text)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= (100 if text.endswith("%") else float("inf")):
-        raise ValueError(
-            f"max_failed = {given!r} is no number of rows, such as 10, nor a share, such as 1%"
-        )
-    return int(number * n_rows / 100) if text.endswith("%") else int(number)
 
 
 def digest_of(values: Sequence[Any]) -> str:

@@ -16,15 +16,16 @@ import polars as pl
 from gspo_rs.data.progress import Pass, passes, under_way
 from gspo_rs.data.schema import as_names
 from gspo_rs.data.source import SourceLike
+from gspo_rs.files.failures import FailureLimitError, allowed_failures
 from gspo_rs.files.grades import MADE_BY
 from gspo_rs.files.notebook import facts_html
 from gspo_rs.files.parts import Parts, part_name, parts_in
 from gspo_rs.files.scoring.options import as_bytes
-from gspo_rs.rewards.errors import FailureLimitError, GradingError, RewardError
+from gspo_rs.rewards.errors import GradingError, RewardError
 from gspo_rs.rewards.functions import name_of, titled
 from gspo_rs.rewards.grading.engine import Engine, Slice
 from gspo_rs.rewards.grading.function import FunctionEngine, function_engines
-from gspo_rs.rewards.grading.limits import alike, allowed_failures, digest_of
+from gspo_rs.rewards.grading.limits import alike, digest_of
 from gspo_rs.rewards.grading.output import (
     Counts,
     graded_frame,
