@@ -5,6 +5,8 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 export VIRTUAL_ENV := $(CURDIR)/.venv
+# Byte code is kept: without it each of a few hundred processes compiles PyTorch's sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The oldest compiler that Cargo.toml promises.
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)

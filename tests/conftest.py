@@ -10,6 +10,9 @@ from hypothesis import settings
 
 from fixtures.places import ROOT
 
+# Two workers of pytest with two threads each would wait for one another on two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile("default", deadline=None)
 settings.register_profile("soak", deadline=None, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
