@@ -17,17 +17,33 @@ from gspo_rs.groups.pairs import Strategy
 CARGO = ROOT / "Cargo.toml"
 
 
-def loaded_by(*arguments):
-    """What the program writes, and the modules that it has loaded then."""
-    code = (
-        "import sys; from gspo_rs.cli.application import app\n"
-        f"try: app({list(arguments)})\n"
-        "except SystemExit: pass\n"
-        "print('modules', *sys.modules)"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    written, modules = found.stdout.rsplit("modules", 1)
-    return written, modules.split()
+# Each command in a process of its own, forked from one that has loaded the application alone.
+LOADED = """
+import os, sys
+from gspo_rs.cli.application import app
+for words in sys.argv[1:]:
+    if os.fork() == 0:
+        try:
+            app(words.split())
+        except SystemExit:
+            pass
+        print("modules", *sys.modules, end=chr(0))
+        break
+    assert os.wait()[1] == 0
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """What the program writes for some words, and the modules that it has loaded then."""
+    asked = ["--help", "--version", *(f"{command} --help" for command in COMMANDS)]
+    run = [sys.executable, "-c", LOADED, *asked]
+    told = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    parts = [part.rsplit("modules", 1) for part in told.split("\0")[:-1]]
+    return {
+        words: (written, modules.split())
+        for words, (written, modules) in zip(asked, parts, strict=True)
+    }
 
 
 HEAVY = {"numpy", "torch", "transformers", "polars", "pandas", "pyarrow", "jinja2", "rich.progress"}
@@ -38,27 +54,27 @@ def test_commands_take_the_layouts_and_strategies_of_the_functions():
     assert parameters.Strategy == Strategy
 
 
-def test_help_loads_nothing_that_a_command_needs():
-    written, loaded = loaded_by("--help")
+def test_help_loads_nothing_that_a_command_needs(loaded):
+    written, modules = loaded["--help"]
     assert "train" in written
-    assert not {*HEAVY, "gspo_rs._core", "json", "logging"} & set(loaded)
-    assert not {f"gspo_rs.cli.{module}" for module, _ in COMMANDS.values()} & set(loaded)
+    assert not {*HEAVY, "gspo_rs._core", "json", "logging"} & set(modules)
+    assert not {f"gspo_rs.cli.{module}" for module, _ in COMMANDS.values()} & set(modules)
 
 
-def test_the_version_is_printed_alone_and_loads_nothing_that_a_command_needs():
-    written, loaded = loaded_by("--version")
+def test_the_version_is_printed_alone_and_loads_nothing_that_a_command_needs(loaded):
+    written, modules = loaded["--version"]
     version = tomllib.loads(CARGO.read_text())["package"]["version"]
     assert written == f"gspo-rs {version}\n"
-    assert not HEAVY & set(loaded)
+    assert not HEAVY & set(modules)
     assert command("--version").returncode == 0
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_a_command_loads_nothing_that_it_needs_to_run(command):
-    written, loaded = loaded_by(command, "--help")
+def test_the_help_of_a_command_loads_nothing_that_it_needs_to_run(loaded, command):
+    written, modules = loaded[f"{command} --help"]
     assert f"gspo-rs {command}" in written
     assert COMMANDS[command][1].split(":")[0] in " ".join(written.split())
-    assert not {*HEAVY, "gspo_rs._core"} & set(loaded)
+    assert not {*HEAVY, "gspo_rs._core"} & set(modules)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,14 @@
 
 import os
 import pty
-import signal
-import subprocess
 import sys
+from signal import SIGINT, SIGTERM
 
 import polars as pl
 import pytest
 
 import gspo_rs as gs
-from fixtures.commands import PROGRAM
+from fixtures.forked import finished, forked
 
 BY = ["--by", "id"]
 # Stops a command in the middle of its work: where it reads the rows that it writes.
@@ -64,24 +63,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def run(folder, words, number):
-    """Run a command that is sent a signal, and dies of it if nobody answers."""
-    return subprocess.run(
-        [sys.executable, "-c", SLOW, *words],
-        cwd=folder,
-        env=os.environ | {"SIGNAL": str(int(number))},
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(SIGINT, 130), (SIGTERM, 143)])
 @pytest.mark.parametrize("name", WORKS)
 def test_sigterm_cleans_up_as_ctrl_c_does(folder, name, number, code):
-    found = run(folder, WORKS[name], number)
+    # It dies of the signal if nobody answers.
+    found = finished(*WORKS[name], code=SLOW, cwd=folder, SIGNAL=str(int(number)))
     assert found.returncode == code, found.stderr
     assert len(found.stderr.splitlines()) == 1
     left = {path.name for path in folder.iterdir()} - {"a.parquet"}
@@ -112,7 +99,7 @@ def on_a_terminal(folder, words, number):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), written
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(SIGINT, 130), (SIGTERM, 143)])
 def test_the_cursor_of_a_terminal_comes_back(folder, number, code):
     found, written = on_a_terminal(folder, WORKS["score"], number)
     assert found == code, written
@@ -131,22 +118,17 @@ def test_two_commands_at_once_leave_what_one_of_them_writes(folder, name):
     alone = []
     for source in ("a.parquet", "b.parquet"):
         given = [source if word == "a.parquet" else word for word in words]
-        assert subprocess.run([*PROGRAM, *given], cwd=folder, check=False).returncode == 0
+        assert finished(*given, cwd=folder).returncode == 0
         alone.append(target.read_bytes())
         target.unlink()
     for more in ([], ["--overwrite"]):
         runs = [
-            subprocess.Popen(
-                [*PROGRAM, *[source if word == "a.parquet" else word for word in words], *more],
-                cwd=folder,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-            )
+            forked(*[source if word == "a.parquet" else word for word in words], *more, cwd=folder)
             for source in ("a.parquet", "b.parquet")
         ]
-        codes = [one.wait() for one in runs]
         for one in runs:
-            one.stderr.close()
+            one.communicate()
+        codes = [one.returncode for one in runs]
         assert target.read_bytes() in alone
         assert codes in ([0, 0], [0, 2], [2, 0])
         assert more or codes != [0, 0]

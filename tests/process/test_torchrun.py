@@ -14,8 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fixtures.forked import forked
 from fixtures.places import ROOT
 from fixtures.runs import (
+    HALTS,
     MAIN,
     expected,
     last_step,
@@ -72,21 +74,28 @@ def free_port():
         return str(one.getsockname()[1])
 
 
-def ranks(size, *arguments, world=None, last=(), code=MAIN):
+def ranks(size, *arguments, world=None, last=(), code=MAIN, start=forked):
     """Start the processes of a run, as torchrun does; the `last` may get more words, or `code`."""
     shared = {"WORLD_SIZE": str(world or size), "MASTER_ADDR": "127.0.0.1"}
     shared["MASTER_PORT"] = free_port()
     words = [()] * (size - 1) + [last]
     codes = [MAIN] * (size - 1) + [code]
     return [
-        process("train", *arguments, *words[rank], code=codes[rank], RANK=str(rank), **shared)
+        start("train", *arguments, *words[rank], code=codes[rank], RANK=str(rank), **shared)
         for rank in range(size)
     ]
 
 
+def halted(*arguments, step):
+    """Start two processes; the second halts within a step, until it gets a signal."""
+    children = ranks(2, *arguments, last=(step,), code=HALTS + MAIN)
+    wait_for(lambda: children[1].stdout.readline() == "halted\n", children[1])
+    return children
+
+
 def ended(children):
     """Wait for processes; return their codes and what they said of what went wrong."""
-    said = [child.communicate(timeout=300)[1] for child in children]
+    said = [child.communicate()[1] for child in children]
     return [child.returncode for child in children], said
 
 
@@ -108,14 +117,13 @@ def test_sigterm_to_one_process_ends_all_after_the_step_with_a_checkpoint_for_an
     letters, tmp_path, whole
 ):
     path = make(tmp_path, letters, reward=PLAIN, save_steps=0, **SETTINGS)
-    children = ranks(2, path)
-    wait_for(lambda: last_step(tmp_path / "run") >= 2, children[0])
+    children = halted(path, step=3)
     children[1].send_signal(signal.SIGTERM)
     codes, said = ended(children)
     assert all(code in (130, 143) for code in codes), said
     assert codes[1] == 143
     (found,) = checkpoint.steps(tmp_path / "run")
-    assert last_step(tmp_path / "run") == int(found.name.partition("-")[2]) < 9
+    assert (found.name, last_step(tmp_path / "run")) == ("checkpoint-3", 3)
     for size in (1, 3):
         shutil.copytree(tmp_path / "run", tmp_path / f"on{size}/run")
         moved = make(tmp_path / f"on{size}", letters, reward=PLAIN, save_steps=0, **SETTINGS)
@@ -132,8 +140,7 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_goes_on_to_the_sam
     codes, said = ended(ranks(2, make(tmp_path / "unbroken", letters, **settings)))
     assert codes == [0, 0], said
     path = make(tmp_path / "killed", letters, **settings)
-    children = ranks(2, path)
-    wait_for(lambda: last_step(tmp_path / "killed/run") >= 3, children[0])
+    children = halted(path, step=4)
     children[1].kill()
     codes, said = ended(children)
     assert codes[0] not in (0, None)
@@ -150,8 +157,7 @@ def test_processes_that_sample_ahead_lose_no_completion_when_one_is_killed_and_o
 ):
     ahead = {"max_staleness": 2, "steps_per_generation": 1, "eval_size": 0, "save_steps": 1}
     path = make(tmp_path, letters, reward=PLAIN, **{**SETTINGS, **ahead, "max_steps": 15})
-    children = ranks(2, path)
-    wait_for(lambda: last_step(tmp_path / "run") >= 3, children[0])
+    children = halted(path, step=4)
     children[1].kill()
     ended(children)
     for size, stop in ((3, 10), (1, 15)):
@@ -166,7 +172,7 @@ def test_processes_that_sample_ahead_lose_no_completion_when_one_is_killed_and_o
 def test_a_process_of_several_ends_before_gloos_threads_can_abort_it(letters, tmp_path):
     settings = {**SETTINGS, "max_steps": 1, "eval_size": 0}
     codes, said = ended(
-        ranks(2, make(tmp_path, letters, reward=PLAIN, **settings), code=ENDS + MAIN)
+        ranks(2, make(tmp_path, letters, reward=PLAIN, **settings), code=ENDS + MAIN, start=process)
     )
     assert codes == [0, 0], said
     assert "asked at the end" in said[1]
@@ -250,9 +256,8 @@ def test_what_several_processes_cannot_do_is_refused_before_the_model_is_loaded(
 
 
 def test_two_shells_do_not_train_into_one_folder(letters, tmp_path):
-    path = make(tmp_path, letters, reward=PLAIN, max_steps=200, **SETTINGS)
-    first = ranks(2, path)
-    wait_for(lambda: last_step(tmp_path / "run") >= 1, first[0])
+    path = make(tmp_path, letters, reward=PLAIN, **SETTINGS)
+    first = halted(path, step=2)
     codes, said = ended(ranks(2, path))
     assert 0 not in codes
     assert f"another process is writing {tmp_path / 'run'}" in said[0]

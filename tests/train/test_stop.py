@@ -14,7 +14,17 @@ from transformers.utils import logging
 
 from fixtures.forked import forked
 from fixtures.places import ROOT
-from fixtures.runs import MAIN, contents, last_step, make, process, records, wait_for, weights
+from fixtures.runs import (
+    HALTS,
+    MAIN,
+    contents,
+    last_step,
+    make,
+    process,
+    records,
+    wait_for,
+    weights,
+)
 from gspo_rs.cli.train import train as command
 from gspo_rs.train import checkpoint, train
 from gspo_rs.train.config.toml import load
@@ -38,25 +48,6 @@ def noisy(completions, **_):
         while True:  # a signal that comes just before a long sleep would not end it
             time.sleep(0.01)
     return found
-"""
-# Halts within a step, after the weights have moved, until the signal came.
-HALTS = """
-import sys, time
-from gspo_rs.train.step import update as step
-from gspo_rs.train.interruptions import Interruptions
-take, answer, at, taken, came = step.take, Interruptions._answer, int(sys.argv.pop()), [], []
-def answering(self, *signal):
-    came.append(signal)
-    answer(self, *signal)
-def halting(*arguments, **named):
-    found = take(*arguments, **named)
-    taken.append(found)
-    if len(taken) == at:
-        print("halted", flush=True)
-        while not came:
-            time.sleep(0.01)
-    return found
-Interruptions._answer, step.take = answering, halting
 """
 SOURCES = {
     "online": {"beta": 0.1},
