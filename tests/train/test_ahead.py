@@ -3,13 +3,16 @@
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from fixtures.waiting import wait_until
 from gspo_rs.rollouts.arrays import arrays_of
 from gspo_rs.rollouts.rollouts import Ragged, Rollouts
 from gspo_rs.samplers import SamplerError
+from gspo_rs.train.rollout import ahead as module
 from gspo_rs.train.rollout.ahead import Ahead, SamplerSilentError
 from gspo_rs.train.rollout.collect import RolloutBatch
 from gspo_rs.train.rollout.visits import restored
@@ -69,12 +72,6 @@ def begin():
         ahead.close()
 
 
-def settled(happened):
-    """Wait until something holds; what is waited for happens in another thread."""
-    while not happened():
-        time.sleep(0.005)
-
-
 def train(ahead, step):
     """Take a batch of two, train on it, and give the sampler the new weights."""
     taken = [ahead.take(), ahead.take()]
@@ -89,7 +86,7 @@ def test_no_group_is_older_than_the_bound_and_the_sampler_is_as_far_ahead_as_it_
     ahead = begin(stub)
     found = []
     for step in range(1, 8):
-        settled(lambda: len(ahead.visits.open) == 6)  # three batches
+        wait_until(lambda: len(ahead.visits.open) == 6)  # three batches
         found += train(ahead, step)
     assert [one.place for one in found] == list(range(14))
     assert [one.staleness for one in found] == [0, 0, 1, 1, *[2] * 10]
@@ -100,7 +97,7 @@ def test_no_group_is_older_than_the_bound_and_the_sampler_is_as_far_ahead_as_it_
 def test_nothing_is_sampled_beyond_the_last_batch(begin):
     stub = Stub()
     ahead = begin(stub, total=2)
-    settled(lambda: ahead.waiting() == 4)
+    wait_until(lambda: ahead.waiting() == 4)
     train(ahead, 1), train(ahead, 2)
     time.sleep(0.05)
     assert [places for _, places in stub.asked] == [[0, 1], [2, 3]]
@@ -118,7 +115,7 @@ def test_a_group_that_is_too_old_is_sampled_again_or_corrected(begin, correct):
     ahead = begin(Late(), correct=correct)
     found = []
     for step in range(1, 6):
-        settled(lambda: len(ahead.visits.at("sampled")) == 6)
+        wait_until(lambda: len(ahead.visits.at("sampled")) == 6)
         found += train(ahead, step)
     assert sorted(one.place for one in found) == list(range(10))
     assert max(one.staleness for one in found) == (3 if correct else 2)
@@ -144,7 +141,7 @@ def test_backpressure_in_bytes_holds_the_sampler_back_and_a_group_beyond_them_is
     size = sum(array.nbytes for array in arrays_of(one).values())
     stub = Stub()
     ahead = begin(stub, max_bytes=size)
-    settled(lambda: ahead.waiting() == 1)
+    wait_until(lambda: ahead.waiting() == 1)
     time.sleep(0.05)
     assert len(stub.asked) == 1
     assert [ahead.take().place for _ in range(2)] == [0, 1]
@@ -177,11 +174,18 @@ def test_an_error_of_the_sampler_ends_the_run_with_itself_and_a_hang_by_name(beg
     gone.set()
 
 
-def test_a_slow_sampler_that_reports_does_not_count_as_hanging_and_stops_when_it_is_asked(begin):
+def test_a_slow_sampler_that_reports_does_not_count_as_hanging_and_stops_when_it_is_asked(
+    begin, monkeypatch
+):
+    # A clock of the test's own: a busy machine may let a thread wait for longer than the timeout.
+    clock = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
     class Slow(Stub):
         def sample(self, places, alive):
             for _ in range(10**9 if self.asked else 10):
                 time.sleep(0.05)
+                clock[0] += 0.2
                 alive()
             return super().sample(places, alive)
 
