@@ -4,7 +4,6 @@ import sys
 
 import pytest
 
-from fixtures.commands import command
 from fixtures.forked import finished
 from gspo_rs.rewards import load, score
 from gspo_rs.rewards.functions import RewardError
@@ -135,8 +134,9 @@ def test_a_module_in_the_working_directory_is_found(tmp_path, monkeypatch):
     assert score(load("a_reward_of_mine:f"), ["a"], ["b"]).tolist() == [0.5]
 
 
+@pytest.mark.slow
 def test_the_doctor_finds_no_function_healthy_that_ends_the_program(tmp_path):
     (tmp_path / "mine.py").write_text("import sys\ndef f(rewards, groups): sys.exit(0)\n")
-    run = command("doctor", f"{tmp_path}/mine.py:f")
+    run = finished("doctor", f"{tmp_path}/mine.py:f")
     assert run.returncode != 0
     assert "exit" in run.stderr

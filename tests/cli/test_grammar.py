@@ -10,7 +10,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import gspo_rs as gs
-from fixtures.commands import call, command
+from fixtures.commands import call
+from fixtures.forked import finished
 from fixtures.places import ROOT
 from gspo_rs.cli.application import app
 from gspo_rs.cli.commands import COMMANDS, USAGE
@@ -91,7 +92,7 @@ def test_the_examples_of_the_help_run_one_after_the_other(tmp_path, monkeypatch,
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_the_help_of_a_command_has_its_usage_and_an_example(verb):
-    shown = " ".join(command(verb, "--help").stdout.split())
+    shown = " ".join(finished(verb, "--help").stdout.split())
     arguments, example = USAGE[verb]
     assert f"Usage: gspo-rs {verb} {arguments} [OPTIONS]" in shown
     assert f"Example: gspo-rs {example}" in shown
@@ -314,10 +315,10 @@ def test_the_columns_of_a_known_tool_need_no_option_and_are_said(tmp_path, verb,
 def test_each_exit_code_of_a_command_is_in_the_table(folder):
     one, _ = sources_of("stats", folder)
     seen = {
-        command("stats", one, "--by", "id").returncode,
-        command("stats", one, "--by", "none").returncode,
-        command("stats", one, "--bye", "id").returncode,
-        command("doctor", "statistics:fmean", "--kind", "advantage").returncode,
+        finished("stats", one, "--by", "id").returncode,
+        finished("stats", one, "--by", "none").returncode,
+        finished("stats", one, "--bye", "id").returncode,
+        finished("doctor", "statistics:fmean", "--kind", "advantage").returncode,
     }
     assert seen <= {*EXIT_CODES}
     assert {0, 2} <= seen

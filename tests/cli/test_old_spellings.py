@@ -6,7 +6,7 @@ import sys
 import polars as pl
 import pytest
 
-from fixtures.commands import command
+from fixtures.forked import finished
 from gspo_rs.cli.application import app
 from gspo_rs.cli.commands import COMMANDS, USAGE
 from gspo_rs.cli.old_spellings import FLAGS, TARGETS, renewed
@@ -44,14 +44,14 @@ def folder(tmp_path):
 @pytest.mark.parametrize("name", OLD)
 def test_an_old_command_is_answered_with_one_that_does_the_same(folder, name):
     before = {path.name for path in folder.iterdir()}
-    refused = command(*shlex.split(OLD[name]), cwd=folder)
+    refused = finished(*shlex.split(OLD[name]), cwd=folder)
     assert refused.returncode == 2
     assert refused.stdout == ""
     (line,) = refused.stderr.splitlines()
     assert {path.name for path in folder.iterdir()} == before
     # The line begins with the program, which is three words here.
     new = shlex.split(line.split("type now: ")[1])[3:]
-    done = command(*new, cwd=folder)
+    done = finished(*new, cwd=folder)
     assert done.returncode == 0, done.stderr
     (written,) = {path.name for path in folder.iterdir()} - before
     assert written in ("out.parquet", "out 1.parquet", "out", "page.html")

@@ -8,7 +8,8 @@ import sys
 import polars as pl
 import pytest
 
-from fixtures.commands import PROGRAM, command
+from fixtures.commands import PROGRAM
+from fixtures.forked import finished
 from gspo_rs.cli import errors
 from gspo_rs.cli.stats import stats
 from gspo_rs.cli.terminal import one_line, printable
@@ -35,12 +36,12 @@ def test_a_name_of_a_file_or_column_is_shown_and_never_obeyed(text, tmp_path):
     folder = tmp_path / text.replace("/", "")
     folder.mkdir()
     pl.DataFrame({text: ["a", "a"], "reward": [0.0, 1.0]}).write_parquet(folder / "in.parquet")
-    found = command("stats", folder / "in.parquet", "--by", "absent")
+    found = finished("stats", folder / "in.parquet", "--by", "absent")
     assert found.returncode == 2
     assert printable(text) in found.stderr
     assert len(found.stderr.splitlines()) == 1
     assert not OBEYED.search(found.stderr)
-    written = command(
+    written = finished(
         "filter", folder / "in.parquet", "-o", folder / "o.parquet", "--by", text, "--keep=all"
     )
     assert printable(str(folder)) in written.stdout

@@ -2,12 +2,11 @@
 
 import errno
 import os
-import subprocess
-import sys
 
 import polars as pl
 import pytest
 
+from fixtures.forked import finished
 from gspo_rs.data.full_disk import is_full, naming
 from gspo_rs.files import atomic
 
@@ -68,13 +67,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("name", WORKS)
 def test_a_full_disk_is_told_as_the_outputs_and_not_as_the_sources(folder, name):
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    found = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(limit=2000), *WORKS[name]],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    found = finished(*WORKS[name], code=PROGRAM.format(limit=2000), cwd=folder)
     assert found.returncode == 2, found.stderr
     assert len(found.stderr.splitlines()) == 1
     assert found.stderr.startswith("error: cannot write ")

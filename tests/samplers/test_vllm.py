@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from fixtures.model_server import ModelServer
 from fixtures.runs import share_of_a
 from fixtures.stub_server import CUT, HANG, NONSENSE, Reply, StubServer, rate_limited
+from fixtures.waiting import wait_until
 from gspo_rs.samplers import SamplerError
 from gspo_rs.samplers.calls import Calls, UnansweredError
 from gspo_rs.samplers.client import Client
@@ -230,7 +231,7 @@ def test_an_answer_that_does_not_come_is_asked_for_three_times(patient):
         client = Client(server.url, timeout=0.2)
         with pytest.raises(UnansweredError, match=r"3 calls; last: no answer within 0.2 s"):
             client.get("/models")
-        assert len(server.requests) == 3
+        wait_until(lambda: len(server.requests) == 3)
 
 
 def test_a_request_that_hangs_fails_when_the_sampler_is_closed():

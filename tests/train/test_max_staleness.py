@@ -149,7 +149,7 @@ def test_a_run_that_is_killed_thirty_times_has_trained_on_every_completion_once(
 def test_a_signal_ends_the_run_with_a_checkpoint_and_without_a_hanging_thread(
     letters, tmp_path, number
 ):
-    settings = {**AHEAD, "max_steps": 200, "save_steps": 0}
+    settings = {**AHEAD, "max_steps": 100_000, "save_steps": 0}
     path = make(tmp_path, letters, reward=SLOW, **settings)
     process = forked("train", path)
     wait_for(lambda: len(records(tmp_path / "run")) > 3, process)

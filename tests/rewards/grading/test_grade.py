@@ -106,12 +106,22 @@ def test_several_rewards_are_weighted_without_those_that_are_none_and_none_if_on
 def test_a_hostile_set_has_its_statuses_and_every_other_row_its_reward(tmp_path, sandbox):
     said = [*FATES, *HARMLESS, *SEEN, *(f"{n / 8}" for n in range(200))]
     random.Random(1).shuffle(said)
-    options = {"timeout": 8.0, "memory": "512MiB", "workers": 2, "max_failed": "100%"}
+    options = {"timeout": 600.0, "memory": "512MiB", "workers": 2, "max_failed": "100%"}
     frame = pl.DataFrame({"completion": said})
     gs.grade(frame, tmp_path / "out", reward=HOSTILE, sandbox=sandbox, **options)
     for one, row in zip(said, read(tmp_path / "out").iter_rows(named=True), strict=True):
         check(one, row["status"], row["error"] or "", row["reward"])
         assert row["attempts"] >= 1
+
+
+@pytest.mark.slow
+def test_a_row_that_hangs_is_a_timeout_and_every_other_has_its_reward(tmp_path):
+    frame, options = pl.DataFrame({"completion": ["0.5", "sleep", "2.5"]}), {"max_failed": "50%"}
+    gs.grade(frame, tmp_path / "out", reward=HOSTILE, timeout=8.0, workers=1, **options)
+    found = read(tmp_path / "out")
+    assert found["status"].to_list() == ["ok", "timeout", "ok"]
+    assert found["reward"].to_list() == [0.5, None, 2.5]
+    assert found["error"][1].startswith("gave no answer within 8 s")
 
 
 @pytest.mark.parametrize("chunk", [3, 7])

@@ -15,6 +15,7 @@ import gspo_rs as gs
 from fixtures.commands import PROGRAM
 from fixtures.graded_rows import stable, written
 from fixtures.hostile_fates import running
+from fixtures.runs import wait_for
 from gspo_rs.files.parts import ledger_of
 
 
@@ -70,8 +71,7 @@ def test_a_stopped_run_says_how_it_goes_on_and_leaves_no_process(tmp_path, spec,
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not (tmp_path / "out" / "manifest.json").exists():
-        time.sleep(0.01)
+    wait_for((tmp_path / "out" / "manifest.json").exists, run)
     run.send_signal(number)
     _, said = run.communicate()
     assert (run.returncode, said[:9], said[-10:]) == (code, "stopped; ", "` goes on\n")

@@ -28,6 +28,7 @@ def test_answers_that_mean_the_same_are_equal():
     assert found[-1].status == "none"  # nothing to compare with
 
 
+@pytest.mark.slow
 def test_a_power_without_end_costs_its_time_and_no_other_row():
     pytest.importorskip("math_verify")
     found = grades([CASES[0], (r"\boxed{9^{9^{9^9}}}", "2"), CASES[3]], timeout=5.0)
