@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import gspo_rs as gs
-from fixtures.commands import command
+from fixtures.forked import finished
 from gspo_rs.files import best as best_module
 from gspo_rs.files.best import best
 from gspo_rs.files.filters import filter_rows
@@ -119,7 +119,7 @@ def test_an_unquoted_glob_replaces_no_input(source, name):
     for names in ("ab", "abc"):
         for more in ([], ["--overwrite"]):
             files = [source / f"{name}.parquet" for name in names]
-            command(name, *files, *COMMANDS[name], *more, cwd=source)
+            finished(name, *files, *COMMANDS[name], *more, cwd=source)
     assert {path: path.read_bytes() for path in source.iterdir()} == before
 
 
@@ -128,10 +128,10 @@ def test_an_unquoted_glob_replaces_no_input(source, name):
 def test_a_command_replaces_a_file_only_with_overwrite(source, name):
     given, target = source_of(name, source), source / "out.parquet"
     target.write_bytes(b"years of work")
-    refused = command(name, given, "-o", target, *COMMANDS[name])
+    refused = finished(name, given, "-o", target, *COMMANDS[name])
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
     assert target.read_bytes() == b"years of work"
-    done = command(name, given, "-o", target, *COMMANDS[name], "--overwrite")
+    done = finished(name, given, "-o", target, *COMMANDS[name], "--overwrite")
     assert done.returncode == 0, done.stderr
     assert pl.read_parquet(target).height
 
@@ -140,14 +140,14 @@ def test_a_command_replaces_a_file_only_with_overwrite(source, name):
 def test_a_report_turns_no_file_into_a_page(source):
     before = (source / "b.parquet").read_bytes()
     more = ["--by", "id", "-o", "b.parquet"]
-    found = command("report", "a.parquet", *more, cwd=source)
+    found = finished("report", "a.parquet", *more, cwd=source)
     assert found.returncode == 2
     assert "b.parquet is there already" in found.stderr
     assert (source / "b.parquet").read_bytes() == before
-    assert command("report", "a.parquet", "--by", "id", cwd=source).returncode == 0
-    assert command("report", "a.parquet", "--by", "id", cwd=source).returncode == 2
-    assert command("report", "a.parquet", "--by", "id", "--overwrite", cwd=source).returncode == 0
-    assert command("report", "b.parquet", "a.parquet", *more, "--overwrite", cwd=source).returncode
+    assert finished("report", "a.parquet", "--by", "id", cwd=source).returncode == 0
+    assert finished("report", "a.parquet", "--by", "id", cwd=source).returncode == 2
+    assert finished("report", "a.parquet", "--by", "id", "--overwrite", cwd=source).returncode == 0
+    assert finished("report", "b.parquet", "a.parquet", *more, "--overwrite", cwd=source).returncode
     assert (source / "b.parquet").read_bytes() == before
 
 
@@ -187,7 +187,7 @@ def test_a_folder_of_scores_is_replaced_only_with_overwrite(source):
 
 def test_score_with_a_forgotten_target_replaces_no_input(source):
     before = {path: path.read_bytes() for path in source.iterdir()}
-    found = command("score", *sorted(source.glob("[ab].parquet")), "--by", "id", "--overwrite")
+    found = finished("score", *sorted(source.glob("[ab].parquet")), "--by", "id", "--overwrite")
     assert found.returncode == 2
     assert "`score` needs -o" in found.stderr
     assert f"a.parquet {source}/b.parquet --by id --overwrite -o scored" in (found.stderr)
@@ -226,6 +226,6 @@ def test_a_page_for_a_pipe_is_refused_by_name(source, overwrite):
     os.mkfifo(source / "pipe")
     with pytest.raises(OSError, match=r"pipe is neither a file nor a folder.* name a file"):
         report(source / "a.parquet", source / "pipe", by="id", overwrite=overwrite)
-    found = command("report", source / "a.parquet", "--by", "id", "-o", "/dev/stdout")
+    found = finished("report", source / "a.parquet", "--by", "id", "-o", "/dev/stdout")
     assert found.returncode == 2
     assert "/dev/stdout is neither a file nor a folder, but a device" in found.stderr

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fixtures.commands import command
+from fixtures.forked import finished
 from gspo_rs.files import nested, verl
 from gspo_rs.files.writer import writing
 
@@ -51,7 +51,7 @@ def test_a_column_is_written_as_it_is_or_refused_by_its_name(typed, suffix, tmp_
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 @pytest.mark.parametrize("name", ["best", "pairs", "nest"])
 def test_a_column_that_cannot_be_written_is_told_in_one_line(typed, name, suffix, tmp_path):
-    run = command(name, typed, "-o", tmp_path / f"out.{suffix}", "--by", "id")
+    run = finished(name, typed, "-o", tmp_path / f"out.{suffix}", "--by", "id")
     assert run.returncode in (0, 2)
     assert len(run.stderr.splitlines()) == (run.returncode != 0)
     assert "panicked" not in run.stderr

@@ -242,33 +242,3 @@ for _ in range(20):
     assert os.waitpid(child, 0)[1] == 0
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=600)
-
-
-def test_ctrl_c_ends_a_long_call_at_once():
-    script = """
-import os, signal, threading, time, numpy as np, gspo_rs as gs
-rewards = np.random.default_rng(0).normal(size=3_000_000)
-groups = gs.Groups(np.arange(3_000_000) // 3000)
-gs.rank(rewards, groups)
-columns = [("rank", {"method": "average"})] * 60
-def interrupt():
-    time.sleep(0.5)
-    interrupt.at = time.process_time()
-    os.kill(os.getpid(), signal.SIGINT)
-threading.Thread(target=interrupt).start()
-try:
-    gs.rows(rewards, groups, columns)
-    print("was not interrupted")
-except KeyboardInterrupt:
-    print(time.process_time() - interrupt.at)
-"""
-    run = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=True,
-        env=os.environ | {"GSPO_RS_THREADS": "1"},
-    )
-    # Processor time, which neighbours do not change; a call run to its end takes many seconds.
-    assert float(run.stdout) < 0.5

@@ -2,7 +2,6 @@
 
 import json
 import random
-import signal
 import time
 
 import numpy as np
@@ -157,16 +156,3 @@ def test_a_broken_checkpoint_is_named_and_not_passed_over(run_file, tmp_path):
         handle.truncate(100)
     with pytest.raises(checkpoint.CheckpointError, match=r"checkpoint-4/state\.safetensors"):
         train(load(path), resume=True)
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_with_one_line_and_a_run_that_can_be_resumed(run_file, tmp_path):
-    path = run_file("stopped", pause=0.2)
-    process = forked("train", path)
-    wait_for_checkpoint(process, tmp_path / "stopped")
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert process.returncode == 130
-    assert "--resume` goes on" in errors
-    assert "Traceback" not in errors
-    assert train(load(path), resume=True).steps == 14

@@ -2,9 +2,6 @@
 
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -16,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gspo_rs as gs
+from fixtures.forked import forked
 from fixtures.interruption import stop
+from fixtures.waiting import wait_until
 from gspo_rs.files import scoring
 from gspo_rs.files.scoring import by_file, options
 
@@ -249,16 +248,17 @@ def test_rewards_that_change_behind_an_old_time_stamp_are_found(tmp_path, monkey
         gs.score(tmp_path / "in", tmp_path / "out", by="prompt_id")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_anywhere_ends_with_the_same_bytes(folder, tmp_path, monkeypatch):
     at_once(monkeypatch, folder, tmp_path / "whole")
     program = "import sys, gspo_rs as gs; gs.score(*sys.argv[1:], by='prompt_id')"
     for seed in range(5):
         target = tmp_path / f"out{seed}"
-        run = subprocess.Popen([sys.executable, "-c", program, str(folder), str(target)])
-        while not (tmp_path / f".out{seed}.gspo-rs" / "new").exists() and run.poll() is None:
-            time.sleep(0.001)
+        run = forked(folder, target, code=program)
+        place = tmp_path / f".out{seed}.gspo-rs" / "new"
+        wait_until(lambda: place.exists() or run.poll() is not None)  # noqa: B023 -- called here
         time.sleep(random.Random(seed).uniform(0, 0.1))
-        run.send_signal(signal.SIGKILL)
+        run.kill()
         run.wait()
         gs.score(folder, target, by="prompt_id")
         assert content(target) == content(tmp_path / "whole")

@@ -2,9 +2,6 @@
 
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 
 import polars as pl
@@ -13,7 +10,9 @@ import pytest
 
 import gspo_rs as gs
 from fixtures.commands import call
+from fixtures.forked import forked
 from fixtures.formats import write
+from fixtures.waiting import wait_until
 from gspo_rs import data
 from gspo_rs.files.scoring import staging
 from gspo_rs.files.scoring.staging import Staging
@@ -268,11 +267,11 @@ def test_a_killed_run_leaves_the_old_file_or_the_new_one(tmp_path):
     )
     for seed in range(5):
         file.write_bytes(old)
-        run = subprocess.Popen([sys.executable, "-c", program, str(path), str(file)])
-        while not (tmp_path / ".scored.parquet.gspo-rs").exists() and run.poll() is None:
-            time.sleep(0.001)
+        run = forked(path, file, code=program)
+        place = tmp_path / ".scored.parquet.gspo-rs"
+        wait_until(lambda: place.exists() or run.poll() is not None)  # noqa: B023 -- called here
         time.sleep(random.Random(seed).uniform(0, 0.03))
-        run.send_signal(signal.SIGKILL)
+        run.kill()
         run.wait()
         assert file.read_bytes() in (old, new)
         gs.score(path, file, by="id", estimator="rloo", overwrite=True)

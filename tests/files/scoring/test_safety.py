@@ -4,8 +4,6 @@ import fcntl
 import os
 import random
 import shutil
-import signal
-import subprocess
 import time
 
 import numpy as np
@@ -15,8 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import gspo_rs as gs
-from fixtures.commands import PROGRAM
+from fixtures.commands import MAIN
+from fixtures.forked import finished, forked
 from fixtures.interruption import stop
+from fixtures.waiting import wait_until
 from gspo_rs.cli.score import score as score_command
 from gspo_rs.cli.score import verify as verify_command
 from gspo_rs.files import scoring
@@ -37,23 +37,16 @@ def folder(tmp_path_factory):
     return path
 
 
-def start(folder, target, *more):
-    arguments = ["score", str(folder), "-o", str(target), "--by", "prompt_id", *more]
-    return subprocess.Popen(
-        [*PROGRAM, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-
-
 def digests(target):
     return [(entry.name, entry.digest) for entry in gs.verify(target).outputs]
 
 
 def begun(folder, target):
     """Start a run and wait until it works, so that imports are not what is killed."""
-    run = start(folder, target, "--estimator", "zscore", "--overwrite")
+    asked = ["-o", target, "--by", "prompt_id", "--estimator", "zscore", "--overwrite"]
+    run = forked("score", folder, *asked)
     place = target.with_name(f".{target.name}.gspo-rs")
-    while not place.exists() and run.poll() is None:
-        time.sleep(0.001)
+    wait_until(lambda: place.exists() or run.poll() is not None)
     return run
 
 
@@ -109,17 +102,24 @@ def test_a_run_goes_on_after_an_interrupt_with_the_files_that_are_done(
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
 
 
+STOPPED = """
+import os, signal, time
+from gspo_rs.files import scoring
+def stopped(*_, **__):
+    os.kill(os.getpid(), signal.SIGINT)
+    while True:
+        time.sleep(0.01)
+scoring.write_wide = stopped
+"""
+
+
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_leaves_what_can_be_resumed(folder, tmp_path):
-    run = start(folder, tmp_path / "out")
-    place = tmp_path / ".out.gspo-rs"
-    while not place.exists() and run.poll() is None:
-        time.sleep(0.005)
-    run.send_signal(signal.SIGINT)
-    _, error = run.communicate()
-    if run.returncode != 0:  # else it was done before the signal came
-        assert run.returncode == 130
-        assert "goes on" in error
-        assert "Traceback" not in error
+    asked = ["score", folder, "-o", tmp_path / "out", "--by", "prompt_id"]
+    run = finished(*asked, code=STOPPED + MAIN)
+    assert run.returncode == 130
+    assert "goes on" in run.stderr
+    assert "Traceback" not in run.stderr
     gs.score(folder, tmp_path / "out", by="prompt_id")
     gs.verify(tmp_path / "out")
 
