@@ -72,7 +72,7 @@ class Design:
     the slopes of their sequences are known, in blocks of whole sequences. ``passes`` are how often
     float32 logits are read; not at all, if the product writes the residual. ``apart`` says that the
     target's own term is computed beside the products. ``launches`` are those of a block besides the
-    products and the passes over rows; 21 in all were counted where one pass makes a block.
+    products and the passes over rows; 12 in all are counted by the tests where residuals are kept.
     """
 
     name: str
@@ -112,8 +112,10 @@ def designs(case: Case) -> list[Design]:
     known = replace(
         closed, name="known normaliser, target apart", passes=1, apart=True, launches=17
     )
-    kept = replace(known, name="residuals kept for whole sequences", rows=2048, kept=True)
-    epilogue = replace(kept, name="exponential in the product", passes=0)
+    kept = replace(
+        known, name="residuals kept, kernels between products", rows=2048, kept=True, launches=2
+    )
+    epilogue = replace(kept, name="exponential in the product", rows=KEPT, passes=0, launches=4)
     return [old, rows, closed, known, kept, epilogue]
 
 
@@ -134,11 +136,13 @@ def parts(case: Case, design: Design, card: Card) -> list[Part]:
         # Set to zero, scaled by token (hidden only), rounded, multiplied by the gradient upstream.
         Part("once", 1, v * d * (2 * F32 + 3 * BF16) + n * d * (4 * F32 + 3 * BF16)),
     ]
-    if design.passes:
+    if not design.passes:  # sums of the rows of each tile, and the target's logit
+        found.insert(1, Part("sums of tiles", blocks, n * (2 * F32 * v / TILE[0] + 2 * BF16 * d)))
+    else:
         found.insert(1, Part("rows", chunks, n * v * (F32 * design.passes + BF16)))
     if late:  # a sum of its own, added scaled and set to zero after each sequence
         found.append(Part("sums apart", n / case.length, n / case.length * 4 * sums))
-    if design.apart:  # hidden · weight of the target; its terms for both gradients, sorted
+    if design.apart:  # one pass over the gradient of hidden and its word; terms sorted by word
         found.append(Part("target apart", blocks, n * d * (4 * BF16 + 4 * F32)))
     return found
 

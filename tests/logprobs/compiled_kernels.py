@@ -9,37 +9,44 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from gspo_rs.logprobs import triton_kernel
+from gspo_rs.logprobs.kernels import exponentials, own, ratios, rows
 
-THREADS = 256
-POINTERS = [
-    *("logits_at", "bias_at", "targets_at", "near_at", "logprobs_at", "entropies_at"),
-    *("residual_at", "factors_at", "own_at"),
-]
-EVEN = ("stride", "pitch", "room", "space")
-"""Multiples of 16, of the narrow residual and its logits whatever the number of words is."""
+WARPS = {rows._row_kernel: 8, exponentials._product_kernel: exponentials.WARPS}
+TYPES = {"fp32": torch.float32, "fp64": torch.float64}
+STAGES = {exponentials._product_kernel: exponentials.STAGES}
+INTEGERS = {"softcap": "i64", "temperature": "i64", "origin": "i64"}
+NUMBERS = dict.fromkeys(("least", "most"), "fp32")
+INDICES = ("targets_at", "words_at", "order_at", "ends_at", "lengths_at")
 TOOL = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
 
-def source(kernel, logits, residual, *, flags):
-    """Return a kernel with its types, and what the launcher tells of divisibility by 16."""
-    types = dict.fromkeys(kernel.arg_names, "constexpr")
-    types |= dict.fromkeys(POINTERS, "*" + logits)
-    types |= {"targets_at": "*i64", "residual_at": "*" + residual}
-    types |= dict.fromkeys(("softcap", "temperature"), "i64")
-    types |= dict.fromkeys(("least", "most"), "fp32") | dict.fromkeys(EVEN, "i32")
-    types["words"] = "i32"
-    constants = {**flags, "block": triton_kernel.BLOCK}
-    even = [[*types].index(name) for name in ("logits_at", "bias_at", "residual_at", *EVEN)]
+def source(kernel, types, constants, *, odd=()):
+    """Return a kernel with the types of its pointers and what the launcher knows of its arguments.
+
+    All pointers and sizes but those of the kernel's unaligned parts and `odd` are multiples of 16,
+    as rows of an even width are.
+    """
+    names = [name for name in kernel.arg_names if name not in constants]
+    number = types.pop("rest")
+    pointers = {name: types.get(name, "*" + number) for name in names if name.endswith("_at")}
+    pointers |= {name: "*i64" for name in INDICES if name in pointers}
+    scalars = INTEGERS | NUMBERS | types
+    signature = {name: pointers.get(name) or scalars.get(name, "i32") for name in names}
+    unaligned = {name for name, kind in signature.items() if kind in ("i64", "fp32")} | {*odd}
+    unaligned |= {*(kernel.do_not_specialize_on_alignment or ())}
+    ones = {name: 1 for name in names if name == "column_stride"}
+    even = [name for name in names if name not in unaligned and name not in ones]
+    signature |= dict.fromkeys([*constants, *ones], "constexpr")
     return ASTSource(
         kernel,
-        signature=types,
-        constexprs=constants,
-        attrs={(place,): [["tt.divisibility", 16]] for place in even},
+        signature={name: signature[name] for name in kernel.arg_names},
+        constexprs={**constants, **ones},
+        attrs={(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in even},
     )
 
 
@@ -54,28 +61,68 @@ def resources(cubin):
     return {"registers": found["REG"], "stack": found["STACK"], "local": found["LOCAL"]}
 
 
-def main():
-    """Compile each variant."""
-    found = {}
+def made(kernel, types, constants, **options):
+    """Compile a kernel; return what a thread takes, and how wide it reads and writes."""
+    warps = WARPS.get(kernel, 4)
+    given = source(kernel, types, constants, **options)
+    chosen = {"num_warps": warps, "num_stages": STAGES.get(kernel, 3)}
+    found = triton.compile(given, target=GPUTarget("cuda", 90, 32), options=chosen)
+    assembly = found.asm["ptx"]
+    widths = {
+        name: Counter(re.findall(rf"{move}\.global\S*\.(v\d\.b\d+)", assembly))
+        for name, move in {"loads": "ld", "stores": "st"}.items()
+    }
+    products = {"wgmma": len(re.findall(r"wgmma\.mma_async", assembly))}
+    return resources(found.asm["cubin"]) | widths | products
+
+
+def of_rows():
+    """Compile each variant of the kernel of rows."""
     for logits, residual in (("fp32", "bf16"), ("fp32", "fp32"), ("fp64", "fp64")):
         apart = logits[2:] != residual[2:]
         for biased, known in itertools.product((False, True), (False, True) if apart else (False,)):
             flags = dict.fromkeys(("biased", "capped"), biased) | {"apart": apart, "known": known}
-            flags |= dict.fromkeys(("entropy", "residual"), True)
-            given = source(triton_kernel._row_kernel, logits, residual, flags=flags)
-            made = triton.compile(given, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
-            moves = {"loads": "ld", "stores": "st"}
-            assembly = made.asm["ptx"]
-            widths = {
-                name: Counter(re.findall(rf"{move}\.global\S*\.(v\d\.b\d+)", assembly))
-                for name, move in moves.items()
-            }
-            bytes_per_thread = triton_kernel.BLOCK // THREADS * (4 if logits == "fp32" else 8)
+            block = rows.block_of(TYPES[logits], capped=biased)
+            flags |= dict.fromkeys(("entropy", "residual"), True) | {"block": block}
+            types = {"rest": logits, "residual_at": "*" + residual}
+            found = made(rows._row_kernel, types, flags, odd=["words"])
+            vectors = block // (32 * WARPS[rows._row_kernel]) * TYPES[logits].itemsize // 16
             name = f"{logits} {residual}" + " known" * known + " biased capped" * biased
-            widths["vectors"] = bytes_per_thread // 16
-            found[name] = resources(made.asm["cubin"]) | widths
-    sys.stdout.write(json.dumps(found))
+            yield name, found | {"vectors": vectors}
+
+
+def of_tokens():
+    """Compile each variant of the kernels of the targets' own entries and of the slopes."""
+    for kind in ("bf16", "fp16"):
+        types = {"rest": "fp32", "hidden_at": "*" + kind, "weight_at": "*" + kind}
+        scaled = {"scaled_at": "*bf16" if kind == "bf16" else "*fp32"}
+        flags = {"backward": True, "head": True, "block": own.COLUMNS}
+        yield f"scale {kind}", made(own._scale_kernel, types | scaled, flags)
+        tile = dict(zip(("rows", "block"), own.TILE, strict=True))
+        types = {"rest": "fp32", "hidden_at": "*" + kind}
+        yield f"words {kind}", made(own._word_kernel, types, tile, odd=["tokens"])
+    for kind in ("fp32", "fp64"):
+        types = {"rest": kind, "old_at": "*fp32"}
+        yield f"ratios {kind}", made(ratios._ratio_kernel, types, {"block": ratios.BLOCK})
+
+
+def of_products():
+    """Compile each variant of the kernels of the exponential in the product."""
+    types = dict.fromkeys(("hidden_at", "weight_at", "found_at"), "*bf16")
+    types |= {"rest": "fp32", "temperature": "fp32"}
+    again = dict(zip(("again", "depth"), exponentials.AGAIN, strict=True))
+    odd = ["words", "tokens", "parts"]
+    target = made(exponentials._target_kernel, {**types}, {"block": 1024}, odd=odd)
+    yield "target", target
+    for entropy in (False, True):
+        tile = zip(("rows", "block", "depth"), exponentials.tile_of(entropy=entropy), strict=True)
+        flags = {**dict(tile), "entropy": entropy, "group": exponentials.GROUP}
+        name = " entropy" * entropy
+        yield "product" + name, made(exponentials._product_kernel, {**types}, flags, odd=odd)
+        flags = again | {"entropy": entropy, "block": 1024}
+        yield "finish" + name, made(exponentials._finish_kernel, {**types}, flags, odd=odd)
 
 
 if __name__ == "__main__":
-    main()
+    every = {"rows": of_rows(), "tokens": of_tokens(), "products": of_products()}
+    sys.stdout.write(json.dumps({name: dict(found) for name, found in every.items()}))

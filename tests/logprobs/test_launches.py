@@ -1,17 +1,16 @@
 """What a block of the head costs the host on a GPU: the operations that it queues there."""
 
-from unittest import mock
+from dataclasses import fields
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gspo_rs.logprobs import gradients
-from gspo_rs.losses import linear_gspo_loss
-from oracles.emulated_gpu import emulated
+from fixtures.fake_gpu import NOTHING, fake_gpu
+from gspo_rs.logprobs import chunk, launch
+from gspo_rs.losses import layout, linear, linear_gspo_loss
 
-MEMORY = {"empty", "new_empty", "empty_like", "empty_strided"}
-WIDENED = {"mm": 2, "addmm": 2}
-"""Copies of factors in float32, which the emulation makes and a GPU does not."""
+BLOCK, WIDTH, VOCABULARY = 8192, 2048, 151_936
+NOT_QUEUED = {"empty", "new_empty", "empty_like", "empty_strided", "device"}
 
 
 class Launches(TorchDispatchMode):
@@ -23,33 +22,44 @@ class Launches(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
-        if not func.is_view and name not in MEMORY:
+        if not func.is_view and name not in NOT_QUEUED:
             self.names.append(name)
         return func(*args, **(kwargs or {}))
 
+    def noted(self, name, kernel):
+        def call(*given, **options):
+            self.names.append(name)
+            return kernel(*given, **options)
 
-def queued(n_blocks):
-    """The operations of a batch of sequences, one a block."""
-    counted, n = Launches(), 8 * n_blocks
-    hidden, weight = (torch.zeros(k, 16, dtype=torch.bfloat16) for k in (n, 50))
-    leaves = hidden.requires_grad_(), weight.requires_grad_()
-    given = torch.zeros(n, dtype=torch.int64), torch.zeros(n), torch.zeros(n_blocks)
-    lengths = torch.full((n_blocks,), 8)
+        return call
 
-    def kernel(*_, **__):
-        counted.names.append("kernel")
 
-    # On a GPU nobody looks for slopes that are 0.
-    every = mock.patch.object(gradients, "live_runs", lambda slopes: [slice(0, len(slopes))])
-    with emulated(kernel), every, counted:
-        loss, _ = linear_gspo_loss(*leaves, *given, lengths, chunk_size=8)
+def queued(n_blocks, monkeypatch):
+    """The operations of a batch on a GPU whose sequences make so many full blocks."""
+    counted = Launches()
+    named = {field.name: getattr(NOTHING, field.name) for field in fields(NOTHING)}
+    kernels = launch.Kernels(**{name: counted.noted(name, one) for name, one in named.items()})
+    monkeypatch.setattr(launch, "kernels_on", lambda _: kernels)
+    monkeypatch.setattr(chunk, "_free", lambda _: 80 * 10**9)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    for module in (layout, linear):
+        monkeypatch.setattr(module, "check_lengths", lambda *_: None)
+    n, rows = BLOCK * n_blocks, 8 * n_blocks
+    with fake_gpu():
+        made = {"device": "cuda", "dtype": torch.bfloat16, "requires_grad": True}
+        leaves = (torch.zeros(k, WIDTH, **made) for k in (n, VOCABULARY))
+        vectors = torch.zeros(n, dtype=torch.int64, device="cuda"), torch.zeros(n, device="cuda")
+        lengths = torch.full((rows,), BLOCK // 8)
+        lengths.tolist = lambda: [BLOCK // 8] * rows
+        with counted:
+            loss, _ = linear_gspo_loss(*leaves, *vectors, torch.zeros(rows), lengths)
     assert loss.requires_grad
     return counted.names
 
 
-def test_a_block_queues_few_operations():
-    few, more = queued(3), queued(4)
+def test_a_block_of_8192_tokens_queues_12_operations(monkeypatch):
+    few, more = queued(3, monkeypatch), queued(4, monkeypatch)
     for name in few:
         more.remove(name)
-    widened = sum(WIDENED.get(name, 0) for name in more)
-    assert len(more) - widened <= 21, sorted(more)
+    of_logits = 4 * ["mm", "fused_rows"]
+    assert sorted(more) == sorted([*of_logits, "ratio_slopes", "mm", "scale_rows", "addmm"])

@@ -190,10 +190,10 @@ def test_the_default_chunk_holds_128_mebibytes_of_float32_logits_or_512_tokens()
     assert default_chunk_size(1_000_000) == 512
 
 
-def test_a_longest_sequence_fits_its_chunk_where_that_takes_no_more_than_a_sum_apart():
+def test_a_longest_sequence_fits_its_chunk_where_that_takes_no_more_than_the_gradient_of_the_head():
     # 512 tokens fit; 900 take the memory of 388 more, 1600 that of 1088.
     for longest, size in ((0, 512), (500, 512), (900, 900), (1536, 1536), (1600, 512)):
-        assert default_chunk_size(151_936, longest=longest, apart=1024) == size
+        assert default_chunk_size(151_936, longest=longest, width=1024) == size
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from fixtures.fake_gpu import fake_gpu
-from gspo_rs.logprobs import chunk, head
+from fixtures.fake_gpu import NOTHING, fake_gpu
+from gspo_rs.logprobs import chunk, launch
 from gspo_rs.logprobs.linear import _LinearLogprobs, linear_logprobs_and_entropy
 from gspo_rs.losses import layout, linear, linear_gspo_loss
 
@@ -34,7 +34,7 @@ def inputs(dtype, biased):
 @pytest.mark.parametrize(("kernel", "off_policy", "softcap", "chunk_size"), CASES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_one_pass_loss_is_traced(dtype, kernel, off_policy, softcap, chunk_size, monkeypatch):
-    monkeypatch.setattr(head, "kernel_on", lambda _: (lambda *_, **__: None) if kernel else None)
+    monkeypatch.setattr(launch, "kernels_on", lambda _: NOTHING if kernel else None)
     with fake_gpu():
         hidden, weight, targets, bias = inputs(dtype, biased=kernel)
         old = torch.zeros(50, device="cuda") if off_policy else None
@@ -50,7 +50,7 @@ def test_the_one_pass_loss_is_traced(dtype, kernel, off_policy, softcap, chunk_s
 def test_log_probabilities_and_their_backward_pass_are_traced(
     dtype, kernel, chunk_size, monkeypatch
 ):
-    monkeypatch.setattr(head, "kernel_on", lambda _: (lambda *_, **__: None) if kernel else None)
+    monkeypatch.setattr(launch, "kernels_on", lambda _: NOTHING if kernel else None)
     with fake_gpu():
         hidden, weight, targets, bias = inputs(dtype, biased=True)
         options = {"bias": bias, "chunk_size": chunk_size}

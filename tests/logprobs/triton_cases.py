@@ -1,23 +1,20 @@
 """The Triton kernel against float64, in Triton's interpreter or on a GPU: see its test."""
 
-import itertools
 import math
-import os
 from contextlib import contextmanager
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gspo_rs.logprobs import head, launch, triton_kernel
+from fixtures.triton_device import DEVICE, HALF, grid, kernels
+from gspo_rs.logprobs import launch
+from gspo_rs.logprobs.kernels import rows as row_kernel
 from gspo_rs.logprobs.linear import linear_logprobs, linear_logprobs_and_entropy
 from gspo_rs.logprobs.rows import Rows, matrix
 from gspo_rs.losses import linear_gspo_loss
 
 TEMPERATURE = 0.7
-DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
-# The rounding of a residual; the interpreter cuts bfloat16 off in place of rounding it.
-HALF = {torch.bfloat16: 1.01 * (2**-7 if DEVICE == "cpu" else 2**-8), torch.float16: 1.01 * 2**-11}
 DRIFTS = [None, 0.0, 1e-3, 1.0, -10.0, 59.0, 1e3, -1e3, math.inf, math.nan]
 PRECISION = [(torch.float64, 1e-12), (torch.float32, 3e-6)]
 
@@ -49,7 +46,7 @@ def called(logits, bias, targets, softcap, residual, *, near=None, entropy=True)
     elif residual is not None:
         out = out.with_residual(matrix(*logits.shape, logits, residual))
     options = {"bias": bias, "softcap": softcap, "temperature": TEMPERATURE, "near": near}
-    triton_kernel.fused_rows(logits, targets, out, **options)
+    row_kernel.fused_rows(logits, targets, out, **options)
     return out
 
 
@@ -64,7 +61,7 @@ def found(logits, bias, targets, softcap, residual):
 @pytest.mark.parametrize("words", [1, 7, 64, 100, 513])
 @pytest.mark.parametrize(("dtype", "atol"), PRECISION)
 def test_a_row_is_that_of_float64(dtype, atol, words, biased, softcap, monkeypatch):
-    monkeypatch.setattr(triton_kernel, "BLOCK", 64)
+    monkeypatch.setattr(row_kernel, "BLOCK", 64)
     logits, bias, targets = case(words, dtype)
     given = logits, bias if biased else None, targets, softcap
     for one, other in zip(found(*given, dtype), expected(*given), strict=True):
@@ -75,7 +72,7 @@ def test_a_row_is_that_of_float64(dtype, atol, words, biased, softcap, monkeypat
 @pytest.mark.parametrize("softcap", [None, 1e6, 20.0])
 @pytest.mark.parametrize(("dtype", "atol"), PRECISION)
 def test_a_vocabulary_of_several_whole_blocks_and_one_word_is_that_of_float64(dtype, atol, softcap):
-    given = case(2 * triton_kernel.BLOCK + 1, dtype)
+    given = case(2 * row_kernel.BLOCK + 1, dtype)
     for one, other in zip(found(*given, softcap, dtype), expected(*given, softcap), strict=True):
         torch.testing.assert_close(one.double(), other, rtol=0, atol=2 * atol)
 
@@ -125,18 +122,14 @@ def assembled(out, targets):
 
 
 NARROW = [torch.bfloat16, torch.float16]
-GRID = itertools.product(NARROW, DRIFTS, [1, 7, 64, 100, 513], [False, True], [None, 3.0])
-CASES = [
-    pytest.param(*one, marks=[] if place % 17 == 0 else pytest.mark.soak)
-    for place, one in enumerate(GRID)
-]
+CASES = grid(17, NARROW, DRIFTS, [1, 7, 64, 100, 513], [False, True], [None, 3.0])
 
 
 @pytest.mark.parametrize(("dtype", "drift", "words", "biased", "softcap"), CASES)
 def test_what_another_policy_says_of_a_row_changes_how_it_is_read_and_not_what_comes_out(
     dtype, drift, words, biased, softcap, monkeypatch
 ):
-    monkeypatch.setattr(triton_kernel, "BLOCK", 64)
+    monkeypatch.setattr(row_kernel, "BLOCK", 64)
     logits, bias, targets = case(words, torch.float32)
     given = logits, bias if biased else None, targets, softcap
     truth = expected(*given)
@@ -166,7 +159,7 @@ def test_rows_that_begin_at_even_places_are_read_and_written_to_their_end_alone(
     options = {"bias": None, "softcap": None, "temperature": TEMPERATURE}
     truth = expected(logits, None, targets, None)
     for near in (None, truth[0].float()):
-        triton_kernel.fused_rows(wide[:, :odd], targets, out, near=near, **options)
+        row_kernel.fused_rows(wide[:, :odd], targets, out, near=near, **options)
         torch.testing.assert_close(out.logprobs.double(), truth[0], rtol=0, atol=3e-6)
         torch.testing.assert_close(
             assembled(out, targets), truth[2], rtol=HALF[torch.bfloat16], atol=1e-6
@@ -184,7 +177,7 @@ def test_a_residual_in_the_place_of_some_columns_leaves_the_others_as_they_are()
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_extreme_logits_and_impossible_words_give_no_nan(dtype, monkeypatch):
-    monkeypatch.setattr(triton_kernel, "BLOCK", 64)
+    monkeypatch.setattr(row_kernel, "BLOCK", 64)
     logits, bias, targets = case(200, dtype, spread=1e4)
     bias[:70] = -torch.inf  # the whole of the first block
     targets = targets.clamp(min=70)
@@ -242,8 +235,8 @@ def test_the_head_with_the_kernel_is_the_head_with_the_passes_of_pytorch(softcap
     inputs, batch = heads()
     options = {"softcap": softcap, "temperature": TEMPERATURE, "chunk_size": 8}
     results = []
-    for kernel in (None, triton_kernel.fused_rows):
-        monkeypatch.setattr(head, "kernel_on", lambda _, kernel=kernel: kernel)
+    for found in (None, kernels()):
+        monkeypatch.setattr(launch, "kernels_on", lambda _, found=found: found)
         leaves = [x.clone().requires_grad_() for x in inputs]
         wide = {"clip_low": 0.02, "clip_high": 0.02}
         hidden, weight, bias = leaves
@@ -293,11 +286,11 @@ def test_what_the_kernel_would_read_wrongly_is_refused_by_name(name, change, err
     given[name] = change(given[name])
     out = Rows.like(torch.empty(0, device=DEVICE), 5)
     with pytest.raises(error, match=message):
-        triton_kernel.fused_rows(**given, out=out, softcap=None, temperature=1.0)
+        row_kernel.fused_rows(**given, out=out, softcap=None, temperature=1.0)
 
 
 def test_a_head_with_strided_inputs_is_that_of_contiguous_ones(monkeypatch):
-    monkeypatch.setattr(head, "kernel_on", lambda _: triton_kernel.fused_rows)
+    monkeypatch.setattr(launch, "kernels_on", lambda _: kernels())
     (hidden, weight, bias), batch = heads()
     apart = (STRIDED["columns"](x) for x in (hidden, weight, bias, batch["targets"]))
     found, straight = [], (hidden, weight, bias, batch["targets"])
@@ -324,7 +317,7 @@ def test_the_kernel_is_launched_on_the_gpu_that_the_logits_are_on(monkeypatch):
             return lambda *_, **__: launched.append((grid, *current))
 
     monkeypatch.setattr(torch.cuda, "device_of", device_of)
-    monkeypatch.setattr(triton_kernel, "_row_kernel", Recorded())
+    monkeypatch.setattr(row_kernel, "_row_kernel", Recorded())
     with FakeTensorMode():
         logits = torch.empty(5, 7, device="cuda:1")
         targets = torch.empty(5, dtype=torch.int64, device="cuda:1")
@@ -333,5 +326,5 @@ def test_the_kernel_is_launched_on_the_gpu_that_the_logits_are_on(monkeypatch):
     assert current == ["cuda:0"]
 
 
-def test_the_launch_that_is_tried_is_that_of_the_kernel():
-    assert launch._launched(torch.device(DEVICE)) is triton_kernel.fused_rows
+def test_after_the_launch_that_is_tried_there_are_all_kernels():
+    assert launch._launched(torch.device(DEVICE)) == kernels()

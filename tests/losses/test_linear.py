@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 
 from gspo_rs.logprobs.linear import linear_logprobs
 from gspo_rs.losses import (
+    gmpo_loss,
+    grpo_loss,
     gspo_token_loss,
     linear_gspo_loss,
     linear_sequence_loss,
     luspo_loss,
     reinforce_loss,
+    sapo_loss,
     sequence_weights,
     vespo_loss,
 )
@@ -167,8 +170,11 @@ def test_luspo_is_gspo_with_the_weights_of_seq_sum():
 
 
 @pytest.mark.parametrize("chunk_size", [6, None])
-@pytest.mark.parametrize("loss", [luspo_loss, vespo_loss, reinforce_loss, gspo_token_loss])
-def test_any_loss_that_weighs_the_tokens_of_a_sequence_alike_gets_its_gradient(loss, chunk_size):
+@pytest.mark.parametrize(
+    "loss",
+    [luspo_loss, vespo_loss, reinforce_loss, gspo_token_loss, grpo_loss, sapo_loss, gmpo_loss],
+)
+def test_any_loss_that_is_a_sum_over_sequences_gets_its_gradient(loss, chunk_size):
     inputs, batch = case()
     batch["weights"] = torch.rand(len(LENGTHS), dtype=torch.float64)
     expected = evaluate(plain, inputs, batch, loss=loss)

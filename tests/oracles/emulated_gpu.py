@@ -1,14 +1,13 @@
 """The roundings of a GPU on a CPU: factors in bfloat16 or float16, their products in float32."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor
 
-from gspo_rs.logprobs import head
+from gspo_rs.logprobs import head, launch
 
 _mm, _addmm = torch.mm, torch.addmm
 
@@ -30,18 +29,18 @@ def _wide_addmm(
 
 
 @contextmanager
-def emulated(kernel: Callable[..., Any] | None = None) -> Iterator[None]:
+def emulated(kernels: launch.Kernels | None = None) -> Iterator[None]:
     """Let heads on the CPU keep their low precision, as on a GPU.
 
     Parameters
     ----------
-    kernel : callable, optional
-        What takes the passes over the logits; by default those of PyTorch.
+    kernels : Kernels, optional
+        What takes the place of PyTorch's operations on rows; by default nothing does.
     """
     with ExitStack() as patches:
         for where, name, value in (
             (head, "narrow_on", lambda _: True),
-            (head, "kernel_on", lambda _: kernel),
+            (launch, "kernels_on", lambda _: kernels),
             (torch, "mm", _wide_mm),
             (torch, "addmm", _wide_addmm),
         ):

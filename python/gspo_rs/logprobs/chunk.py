@@ -35,7 +35,7 @@ def default_chunk_size(
     *,
     dtype: torch.dtype = torch.float32,
     longest: int = 0,
-    apart: int = 0,
+    width: int = 0,
 ) -> int:
     """Return the number of tokens per chunk.
 
@@ -50,21 +50,21 @@ def default_chunk_size(
         Of the products; bfloat16 and float16 residuals take half the memory on a GPU.
     longest : int
         Tokens of the longest sequence that is wanted in one chunk.
-    apart : int
-        Tokens whose logits take as much memory as the gradient of a longer sequence would, which
-        is summed up apart: the width of the head. On a CPU a chunk may be that much larger for it.
+    width : int
+        Of the head: on a CPU a chunk may have as many tokens more for the longest sequence, whose
+        logits take as much memory as the gradient of the head does.
 
     Examples
     --------
     >>> default_chunk_size(32_000), default_chunk_size(512)
     (1048, 65536)
-    >>> default_chunk_size(151_936), default_chunk_size(151_936, longest=900, apart=1536)
+    >>> default_chunk_size(151_936), default_chunk_size(151_936, longest=900, width=1536)
     (512, 900)
     """
     device = torch.device(device)
     if device.type != "cuda":
         size = max(CHUNK_ROWS, CHUNK_ELEMENTS // max(vocabulary, 1))
-        return longest if size < longest <= size + apart else size
+        return longest if size < longest <= size + width else size
     index = torch.cuda.current_device() if device.index is None else device.index
     room = int(GPU_SHARE * _free(index)) // max(vocabulary, 1)  # bytes for each word
     if dtype in (torch.bfloat16, torch.float16):

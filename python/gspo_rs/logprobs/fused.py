@@ -68,8 +68,7 @@ def one_pass(
     slopes : callable
         Called as ``slopes(logprobs, tokens, rows)`` with the log-probabilities of the tokens
         ``tokens`` of the batch, which are those of the sequences ``rows``; returns the slope of the
-        loss for each. The loss is a sum over sequences, and has the same slope for each token of a
-        sequence. `slopes_of` takes them from a loss.
+        loss for each. The loss is a sum over sequences. `slopes_of` takes them from a loss.
     lengths : list of int, or None
         Tokens of each sequence. None if `slopes` do not depend on the log-probabilities.
     scaling : Scaling
@@ -131,7 +130,7 @@ def _walked(
     (n, width), vocabulary = hidden.shape, weight.shape[0]
     if chunk_size is None:
         chunk_size = default_chunk_size(
-            vocabulary, hidden.device, dtype=dtype, longest=plan.longest, apart=width
+            vocabulary, hidden.device, dtype=dtype, longest=plan.longest, width=width
         )
     plan = replace(
         plan,
@@ -204,27 +203,33 @@ class _OnePass(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         inputs, n = (hidden, weight, bias), hidden.shape[0]
         needed = tuple(plan.differentiable and need for need in ctx.needs_input_grad[:3])
-        hidden, weight = hidden.to(plan.dtype), weight.to(plan.dtype)
-        gradients = Gradients.zeros((hidden, weight, bias), needed)
+        hidden, weight = hidden.to(plan.dtype).contiguous(), weight.to(plan.dtype)
         head = Head.of(weight, bias, plan.scaling, plan.chunk_size, residual=any(needed))
+        gradients = Gradients.zeros((hidden, weight, bias), needed, own=head.narrow)
         out = Rows.like(head.logits, n, entropy=plan.entropy)
-        given = hidden, targets.clamp(0, len(weight) - 1)
         out.logprobs.zero_()  # a loss may be asked for its slopes before all are known
-        apart = gradients.apart() if plan.longest > plan.chunk_size else gradients
-        slopes = plan.slopes_in(out.logprobs)
+        given, slopes = (hidden, targets.clamp(0, len(weight) - 1)), plan.slopes_in(out.logprobs)
+
+        def read(chunk: slice, into: Rows, near: Tensor | None, *, residual: bool) -> Rows:
+            near = None if near is None else near[chunk]
+            return head.rows(hidden[chunk], targets[chunk], into, residual=residual, near=near)
+
         for tokens, rows in plan.blocks(n):
-            chunks = plan.chunks(tokens)
-            whole = len(chunks) == 1
-            for chunk in chunks:
-                near = None if plan.near is None else plan.near[chunk]
-                asked = hidden[chunk], targets[chunk], out.part(chunk)
-                found = head.rows(*asked, residual=any(needed), near=near)
-                if any(needed):
-                    scale = slopes(tokens, rows) if whole else torch.ones_like(found.logprobs)
-                    into = gradients if whole else apart
-                    into.add(head, given, chunk, found, scale)
-            if any(needed) and not whole:
-                gradients.absorb(apart, slopes(tokens, rows)[0], tokens)
+            *firsts, last = plan.chunks(tokens)
+            for chunk in firsts:
+                read(chunk, out.part(chunk), plan.near, residual=False)
+            found = read(last, out.part(last), plan.near, residual=any(needed))
+            if not any(needed):
+                continue
+            scale = slopes(tokens, rows)
+            gradients.add(head, given, last, found, scale[last.start - tokens.start :])
+            # What a chunk has no room for is read again, once the slopes are known.
+            for chunk in firsts:
+                fresh = Rows.like(head.logits, chunk.stop - chunk.start)
+                found = read(chunk, fresh, out.logprobs, residual=True)
+                of_chunk = scale[chunk.start - tokens.start : chunk.stop - tokens.start]
+                gradients.add(head, given, chunk, found, of_chunk)
+        gradients.finish(head, given)
         ctx.save_for_backward(*gradients.sums)
         ctx.dtypes = tuple(None if x is None else x.dtype for x in inputs)
         ctx.mark_non_differentiable(*(x for x in (out.logprobs, out.entropy) if x is not None))

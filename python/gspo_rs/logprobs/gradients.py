@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gspo_rs.logprobs.chunk import live_runs
+from gspo_rs.logprobs.chunk import GPU_ROWS, chunk_rows, live_runs
 from gspo_rs.logprobs.head import Head
 from gspo_rs.logprobs.products import accumulate, product, sum_dtype
 from gspo_rs.logprobs.rows import Rows
@@ -28,21 +28,26 @@ class Gradients:
         None, here and below, where no gradient is asked.
     weight : Tensor, shape (V, D), or None
     bias : Tensor, shape (V,), or None
+    own : Tensor, shape (n,), or None
+        What the targets' own entries count, until `finish` adds them: where residuals lack them.
     """
 
     hidden: Tensor | None
     weight: Tensor | None
     bias: Tensor | None
+    own: Tensor | None
 
     @classmethod
-    def zeros(cls, inputs: tuple[Tensor | None, ...], needed: tuple[bool, ...]) -> Gradients:
+    def zeros(
+        cls, inputs: tuple[Tensor, Tensor, Tensor | None], needed: tuple[bool, ...], *, own: bool
+    ) -> Gradients:
         """Make room for the gradients of those of `inputs` (hidden, weight, bias) that need one."""
-        return cls(
-            *(
-                torch.zeros_like(x, dtype=sum_dtype(x)) if x is not None and need else None
-                for x, need in zip(inputs, needed, strict=True)
-            )
+        hidden, weight, bias = (
+            x.new_zeros(x.shape, dtype=sum_dtype(x)) if x is not None and need else None
+            for x, need in zip(inputs, needed, strict=True)
         )
+        entries = inputs[0].new_zeros(len(inputs[0]), dtype=sum_dtype(inputs[0])) if own else None
+        return cls(hidden, weight, bias, entries)
 
     @property
     def sums(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -59,58 +64,87 @@ class Gradients:
         """
         for run in live_runs(scale):
             at = slice(rows.start + run.start, rows.start + run.stop)
-            hidden, targets = (x[at] for x in given)
-            part, slope = found.part(run), scale[run].to(found.logprobs.dtype)
-            unit = 1 / -head.scaling.temperature if part.factors is None else part.factors
-            self._add_rest(head, hidden, at, part, (slope * unit)[:, None])
-            if part.own is not None:
-                self._add_own(head, hidden, targets, at, slope * part.own)
+            part, slopes = found.part(run), scale[run].to(found.logprobs.dtype)
+            assert part.residual is not None
+            if self.hidden is not None:
+                product(part.residual, head.weight, self.hidden[at])
+            scaled = (
+                self._scaled(head, given, at, part, slopes)
+                if head.kernels is None or part.own is None
+                else self._scaled_at_once(head, given, at, part, slopes.contiguous())
+            )
+            if self.weight is not None:
+                accumulate(self.weight, part.residual.T, *scaled)
+            if self.bias is not None:
+                self._add_bias(part, slopes * _factors(head, part))
 
-    def _add_rest(
-        self, head: Head, hidden: Tensor, rows: slice, found: Rows, scale: Tensor
-    ) -> None:
-        """Add what the residual gives, the rows of which count `scale`, (c, 1)."""
-        assert found.residual is not None
+    def _scaled(
+        self, head: Head, given: tuple[Tensor, Tensor], at: slice, found: Rows, slopes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Scale the gradient of the hidden states `at`; return these, and what scales them."""
+        hidden, targets = (x[at] for x in given)
         # Scaling the D columns of hidden is cheaper than scaling the V columns of the residual.
+        scale = (slopes * _factors(head, found))[:, None]
         if self.hidden is not None:
-            product(found.residual, head.weight, self.hidden[rows]).mul_(scale)
-        if self.weight is not None:
-            accumulate(self.weight, found.residual.T, hidden, scale)
-        if self.bias is not None:
-            # In two parts: all tokens of a sequence may have one slope, and so one rounding.
-            high = scale.to(found.residual.dtype)
-            accumulate(self.bias[:, None], found.residual.T, high)
-            if found.factors is not None:
-                accumulate(self.bias[:, None], found.residual.T, scale - high)
+            self.hidden[at].mul_(scale)
+        if found.own is not None and self.own is not None:
+            own = torch.mul(slopes, found.own, out=self.own[at])[:, None]
+            if self.hidden is not None:
+                self.hidden[at].add_(head.weight.index_select(0, targets) * own)
+        return hidden, scale
 
-    def _add_own(
-        self, head: Head, hidden: Tensor, targets: Tensor, rows: slice, own: Tensor
-    ) -> None:
-        """Add what the targets' own entries give, no factor of it rounded."""
-        column = own[:, None]
-        if self.hidden is not None:
-            self.hidden[rows].add_(head.weight.index_select(0, targets) * column)
-        # Sorted by target on a GPU, so that the same sums come out on every run.
-        if self.weight is not None:
-            self.weight.index_put_((targets,), hidden * column, accumulate=True)
-        if self.bias is not None:
-            self.bias.index_put_((targets,), own, accumulate=True)
-
-    def apart(self) -> Gradients:
-        """Make room for a sequence whose slope is not known yet; `hidden` is shared."""
-        zeros = (
-            None if total is None else torch.zeros_like(total) for total in (self.weight, self.bias)
+    def _scaled_at_once(
+        self, head: Head, given: tuple[Tensor, Tensor], at: slice, found: Rows, slopes: Tensor
+    ) -> tuple[Tensor]:
+        """Do what `_scaled` does in one launch, and return the hidden states scaled."""
+        hidden, targets = (x[at] for x in given)
+        assert head.kernels is not None
+        assert self.own is not None
+        # Of float16 the product wants all digits: it takes them in units of the largest.
+        dtype = slopes.dtype if hidden.dtype == torch.float16 else hidden.dtype
+        scaled = torch.empty_like(hidden, dtype=dtype)
+        head.kernels.scale_rows(
+            hidden,
+            head.weight,
+            targets,
+            found,
+            slopes=slopes,
+            of_hidden=None if self.hidden is None else self.hidden[at],
+            scaled=None if self.weight is None else scaled,
+            own=self.own[at],
         )
-        return Gradients(self.hidden, *zeros)
+        return (scaled,)
 
-    def absorb(self, apart: Gradients, slope: Tensor, rows: slice) -> None:
-        """Add what was summed up apart for the tokens `rows`, scaled, and set it back to zero."""
-        if self.hidden is not None:
-            self.hidden[rows] *= slope
-        for total, part in ((self.weight, apart.weight), (self.bias, apart.bias)):
-            if total is not None and part is not None:
-                total.addcmul_(part, slope)
-                part.zero_()
+    def _add_bias(self, found: Rows, scale: Tensor) -> None:
+        assert self.bias is not None
+        assert found.residual is not None
+        # In two parts: all tokens of a sequence may have one slope, and so one rounding.
+        high = scale[:, None].to(found.residual.dtype)
+        accumulate(self.bias[:, None], found.residual.T, high)
+        if found.factors is not None:
+            accumulate(self.bias[:, None], found.residual.T, scale[:, None] - high)
+
+    def finish(self, head: Head, given: tuple[Tensor, Tensor]) -> None:
+        """Add what the targets' own entries give, no factor of it rounded, after the last chunk."""
+        if self.own is None:
+            return
+        hidden, targets = given
+        if self.bias is not None:
+            self.bias.index_put_((targets,), self.own, accumulate=True)
+        if self.weight is None:
+            return
+        if head.kernels is not None:
+            head.kernels.add_by_word(self.weight, hidden, targets, self.own)
+            return
+        # Sorted by target on a GPU, so that the same sums come out on every run.
+        for rows in chunk_rows(len(hidden), GPU_ROWS):
+            terms = hidden[rows] * self.own[rows, None]
+            self.weight.index_put_((targets[rows],), terms, accumulate=True)
+
+
+def _factors(head: Head, found: Rows) -> Tensor | float:
+    """Return what a row of the residual is multiplied by to make it the gradient of the logits."""
+    return 1 / -head.scaling.temperature if found.factors is None else found.factors
 
 
 def rounded(

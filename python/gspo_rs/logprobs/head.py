@@ -5,15 +5,13 @@ Letters: ``c`` tokens make a chunk, ``D`` hidden size, ``V`` vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from gspo_rs.logprobs import launch
 from gspo_rs.logprobs.chunk import GPU_AT_ONCE, Scaling, chunk_rows
-from gspo_rs.logprobs.launch import kernel_on
 from gspo_rs.logprobs.products import narrow_on, product, sum_dtype
 from gspo_rs.logprobs.rows import Rows, matrix
 
@@ -39,8 +37,8 @@ class Head:
         The same memory, except under a soft cap, whose slope needs the logits once more.
     store : Tensor, shape (c, V), or None
         For residuals narrower than the logits; others take the place of the softmax.
-    kernel : callable or None
-        Takes the place of PyTorch's passes over the logits.
+    kernels : Kernels or None
+        Take the place of PyTorch's passes over the logits, and of its operations on rows.
     """
 
     weight: Tensor
@@ -49,20 +47,20 @@ class Head:
     logits: Tensor
     softmax: Tensor
     store: Tensor | None
-    kernel: Callable[..., Any] | None
+    kernels: launch.Kernels | None
 
     @classmethod
     def of(
         cls, weight: Tensor, bias: Tensor | None, scaling: Scaling, rows: int, *, residual: bool
     ) -> Head:
         """Make room for chunks of `rows` tokens, with their residuals where these are wanted."""
-        dtype, kernel = sum_dtype(weight), kernel_on(weight.device)
+        dtype, kernels = sum_dtype(weight), launch.kernels_on(weight.device)
         if not narrow_on(weight.device):
             weight = weight.to(dtype)  # once
         words, narrow = weight.shape[0], weight.dtype != dtype
         at_once = min(rows, GPU_AT_ONCE) if narrow else rows
         logits = matrix(at_once, words, weight, dtype)
-        apart = scaling.softcap is not None and kernel is None
+        apart = scaling.softcap is not None and kernels is None
         return cls(
             weight,
             None if bias is None else bias.contiguous(),
@@ -70,8 +68,13 @@ class Head:
             logits,
             softmax=matrix(at_once, words, weight, dtype) if apart else logits,
             store=matrix(rows, words, weight, weight.dtype) if narrow and residual else None,
-            kernel=kernel,
+            kernels=kernels,
         )
+
+    @property
+    def narrow(self) -> bool:
+        """Whether residuals have fewer digits than sums, and lack the targets' own entries."""
+        return self.weight.dtype != self.logits.dtype
 
     def rows(
         self,
@@ -89,14 +92,25 @@ class Head:
         """
         n, kept = len(hidden), self.softmax if self.store is None else self.store
         out = into.with_residual(kept[:n]) if residual else into
+        if near is not None and residual and self._takes_exponentials:
+            assert self.kernels is not None
+            self.kernels.exponential_rows(
+                hidden.to(self.weight.dtype),
+                self.weight,
+                targets.contiguous(),
+                out,
+                near=near.to(self.logits.dtype).contiguous(),
+                temperature=self.scaling.temperature,
+            )
+            return out
         for rows in chunk_rows(n, max(len(self.logits), 1)):
             states = hidden[rows].to(self.weight.dtype)
             logits = product(states, self.weight.T, self.logits[: len(states)])
             part, wanted = out.part(rows), targets[rows]
-            if self.kernel is None:
+            if self.kernels is None:
                 self._passes(logits, states, wanted, part)
                 continue
-            self.kernel(
+            self.kernels.fused_rows(
                 logits,
                 wanted.contiguous(),
                 part,
@@ -106,6 +120,12 @@ class Head:
                 near=None if near is None else near[rows].to(logits.dtype).contiguous(),
             )
         return out
+
+    @property
+    def _takes_exponentials(self) -> bool:
+        plain = self.bias is None and self.scaling.softcap is None and self.weight.is_contiguous()
+        able = self.kernels is not None and self.weight.dtype == torch.bfloat16 and self.narrow
+        return launch.EXPONENTIAL_IN_PRODUCT and plain and able
 
     def _passes(self, logits: Tensor, hidden: Tensor, targets: Tensor, out: Rows) -> None:
         """Do with several operations of PyTorch what the kernel does with one."""

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import torch
 
 from gspo_rs.logprobs.rows import Rows
 
-__all__ = ["kernel_on"]
+__all__ = ["EXPONENTIAL_IN_PRODUCT", "Kernels", "kernels_on"]
+
+EXPONENTIAL_IN_PRODUCT = False
+"""Whether a product of our own writes exponentials in place of logits, where `Head.rows` may take
+them so. Off until it has been timed on a GPU, where PyTorch's products are hard to match."""
 
 
-def kernel_on(device: torch.device) -> Callable[..., Any] | None:
-    """Return what takes all passes over a chunk in one launch: on a GPU, where Triton works.
+@dataclass(frozen=True)
+class Kernels:
+    """What takes one launch each where PyTorch takes several operations; see `kernels`."""
+
+    fused_rows: Callable[..., None]
+    scale_rows: Callable[..., None]
+    add_by_word: Callable[..., None]
+    ratio_slopes: Callable[..., torch.Tensor]
+    exponential_rows: Callable[..., None]
+
+
+def kernels_on(device: torch.device) -> Kernels | None:
+    """Return the kernels: on a GPU, where Triton works.
 
     Warns
     -----
@@ -29,13 +44,16 @@ def kernel_on(device: torch.device) -> Callable[..., Any] | None:
 
 
 @cache
-def _launched(device: torch.device) -> Callable[..., Any] | None:
-    """Launch the kernel over one token of two words.
+def _launched(device: torch.device) -> Kernels | None:
+    """Launch the first kernel over one token of two words.
 
     It is compiled for that, which takes a C compiler and the headers of Python besides Triton.
     """
     try:
-        from gspo_rs.logprobs.triton_kernel import fused_rows
+        from gspo_rs.logprobs.kernels.exponentials import exponential_rows
+        from gspo_rs.logprobs.kernels.own import add_by_word, scale_rows
+        from gspo_rs.logprobs.kernels.ratios import ratio_slopes
+        from gspo_rs.logprobs.kernels.rows import fused_rows
 
         logits = torch.zeros((1, 2), device=device)
         out = Rows.like(logits, 1)
@@ -51,4 +69,4 @@ def _launched(device: torch.device) -> Callable[..., Any] | None:
             stacklevel=2,
         )
         return None
-    return fused_rows
+    return Kernels(fused_rows, scale_rows, add_by_word, ratio_slopes, exponential_rows)

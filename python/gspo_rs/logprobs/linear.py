@@ -212,7 +212,7 @@ class _LinearLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         n = hidden.shape[0]
         ctx.dtypes = tuple(None if x is None else x.dtype for x in (hidden, weight, bias))
-        hidden, weight = hidden.to(plan.dtype), weight.to(plan.dtype)
+        hidden, weight = hidden.to(plan.dtype).contiguous(), weight.to(plan.dtype)
         keep = plan.differentiable and n <= plan.chunk_size
         head = Head.of(weight, bias, plan.scaling, plan.chunk_size, residual=keep)
         out = Rows.like(head.logits, n, entropy=plan.entropy)
@@ -235,7 +235,7 @@ class _LinearLogprobs(torch.autograd.Function):
         size = plan.chunk_size if again else 0
         head = Head.of(weight, bias, plan.scaling, size, residual=again)
         inputs = (hidden, weight, bias)
-        gradients = Gradients.zeros(inputs, ctx.needs_input_grad[:3])
+        gradients = Gradients.zeros(inputs, ctx.needs_input_grad[:3], own=head.narrow)
         # One outside the vocabulary has NaN for a gradient; its place would end the process.
         places = targets.clamp(0, len(weight) - 1)
         for run in live_runs(grad):
@@ -246,4 +246,5 @@ class _LinearLogprobs(torch.autograd.Function):
                     given = hidden[rows], targets[rows], Rows.like(head.logits, len(grad[rows]))
                     found = head.rows(*given, residual=True, near=logprobs[rows])
                 gradients.add(head, (hidden, places), rows, found, grad[rows])
+        gradients.finish(head, (hidden, places))
         return (*rounded(gradients.sums, ctx.dtypes), None, None)

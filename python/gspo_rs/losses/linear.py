@@ -15,6 +15,7 @@ from inspect import signature
 import torch
 from torch import Tensor
 
+from gspo_rs.logprobs import launch
 from gspo_rs.logprobs.chunk import Scaling
 from gspo_rs.logprobs.fused import Slopes, one_pass, slopes_of
 from gspo_rs.losses.clip import check_clip
@@ -98,9 +99,9 @@ def linear_gspo_loss(
     ``c_i = -w_i s_i A_i`` where the clip does not act and 0 where it does, with
     ``s_i = exp(mean_t (l_it - o_it))``. It is taken chunk by chunk in the forward pass, where c_i
     is known as soon as the sequence ends: three matrix products, none of them twice, where
-    `linear_logprobs` and `gspo_loss` need four. A chunk holds whole sequences; a sequence longer
-    than a chunk has its gradient for the head summed up apart, in another (V, D) tensor, and
-    scaled at its end. Without `old_logprobs` c_i is known beforehand and no such tensor is needed.
+    `linear_logprobs` and `gspo_loss` need four. A chunk holds whole sequences; of a sequence longer
+    than a chunk all but the last chunk is multiplied by the head once more, after its end. Without
+    `old_logprobs` c_i is known beforehand and nothing is waited for.
     With them a GPU knows each row's normaliser beforehand, and reads its logits once; a row for
     which they are off by 60 nats is read again. A head that takes no gradient costs two products;
     tokens of sequences whose c_i is 0 cost one, 64
@@ -147,15 +148,14 @@ def linear_sequence_loss(
     softcap: float | None = None,
     chunk_size: int | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return a loss that weighs all tokens of a sequence alike, its gradients taken on the way.
+    """Return a loss of a linear head that is a sum over sequences, its gradients taken on the way.
 
     Parameters
     ----------
     loss : callable
-        `gspo_loss`, `gspo_token_loss`, `luspo_loss`, `vespo_loss`, `reinforce_loss` without bound,
-        or another whose gradient for a log-probability depends on the sequence only, its options
-        bound to it as by `functools.partial`. A loss by token, such as `grpo_loss`, would get
-        wrong gradients in sequences longer than a chunk.
+        `gspo_loss`, `gspo_token_loss`, `luspo_loss`, `vespo_loss`, `grpo_loss`, or another whose
+        gradient for a sequence depends on that sequence only, its options bound to it as by
+        `functools.partial`.
     hidden, weight, targets, old_logprobs, advantages, lengths, weights
         As in `linear_gspo_loss`. Without `old_logprobs` the gradient of `loss` for a
         log-probability must not depend on its value.
@@ -245,6 +245,8 @@ class _Batch:
     def gspo_slopes(self, clip_low: float, clip_high: float) -> Slopes:
         """Return the slopes of `gspo_loss`, in closed form: few operations for each block."""
         lengths, bound = self.layout.lengths, math.exp(LOG_RATIO_BOUND)
+        kernels = launch.kernels_on(lengths.device)
+        ends = lengths if kernels is None else lengths.cumsum(0)
         pull = -self.advantages * self.weights
         most, least = torch.full_like(pull, bound), torch.full_like(pull, 1 / bound)
         most.masked_fill_(self.advantages > 0, min(1 + clip_high, bound))
@@ -253,12 +255,17 @@ class _Batch:
         assert owner is not None
 
         def slopes(logprobs: Tensor, tokens: slice, rows: slice) -> Tensor:
-            moved = logprobs - self.old(logprobs, tokens)
+            old, bounds = self.old(logprobs, tokens), (least[rows], most[rows])
+            if kernels is not None:
+                of_rows = {"pull": pull[rows], "bounds": bounds, "origin": tokens.start or 0}
+                sequences, now = (ends[rows], lengths[rows]), logprobs.to(pull.dtype)
+                return kernels.ratio_slopes(now, old, sequences, **of_rows)
+            moved = logprobs - old
             ratio = torch.segment_reduce(
                 moved, "mean", lengths=lengths[rows], initial=0, unsafe=True
             ).exp()
-            inside = ratio.clamp(least[rows], most[rows]) == ratio
-            torch.mul(ratio * pull[rows], inside, out=found[rows])
+            kept = ratio.clamp(*bounds)
+            torch.mul(kept * pull[rows], kept == ratio, out=found[rows])
             return found.index_select(0, owner[tokens])
 
         return slopes

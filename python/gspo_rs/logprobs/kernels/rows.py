@@ -1,6 +1,6 @@
 """One launch over a chunk of logits on a GPU, where PyTorch takes several passes over its memory.
 
-Letters: ``c`` tokens, ``V`` vocabulary. Loaded only where tensors are on a GPU and Triton is there.
+Letters: ``c`` tokens, ``V`` vocabulary.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from gspo_rs.logprobs.kernels.checks import check, room_of
 from gspo_rs.logprobs.rows import Rows
 
-__all__ = ["fused_rows"]
+__all__ = ["block_of", "fused_rows"]
 
 BLOCK = 4096
-"""Words of the vocabulary that a program holds at once."""
+"""Words of the vocabulary that a program holds at once, at most."""
 REACH = {torch.bfloat16: 60.0, torch.float16: 2.0}
 """How far from 0 the logarithm of a row's sum may be, in nats, for residuals of this dtype: float16
 has no number above e^11 and few digits below e^-10."""
@@ -259,8 +260,8 @@ def fused_rows(
             stride=logits.stride(0),
             pitch=residual.stride(0),
             words=words,
-            room=_room(logits),
-            space=words if residual.dtype == logits.dtype else _room(residual),
+            room=room_of(logits),
+            space=words if residual.dtype == logits.dtype else room_of(residual),
             softcap=_bits(1.0 if softcap is None else softcap),
             temperature=_bits(temperature),
             least=math.exp(-reach),
@@ -271,17 +272,17 @@ def fused_rows(
             residual=out.residual is not None,
             apart=apart,
             known=known,
-            block=min(BLOCK, triton.next_power_of_2(words)),
+            block=min(
+                block_of(logits.dtype, capped=softcap is not None),
+                triton.next_power_of_2(words),
+            ),
             num_warps=8,
         )
 
 
-def _room(matrix: Tensor) -> int:
-    """Return how many numbers of each row may be read: to the next, if the last has as many."""
-    rows, words = matrix.shape
-    stride = matrix.stride(0)
-    held = matrix.untyped_storage().nbytes() // matrix.element_size() - matrix.storage_offset()
-    return stride if held >= rows * stride else words
+def block_of(dtype: torch.dtype, *, capped: bool) -> int:
+    """Return the words that a program holds at once, so few that none of its registers spills."""
+    return BLOCK // (dtype.itemsize // 4) // (1 + capped)
 
 
 def _bits(value: float) -> int:
@@ -297,35 +298,16 @@ def _check_all(
     rows, words = logits.shape
     if logits.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"logits is {logits.dtype}; the kernel reads float32 or float64")
-    _check("logits", logits, logits, (rows, words), logits.dtype)
-    _check("targets", targets, logits, (rows,), torch.int64)
+    check("logits", logits, logits, (rows, words), logits.dtype)
+    check("targets", targets, logits, (rows,), torch.int64)
     if bias is not None:
-        _check("bias", bias, logits, (words,), bias.dtype)
+        check("bias", bias, logits, (words,), bias.dtype)
     of_tokens = {"near": near, "logprobs": out.logprobs, "entropy": out.entropy}
     of_tokens |= {"factors": out.factors, "own": out.own}
     for name, given in of_tokens.items():
         if given is not None:
-            _check(name, given, logits, (rows,), logits.dtype)
+            check(name, given, logits, (rows,), logits.dtype)
     if out.residual is not None:
-        _check("residual", out.residual, logits, (rows, words), out.residual.dtype)
+        check("residual", out.residual, logits, (rows, words), out.residual.dtype)
     if (out.factors is None) != (out.own is None):
         raise ValueError("factors and own go together: give both or neither")
-
-
-def _check(
-    name: str, given: Tensor, logits: Tensor, shape: tuple[int, ...], dtype: torch.dtype
-) -> None:
-    if given.dtype != dtype:
-        raise TypeError(f"{name} is {given.dtype}; the kernel takes {dtype}")
-    if given.shape != shape:
-        raise ValueError(f"{name} has shape {tuple(given.shape)}; expected {shape}")
-    if given.device != logits.device:
-        raise ValueError(f"{name} is on {given.device} and the logits on {logits.device}")
-    # Rows may be apart, but not on one another; what has one row or one word may have any stride.
-    whole = given.dim() == 1 or shape[1] <= 1 or given.stride(1) == 1
-    apart = given.dim() == 1 or shape[0] <= 1 or given.stride(0) >= shape[1]
-    if not (given.is_contiguous() if given.dim() == 1 else whole and apart):
-        raise ValueError(
-            f"{name} of shape {tuple(given.shape)} has strides {given.stride()}: it is not"
-            f" contiguous, and the kernel reads memory as it lies; give {name}.contiguous()"
-        )
