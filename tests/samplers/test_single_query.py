@@ -4,8 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from gspo_rs.samplers import single_query
@@ -89,19 +90,30 @@ def model(letters):
     return AutoModelForCausalLM.from_pretrained(letters)
 
 
-def test_after_it_transformers_has_the_attention_that_it_had(model):
-    def other(*_args, **_options):
-        return None
+def test_it_changes_the_attention_of_that_model_alone_and_while_it_lasts(model, letters):
+    before = dict(ALL_ATTENTION_FUNCTIONS), dict(ALL_MASK_ATTENTION_FUNCTIONS)
+    other = AutoModelForCausalLM.from_pretrained(letters)
+    with single_queries(model) as first, single_queries(model) as second:
+        assert (first, second) == (True, True)
+        assert model.config._attn_implementation == single_query._OURS
+        assert other.config._attn_implementation == "sdpa"
+        assert (dict(ALL_ATTENTION_FUNCTIONS), dict(ALL_MASK_ATTENTION_FUNCTIONS)) == before
+    assert model.config._attn_implementation == "sdpa"
 
-    for before in (sdpa_attention_forward, other):
-        if before is other:
-            ALL_ATTENTION_FUNCTIONS["sdpa"] = other
-        with single_queries(model) as first, single_queries(model) as second:
-            assert (first, second) == (True, True)
-            assert ALL_ATTENTION_FUNCTIONS["sdpa"] is not before
-        assert ALL_ATTENTION_FUNCTIONS["sdpa"] is before
-    del ALL_ATTENTION_FUNCTIONS["sdpa"]
-    assert AttentionInterface()["sdpa"] is ALL_ATTENTION_FUNCTIONS["sdpa"]
+
+def test_what_it_does_not_do_is_done_by_the_attention_that_is_registered_for_torchs(
+    model, monkeypatch
+):
+    seen = []
+
+    def own(*args, **options):
+        seen.append(args[1].shape[2])
+        return sdpa_attention_forward(*args, **options)
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "sdpa", own)
+    with single_queries(model), torch.no_grad():
+        model(torch.tensor([[0, 1, 2]]))
+    assert {*seen} == {3}
 
 
 def test_a_model_that_attends_otherwise_is_left_alone(model):
@@ -111,6 +123,15 @@ def test_a_model_that_attends_otherwise_is_left_alone(model):
     model.set_attn_implementation("sdpa")
     with torch.autocast("cpu", torch.bfloat16), single_queries(model) as used:
         assert not used
+
+
+def test_a_model_that_asks_for_the_name_of_its_attention_is_left_alone():
+    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 9}
+    falcon = AutoModelForCausalLM.from_config(AutoConfig.for_model("falcon", **shape))
+    assert falcon.config._attn_implementation == "sdpa"
+    with single_queries(falcon) as used:
+        assert not used
+        assert falcon.config._attn_implementation == "sdpa"
 
 
 def test_all_tokens_but_the_prompts_are_read_by_it(model, letters, monkeypatch):

@@ -6,17 +6,19 @@ width, ``n`` tokens held.
 
 import contextlib
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 __all__ = ["attend", "single_queries"]
 
-_NAME = "sdpa"
+_TORCHS = "sdpa"
+_OURS = "gspo_rs_single_query"
 Attention = Callable[..., tuple[Tensor, Tensor | None]]
 
 
@@ -36,22 +38,19 @@ def single_queries(model: Any) -> Iterator[bool]:
     `gspo_rs.samplers.growing_cache` lays them out so. In bfloat16 the sums would be rounded, which
     torch's attention does not; and a GPU has kernels of its own.
     """
-    device = model.device.type
-    attention = getattr(model.config.get_text_config(), "_attn_implementation", None)
-    if device != "cpu" or attention != _NAME or torch.is_autocast_enabled(device):
+    device, config = model.device.type, model.config.get_text_config()
+    before = getattr(config, "_attn_implementation", None)
+    # Some models ask for the name of their attention where they should call it.
+    calls_it = before in (_TORCHS, _OURS) and model._can_set_attn_implementation()
+    if device != "cpu" or not calls_it or torch.is_autocast_enabled(device):
         yield False
         return
-    before = ALL_ATTENTION_FUNCTIONS[_NAME]
-    ALL_ATTENTION_FUNCTIONS[_NAME] = partial(attend, otherwise=before)
+    config._attn_implementation = _OURS
     try:
         yield True
     finally:
+        config._attn_implementation = before
         _added.cache_clear()
-        known = AttentionInterface()  # type: ignore[no-untyped-call]
-        if known[_NAME] is before:  # nobody has put it here before us
-            del ALL_ATTENTION_FUNCTIONS[_NAME]  # type: ignore[no-untyped-call]
-        else:
-            ALL_ATTENTION_FUNCTIONS[_NAME] = before
 
 
 def attend(
@@ -115,3 +114,18 @@ def _added(mask: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     if mask.dtype == torch.bool:
         mask = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -torch.inf)
     return mask.to(dtype).expand(*shape, -1, -1).flatten(0, 1)
+
+
+def _attend(*given: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
+    """Attend by `attend`, or as models with torch's attention do, who may have their own."""
+    return attend(*given, otherwise=ALL_ATTENTION_FUNCTIONS[_TORCHS], **options)
+
+
+def _mask(*given: Any, **options: Any) -> Tensor | None:
+    mask: Tensor | None = ALL_MASK_ATTENTION_FUNCTIONS[_TORCHS](*given, **options)
+    return mask
+
+
+# Under a name of our own: no other model of the process attends otherwise for it.
+AttentionInterface.register(_OURS, _attend)
+AttentionMaskInterface.register(_OURS, _mask)
