@@ -49,3 +49,29 @@ def test_what_comes_to_the_cpu_is_waited_for_and_what_goes_to_a_gpu_is_not(start
     with fake_gpu(), copies:
         assert to_device(torch.zeros(2, device=start), end).device.type == end
     assert copies.waited == [waited]
+
+
+class Names(TorchDispatchMode):
+    """Notes the operations."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["sapo", "cispo", "gmpo", "vespo", "reinforce", "dppo"])
+def test_no_backward_pass_has_one_thread_walk_through_a_sequence(name):
+    logprobs = -torch.rand(7, dtype=torch.float64)
+    given = torch.tensor([1.0, -1.0, 2.0]), None
+    noted, found = Names(), logprobs.clone().requires_grad_()
+    lengths = torch.tensor([3, 0, 4])
+    with noted:
+        loss, _ = getattr(losses, f"{name}_loss")(found, logprobs - 0.1, *given, lengths=lengths)
+        loss.backward()
+    assert found.grad.any()
+    assert "segment_reduce" in noted.names
+    assert "_segment_reduce_backward" not in noted.names

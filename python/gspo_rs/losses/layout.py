@@ -146,8 +146,11 @@ class Layout:
             return values.sum(dim=1)
         if self.n_tokens == 0:
             return values.sum() + values.new_zeros(self.lengths.shape)
-        # In order within each sequence, unlike index_add: the same bits on every run on a GPU.
-        return torch.segment_reduce(values, "sum", lengths=self.lengths, initial=0, unsafe=True)
+        if not (torch.is_grad_enabled() and values.requires_grad):
+            return _totals(values, self.lengths)
+        given = values, self.lengths, self.owner
+        total: Tensor = _Total.apply(*given)  # type: ignore[no-untyped-call]
+        return total
 
     def mean(self, values: Tensor) -> Tensor:
         """Average the tokens of each sequence, (B,); 0 for a sequence without tokens."""
@@ -281,6 +284,27 @@ def _exact(values: Tensor) -> Tensor:
         widened: Tensor = _Widened.apply(values)  # type: ignore[no-untyped-call]
         return widened
     return values if values.dtype == torch.float64 else values.float()
+
+
+def _totals(values: Tensor, lengths: Tensor) -> Tensor:
+    # In order within each sequence, unlike index_add: the same bits on every run on a GPU.
+    return torch.segment_reduce(values, "sum", lengths=lengths, initial=0, unsafe=True)
+
+
+class _Total(torch.autograd.Function):
+    """The sums of sequences that follow one another, and for the tokens the slope of theirs.
+
+    Autograd's own has one thread of a GPU walk through each sequence.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, lengths: Tensor, owner: Tensor) -> Tensor:
+        ctx.save_for_backward(owner)
+        return _totals(values, lengths)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+        return slope.index_select(0, ctx.saved_tensors[0]), None, None
 
 
 class _Widened(torch.autograd.Function):
