@@ -51,7 +51,7 @@ def test_a_rehearsal_on_a_cpu_ends_with_every_file_and_a_row_of_every_stage(tmp_
     assert ended == {*stages}, [row for row in rows if row["state"] != "done"]
     assert {row["name"] for row in rows if row["state"] == "not installed"} >= {"memcheck"}
     small = {row["name"]: row["off_by"] for row in rows if "off_by" in row}
-    assert len(small) == 8
+    assert len(small) == 10
     assert all(off < (1e-12 if "float64" in name else 0.02) for name, off in small.items())
     heads = [row for row in rows if row["stage"] == "rivals" and row["state"] == "done"]
     assert {row["name"] for row in heads} == {*rivals[:3]}
@@ -67,52 +67,60 @@ def test_a_rehearsal_on_a_cpu_ends_with_every_file_and_a_row_of_every_stage(tmp_
 
 
 STAGES = """
-import os, sys, time, gpu_once
+import itertools, os, types, time, gpu_once
 
-def stage(options):
+def raises(options):
     yield {"name": "first"}
-    if how == "raises":
-        raise ValueError("no such | kernel")
-    if how == "dies":
-        os.abort()
-    if how == "hangs":
-        time.sleep(600)
+    raise ValueError("no such | kernel")
 
-how = sys.argv.pop()
+def dies(options):
+    yield {"name": "second"}
+    os.abort()
+
+def hangs(options):
+    time.sleep(600)
+
 def after(options):
     yield {"name": "after"}
-gpu_once.STAGES = {"smoke": (stage, 60), "tests": (after, 60)}
+
+# The one that hangs begins half a second before the time is over.
+clock = itertools.chain([0.0] * 4, [599.5], itertools.repeat(601.0))
+gpu_once.time, gpu_once.LEFT = types.SimpleNamespace(monotonic=lambda: next(clock)), 0.0
+kinds = {"smoke": raises, "tests": dies, "memcheck": after, "sweep": hangs, "step": after}
+gpu_once.STAGES = {name: (stage, 60) for name, stage in kinds.items()}
 gpu_once.main()
 """
 
 
-@pytest.mark.parametrize(("how", "says"), [("raises", "no such | kernel"), ("dies", "exit -6")])
-def test_a_stage_that_ends_badly_keeps_its_rows_and_stops_no_other(tmp_path, how, says):
+def test_a_stage_that_ends_badly_keeps_its_rows_and_stops_no_other_and_one_that_hangs_is_stopped(
+    tmp_path,
+):
     folder = tmp_path / "gpu"
-    done = run("--output", folder, "--stages", "smoke", "tests", how, code=STAGES)
+    done = run("--output", folder, "--seconds", 600, code=STAGES)
     assert done.returncode == 0, done.stderr
-    first, wrong, *others = rows_of(folder)
-    assert (first["stage"], first["name"], first["state"]) == ("smoke", "first", "done")
-    assert wrong["state"] == "failed"
-    assert says in wrong["says"]
-    assert [row["name"] for row in others] == ["after", "seconds"]
+    rows = rows_of(folder)
+    assert [(row["stage"], row["name"], row["state"]) for row in rows] == [
+        ("smoke", "first", "done"),
+        ("smoke", "smoke", "failed"),
+        ("tests", "second", "done"),
+        ("tests", "tests", "failed"),
+        ("memcheck", "after", "done"),
+        ("sweep", "sweep", "stopped"),
+        ("step", "step", "no time"),
+        ("once", "seconds", "done"),
+    ]
+    assert "no such | kernel" in rows[1]["says"]
+    assert "exit -6" in rows[3]["says"]
 
 
-def test_a_stage_that_hangs_is_stopped_when_the_time_is_over(tmp_path):
-    folder = tmp_path / "gpu"
-    given = ("--stages", "smoke", "tests", "--seconds", 10)
-    done = run("--output", folder, *given, "hangs", code=STAGES)
-    assert done.returncode == 0, done.stderr
-    *_, stopped, other, _seconds = rows_of(folder)
-    assert (stopped["stage"], stopped["state"]) == ("smoke", "stopped")
-    assert (other["stage"], other["state"]) == ("tests", "no time")
+@pytest.mark.usefixtures("benches")
+def test_a_run_does_not_write_over_what_another_has_found(tmp_path, monkeypatch):
+    import gpu_once
 
-
-def test_a_run_does_not_write_over_what_another_has_found(tmp_path):
     (tmp_path / "rows.jsonl").write_text("{}\n")
-    done = run("--output", tmp_path)
-    assert done.returncode != 0
-    assert "FileExistsError" in done.stderr
+    monkeypatch.setattr(sys, "argv", ["gpu_once", "--device", "cpu", "--output", str(tmp_path)])
+    with pytest.raises(FileExistsError):
+        gpu_once.main()
     assert (tmp_path / "rows.jsonl").read_text() == "{}\n"
 
 
@@ -123,7 +131,7 @@ def test_heads_that_run_here_give_the_gradients_of_the_plain_expression():
 
     sizes = gpu_cases.Sizes(40, 8, 6, 31)
     ours = [one for one in gpu_rivals.CONTENDERS if one.module is None and "compil" not in one.name]
-    assert len(ours) == 5
+    assert len(ours) == 6
     for data in gpu_cases.DATA:
         for who in ours:
             given = gpu_cases.batch(sizes, data, who.kind, CPU, torch.float64)
