@@ -136,13 +136,13 @@ def test_a_get_waits_without_spinning_whatever_the_deadline(deadline):
     buffer = gs.GroupBuffer(group_size=2, deadline=deadline)
     timer = threading.Timer(0.5, buffer.put, ("a", 0, "lone"), {"policy_version": 0})
     timer.start()
-    began = time.process_time()
+    began = time.thread_time()  # not that of other threads of these tests
     if deadline < 1:
         assert buffer.get(timeout=600).payloads == ("lone",)
     else:
         with pytest.raises(TimeoutError):
             buffer.get(timeout=0.6)
-    assert time.process_time() - began < 0.25
+    assert time.thread_time() - began < 0.25
 
 
 def test_a_get_may_wait_longer_than_a_clock_counts_but_not_for_no_number():

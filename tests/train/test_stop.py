@@ -152,6 +152,8 @@ def test_the_readme_s_own_example_resumes(letters, tmp_path):
     first, again = map(shlex.split, told)
     assert again == [*first, "--resume"]
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    run_file = tmp_path / "examples/letters.toml"  # with steps enough to be stopped twice
+    run_file.write_text(run_file.read_text().replace("max_steps = 40", "max_steps = 4000"))
     shutil.copytree(letters, tmp_path / "runs/letters/model")
     rows = [{"prompt": f"{text}>", "answer": text} for text in ("ab", "bcd", "ce", "defg")]
     lines = [json.dumps(row) + "\n" for row in rows]
