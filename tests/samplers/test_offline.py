@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import signal
 import threading
 import time
@@ -12,7 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fixtures.runs import contents, process
+from fixtures.quick_server import QuickServer
+from fixtures.runs import contents, process, wait_for
 from fixtures.stub_server import NONSENSE, Reply, StubServer, rate_limited
 from gspo_rs.data.ledgers import LEDGER
 from gspo_rs.files.failures import FailureLimitError
@@ -150,9 +150,14 @@ def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path):
     assert parts(tmp_path / "killed") == parts(tmp_path / "whole")
 
 
-def rate_is_held(server, most, window):
-    times = np.array([request.at for request in server.requests])
-    return all(((times >= at) & (times < at + window)).sum() <= most for at in times)
+def rate_is_held(times, most, window):
+    times = np.sort(times)
+    return (np.searchsorted(times, times + window) - np.arange(len(times)) <= most).all()
+
+
+def after(number, server, other):
+    """An answer that is another from a request on."""
+    return lambda request: (answer if len(server.requests) < number else other)(request)
 
 
 def test_no_window_has_more_requests_than_the_rate(tmp_path):
@@ -160,7 +165,7 @@ def test_no_window_has_more_requests_than_the_rate(tmp_path):
         limits = {"rpm": 40, "window": 0.2, "concurrency": 30}
         sample(PROMPTS, tmp_path / "out", endpoint=server.url, n=2, **limits)
         assert len(server.requests) > 120
-        assert rate_is_held(server, 40, 0.2)
+        assert rate_is_held([request.at for request in server.requests], 40, 0.2)
 
 
 def test_what_may_pass_is_asked_again_and_what_does_not_has_no_row(tmp_path, patient):
@@ -320,23 +325,41 @@ def test_a_model_here_draws_what_generate_draws_and_its_output_is_trained_on(let
     assert result.metrics["kl/old_k1"] == pytest.approx(0, abs=1e-5)
 
 
+def test_a_run_that_is_taken_up_counts_what_the_one_before_may_have_asked_for(tmp_path):
+    limits = {"rpm": 50, "window": 0.5, "concurrency": 30}
+    with StubServer(answer) as server:
+        server._answer = after(45, server, lambda request: answer(request, token_ids=None))
+        with pytest.raises(SamplerError, match="answers no token_ids"):
+            sample(PROMPTS, tmp_path / "out", endpoint=server.url, n=2, **limits)
+        server._answer = answer
+        sample(PROMPTS, tmp_path / "out", endpoint=server.url, n=2, **limits)
+        assert rate_is_held([request.at for request in server.requests], 50, 0.5)
+
+
+SAMPLE = """
+import sys
+from gspo_rs.samplers.offline import sample
+sample(sys.argv[1], sys.argv[2], endpoint=sys.argv[3], rpm=int(sys.argv[4]), window=5.0)
+"""
+
+
 @pytest.mark.soak
 def test_many_completions_at_a_limited_rate_survive_ten_kills(tmp_path):
     many = pl.concat([PROMPTS] * 209)[:12_500]
     many.write_parquet(tmp_path / "many.parquet")
-    kills = np.random.default_rng(0)
-    with StubServer(answer) as server:
-        words = ["sample", tmp_path / "many.parquet", "--endpoint", server.url, "--rpm", "60000"]
+    draw = np.random.default_rng(0)
+    with QuickServer(answer) as server:
+        words = (tmp_path / "many.parquet", tmp_path / "killed", server.url, 2500)
         for _ in range(10):
-            child = process(*words, "-o", tmp_path / "killed")
-            time.sleep(float(kills.uniform(3, 12)))
+            child = process(*words, code=SAMPLE)
+            end = len(server.times) + int(draw.integers(1, 12_000))
+            wait_for(lambda end=end: len(server.times) >= end, child)
             child.kill()
             child.communicate()
-        child = process(*words, "-o", tmp_path / "killed")
-        _, err = child.communicate()
+        _, err = (child := process(*words, code=SAMPLE)).communicate()
         assert child.returncode == 0, err
-        assert rate_is_held(server, 60_000, 60.0)
+        assert len(server.times) > 100_000
+        assert rate_is_held(server.times, 2500, 5.0)
         sample(many, tmp_path / "whole", endpoint=server.url)
     assert rows_of(tmp_path / "whole").height == 100_000
     assert parts(tmp_path / "killed") == parts(tmp_path / "whole")
-    shutil.rmtree(tmp_path / "killed")

@@ -47,6 +47,16 @@ def test_what_is_given_back_early_is_what_was_used():
     assert asyncio.run(asyncio.wait_for(run(), 600))
 
 
+def test_a_rate_that_may_be_spent_lets_nothing_pass_for_a_window():
+    async def run():
+        begin = time.monotonic()
+        rate = Rate(3, WINDOW, spent=True)
+        async with rate.taking(1), rate.taking(2):
+            return time.monotonic() - begin
+
+    assert asyncio.run(run()) >= WINDOW
+
+
 def test_who_came_first_goes_first():
     async def run():
         rate, order = Rate(2, 0.02), []

@@ -40,6 +40,8 @@ class Endpoint:
         Seconds for an answer.
     window : float
         Seconds that `rpm` is counted in.
+    spent : bool
+        Whether a process before may have taken all of a window just now.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Endpoint:
         concurrency: int = 64,
         timeout: float = 600.0,
         window: float = 60.0,
+        spent: bool = False,
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"endpoint {url!r} is no address; it begins with http:// or https://")
@@ -63,7 +66,7 @@ class Endpoint:
             timeout=timeout,
             connections=concurrency,
             key=os.environ.get(KEY),
-            rate=None if rpm is None else Rate(rpm, window),
+            rate=None if rpm is None else Rate(rpm, window, spent=spent),
         )
         self.concurrency, self._without = concurrency, frozenset(without)
         self._sampling = dict(sampling)

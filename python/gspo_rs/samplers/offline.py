@@ -19,7 +19,7 @@ from gspo_rs.data.prompt_table import prompts as read_prompts
 from gspo_rs.data.source import SourceLike, locate
 from gspo_rs.files.failures import FailureLimitError, allowed_failures
 from gspo_rs.files.notebook import facts_html
-from gspo_rs.files.parts import Parts, part_name, parts_in
+from gspo_rs.files.parts import Parts, part_name, parts_in, run_manifest
 from gspo_rs.samplers import SamplerError
 from gspo_rs.samplers.calls import HOPELESS, RefusedError, UnansweredError
 from gspo_rs.samplers.endpoint import Endpoint
@@ -148,7 +148,8 @@ def sample(
     without : sequence of str
         What the endpoint need not give: of ``logprobs``, ``token_ids`` and ``seed``.
     rpm : int, optional
-        Requests a minute at most, in every minute; those that are repeated count.
+        Requests a minute at most, in every minute; those that are repeated count. A run that is
+        taken up waits a minute first: nobody knows what the one before asked for last.
     concurrency : int
         Requests at once at most.
     timeout : float
@@ -192,7 +193,7 @@ def sample(
             drawer = _loaded(str(model), {**sampling, **more}, device)
         else:
             limits: dict[str, Any] = {"rpm": rpm, "concurrency": concurrency}
-            limits |= {"timeout": timeout, "window": window}
+            limits |= {"timeout": timeout, "window": window, "spent": _under_way(Path(target))}
             drawer = Endpoint(
                 endpoint, model=model, sampling={**sampling, **more}, without=without, **limits
             )
@@ -229,6 +230,14 @@ def _task(
     inputs = [{"path": located.name, "rows": frame.height, "digest": digest}]
     allowed = allowed_failures(max_failed, len(texts) * n)
     return _Task(texts, frame, n, seed, max(ROWS // n, 1), allowed), inputs
+
+
+def _under_way(target: Path) -> bool:
+    """Return whether a run before has not come to its end: what it asked for last is not known."""
+    try:
+        return not run_manifest(target).complete
+    except FileNotFoundError:
+        return False
 
 
 def _loaded(name: str, sampling: dict[str, Any], device: str) -> Any:

@@ -24,6 +24,8 @@ class Rate:
         Units in a window.
     window : float
         Seconds.
+    spent : bool
+        Whether all of a window may have been taken just now, by a process that nobody can ask.
 
     Examples
     --------
@@ -36,10 +38,13 @@ class Rate:
     True
     """
 
-    def __init__(self, most: int, window: float = 60.0) -> None:
+    def __init__(self, most: int, window: float = 60.0, *, spent: bool = False) -> None:
         self._most, self._window = most, window
         self._used = 0  # by calls that are open, and by those of `_over`
         self._over: deque[tuple[float, int]] = deque()  # until when, how many
+        if spent:
+            self._used = most
+            self._over.append((time.monotonic() + window, most))
         self._turn = asyncio.Lock()  # who came first takes first
         self._changed = asyncio.Event()
 
