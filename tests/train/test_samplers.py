@@ -184,7 +184,10 @@ def test_a_sampler_may_give_the_rewards_itself(fields):
     [
         ({"sampler": "openai:http://localhost:1"}, "cannot be given the weights of the policy"),
         ({"sampler": "vllm:localhost:8000"}, r"'localhost:8000' is no address; write vllm:http"),
-        ({"sampler": "vlm"}, "expected transformers, vllm:http://host:port, or file.py:factory"),
+        (
+            {"sampler": "vlm"},
+            "expected transformers, transformers-continuous, vllm:http://host:port",
+        ),
         ({"prompts": None, "reward": None, "rollouts": "r"}, "draws for `prompts`; offline"),
     ],
 )

@@ -7,8 +7,12 @@ from urllib.parse import urlsplit
 
 __all__ = ["Address", "Kind", "fault_of", "parsed"]
 
-Kind = Literal["transformers", "vllm", "openai", "factory"]
-_FORMS = "transformers, vllm:http://host:port, or file.py:factory or module:factory"
+Kind = Literal["transformers", "continuous", "vllm", "openai", "factory"]
+_FORMS = (
+    "transformers, transformers-continuous, vllm:http://host:port, or file.py:factory or"
+    " module:factory"
+)
+_HERE: dict[str, Kind] = {"transformers": "transformers", "transformers-continuous": "continuous"}
 
 
 class Address(NamedTuple):
@@ -28,8 +32,8 @@ def parsed(spec: str) -> Address:
     >>> parsed("mine.py:make")
     Address(kind='factory', place='mine.py:make')
     """
-    if spec == "transformers":
-        return Address("transformers")
+    if spec in _HERE:
+        return Address(_HERE[spec])
     kind, _, place = spec.partition(":")
     place = place.rstrip("/").removesuffix("/v1")
     if kind == "vllm":
@@ -50,7 +54,7 @@ def fault_of(spec: str, *, online: bool = True) -> str | None:
     "sampler = 'vllm:localhost:8000': 'localhost:8000' is no address; write vllm:http://host:port"
     """
     kind, place = parsed(spec)
-    if kind == "transformers":
+    if spec == "transformers":
         return None
     if not online:
         return f"sampler = {spec!r}: draws for `prompts`; offline nothing is drawn"
@@ -64,6 +68,6 @@ def fault_of(spec: str, *, online: bool = True) -> str | None:
         parts = urlsplit(place)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             return f"sampler = {spec!r}: {place!r} is no address; write vllm:http://host:port"
-    elif not all(spec.rpartition(":")[::2]):
+    elif kind == "factory" and not all(spec.rpartition(":")[::2]):
         return f"sampler = {spec!r}: expected {_FORMS}"
     return None

@@ -140,6 +140,7 @@ class Calls:
         *,
         read: Callable[[Any], Any] = lambda found: found,
         tokens: int = 0,
+        text: bool = False,
     ) -> Answer:
         """Call until there is an answer.
 
@@ -152,6 +153,8 @@ class Calls:
         tokens : int
             What the call may take at most of the rate of tokens; what it has taken is read from
             the ``usage`` of the answer.
+        text : bool
+            Whether the answer is a text, and no JSON.
 
         Raises
         ------
@@ -180,7 +183,7 @@ class Calls:
                         raise RefusedError(place, said, attempt, status)
                 else:
                     try:
-                        return Answer(read(reply.json() if reply.content else None), attempt)
+                        return Answer(read(_said(reply, text=text)), attempt)
                     except _UNREADABLE:
                         said = f"answered what cannot be read: {_start(reply)}"
             if late == TIMEOUTS or attempt == self._attempts:
@@ -229,6 +232,13 @@ def _library() -> Any:
             f" which is the same ({error})"
         ) from error
     return httpx2
+
+
+def _said(reply: Any, *, text: bool) -> Any:
+    """Return what was answered; None for JSON that is empty."""
+    if text:
+        return reply.text
+    return reply.json() if reply.content else None
 
 
 def _used(reply: Any) -> int:

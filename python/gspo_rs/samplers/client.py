@@ -50,17 +50,18 @@ class Client:
         """Return the answer to a POST of JSON; see `begin`."""
         return answered(self.begin("POST", path, body))
 
-    def begin(self, method: str, path: str, body: Any = None) -> Future[Any]:
-        """Begin a call, and return what will have the JSON that the server answers.
+    def begin(self, method: str, path: str, body: Any = None, *, text: bool = False) -> Future[Any]:
+        """Begin a call, and return what will have the JSON, or the text, that the server answers.
 
         Its errors are those of `Calls.ask`, and `UnansweredError` if the client was closed.
         """
         if not self._thread.is_alive():
             raise UnansweredError(f"{self.url}{path}", _CLOSED)
-        return asyncio.run_coroutine_threadsafe(self._value(method, path, body), self._loop)
+        asking = self._value(method, path, body, text=text)
+        return asyncio.run_coroutine_threadsafe(asking, self._loop)
 
-    async def _value(self, method: str, path: str, body: Any) -> Any:
-        return (await self._calls.ask(method, path, body)).value
+    async def _value(self, method: str, path: str, body: Any, *, text: bool) -> Any:
+        return (await self._calls.ask(method, path, body, text=text)).value
 
     def _repeated(self) -> None:
         self.count("retries")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from gspo_rs.samplers import Policy, SamplerError
 
-__all__ = ["merged_weights", "save_merged"]
+__all__ = ["adapter_rank", "merged_weights", "save_merged"]
 
 _ADAPTER = re.compile(r"\.lora_|\.modules_to_save\.|lora_magnitude")
 _PREFIX = "base_model.model."
@@ -43,6 +44,29 @@ def save_merged(policy: Policy, folder: Path, weights: dict[str, Tensor] | None)
     policy.tokenizer.save_pretrained(folder)
 
 
+def adapter_rank(model: Any) -> int | None:
+    """Return the largest rank of the adapters of a model; None if it has none.
+
+    Raises
+    ------
+    SamplerError
+        If they are of a kind that a server does not take.
+    """
+    if not hasattr(model, "get_base_model"):
+        return None
+    _refuse_others(name for name, _ in model.named_parameters())
+    ranks = (getattr(layer, "r", None) for layer in model.modules())
+    return max(int(one["default"]) for one in ranks if isinstance(one, dict) and "default" in one)
+
+
+def _refuse_others(names: Iterable[str]) -> None:
+    if any("lora_magnitude" in name or ".modules_to_save." in name for name in names):
+        raise SamplerError(
+            "a vLLM server cannot be given these adapters: it takes plain LoRA alone; set use_dora"
+            " = false, or sampler = 'transformers'"
+        )
+
+
 def merged_weights(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of a model's base with its adapters added; the model stays as it is.
 
@@ -58,11 +82,7 @@ def merged_weights(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     dict of str to Tensor
         By the names of the base.
     """
-    if any("lora_magnitude" in name or ".modules_to_save." in name for name in state):
-        raise SamplerError(
-            "a vLLM server cannot be given these adapters: only those of plain LoRA are merged"
-            " for it; set use_dora = false, or sampler = 'transformers'"
-        )
+    _refuse_others(state)
     scaling = _scalings(model)
     found = {}
     for name, weight in state.items():

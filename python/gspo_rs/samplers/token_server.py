@@ -48,11 +48,14 @@ class TokenServer(NamedTuple):
         The name under which it serves the model.
     context : int or None
         Most tokens of a sequence.
+    version : int or None
+        Of the adapters that `model` names; None where the server tells versions of weights.
     """
 
     client: Client
     model: str
     context: int | None
+    version: int | None = None
 
     def complete(self, tokens: list[int], seed: int, how: How) -> Drawn:
         """Return one completion of a prompt; see `begin`."""
@@ -108,8 +111,14 @@ class TokenServer(NamedTuple):
             np.array([one["logprob"] for one in said], dtype=np.float32),
             ended,
             reason == "stop" and not ended,
-            _versions(choice.get("weight_versions"), len(tokens)),
+            self._versions(choice.get("weight_versions"), len(tokens)),
         )
+
+    def _versions(self, spans: Any, n: int) -> Any:
+        """Return the version of each token; None where not told."""
+        if self.version is not None:
+            return np.full(n, self.version, dtype=np.int64)
+        return _versions(spans, n)
 
     def load(self, folder: Path, label: str) -> None:
         """Let the server read its weights from a folder, and name their version.
@@ -123,6 +132,42 @@ class TokenServer(NamedTuple):
             self._asked("/update_weight_version", {"new_version": label}, _DEV)
         finally:
             self._asked("/resume", None, _DEV)
+
+    def load_adapters(self, folder: Path, name: str, rank: int | None) -> bool:
+        """Let the server read adapters from a folder, under a name of their own.
+
+        What it draws at this moment goes on with those that it has begun with.
+
+        Returns
+        -------
+        bool
+            False if the server takes no adapters.
+
+        Raises
+        ------
+        SamplerError
+            If it does, and not these.
+        """
+        body = {"lora_name": name, "lora_path": str(folder)}
+        try:
+            answered(self.client.begin("POST", "/v1/load_lora_adapter", body, text=True))
+        except SamplerError as error:
+            if isinstance(error, RefusedError) and error.status in _MISSING:
+                return False
+            raise SamplerError(
+                f"{error}; start it with --enable-lora --max-lora-rank {rank}, or without"
+                " VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, and adapters are merged for it"
+            ) from error
+        return True
+
+    def unload_adapters(self, name: str) -> None:
+        """Let the server forget adapters."""
+        body = {"lora_name": name}
+        answered(self.client.begin("POST", "/v1/unload_lora_adapter", body, text=True))
+
+    def names(self) -> list[str]:
+        """Return the names under which it serves models: its own, and those of adapters."""
+        return [str(one["id"]) for one in self.client.get("/v1/models")["data"]]
 
     def label(self) -> str:
         """Return the name of the version of its weights."""

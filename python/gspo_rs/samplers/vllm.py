@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from hashlib import blake2b
@@ -17,7 +18,7 @@ from gspo_rs.samplers.client import Client
 from gspo_rs.samplers.completions import Drawn
 from gspo_rs.samplers.encoded import encoded, numbered
 from gspo_rs.samplers.generation import context_of
-from gspo_rs.samplers.merged import save_merged
+from gspo_rs.samplers.merged import adapter_rank, save_merged
 from gspo_rs.samplers.probe import check_served, compared, served
 from gspo_rs.samplers.special_tokens import end_tokens
 from gspo_rs.samplers.stop_strings import as_strings
@@ -45,6 +46,8 @@ class Vllm:
         Of the run: what it has left behind in the folder is its own to remove.
     exact : bool
         Whether log-probabilities that differ from the policy's are an error, or logged.
+    versions : int
+        Of adapters that the server keeps at once: what it draws with at one time.
 
     Attributes
     ----------
@@ -55,6 +58,9 @@ class Vllm:
     -----
     Each completion is asked for alone, with a seed of its own: a server gives the completions of
     one call the same noise. The server keeps the keys and values of a prompt for its group.
+
+    Adapters of LoRA go alone, each version under a name of its own, to a server that takes them, so
+    that a completion is of one version; for others they are merged into a copy of their base.
 
     Nothing of vLLM is imported. What it needs to be started with is said where it is missing:
     ``VLLM_SERVER_DEV_MODE=1``, ``--enable-scale-out``, ``--logprobs-mode processed_logprobs``.
@@ -70,14 +76,15 @@ class Vllm:
         folder: str | Path | None = None,
         name: str = "",
         exact: bool = True,
+        versions: int = 2,
     ) -> None:
         self._client = Client(url, timeout=timeout, connections=CONNECTIONS, direct=True)
         self._server = TokenServer(self._client, *served(self._client))
         self._folder, self._name = folder, name
         self._exact, self._checked = exact, False
         self._version: int | None = None
-        self._label = ""
-        self._kept: Path | None = None
+        self._label, self._versions, self._alone = "", versions, True
+        self._kept: deque[Path] = deque()  # folders that the server may yet read
 
     def generate(
         self,
@@ -109,7 +116,7 @@ class Vllm:
         SamplerError
             If the server refuses a request, or answers none.
         """
-        tokenizer, strings = policy.tokenizer, as_strings(stop)
+        server, tokenizer, strings = self._server, policy.tokenizer, as_strings(stop)
         limit = self._limit(policy, max_prompt_length, max_completion_length)
         asked = encoded(tokenizer, prompts, limit, on_long_prompt, special=add_special_tokens)
         numbers = numbered(prompt_numbers, len(prompts))
@@ -120,7 +127,7 @@ class Vllm:
             for place, (row, tokens) in enumerate(zip(asked.rows, asked.tokens, strict=True))
             for generation in range(num_generations)
         ]
-        drawn = self._draw(jobs, how, progress)
+        drawn = self._draw(server, jobs, how, progress)
         groups: list[list[Drawn]] = [[] for _ in asked.rows]
         for (place, _, _), one in zip(jobs, drawn, strict=True):
             if one is not None:
@@ -129,6 +136,7 @@ class Vllm:
 
     def _draw(
         self,
+        server: TokenServer,
         jobs: list[tuple[int, list[int], int]],
         how: How,
         progress: Callable[[int, int], object] | None,
@@ -136,13 +144,11 @@ class Vllm:
         """Ask for each completion; None for one that was not answered."""
         found: list[Drawn | None] = [None] * len(jobs)
         failed: list[UnansweredError] = []
-        calls = {
-            self._server.begin(tokens, seed, how): row for row, (_, tokens, seed) in enumerate(jobs)
-        }
+        calls = {server.begin(tokens, seed, how): row for row, (_, tokens, seed) in enumerate(jobs)}
         try:
             for done, call in enumerate(as_completed(calls), 1):
                 try:
-                    found[calls[call]] = self._server.drawn(call, how)
+                    found[calls[call]] = server.drawn(call, how)
                 except UnansweredError as error:
                     failed.append(error)
                     if done == len(failed) >= min(HOPELESS, len(jobs)):
@@ -172,45 +178,64 @@ class Vllm:
         """
         if not self._checked:
             check_served(self._server, policy)
+        self._label = self._named(version)
         if version != self._version:
             weights = policy.weights()
             if policy.world.main:
                 self._push(policy, weights, version)
             policy.world.barrier()
-        self._check_version(version, mine=policy.world.main)
+            self._follow(version)
+        self._check_version(version)
         if version != self._version:
             compared(self._server, policy, version, exact=self._exact, seeds=not self._checked)
         self._checked, self._version = True, version
 
     def _push(self, policy: Policy, weights: Any, version: int) -> None:
-        """Write the weights and let the server read them."""
-        folder = self._home() / str(version)
-        save_merged(policy, folder, weights)
-        label = f"{blake2b(str(folder).encode(), digest_size=4).hexdigest()}-{version}"
-        self._server.load(folder, label)
-        self._label = label
-        if self._kept is not None:
-            shutil.rmtree(self._kept, ignore_errors=True)
-        self._kept = folder
+        """Write the weights, adapters alone if that does, and let the server read them."""
+        folder, rank = self._path() / str(version), adapter_rank(policy.model)
+        if not self._kept:  # what a run before has left
+            shutil.rmtree(folder.parent, ignore_errors=True)
+        self._kept.append(folder)
+        self._alone = self._alone and rank is not None
+        if self._alone:
+            policy.save(folder, weights)
+            self._alone = self._server.load_adapters(folder, self._label, rank)
+        if not self._alone:
+            shutil.rmtree(folder, ignore_errors=True)  # a server reads all that is there
+            save_merged(policy, folder, weights)
+            self._server.load(folder, self._label)
+        while len(self._kept) > (self._versions if self._alone else 1):
+            old = self._kept.popleft()
+            if self._alone:
+                self._server.unload_adapters(self._named(int(old.name)))
+            shutil.rmtree(old, ignore_errors=True)
 
-    def _home(self) -> Path:
-        """Return the folder of this run, empty where it is new to it."""
+    def _follow(self, version: int) -> None:
+        """Ask for the adapters of a version from now on, if the server has been given any."""
+        if self._label in self._server.names():
+            self._server = self._server._replace(model=self._label, version=version)
+
+    def _path(self) -> Path:
+        """Return the folder of this run, the same in all its processes."""
         base = self._folder
         if base is None:
             base = "/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir()  # noqa: S108
         name = blake2b(self._name.encode(), digest_size=8).hexdigest()
-        home = Path(base) / f"gspo-rs-weights-{name}"
-        if self._kept is None:
-            shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True, exist_ok=True)
-        return home
+        return Path(base) / f"gspo-rs-weights-{name}"
 
-    def _check_version(self, version: int, *, mine: bool) -> None:
-        found = self._server.label()
-        ours = found == self._label if mine else found.rpartition("-")[2] == str(version)
-        if not ours:
+    def _named(self, version: int) -> str:
+        """Return the name of a version of the weights of this run."""
+        words = str(self._path()).encode()
+        return f"{blake2b(words, digest_size=4).hexdigest()}-{version}"
+
+    def _check_version(self, version: int) -> None:
+        if self._server.version is None:
+            found = repr(self._server.label())
+        else:
+            found = ", ".join(map(repr, self._server.names()))
+        if repr(self._label) not in found.split(", "):
             raise SamplerError(
-                f"{self._client.url} has the weights {found!r}, and was given those of step"
+                f"{self._client.url} has the weights {found}, and was given those of step"
                 f" {version}, {self._label!r}: it was started anew, or another run gives it weights"
                 " too; go on from the last checkpoint with --resume, with a server for this run"
             )
@@ -224,9 +249,9 @@ class Vllm:
     def close(self) -> None:
         """Close the connections, and remove the weights that were passed."""
         self._client.close()
-        if self._kept is not None:
-            shutil.rmtree(self._kept.parent, ignore_errors=True)
-            self._kept = None
+        if self._kept:
+            shutil.rmtree(self._path(), ignore_errors=True)
+            self._kept.clear()
 
 
 def _seed(seed: int, number: int, generation: int) -> int:

@@ -91,8 +91,9 @@ class Config:
         rewards are taken.
     sampler : str
         Who draws the completions: `transformers`, the policy itself in this process;
-        `vllm:http://host:port`, a vLLM server, which is given the weights before every batch; or
-        `module:factory` or `file.py:factory`, a function that gets the configuration and returns a
+        `transformers-continuous`, likewise by continuous batching; `vllm:http://host:port`, a vLLM
+        server, which is given the weights before every batch; or `module:factory` or
+        `file.py:factory`, a function that gets the configuration and returns a
         `gspo_rs.samplers.Sampler`.
     sampler_timeout : float
         Seconds for one answer of the server of `sampler`. One that comes too late is asked for
@@ -675,6 +676,11 @@ def _too_stale(config: Any) -> str | None:
         return (
             f"{ahead}: with old_logprobs = 'recompute' old completions would count as new ones; set"
             " correction, such as 'token_truncate' or 'seq_mask', or old_logprobs = 'sampler'"
+        )
+    if config.sampler == "transformers-continuous":
+        return (
+            f"{ahead}: continuous batching reads the model that is trained, and sets its attention;"
+            " set sampler = 'transformers', or sample with a server"
         )
     if config.torch_compile and config.sampler == "transformers":
         return (

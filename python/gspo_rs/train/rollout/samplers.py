@@ -13,6 +13,7 @@ from gspo_rs.rewards.functions import load, name_of
 from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.samplers import Policy, Sampler, SamplerError
 from gspo_rs.samplers.address import parsed
+from gspo_rs.samplers.continuous import Continuous
 from gspo_rs.samplers.vllm import Vllm
 from gspo_rs.train.config.config import Config, ConfigError
 from gspo_rs.train.inputs import Inputs
@@ -159,7 +160,9 @@ def sampler_of(config: Config, inputs: Inputs) -> Sampler | None:
                 " the sampler call the function, and leave rollout out"
             )
         return _own(config, inputs.sampler)
-    engine = Transformers() if address.kind == "transformers" else _server(config, address.place)
+    if address.kind == "vllm":
+        return EngineSampler(config, _server(config, address.place), function)
+    engine: Engine = Continuous() if address.kind == "continuous" else Transformers()
     return EngineSampler(config, engine, function)
 
 
@@ -172,24 +175,26 @@ def _server(config: Config, url: str) -> Engine:
         folder=config.sampler_folder,
         name=config.output_dir,
         exact=exact,
+        versions=config.max_staleness + 2,
     )
 
 
 def refuse_cuts(config: Config) -> None:
-    """Stop where a server would answer log-probabilities of another policy.
+    """Stop where a sampler would answer log-probabilities of another policy.
 
     Raises
     ------
     ConfigError
         With the remedy.
     """
-    if parsed(config.sampler).kind != "vllm":
+    kinds = {"vllm": "a vLLM server", "continuous": "continuous batching"}
+    if (who := kinds.get(parsed(config.sampler).kind)) is None:
         return
     for name, all_of_them in (("top_p", 1.0), ("top_k", 0)):
         if (value := getattr(config, name)) != all_of_them:
             raise ConfigError(
-                f"{name} = {value}: a vLLM server answers log-probabilities of what that leaves,"
-                " not of the policy; leave it out, or use sampler = 'transformers'"
+                f"{name} = {value}: {who} answers log-probabilities of what that leaves, not of the"
+                " policy; leave it out, or use sampler = 'transformers'"
             )
 
 
