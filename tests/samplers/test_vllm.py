@@ -214,7 +214,9 @@ def test_a_completion_that_is_never_answered_is_left_out_of_its_group_and_counte
     assert set(zip(found.prompts, found.completions, strict=True)) <= kept
 
 
-def test_a_server_that_is_gone_ends_the_run_by_name(letters, policy, tmp_path, patient):
+def test_a_server_that_is_gone_is_told_once_and_ends_the_run_by_name(
+    letters, policy, tmp_path, patient, caplog
+):
     with ModelServer(letters).served() as server:
         sampler = engine(server, tmp_path)
         sampler.refresh(policy, 0)
@@ -223,6 +225,7 @@ def test_a_server_that_is_gone_ends_the_run_by_name(letters, policy, tmp_path, p
             UnansweredError, match="in 12 calls; last: cannot be reached: RemoteProt"
         ):
             drawn(sampler, policy)
+        assert caplog.text.count("cannot be reached") == 1
     with pytest.raises(SamplerError, match=r"no vLLM server is there: .* start it as VLLM_SERVER"):
         engine(server, tmp_path)
 

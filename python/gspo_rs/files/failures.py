@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 __all__ = ["FailureLimitError", "allowed_failures"]
 
 
@@ -23,15 +26,17 @@ def allowed_failures(given: str | int, n_rows: int) -> int:
     --------
     >>> allowed_failures("1%", 250), allowed_failures("7", 250), allowed_failures(0, 250)
     (2, 7, 0)
+    >>> allowed_failures("0.57%", 100_000)  # as written, not as the float below it
+    570
     """
     text = str(given).strip()
+    share = text.endswith("%")
     try:
-        share = text.endswith("%")
-        number = float(text[:-1]) if share else int(text)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= (100 if text.endswith("%") else float("inf")):
+        number = Fraction(text[:-1]) if share else Fraction(int(text))
+    except (ValueError, ZeroDivisionError):
+        number = Fraction(-1)
+    if not 0 <= number <= (100 if share else number):
         raise ValueError(
             f"max_failed = {given!r} is no number of rows, such as 10, nor a share, such as 1%"
         )
-    return int(number * n_rows / 100) if text.endswith("%") else int(number)
+    return math.floor(number * n_rows / 100 if share else number)

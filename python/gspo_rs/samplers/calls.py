@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,6 +34,7 @@ TOO_MANY = 429
 _OF_ALL = frozenset({401, 403, 404, 405})
 # Not 501 and 505, which say that a server will never do it.
 _AGAIN = frozenset({408, 409, 425, TOO_MANY, 500, 502, 503, 504, *range(506, 600)})
+_log = logging.getLogger("gspo_rs")
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
@@ -131,6 +133,7 @@ class Calls:
         )
         self._free: list[Any] = []
         self._turns = asyncio.Semaphore(connections)
+        self._gone = False
 
     async def ask(
         self,
@@ -175,7 +178,9 @@ class Calls:
             except self._broken as error:
                 late += "Timeout" in type(error).__name__
                 said = f"cannot be reached: {type(error).__name__}: {error}".rstrip(": ")
+                self._tell(place, said, attempt)
             else:
+                self._gone = False
                 status, asked = reply.status_code, _asked_wait(reply)
                 if status >= 300:
                     said = f"answered {status}: {_words(reply)}"
@@ -190,6 +195,12 @@ class Calls:
                 break
             await self._wait(max(min(FIRST * 2 ** (attempt - 1), LONGEST), asked))
         raise UnansweredError(place, said, attempt, status)
+
+    def _tell(self, place: str, said: str, attempt: int) -> None:
+        """Say once, until there is an answer again, that calls are repeated: it may take long."""
+        if not self._gone and attempt < self._attempts:
+            self._gone = True
+            _log.warning("%s %s; it is asked %d times", place, said, self._attempts)
 
     async def _once(self, method: str, place: str, body: Any, tokens: int) -> Any:
         async with self._turn(tokens) as taken:
