@@ -13,6 +13,9 @@ from gspo_rs.rewards.library.texts import final_answer, said
 
 __all__ = ["reasoning_gym"]
 
+# Their scorers compare with tuples of tuples, which JSON and Parquet make lists.
+_OF_BOARDS = ("arc_agi", "rearc")
+
 
 def reasoning_gym(
     completions: Sequence[Any], task: Sequence[Any], entry: Sequence[Any], **_: Any
@@ -43,10 +46,18 @@ def reasoning_gym(
             continue
         text = said(completion)
         marked = final_answer(text)
-        whole = json.loads(given) if isinstance(given, str) else given
+        whole = _restored(name, json.loads(given) if isinstance(given, str) else given)
         score = scorer_of(name)
         found.append(float(score(answer=text if marked is None else marked, entry=whole)))
     return found
+
+
+def _restored(task: str, entry: Any) -> Any:
+    """Return an entry as the library has generated it, where its scorer notices."""
+    if task not in _OF_BOARDS:
+        return entry
+    board = tuple(map(tuple, entry["metadata"]["output"]))
+    return {**entry, "metadata": {**entry["metadata"], "output": board}}
 
 
 @lru_cache
