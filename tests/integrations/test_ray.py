@@ -12,8 +12,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-import gspo_rs.polars  # noqa: F401
-from gspo_rs.integrations.ray import COLUMNS, check, score
+import gspo_rs as gs
+import gspo_rs.polars
+from gspo_rs.integrations.ray import COLUMNS, check, grade, score
 
 ray = pytest.importorskip("ray")
 
@@ -145,6 +146,75 @@ def test_a_killed_node_changes_no_bit(cluster, nodes, frame, tmp_path, monkeypat
     assert digest(fetched(found)) == digest(local(frame, "prompt_id", "zscore"))
     assert (tmp_path / "reached").exists()
     assert not doomed.any_processes_alive()
+
+
+# Draws, fails, and once ends the actor whose pool it is in.
+REWARD = """
+import os, random, signal
+def drawn(prompts, completions, most, **_):
+    (text,), (limit,) = completions, most
+    if text == "lost" and not os.path.exists("PLACE"):
+        open("PLACE", "w").close()
+        os.kill(os.getppid(), signal.SIGKILL)
+    if text == "bad":
+        raise ValueError(prompts[0])
+    return [len(text) / limit + random.random()]
+"""
+
+
+@pytest.mark.slow
+def test_rows_graded_by_actors_have_the_bits_of_one_machine_when_an_actor_is_lost(
+    cluster, tmp_path
+):
+    (tmp_path / "reward.py").write_text(REWARD.replace("PLACE", str(tmp_path / "lost")))
+    said = ["fine", "bad", None, "lost", *["longer"] * 60]
+    frame = pl.DataFrame({"prompt": "p", "completion": said, "most": range(1, 65)})
+    frame.write_parquet(tmp_path / "in.parquet")
+    numbered = frame.with_columns(file=pl.lit("in.parquet"), row=pl.int_range(pl.len()))
+    spec = f"{tmp_path / 'reward.py'}:drawn"
+    patient = {"columns": ["most"], "timeout": 600.0, "start_timeout": 600.0}
+    found = fetched(grade(blocks(numbered, 4), reward=spec, rows=16, **patient))
+    assert (tmp_path / "lost").exists()
+    (tmp_path / "out").mkdir()
+    options = {"workers": 1, "max_failed": 1, **patient}
+    gs.grade(tmp_path / "in.parquet", tmp_path / "out", reward=spec, **options)
+    expected = pl.read_parquet(tmp_path / "out" / "*.parquet")
+    assert found.columns == expected.columns
+    stable = pl.exclude("seconds", "attempts")
+    assert found.sort("row").select(stable).equals(expected.select(stable))
+    assert found["status"].value_counts().sort("status").rows() == [
+        ("error", 1),
+        ("ok", 62),
+        ("skipped", 1),
+    ]
+
+
+@pytest.mark.soak
+def test_a_node_that_is_killed_costs_no_grade(cluster, nodes, tmp_path, monkeypatch):
+    (tmp_path / "reward.py").write_text(REWARD)
+    texts = ["x" * (i % 9) for i in range(600)]
+    rows = {"file": "f", "row": np.arange(600), "prompt": "p", "completion": texts, "most": 3}
+    frame = pl.DataFrame(rows)
+    doomed = nodes.add_node()
+    limits = ray.data.ExecutionResources(cpu=2)
+    monkeypatch.setattr(cluster.execution_options, "resource_limits", limits)
+
+    def kill():
+        while not (tmp_path / "reached").exists():
+            time.sleep(0.05)
+        nodes.remove_node(doomed, allow_graceful=False)
+
+    threading.Thread(target=kill, daemon=True).start()
+    spec = f"{tmp_path / 'reward.py'}:drawn"
+    patient = {"columns": ["most"], "timeout": 600.0, "start_timeout": 600.0}
+    graded = grade(blocks(frame, 6), reward=spec, rows=50, **patient)
+    step = never_end_on(doomed.node_id, tmp_path)
+    found = fetched(graded.map_batches(step, batch_size=None, batch_format="pyarrow"))
+    assert (tmp_path / "reached").exists()
+    again = fetched(grade(blocks(frame, 1), reward=spec, **patient))
+    stable = pl.exclude("seconds", "attempts")
+    assert found.sort("row").select(stable).equals(again.sort("row").select(stable))
+    assert found["row"].n_unique() == 600
 
 
 @pytest.mark.soak

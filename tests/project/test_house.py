@@ -36,7 +36,7 @@ BELOW = {
     "rewards": "groups rollouts data files samplers",
     "samplers": "rollouts data files",
     "train": "groups rollouts data files logprobs losses rewards samplers",
-    "integrations": "groups rollouts data polars files losses",
+    "integrations": "groups rollouts data polars files losses rewards",
     "cli": "groups data files report conformance rewards samplers train",
 }
 # The same of the core; its errors, thread pool and packing are below every room.

@@ -1,4 +1,4 @@
-"""Group scores on Ray Data: the same columns, to the bit, as on one machine."""
+"""Rewards and group scores on Ray Data: the same columns, to the bit, as on one machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,11 +17,20 @@ from gspo_rs.data.schema import as_keys
 from gspo_rs.groups.estimators import estimator_named, resolve
 from gspo_rs.polars import RewardNamespace
 from gspo_rs.polars.expressions import NullIds
+from gspo_rs.rewards.grading.engine import Slice
+from gspo_rs.rewards.grading.function import (
+    function_engines,
+    functions_of,
+    scorer_of,
+    weights_of,
+)
+from gspo_rs.rewards.grading.output import graded_frame
+from gspo_rs.rewards.grading.rows import Piece
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-__all__ = ["check", "score"]
+__all__ = ["check", "grade", "score"]
 
 COLUMNS = ("rank", "percentile", "advantage", "group_size", "group_mean", "group_std")
 
@@ -146,6 +156,119 @@ def _differing(counted: pa.Table, names: Sequence[str]) -> pa.Table:
     return counted.filter(pc.invert(same))
 
 
+def grade(
+    dataset: Dataset,
+    *,
+    reward: str | Sequence[str],
+    reward_weights: Sequence[float] | None = None,
+    prompt: str | None = "prompt",
+    completion: str = "completion",
+    columns: Sequence[str] = (),
+    key: str | Sequence[str] = ("file", "row"),
+    actors: int = 1,
+    workers: int = 1,
+    rows: int = 1024,
+    **limits: Any,
+) -> Dataset:
+    """Grade completions by reward functions that may hang, crash, exit or take all memory.
+
+    Parameters
+    ----------
+    dataset : ray.data.Dataset
+        Completions, one a row.
+    reward, reward_weights
+        As of `gspo_rs.grade`; a file must be at the same place on every node.
+    prompt, completion : str
+        Their columns: texts, or lists of messages. No prompts if None.
+    columns : sequence of str
+        Columns that are handed on as keyword arguments.
+    key : str or sequence of str
+        Columns that name a row. The generators of a call are seeded by them; by ``file`` and
+        ``row``, as `gspo_rs.grade` writes them, as there.
+    actors, workers : int
+        Actors, and processes of the pool that each of them has. An actor reserves so many cores.
+    rows : int
+        Rows that an actor grades at once, which are graded again if it is lost.
+    **limits
+        `timeout`, `start_timeout`, `memory` in bytes, `sandbox`, as of
+        `gspo_rs.rewards.workers.Workers`, and `chunk`, rows of a call.
+
+    Returns
+    -------
+    ray.data.Dataset
+        Lazy. The keys and the columns of a part of `gspo_rs.grade`: ``reward``, ``reward_NAME``
+        for each reward, ``status``, ``error``, ``seconds``, ``attempts`` and ``scorer``. They come
+        in any order. Each row is there once, whatever is lost, but may have been graded twice.
+
+    Raises
+    ------
+    RewardError, ValueError
+        If the rewards or their weights make no sense. While it runs, within Ray's error: if a
+        function cannot be loaded, or what it is given cannot be sent.
+
+    Notes
+    -----
+    No share of failures stops the job: look at ``status``.
+    """
+    functions = functions_of(reward)
+    weights = weights_of(list(functions), reward_weights)
+    said = {} if prompt is None else {"prompt": prompt}
+    said["completion"] = completion
+    return dataset.map_batches(
+        _Grader,
+        fn_constructor_args=(functions, weights, said, list(columns), list(as_keys(key))),
+        fn_constructor_kwargs={"workers": workers, "chunk": 1, **limits},
+        concurrency=actors,
+        num_cpus=workers,
+        batch_size=rows,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+    )
+
+
+class _Grader:
+    """What an actor does: it has a pool of its own."""
+
+    def __init__(
+        self,
+        functions: dict[str, str],
+        weights: list[float],
+        said: dict[str, str],
+        columns: list[str],
+        keys: list[str],
+        **options: Any,
+    ) -> None:
+        self._said, self._columns, self._keys, self._weights = said, columns, keys, weights
+        options["prompts"] = "prompt" in said
+        self._engines = function_engines(functions, options.pop("workers"), **options)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        if not table.num_columns:  # an empty partition
+            return table
+        _refuse_missing(table, [*self._said.values(), *self._columns, *self._keys])
+        there = table.filter(pc.is_valid(table[self._said["completion"]]))
+        given = {name: there[name].to_pylist() for name in (*self._said.values(), *self._columns)}
+        slices = Slice(
+            given[self._said["prompt"]] if "prompt" in self._said else None,
+            given[self._said["completion"]],
+            {name: given[name] for name in self._columns},
+            places=[_place(one) for one in there.select(self._keys).to_pylist()],
+        )
+        keys = pl.DataFrame(table.select(self._keys))
+        valid = np.asarray(pc.is_valid(table[self._said["completion"]]))
+        grades = {engine.name: engine.grade(slices) for engine in self._engines}
+        piece = Piece(keys, slices, np.flatnonzero(valid))
+        scorer = scorer_of(self._engines, self._weights)
+        return graded_frame(piece, grades, self._weights, scorer)[0].to_arrow()
+
+
+def _place(key: dict[str, Any]) -> str:
+    """Name a row, in the words of grading files."""
+    if list(key) == ["file", "row"]:
+        return f"row {key['row']} of {key['file']}"
+    return ", ".join(f"{name}={value!r}" for name, value in key.items())
+
+
 def _refuse_estimator(estimator: str, options: dict[str, Any]) -> None:
     for name, value in options.items():
         if value is not None and not isinstance(value, int | float | str | pl.Expr):
@@ -180,11 +303,15 @@ def _scorer(
     return scored
 
 
-def _refuse_columns(table: pa.Table, names: list[str]) -> None:
+def _refuse_missing(table: pa.Table, names: list[str]) -> None:
     has = ", ".join(table.column_names)
     for name in names:
         if name not in table.column_names:
             raise ValueError(f"the data set has no column {name!r}; it has {has}")
+
+
+def _refuse_columns(table: pa.Table, names: list[str]) -> None:
+    _refuse_missing(table, names)
     for name in COLUMNS:
         if name in table.column_names:
             raise ValueError(f"the data set has a column {name!r} already; rename or drop it")

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import polars as pl
 
 from gspo_rs.data.progress import Pass, passes, under_way
@@ -21,11 +20,17 @@ from gspo_rs.files.grades import MADE_BY
 from gspo_rs.files.notebook import facts_html
 from gspo_rs.files.parts import Parts, part_name, parts_in
 from gspo_rs.files.scoring.options import as_bytes
-from gspo_rs.rewards.errors import GradingError, RewardError
-from gspo_rs.rewards.functions import name_of, titled
+from gspo_rs.rewards.errors import GradingError
+from gspo_rs.rewards.functions import titled
 from gspo_rs.rewards.grading.engine import Engine, Slice
-from gspo_rs.rewards.grading.function import FunctionEngine, function_engines
-from gspo_rs.rewards.grading.limits import alike, digest_of
+from gspo_rs.rewards.grading.function import (
+    FunctionEngine,
+    function_engines,
+    functions_of,
+    scorer_of,
+    weights_of,
+)
+from gspo_rs.rewards.grading.limits import alike
 from gspo_rs.rewards.grading.output import (
     Counts,
     graded_frame,
@@ -200,51 +205,18 @@ def grade(
     with ExitStack() as stack:
         for engine in engines:
             stack.callback(engine.close)
-        named = _named(reward)
+        named = functions_of(reward)
         made: list[Engine] = []
         if named:
             size = workers or os.cpu_count() or 1
             made = function_engines(named, size, chunk=chunk, prompts=rows.prompts, **limits)
             stack.callback(made[0].close)
         every = [*made, *engines]
-        weights = _weights([engine.name for engine in every], reward_weights)
-        scorer = digest_of(
-            [[one.name, one.scorer, w] for one, w in zip(every, weights, strict=True)]
-        )
+        weights = weights_of([engine.name for engine in every], reward_weights)
+        scorer = scorer_of(every, weights)
         allowed = allowed_failures(max_failed, rows.n_rows)
         run = _Run(rows, every, weights, scorer, on_failure, allowed)
         return _written(run, Path(target), resume=resume, overwrite=overwrite)
-
-
-def _named(reward: str | Sequence[str]) -> dict[str, str]:
-    """Return where reward functions are, by name."""
-    specs = [reward] if isinstance(reward, str) or callable(reward) else list(reward)
-    found: dict[str, str] = {}
-    for one in specs:
-        if not isinstance(one, str):
-            raise RewardError(
-                f"reward {name_of(one)} is a function in memory, which workers cannot load: name it"
-                " as file.py:function or module:function"
-            )
-        name = one.rpartition(":")[2]
-        if name in found:
-            raise RewardError(f"two rewards are called {name}; rename one of the functions")
-        found[name] = one
-    return found
-
-
-def _weights(names: Sequence[str], given: Sequence[float] | None) -> list[float]:
-    if not names:
-        raise RewardError("no reward is given: name a function, as file.py:function")
-    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
-        raise RewardError(f"two rewards are called {twice[0]}; names must differ")
-    weights = [1.0] * len(names) if given is None else [float(weight) for weight in given]
-    if len(weights) != len(names) or not np.isfinite(weights).all():
-        raise ValueError(
-            f"reward_weights = {given!r}: give {len(names)} finite numbers, one for each of"
-            f" {', '.join(names)}"
-        )
-    return weights
 
 
 def _written(run: _Run, target: Path, *, resume: bool, overwrite: bool) -> GradeReport:
