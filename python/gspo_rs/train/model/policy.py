@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
-from gspo_rs.logprobs import model_logprobs, model_logprobs_and_entropy, model_one_pass
+from gspo_rs.logprobs import model_logprobs, model_one_pass
 from gspo_rs.logprobs.fused import Loss
 from gspo_rs.samplers.generation import context_of
 from gspo_rs.train import torchrun
@@ -96,15 +96,10 @@ class Policy:
         found: Tensor = self._read(model_logprobs, batch)
         return found
 
-    def logprobs_and_entropy(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
-        """Return `logprobs`, and the entropy of each of their distributions, detached."""
-        found: tuple[Tensor, Tensor] = self._read(model_logprobs_and_entropy, batch)
-        return found
-
     def one_pass(
         self, batch: MicroBatch, loss: Loss, lengths: list[int] | None, near: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return 0 with the gradient of a loss by sequence, and `logprobs_and_entropy`, detached.
+        """Return 0 with the gradient of a loss, and `logprobs` with their entropies, detached.
 
         See `gspo_rs.logprobs.fused.one_pass` for `loss`, `lengths` and `near`.
         """

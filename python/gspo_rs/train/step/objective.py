@@ -195,23 +195,24 @@ def teaches_all(config: Config) -> bool:
     return bool(config.beta)
 
 
-def weighs_sequences(config: Config) -> bool:
-    """Return whether all tokens of a sequence have the same gradient in the loss.
+def slopes_need_logprobs(training_batch: TrainingBatch, config: Config) -> bool:
+    """Return whether the gradient of the loss for log-probabilities depends on their values.
 
     Parameters
     ----------
+    training_batch : TrainingBatch
+        The step.
     config : Config
-        Resolved.
+        Resolved; not for a loss that compares the members of a group.
 
     Returns
     -------
     bool
-        Then the gradient is taken in one pass over the head: see `gspo_rs.logprobs.fused`.
+        False where the current policy is the old one, so that every ratio is 1, and nothing else
+        compares it: then no gradient waits for the end of a sequence.
     """
-    if config.loss == "qrpo":
-        return True
-    alike = config.loss in ("gspo", "gspo_token", "luspo", "vespo")
-    return alike and not config.beta and not config.correction.startswith("token")
+    old = training_batch.old_logprobs is None and training_batch.sampler_logprobs is None
+    return not old or bool(config.beta) or config.loss == "qrpo"
 
 
 def group_slopes(

@@ -29,7 +29,7 @@ from gspo_rs.train.step.objective import (
     group_scores,
     group_slopes,
     policy_loss,
-    weighs_sequences,
+    slopes_need_logprobs,
 )
 from gspo_rs.train.step.training_batch import TrainingBatch, batches
 
@@ -197,17 +197,14 @@ def _taken(
     training_batch: TrainingBatch,
     config: Config,
     sampler: Ragged | None,
-) -> tuple[Part, Tensor | float]:
-    """Return a micro-batch, and the gradient of its loss if its log-probabilities have none."""
-    if not weighs_sequences(config):
-        logprobs, entropy = policy.logprobs_and_entropy(batch)
-        return Part(logprobs, batch.lengths, batch.rows, entropy), 0.0
-    known = training_batch.old_logprobs is None and training_batch.sampler_logprobs is None
+) -> tuple[Part, Tensor]:
+    """Return a micro-batch without gradient, and 0 with the gradient of its loss."""
+    waits = slopes_need_logprobs(training_batch, config)
     return _in_one_pass(
         policy,
         batch,
         lambda part: policy_loss(part, training_batch, config, metrics=False)[0],
-        lengths=None if known else training_batch.lengths[batch.rows].tolist(),
+        lengths=training_batch.lengths[batch.rows].tolist() if waits else None,
         near=training_batch.old_logprobs or training_batch.sampler_logprobs or sampler,
     )
 
