@@ -15,6 +15,7 @@ from gspo_rs.train.memory import Memory, cache_bytes, expected_pass, measured
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.layers import recomputes
 from gspo_rs.train.pass_memory import PassMemory, pass_memory
+from gspo_rs.train.world import World
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -182,6 +183,33 @@ def test_a_run_on_a_gpu_says_what_was_chosen(policy, config, monkeypatch):
     assert line.endswith(f"; chosen: {chosen}")
 
 
-def test_of_several_processes_each_has_its_part_only_later_and_none_decides(policy, config):
-    several = dataclasses.replace(policy, world=dataclasses.replace(policy.world, size=2))
-    assert fitted(several, config, PROMPTS, free=10**9) is config
+@dataclasses.dataclass(frozen=True)
+class Two(World):
+    """Two processes, of which the other has so many bytes free."""
+
+    size: int = 2
+    free: int = 0
+
+    def gathered(self, tensors):
+        return [dict(tensors), {"free": torch.tensor(self.free)}]
+
+
+def test_several_processes_decide_by_the_least_memory_and_by_a_part_of_the_weights(policy, config):
+    n = sum(p.numel() for p in policy.model.parameters())
+    layers = policy.model.model.layers
+    layer = sum(p.numel() for p in layers[0].parameters())
+    alone = measured(policy, config, reference=False, cache=0, largest=None)
+    several = dataclasses.replace(policy, world=Two(free=10**12))
+    part = measured(several, config, reference=False, cache=0, largest=None)
+    for name in ("weights", "gradients", "optimizer"):
+        assert getattr(part, name) == getattr(alone, name) // 2
+    rest = n - layer * len(layers)
+    assert (alone.gathered, part.gathered) == (0, 4 * (2 * layer + rest) + 4 * (layer + rest))
+    assert (alone.copy, part.copy) == (0, 4 * n)
+    # Half of the rows have room in a part of the memory: once both have it, and once only one.
+    row = cache_bytes(policy, 1, estimate.columns(policy, config, PROMPTS))
+    free = int((part.optimizer + part.copy + 5.5 * row) / fit.USED) - part.weights
+    assert fitted(several, config, PROMPTS, free=free).generation_batch == 5
+    other = dataclasses.replace(policy, world=Two(free=free))
+    assert fitted(other, config, PROMPTS, free=10**12).generation_batch == 5
+    assert fitted(several, config, PROMPTS, free=10**12).generation_batch is None

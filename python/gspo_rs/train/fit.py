@@ -14,6 +14,7 @@ from gspo_rs.train.memory import Memory, cache_bytes, head_bytes, measured, samp
 from gspo_rs.train.model.layers import ActivationsError, recompute_activations, recomputes
 from gspo_rs.train.model.policy import Policy, fits_itself
 from gspo_rs.train.pass_memory import PassMemory, pass_memory
+from gspo_rs.train.world import World
 
 __all__ = ["Room", "begun", "fitted", "free_bytes", "micro_batch", "rows_within"]
 
@@ -59,9 +60,10 @@ class Room:
         Room(learning=60.0, sampling=65.0)
         """
         room = USED * free - memory.optimizer - memory.ahead
+        learning = room - memory.gradients - memory.gathered
         if memory.ahead:  # both at once
-            return cls((room - memory.gradients) / 2, (room - memory.gradients) / 2)
-        return cls(room - memory.gradients, room - memory.copy)
+            return cls(learning / 2, learning / 2)
+        return cls(learning, room - memory.copy)
 
 
 def micro_batch(room: float, kept: PassMemory, columns: int, config: Config) -> tuple[int, bool]:
@@ -171,22 +173,31 @@ def fitted(policy: Policy, config: Config, source: object, *, free: int | None) 
     -------
     Config
         With `micro_batch_tokens`, and with `generation_batch` where not all rows are sampled at
-        once. What the user has said stays, and so does all with several processes, where each
-        keeps a part of the weights only later.
+        once. What the user has said stays. Several processes, each of which gets a part of the
+        weights later, decide alike, by what the one with the least memory has room for.
     """
-    if free is None or policy.world.size > 1:
+    if free is None:
         return config
     columns, rows = estimate.columns(policy, config, source), estimate.rows(config)
     memory = measured(policy, config, reference=False, cache=0, largest=None)
+    if policy.world.size > 1:
+        free = _least(free, policy.world) + (policy.world.size - 1) * memory.weights
+        rows = -(-rows // policy.world.size)
     room, kept = Room.of(free, memory), pass_memory(policy)
     left = room.learning - head_bytes(policy, config.micro_batch_tokens or MOST)
     tokens, again = micro_batch(left, kept, columns, config)
-    if again and fits_itself(config, policy.device, policy.world):
+    if again and fits_itself(config, policy.device):
         tokens = _recomputed(policy, left, kept, columns, tokens)
     at_once = config.generation_batch
     if samples_here(config) and at_once is None:
         at_once = rows_within(room.sampling, cache_bytes(policy, 1, columns), rows)
     return dataclasses.replace(config, micro_batch_tokens=tokens, generation_batch=at_once)
+
+
+def _least(free: int, world: World) -> int:
+    """Return the bytes that are free where they are fewest."""
+    every = world.gathered({"free": torch.tensor(free)})
+    return min(int(rank["free"]) for rank in every)
 
 
 def _recomputed(policy: Policy, room: float, kept: PassMemory, columns: int, tokens: int) -> int:

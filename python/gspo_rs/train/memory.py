@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from gspo_rs.logprobs.chunk import chunk_bytes, default_chunk_size
 from gspo_rs.logprobs.model_head import OutputHead
@@ -31,6 +32,7 @@ __all__ = [
     "Memory",
     "cache_bytes",
     "expected_pass",
+    "gathered_bytes",
     "head_bytes",
     "largest_pass",
     "measured",
@@ -54,13 +56,16 @@ class Memory:
     cache : int
         Keys and values of what is sampled at once, all completions of full length.
     copy : int
-        Of the weights in half the bytes, while they sample on a GPU.
+        Of the weights in half the bytes, while they sample on a GPU; of several processes, of the
+        weights of the others.
     activations : int
         What the largest micro-batch keeps for its backward pass.
     logits : int
         Of the tokens whose logits are there at once, and the sums of the head's gradient.
     step : int
         What the optimizer adds to move the largest weight.
+    gathered : int
+        Of several processes, weights of the others and their gradients that a pass has at once.
     ahead : int
         The copy of weights that samples while a step is taken; 0 without `max_staleness`.
     """
@@ -74,12 +79,14 @@ class Memory:
     logits: int
     step: int = 0
     copy: int = 0
+    gathered: int = 0
     ahead: int = 0
 
     @property
     def total(self) -> int:
         """About the most that is there at once: unless ahead, steps and sampling take turns."""
-        learning = self.gradients + max(self.activations + self.logits, self.step)
+        passing = self.activations + self.logits + self.gathered
+        learning = self.gradients + max(passing, self.step)
         sampling = self.cache + self.copy
         return self.kept + (sampling + learning if self.ahead else max(sampling, learning))
 
@@ -125,7 +132,8 @@ def measured(
         activations=0 if largest is None else pass_memory(policy).of(*largest.input_ids.shape),
         logits=0 if largest is None else head_bytes(policy, len(largest.targets)),
         step=max((MASTER * p.numel() for p in trained if p.dtype == torch.bfloat16), default=0),
-        copy=narrow_bytes(policy.model) if narrows else 0,
+        copy=narrow_bytes(policy.model) if narrows else gathered_bytes(policy, every=True),
+        gathered=gathered_bytes(policy),
         ahead=ahead,
     )
 
@@ -212,11 +220,37 @@ def _state_bytes(parameter: Tensor, config: Config) -> int:
     return rest + (8 * n if config.optimizer == "adamw" else state_bytes(n))
 
 
+def gathered_bytes(policy: Policy, *, every: bool = False) -> int:
+    """Return what a process has of the weights of all others at once; 0 if it is alone.
+
+    Parameters
+    ----------
+    policy : Policy
+        Its weights not yet cut.
+    every : bool
+        All of them, as while it samples, without gradients; otherwise those of two layers, of
+        which one is fetched early, and of what is in no layer, with gradients in float32.
+    """
+    if policy.world.size == 1:
+        return 0
+    each: int = 4 if policy.autocast is None else policy.autocast.itemsize
+    numbers: int = sum(p.numel() for p in policy.model.parameters())
+    if every:
+        return each * numbers
+    layers: list[int] = [
+        sum(p.numel() for p in layer.parameters())
+        for layer in policy.model.modules()
+        if isinstance(layer, GradientCheckpointingLayer)
+    ]
+    largest, others = max(layers, default=0), numbers - sum(layers)
+    return each * (2 * largest + others) + 4 * (largest + others)
+
+
 def head_bytes(policy: Policy, n: int) -> int:
     """Return what the head takes of `n` tokens: logits and entropies, and its gradient's sums."""
     head, device = OutputHead.of(policy.model), policy.device
     dtype = policy.autocast or torch.float32
-    # On a GPU a loss by token has all its tokens in one chunk, where they fit.
+    # On a GPU a chunk is as long as the longest sequence, which may be all of them.
     most = default_chunk_size(head.vocabulary) if device.type == "cpu" else n
     logits = chunk_bytes(min(n, policy.chunk_size or most), head.vocabulary, device, dtype)
     if device.type == "cpu":

@@ -228,7 +228,7 @@ def load(
         model = _adapted(dataclasses.replace(found, model=policy.model), config, resumed)
         if policy.autocast and may_round_frozen(config, inputs, device):
             freeze_narrow(model, policy.autocast)
-    if not fits_itself(config, device, world):
+    if not fits_itself(config, device):
         _recompute(model, config)
     if config.torch_compile:
         compile_layers(model)
@@ -455,9 +455,9 @@ def may_round_frozen(config: Config, inputs: Inputs, device: torch.device) -> bo
     return not config.lora_merge or stored_dtype(config.model) == torch.bfloat16
 
 
-def fits_itself(config: Config, device: torch.device, world: World) -> bool:
+def fits_itself(config: Config, device: torch.device) -> bool:
     """Return whether memory decides, after loading, if activations are recomputed."""
-    return config.gradient_checkpointing is None and device.type == "cuda" and world.size == 1
+    return config.gradient_checkpointing is None and device.type == "cuda"
 
 
 def _recompute(model: Any, config: Config) -> None:
