@@ -3,17 +3,13 @@
 Each calls the function of its name; its parameters appear in `--help`.
 """
 
-from collections.abc import Callable
-from functools import wraps
-from importlib import import_module
-from inspect import signature
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from gspo_rs.cli.errors import command
-from gspo_rs.cli.names import named, place
+from gspo_rs.cli.calls import calls
 from gspo_rs.cli.outcome import Outcome, grouping, of_write
 from gspo_rs.cli.parameters import (
     AllowEmpty,
@@ -40,55 +36,25 @@ from gspo_rs.cli.parameters import (
 
 __all__ = ["best", "explode", "filter", "nest", "pairs", "verl"]
 
-NAMES = ("by", "once", "columns")
 
+def _written(
+    verb: str, following: str = "scan", *, by: bool = False
+) -> Callable[[Any, Mapping[str, Any]], Outcome]:
+    """Return what says that a table was written, and what to do next with it.
 
-def _calls(
-    module: str, *following: str, by: bool = False
-) -> Callable[[Callable[..., None]], Callable[..., int]]:
-    """Turn a signature into a command that calls the function of its name in `gspo_rs.files`.
-
-    What comes next is `following` on what was written, with the same `by` and reward if these are
-    still there.
+    With `by` the next command gets the same `by` and reward.
     """
 
-    def decorate(asked: Callable[..., None]) -> Callable[..., int]:
-        @command("stopped; {target} is as it was", summarized=True)
-        @wraps(asked)
-        def write(*given: object, **options: object) -> Outcome:
-            bound = signature(asked).bind(*given, **options)
-            bound.apply_defaults()
-            # None means the function's default.
-            chosen = {key: value for key, value in bound.arguments.items() if value is not None}
-            chosen["source"] = place(
-                chosen["source"], chosen.pop("split", None), chosen.pop("grades", None)
-            )
-            chosen |= {key: named(chosen[key], chosen["source"]) for key in NAMES if key in chosen}
-            if "split_name" in chosen:
-                chosen["split"] = chosen.pop("split_name")
-            function = getattr(import_module(f"gspo_rs.files.{module}"), asked.__name__)
-            return _ended(asked.__name__, function(**chosen), chosen, following, by=by)
+    def ended(written: Any, chosen: Mapping[str, Any]) -> Outcome:
+        target: Path = chosen["target"]
+        same = grouping(chosen.get("by"), chosen.get("reward")) if by else []
+        more = [following, str(target), *same]
+        return of_write(verb, written, target, following=more, dry_run=chosen["dry_run"])
 
-        return write
-
-    return decorate
+    return ended
 
 
-def _ended(
-    verb: str, written: Any, chosen: dict[str, Any], following: tuple[str, ...], *, by: bool
-) -> Outcome:
-    target: Path = chosen["target"]
-    same = grouping(chosen.get("by"), chosen.get("reward")) if by else []
-    return of_write(
-        verb,
-        written,
-        target,
-        following=[*following, str(target), *same],
-        dry_run=chosen["dry_run"],
-    )
-
-
-@_calls("best", "scan")
+@calls("files.best", _written("best"))
 def best(
     source: Sources,
     /,
@@ -118,7 +84,7 @@ def best(
     """
 
 
-@_calls("nested", "scan")
+@calls("files.nested", _written("explode"))
 def explode(
     source: Sources,
     /,
@@ -139,7 +105,7 @@ def explode(
     """
 
 
-@_calls("filtered", "stats", by=True)
+@calls("files.filtered", _written("filter", "stats", by=True))
 def filter(  # noqa: A001
     source: Sources,
     /,
@@ -163,7 +129,7 @@ def filter(  # noqa: A001
     """Write the rows that rules keep, or their row numbers."""
 
 
-@_calls("nested", "scan")
+@calls("files.nested", _written("nest"))
 def nest(
     source: Sources,
     /,
@@ -186,7 +152,7 @@ def nest(
     """
 
 
-@_calls("pairs", "scan")
+@calls("files.pairs", _written("pairs"))
 def pairs(
     source: Sources,
     /,
@@ -222,7 +188,12 @@ def pairs(
     """
 
 
-@_calls("verl", "scan")
+def _as_split(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of verl, whose `split` is not the one that is read."""
+    return {"split" if name == "split_name" else name: value for name, value in chosen.items()}
+
+
+@calls("files.verl", _written("verl"), taken=_as_split)
 def verl(
     source: Sources,
     /,

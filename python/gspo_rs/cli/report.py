@@ -1,9 +1,10 @@
 """`gspo-rs report`: an HTML page about scored completions."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from gspo_rs.cli.errors import command
-from gspo_rs.cli.names import given_ones, named, place
+from gspo_rs.cli.calls import calls
 from gspo_rs.cli.outcome import Outcome
 from gspo_rs.cli.parameters import (
     By,
@@ -21,7 +22,15 @@ from gspo_rs.cli.parameters import (
 )
 
 
-@command("stopped; nothing was written", summarized=True)
+def _reported(written: Any, chosen: Mapping[str, Any]) -> Outcome:
+    target, dry_run = chosen["target"], chosen["dry_run"]
+    size = len(written.html.encode())
+    facts = {"verb": "report", "output": str(target), "dry_run": dry_run, "bytes": size}
+    place = f"{target} would be written, and nothing was" if dry_run else str(target)
+    return Outcome([f"{place}, {size / 1000:,.0f} kB"], facts)
+
+
+@calls("report.page", _reported, stopped="stopped; nothing was written")
 def report(
     source: Sources,
     /,
@@ -39,7 +48,7 @@ def report(
     grades: Grades = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
-) -> Outcome:
+) -> None:
     """Write one HTML page about scored completions that opens without a network.
 
     Parameters
@@ -50,23 +59,3 @@ def report(
     threshold
         Lowest reward of a right completion, for pass@k; not needed if all rewards are 0 or 1.
     """
-    from gspo_rs.report import report as library
-
-    given = place(source, split, grades)
-    written = library(
-        given,
-        target,
-        **given_ones(by=named(by, given), reward=reward),
-        prompt=prompt,
-        completion=completion,
-        model_column=model_column,
-        per=named(per, given) or (),
-        compare=compare,
-        threshold=threshold,
-        dry_run=dry_run,
-        overwrite=overwrite,
-    )
-    size = len(written.html.encode())
-    facts = {"verb": "report", "output": str(target), "dry_run": dry_run, "bytes": size}
-    place_of = f"{target} would be written, and nothing was" if dry_run else str(target)
-    return Outcome([f"{place_of}, {size / 1000:,.0f} kB"], facts)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from gspo_rs.cli.errors import command
-from gspo_rs.cli.names import named, place
+from gspo_rs.cli.calls import calls
 from gspo_rs.cli.outcome import Outcome, counted
 from gspo_rs.cli.parameters import Overwrite, Sources, Split, Whole
 
@@ -19,7 +18,24 @@ if TYPE_CHECKING:
 Several = Parameter(negative="")
 
 
-@command("stopped; `{again}` goes on", summarized=True)
+def _sampled(report: SampleReport, _: object) -> Outcome:
+    lines = [
+        f"{counted(report.rows, 'completions')} of {counted(report.prompts, 'prompts')},"
+        f" {report.prompt_tokens:,} tokens in, {report.tokens:,} out; {report.truncated:,}"
+        f" truncated; {report.output}"
+    ]
+    if report.failed:
+        lines.append(f"{counted(report.failed, 'completions')} failed and have no row")
+    if report.retries:
+        lines.append(f"{counted(report.retries, 'calls')} were repeated")
+    if report.skipped:
+        lines[0] += f"; {report.skipped:,} of {counted(report.parts, 'parts')} were done"
+    return Outcome(
+        lines, {"verb": "sample", **asdict(report)}, following=["scan", str(report.output)]
+    )
+
+
+@calls("samplers.offline", _sampled, stopped="stopped; `{again}` goes on")
 def sample(
     source: Sources,
     /,
@@ -50,7 +66,7 @@ def sample(
     resume: bool = True,
     split: Split = None,
     overwrite: Overwrite = False,
-) -> Outcome:
+) -> None:
     """Draw completions of prompts with a model or an endpoint, into files.
 
     Parameters
@@ -90,46 +106,3 @@ def sample(
     resume
         Continue where a stopped run was.
     """
-    from gspo_rs.samplers.offline import sample as sample_prompts
-
-    given = place(source, split)
-    report = sample_prompts(
-        given,
-        target,
-        model=model,
-        endpoint=endpoint,
-        n=n,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        stop=stop or (),
-        seed=seed,
-        prompt=prompt,
-        without=named(without, given) or (),
-        rpm=rpm,
-        concurrency=concurrency,
-        timeout=timeout,
-        max_failed=max_failed,
-        device=device,
-        resume=resume,
-        overwrite=overwrite,
-    )
-    return _sampled(report)
-
-
-def _sampled(report: SampleReport) -> Outcome:
-    lines = [
-        f"{counted(report.rows, 'completions')} of {counted(report.prompts, 'prompts')},"
-        f" {report.prompt_tokens:,} tokens in, {report.tokens:,} out; {report.truncated:,}"
-        f" truncated; {report.output}"
-    ]
-    if report.failed:
-        lines.append(f"{counted(report.failed, 'completions')} failed and have no row")
-    if report.retries:
-        lines.append(f"{counted(report.retries, 'calls')} were repeated")
-    if report.skipped:
-        lines[0] += f"; {report.skipped:,} of {counted(report.parts, 'parts')} were done"
-    return Outcome(
-        lines, {"verb": "sample", **asdict(report)}, following=["scan", str(report.output)]
-    )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from gspo_rs.cli.calls import calls
 from gspo_rs.cli.errors import command
-from gspo_rs.cli.names import given_ones, named, place
 from gspo_rs.cli.outcome import Outcome, counted, grouping, read_by_lists
 from gspo_rs.cli.parameters import (
     AllowEmpty,
@@ -33,7 +34,47 @@ if TYPE_CHECKING:
     from gspo_rs.files.scoring.manifest import Report
 
 
-@command("stopped; `{again}` goes on", summarized=True)
+def _options(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Divide the names of estimators, and name the options of these."""
+    given = dict(chosen)
+    if words := given.get("estimator"):
+        given["estimator"] = [name for word in words for name in word.split(",")]
+    options = dict(map(_option, given.pop("option", ())))
+    return dict(**given, **options)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--option {text!r} is not key=value")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _scored(report: Report, chosen: Mapping[str, Any]) -> Outcome:
+    dry_run = chosen["dry_run"]
+    signal = report.groups - report.uninformative
+    groups = f"{counted(report.groups, 'groups')}, {signal:,} of them with signal"
+    found = f"{counted(report.rows, 'rows')} in {groups}"
+    if report.kept != report.rows:
+        found += f"; {counted(report.kept, 'rows')} kept"
+    if report.by_file and report.files > 1:
+        found += "; each file by itself"
+    if report.skipped:
+        found += f"; {report.skipped} of {counted(report.files, 'files')} were done"
+    facts = {"verb": "score", "dry_run": dry_run, **asdict(report)}
+    if dry_run:
+        return Outcome([f"{found}; {report.output} would be written, and nothing was"], facts)
+    following = ["report", str(report.output), *grouping(report.by, report.reward)]
+    lines = [f"{found}; {report.output}"]
+    if report.exploded:
+        lines.append(read_by_lists(report.exploded))
+    return Outcome(lines, facts, following=following)
+
+
+@calls("files.scoring", _scored, stopped="stopped; `{again}` goes on", taken=_options)
 def score(
     source: Sources,
     /,
@@ -56,7 +97,7 @@ def score(
     allow_empty: AllowEmpty = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
-) -> Outcome:
+) -> None:
     """Score completions in files: rank, percentile and advantage in their group.
 
     Parameters
@@ -74,32 +115,6 @@ def score(
     resume
         Continue where a killed run stopped.
     """
-    from gspo_rs.files.scoring import score as score_files
-
-    given = place(source, split, grades)
-    keys = named(by, given)
-    report = score_files(
-        given,
-        target,
-        layout=layout,
-        suffix=suffix,
-        keep=keep,
-        memory_limit=memory_limit,
-        resume=resume,
-        allow_empty=allow_empty,
-        dry_run=dry_run,
-        overwrite=overwrite,
-        **given_ones(
-            by=keys,
-            reward=reward,
-            threshold=threshold,
-            rollouts=rollouts,
-            estimator=estimator and [name for word in estimator for name in word.split(",")],
-            drop=named(drop, given),
-        ),
-        **dict(map(_option, option or [])),
-    )
-    return _scored(report, dry_run=dry_run)
 
 
 @command("stopped; nothing was changed", summarized=True)
@@ -114,33 +129,3 @@ def verify(
     rows = sum(manifest.kept for manifest in manifests)
     facts = {"verb": "verify", "files": files, "rows": rows}
     return Outcome([f"{counted(files, 'files')}, {counted(rows, 'rows')}: as written"], facts)
-
-
-def _option(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--option {text!r} is not key=value")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
-def _scored(report: Report, *, dry_run: bool) -> Outcome:
-    signal = report.groups - report.uninformative
-    groups = f"{counted(report.groups, 'groups')}, {signal:,} of them with signal"
-    found = f"{counted(report.rows, 'rows')} in {groups}"
-    if report.kept != report.rows:
-        found += f"; {counted(report.kept, 'rows')} kept"
-    if report.by_file and report.files > 1:
-        found += "; each file by itself"
-    if report.skipped:
-        found += f"; {report.skipped} of {counted(report.files, 'files')} were done"
-    facts = {"verb": "score", "dry_run": dry_run, **asdict(report)}
-    if dry_run:
-        return Outcome([f"{found}; {report.output} would be written, and nothing was"], facts)
-    following = ["report", str(report.output), *grouping(report.by, report.reward)]
-    lines = [f"{found}; {report.output}"]
-    if report.exploded:
-        lines.append(read_by_lists(report.exploded))
-    return Outcome(lines, facts, following=following)
