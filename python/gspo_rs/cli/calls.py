@@ -13,7 +13,7 @@ from gspo_rs.cli.outcome import Outcome
 __all__ = ["calls"]
 
 # Options that name columns, or what else is joined by commas.
-NAMES = ("by", "once", "columns", "drop", "per", "without")
+NAMES = ("by", "columns", "drop", "key", "once", "per", "without")
 
 
 def calls(
@@ -22,6 +22,7 @@ def calls(
     *,
     stopped: str = "stopped; {target} is as it was",
     taken: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    instead: Callable[[Mapping[str, Any]], Outcome | None] = lambda _: None,
 ) -> Callable[[Callable[..., None]], Callable[..., int]]:
     """Turn a signature into a command that calls the function of its name in `gspo_rs`.
 
@@ -35,6 +36,8 @@ def calls(
         As in `gspo_rs.cli.errors.command`.
     taken : callable
         Returns what the function takes of the options that were given, if that is something else.
+    instead : callable
+        Returns the end of the command where the options ask for something else than the call.
     """
 
     def decorate(asked: Callable[..., None]) -> Callable[..., int]:
@@ -43,6 +46,8 @@ def calls(
         def call(*given: object, **options: object) -> Outcome:
             bound = signature(asked).bind(*given, **options)
             bound.apply_defaults()
+            if (end := instead(bound.arguments)) is not None:
+                return end
             # None means the function's default.
             chosen = {key: value for key, value in bound.arguments.items() if value is not None}
             parts = chosen.pop("split", None), chosen.pop("grades", None)

@@ -2,43 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from gspo_rs.cli.errors import command
+from gspo_rs.cli.calls import calls
 from gspo_rs.cli.grade_engines import Judging, ready_ones
-from gspo_rs.cli.names import named, place
 from gspo_rs.cli.outcome import Outcome, counted
-from gspo_rs.cli.parameters import Completion, Overwrite, Prompt, Sources, Split, Whole
+from gspo_rs.cli.parameters import (
+    Completion,
+    OfParts,
+    Overwrite,
+    Prompt,
+    Several,
+    Sources,
+    Split,
+    Whole,
+)
 
 if TYPE_CHECKING:
     from gspo_rs.rewards.grading.run import GradeReport
 
-Several = Parameter(negative="")
+
+def _listed(asked: Mapping[str, Any]) -> Outcome | None:
+    if asked["list_"]:
+        return ready_ones()
+    if not asked["source"] or asked["target"] is None:
+        raise ValueError("name what to grade, and a folder for the grades with -o")
+    return None
 
 
-@command("stopped; `{again}` goes on", summarized=True)
+def _taken(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the library: engines, and columns by the names they are handed on."""
+    given = {name: value for name, value in chosen.items() if name not in ("judging", "list_")}
+    columns = dict(map(_renamed, chosen.get("columns", ())))
+    return given | {"engines": chosen["judging"].engines(), "columns": columns}
+
+
+def _renamed(text: str) -> tuple[str, str]:
+    """Return the name under which a column is handed on, and its own."""
+    name, equals, column = text.partition("=")
+    return (name, column) if equals else (text, text)
+
+
+def _graded(report: GradeReport, _: object) -> Outcome:
+    kinds = ", ".join(f"{n:,} {status}" for status, n in report.status.items())
+    lines = [f"{counted(report.rows, 'rows')}: {kinds}; {report.output}"]
+    if report.skipped:
+        lines[0] += f"; {report.skipped:,} of {counted(report.parts, 'parts')} were done"
+    if len(report.rewards) > 1:
+        for name, statuses in report.rewards.items():
+            lines.append(f"{name}: {', '.join(f'{n:,} {one}' for one, n in statuses.items())}")
+    for name, means in report.metrics.items():
+        lines += [f"{name}: mean {metric} {mean:.4g}" for metric, mean in means.items()]
+    return Outcome(
+        lines, {"verb": "grade", **asdict(report)}, following=["scan", str(report.output)]
+    )
+
+
+@calls(
+    "rewards.grading.run",
+    _graded,
+    stopped="stopped; `{again}` goes on",
+    taken=_taken,
+    instead=_listed,
+)
 def grade(
     source: Annotated[Sources, Parameter(show_default=False)] = [],  # noqa: B006 -- not changed
     /,
     *,
-    target: Annotated[
-        Path | None,
-        Parameter(
-            name=["-o", "--output"],
-            help="The folder to write, by whole parts; one of the same run is taken up.",
-        ),
-    ] = None,
-    reward: Annotated[list[str] | None, Several] = None,
-    reward_weights: Annotated[list[float] | None, Several] = None,
+    target: Annotated[Path | None, OfParts] = None,
+    reward: Several = None,
+    reward_weights: Annotated[list[float] | None, Parameter(negative="")] = None,
     prompt: Prompt = None,
     completion: Completion = None,
     columns: Annotated[list[str] | None, Parameter(name="--pass", negative="")] = None,
-    by: Annotated[list[str] | None, Several] = None,
-    key: Annotated[list[str] | None, Several] = None,
+    by: Several = None,
+    key: Several = None,
     timeout: float = 10.0,
     start_timeout: float = 60.0,
     workers: Whole | None = None,
@@ -52,7 +95,7 @@ def grade(
     overwrite: Overwrite = False,
     judging: Judging = Judging(),  # noqa: B008 -- frozen
     list_: Annotated[bool, Parameter(name="--list", negative="", show_default=False)] = False,
-) -> Outcome:
+) -> None:
     """Grade completions by reward functions that may hang, crash, exit or take all memory.
 
     Parameters
@@ -88,55 +131,3 @@ def grade(
     list_
         List the ready rewards, with what they need, and grade nothing.
     """
-    if list_:
-        return ready_ones()
-    if not source or target is None:
-        raise ValueError("name what to grade, and a folder for the grades with -o")
-    from gspo_rs.rewards.grading.run import grade as grade_rows
-
-    given = place(source, split)
-    handed = dict(map(_renamed, named(columns, given) or []))
-    report = grade_rows(
-        given,
-        target,
-        reward=reward or (),
-        engines=judging.engines(),
-        reward_weights=reward_weights,
-        prompt=prompt,
-        completion=completion,
-        columns=handed,
-        by=named(by, given) or (),
-        key=named(key, given) or (),
-        timeout=timeout,
-        start_timeout=start_timeout,
-        workers=workers,
-        sandbox=sandbox,
-        memory=memory,
-        chunk=chunk,
-        on_failure=on_failure,
-        max_failed=max_failed,
-        resume=resume,
-        overwrite=overwrite,
-    )
-    return _graded(report)
-
-
-def _renamed(text: str) -> tuple[str, str]:
-    """Return the name under which a column is handed on, and its own."""
-    name, equals, column = text.partition("=")
-    return (name, column) if equals else (text, text)
-
-
-def _graded(report: GradeReport) -> Outcome:
-    kinds = ", ".join(f"{n:,} {status}" for status, n in report.status.items())
-    lines = [f"{counted(report.rows, 'rows')}: {kinds}; {report.output}"]
-    if report.skipped:
-        lines[0] += f"; {report.skipped:,} of {counted(report.parts, 'parts')} were done"
-    if len(report.rewards) > 1:
-        for name, statuses in report.rewards.items():
-            lines.append(f"{name}: {', '.join(f'{n:,} {one}' for one, n in statuses.items())}")
-    for name, means in report.metrics.items():
-        lines += [f"{name}: mean {metric} {mean:.4g}" for metric, mean in means.items()]
-    return Outcome(
-        lines, {"verb": "grade", **asdict(report)}, following=["scan", str(report.output)]
-    )

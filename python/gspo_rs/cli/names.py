@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["STDIN", "given_ones", "named", "place", "with_stdin"]
+__all__ = ["STDIN", "named", "place", "with_stdin"]
 
 # Stands for `-`, which cyclopts would take for an option; no word of a command line has a NUL.
 STDIN = "\0"
@@ -42,11 +42,6 @@ def place(sources: Sequence[str], split: str | None = None, grades: Path | None 
     from gspo_rs.data.source import locate
 
     return locate(found, split)
-
-
-def given_ones(**options: Any) -> dict[str, Any]:
-    """Return the options that were given: None stands for the function's own default."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def named(given: Sequence[str] | None, source: Any) -> list[str] | None:

@@ -55,6 +55,7 @@ Folder = Annotated[
         "the new one is complete."
     ),
 ]
+OfParts = _output("The folder to write, by whole parts; one of the same run is taken up.")
 Copy = Annotated[
     Path | None, _output("Write the rows into this file instead: .parquet, .jsonl or .ndjson.")
 ]
@@ -85,7 +86,7 @@ Beside = Annotated[list[str] | None, _names("More columns to write")]
 Per = Annotated[
     list[str] | None, _names("Columns whose values, such as tasks, get a line each in a table")
 ]
-Once = Annotated[list[str] | None, Parameter(negative="")]
+Once = Several = Annotated[list[str] | None, Parameter(negative="")]
 Reward = Annotated[
     str | None,
     Parameter(help="Column of the rewards; `reward`, or that of a tool that is known, by default."),

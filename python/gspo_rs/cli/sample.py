@@ -6,16 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
-
 from gspo_rs.cli.calls import calls
 from gspo_rs.cli.outcome import Outcome, counted
-from gspo_rs.cli.parameters import Overwrite, Sources, Split, Whole
+from gspo_rs.cli.parameters import OfParts, Overwrite, Several, Sources, Split, Whole
 
 if TYPE_CHECKING:
     from gspo_rs.samplers.offline import SampleReport
-
-Several = Parameter(negative="")
 
 
 def _sampled(report: SampleReport, _: object) -> Outcome:
@@ -40,13 +36,7 @@ def sample(
     source: Sources,
     /,
     *,
-    target: Annotated[
-        Path,
-        Parameter(
-            name=["-o", "--output"],
-            help="The folder to write, by whole parts; one of the same run is taken up.",
-        ),
-    ],
+    target: Annotated[Path, OfParts],
     model: str | None = None,
     endpoint: str | None = None,
     n: Whole = 8,
@@ -54,10 +44,10 @@ def sample(
     temperature: float = 1.0,
     top_p: float = 1.0,
     top_k: Whole = 0,
-    stop: Annotated[list[str] | None, Several] = None,
+    stop: Several = None,
     seed: Whole = 0,
     prompt: str = "prompt",
-    without: Annotated[list[str] | None, Several] = None,
+    without: Several = None,
     rpm: Whole | None = None,
     concurrency: Whole = 64,
     timeout: float = 600.0,

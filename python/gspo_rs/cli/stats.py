@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gspo_rs.cli.errors import command
-from gspo_rs.cli.names import given_ones, named, place
+from gspo_rs.cli.names import named, place
 from gspo_rs.cli.outcome import Outcome, counted, grouping
 from gspo_rs.cli.parameters import By, Grades, Reward, Sources, Split
 from gspo_rs.cli.terminal import printable
@@ -46,7 +46,8 @@ def stats(
 
     given = place(source, split, grades)
     keys = named(by, given)
-    found = summarize(given, per=per, threshold=threshold, **given_ones(by=keys, reward=reward))
+    asked = {} if reward is None else {"reward": reward}
+    found = summarize(given, by=keys, per=per, threshold=threshold, **asked)
     first, *others = [part.to_dict() for part in found]
     facts = {"verb": "stats", "whole": first, "parts": others}
     # Texts of the data are not markup, not :emoji: and not numbers to colour.
