@@ -21,7 +21,6 @@ from gspo_rs.files.scoring.first_pass import (
     Read,
     all_scores_of,
     check_columns,
-    compute,
     read,
     with_reading,
 )
@@ -40,8 +39,8 @@ from gspo_rs.files.scoring.one_file import as_one_file, is_one_file
 from gspo_rs.files.scoring.options import Layout, Options, options_of
 from gspo_rs.files.scoring.progress import Progress
 from gspo_rs.files.scoring.rehearsal import rehearsed
-from gspo_rs.files.scoring.rollouts import compute_rollouts
-from gspo_rs.files.scoring.staging import AT_ONCE, Staging, is_done, is_taken, staged
+from gspo_rs.files.scoring.rollouts import tallied
+from gspo_rs.files.scoring.staging import AT_ONCE, Staging, is_taken, staged
 from gspo_rs.files.scoring.writers import write_narrow, write_wide
 
 __all__ = ["Report", "score"]
@@ -227,7 +226,7 @@ def _finished(
     stamps = [(e.path, e.size, e.mtime_ns) for e in manifest.inputs]
     now = [(i.path, i.stamp.size, i.stamp.mtime_ns) for i in inputs if i.stamp]
     same = manifest.options == asked.recorded() and stamps == now
-    if not (same and is_done(manifest, place.target)):
+    if not same or any(entry.damage(place.target) for entry in manifest.outputs):
         return None
     if (place.target / OLD_MANIFEST).exists():
         if overwrite:
@@ -246,7 +245,8 @@ def _run(
 ) -> tuple[Manifest, Outcome]:
     with Progress() as progress:
         asked = with_reading(inputs, asked)
-        total = sum(given.count() for given in inputs) if _countable(inputs) else None
+        countable = all(given.is_parquet for given in inputs)
+        total = sum(given.count() for given in inputs) if countable else None
         _check_space(place, asked, inputs, total)
         check_columns(inputs, asked)
         outcome = None
@@ -271,20 +271,11 @@ def _score_at_once(
     progress.begin("reading", total)
     seen = read(inputs, asked, scores, progress)
     place.same_contents({g.name: one.digest for g, one in zip(inputs, seen, strict=True)})
-    n_rows = scores[0].n_rows
-    progress.begin("scoring", len(scores) * n_rows)
-    if asked.rollouts is None:
-        tally = compute(scores, asked, progress)
-    else:
-        tally = compute_rollouts(inputs, asked, scores)
-    progress.begin("writing", n_rows)
+    tally = tallied(inputs, asked, scores, progress)
+    progress.begin("writing", scores[0].n_rows)
     skipped = len(place.done)
     outputs = _write(place, asked, inputs, seen, scores=scores, progress=progress)
     return Outcome(seen, outputs, tally, skipped, scores[0].spilled, by_file=False)
-
-
-def _countable(inputs: list[Input]) -> bool:
-    return all(given.is_parquet for given in inputs)
 
 
 def _write(

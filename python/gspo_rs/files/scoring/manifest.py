@@ -242,7 +242,7 @@ def report_of(folder: Path, manifest: Manifest, outcome: Outcome | None) -> Repo
         groups=manifest.groups,
         uninformative=manifest.uninformative,
         dropped=manifest.dropped,
-        files=len(manifest.outputs),
+        files=len(manifest.inputs),
         skipped=outcome.skipped if outcome else len(manifest.outputs),
         spilled=outcome is not None and outcome.spilled,
         by_file=outcome is not None and outcome.by_file,

@@ -90,15 +90,15 @@ def refuse_unfit(given: Input, frame: pl.DataFrame, first: int, options: Options
 
     `frame` has keys and reward of the rows of completions from `first` on.
     """
+
+    def place(wrong: pl.Series) -> str:
+        return f"{given.source.place(first + int(wrong.arg_max() or 0))} of {given.source.name}"
+
     for number, name in enumerate(options.by):
-        column = f"key{number}"
-        if frame[column].null_count():
-            row = first + int(frame[column].is_null().arg_max() or 0)
-            place = f"{given.source.place(row)} of {given.source.name}"
-            raise ValueError(f"key column {name!r} is null at {place}; a row needs a group")
+        null = frame[f"key{number}"].is_null()
+        if null.any():
+            raise ValueError(f"key column {name!r} is null at {place(null)}; a row needs a group")
     if frame["reward"].dtype.is_float():
         infinite = frame["reward"].is_infinite().fill_null(value=False)
         if infinite.any():
-            row = first + int(infinite.arg_max() or 0)
-            place = f"{given.source.place(row)} of {given.source.name}"
-            raise ValueError(f"the reward {options.reward!r} is infinite at {place}")
+            raise ValueError(f"the reward {options.reward!r} is infinite at {place(infinite)}")

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -93,12 +94,12 @@ def options_of(
     *,
     by: str | Sequence[str],
     reward: str,
-    estimator: str | Sequence[str],
-    estimator_options: Mapping[str, Any],
-    layout: str,
-    keep: str,
-    threshold: float | None,
-    memory_limit: str | int,
+    estimator: str | Sequence[str] = "percentile",
+    estimator_options: Mapping[str, Any] = MappingProxyType({}),
+    layout: str = "wide",
+    keep: str = "all",
+    threshold: float | None = None,
+    memory_limit: str | int = "2GiB",
     rollouts: str | None = None,
     suffix: str = "",
     drop: str | Sequence[str] = (),

@@ -136,17 +136,7 @@ def _files(output: Path, manifest: Manifest) -> list[Path]:
 
 def _refuse_other_rows(source: pl.LazyFrame, given: InputEntry, manifest: Manifest) -> None:
     """Raise if the ids and rewards of a file are not those that were scored."""
-    asked = manifest.options
-    options = options_of(
-        by=asked["by"],
-        reward=asked["reward"],
-        estimator="percentile",
-        estimator_options={},
-        layout="narrow",
-        keep="all",
-        memory_limit="2GiB",
-        threshold=None,
-    )
+    options = options_of(by=manifest.options["by"], reward=manifest.options["reward"])
     found = Input(Source(source, str(given.path)), "")
     with TemporaryDirectory(prefix="gspo_rs-") as spill:
         scores, row = scores_of(options, Path(spill), checked=False), 0
@@ -225,8 +215,13 @@ def _source(
             f"{folder} has the scores of rows that are in no file here; join its files to them "
             'with pl.concat([rows, pl.scan_parquet(…)], how="horizontal")'
         )
-    frame = _found(given.path, given, hive)
-    counted = _countable(given.path) and "nested" not in manifest.options
+    path = given.path
+    if not remote(path):
+        _refuse_change(path, given)
+    frame = scan_addresses([path]) if remote(path) else scan_files([path], hive)
+    # Where it is cheap, or the only thing that tells a change.
+    countable = remote(path) or Path(path).suffix.lower() == ".parquet"
+    counted = countable and "nested" not in manifest.options
     rows = _height(frame) if counted else given.rows
     if rows != given.rows:
         raise ValueError(f"{given.path} has {rows} rows, {given.rows} were scored; score it again")
@@ -235,18 +230,6 @@ def _source(
 
 def _height(frame: pl.LazyFrame) -> int:
     return int(frame.select(pl.len()).collect().item())
-
-
-def _countable(path: str) -> bool:
-    """Tell whether counting the rows is cheap, or the only thing that tells a change."""
-    return remote(path) or Path(path).suffix.lower() == ".parquet"
-
-
-def _found(path: str, given: InputEntry, hive: pl.DataFrame | None) -> pl.LazyFrame:
-    if remote(path):
-        return scan_addresses([path])
-    _refuse_change(path, given)
-    return scan_files([path], hive)
 
 
 def _refuse_change(path: str, given: InputEntry) -> None:

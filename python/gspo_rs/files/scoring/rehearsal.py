@@ -9,15 +9,14 @@ from gspo_rs.files.filters import refuse_empty
 from gspo_rs.files.scoring.first_pass import (
     all_scores_of,
     check_columns,
-    compute,
     read,
     with_reading,
 )
 from gspo_rs.files.scoring.inputs import Input
-from gspo_rs.files.scoring.manifest import Report
+from gspo_rs.files.scoring.manifest import Outcome, Report, manifest_of, report_of
 from gspo_rs.files.scoring.options import Options
 from gspo_rs.files.scoring.progress import Progress
-from gspo_rs.files.scoring.rollouts import compute_rollouts
+from gspo_rs.files.scoring.rollouts import tallied
 from gspo_rs.files.scoring.staging import Staging, check_target
 
 __all__ = ["rehearsed"]
@@ -51,24 +50,8 @@ def rehearsed(
         scores = all_scores_of(asked, Path(spill), checked=False)
         progress.begin("reading", None)
         seen = read(inputs, asked, scores, progress)
-        progress.begin("scoring", len(scores) * scores[0].n_rows)
-        if asked.rollouts is None:
-            tally = compute(scores, asked, progress)
-        else:
-            tally = compute_rollouts(inputs, asked, scores)
+        tally = tallied(inputs, asked, scores, progress)
     if asked.rules:
         refuse_empty(tally.kept, tally.dropped, "the source", allow_empty=allow_empty)
-    return Report(
-        output=place.target,
-        rows=sum(known.rows for known in seen),
-        kept=tally.kept,
-        groups=tally.groups,
-        uninformative=tally.uninformative,
-        dropped=tally.dropped,
-        files=len(inputs),
-        skipped=0,
-        spilled=scores[0].spilled,
-        by_file=False,
-        by=asked.by,
-        reward=asked.reward,
-    )
+    outcome = Outcome(seen, [], tally, 0, scores[0].spilled, by_file=False)
+    return report_of(place.target, manifest_of(asked, inputs, outcome), outcome)

@@ -9,17 +9,28 @@ import numpy as np
 import polars as pl
 
 from gspo_rs._core import Scores
-from gspo_rs.files.scoring.first_pass import ROW_COLUMNS, Tally, narrow_columns
+from gspo_rs.files.scoring.first_pass import ROW_COLUMNS, Tally, compute, narrow_columns
 from gspo_rs.files.scoring.inputs import Input
 from gspo_rs.files.scoring.options import Options
+from gspo_rs.files.scoring.progress import Progress
 from gspo_rs.groups.advantages import columns_and_advantage
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.sequences import sequences_of
 
-__all__ = ["compute_rollouts"]
+__all__ = ["tallied"]
 
 
-def compute_rollouts(inputs: list[Input], options: Options, scores: Sequence[Scores]) -> Tally:
+def tallied(
+    inputs: list[Input], options: Options, scores: Sequence[Scores], progress: Progress
+) -> Tally:
+    """Compute every group by each estimator, of rows or of rollouts, and count them once."""
+    progress.begin("scoring", len(scores) * scores[0].n_rows)
+    if options.rollouts is None:
+        return compute(scores, options, progress)
+    return _of_rollouts(inputs, options, scores)
+
+
+def _of_rollouts(inputs: list[Input], options: Options, scores: Sequence[Scores]) -> Tally:
     """Compute every group of rollouts by each estimator, and count them once.
 
     Parameters

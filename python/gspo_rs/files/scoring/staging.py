@@ -198,11 +198,6 @@ def is_taken(target: Path) -> bool:
     return target.is_file() or (target.is_dir() and any(target.iterdir()))
 
 
-def is_done(manifest: Manifest, output: Path) -> bool:
-    """Tell whether every file of an output is as its manifest says."""
-    return not any(entry.damage(output) for entry in manifest.outputs)
-
-
 def foreign_files(target: Path, manifest: Manifest) -> list[str]:
     """List what lies in an output and is not of it."""
     known = {target / entry.name for entry in manifest.outputs} | {manifest_file(target)}
