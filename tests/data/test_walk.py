@@ -9,6 +9,7 @@ import pytest
 
 import gspo_rs as gs
 from fixtures import formats
+from gspo_rs.data.found import find
 from gspo_rs.data.group_index import index_groups
 from gspo_rs.data.paths import files_of
 from gspo_rs.data.source import locate
@@ -171,7 +172,7 @@ def test_an_output_below_the_files_that_were_scored_is_not_read_with_them(tmp_pa
     words = r"out is an output of `gspo-rs score`, whose rows would come twice beside .*x\.parquet"
     for source in (folder, f"{folder}/**/*.parquet", [folder / "x.parquet", folder / "out"]):
         with pytest.raises(ValueError, match=words):
-            files_of([str(path) for path in (source if isinstance(source, list) else [source])])
+            find(source)
     assert len(files_of([str(folder / "out")])) == 1
     (folder / "out" / "_manifest.parquet").unlink()
     (folder / "out" / "manifest.json").write_text('{"files": []}')  # another program's

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from gspo_rs.data.lakes import lake_table
 from gspo_rs.data.paths import files_of, files_of_split, names_of, remote
 from gspo_rs.data.standard_input import DASH, NAME, standard_input
 from gspo_rs.data.tables import is_splits, paths_of, table_of
-from gspo_rs.data.written import read_written, refuse_parts
+from gspo_rs.data.written import read_written, refuse_outputs
 
 __all__ = ["Found", "find"]
 
@@ -73,8 +72,9 @@ def find(source: object, split: str | None = None) -> Found:
     if any(map(remote, given)):
         return Found(given[0], addresses=tuple(given))
     files = files_of(given)
-    refuse_parts(files)
-    return _in_files(given, files)
+    refuse_outputs(files)
+    name = given[0] if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"
+    return Found(name, files=tuple(files), names=tuple(names_of(given, files)))
 
 
 def _one(path: str, split: str | None) -> Found | None:
@@ -96,11 +96,6 @@ def _one(path: str, split: str | None) -> Found | None:
         files = files_of_split(folder, split)
         return Found(f"{path} ({split})", files=tuple(files), names=tuple(names_of([path], files)))
     return None
-
-
-def _in_files(given: Sequence[str], files: Sequence[str]) -> Found:
-    name = given[0] if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"
-    return Found(name, files=tuple(files), names=tuple(names_of(given, files)))
 
 
 def _refuse_split(split: str | None, name: str) -> None:

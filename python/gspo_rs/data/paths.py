@@ -5,14 +5,14 @@ from __future__ import annotations
 import glob
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from gspo_rs.data.formats import SUFFIXES, suffix_of
 from gspo_rs.data.hub import of_split, snapshot_of
 from gspo_rs.data.lakes import lake_of
 from gspo_rs.data.ledgers import is_of_parts, refuse_unfinished
-from gspo_rs.data.outputs import is_manifest, output_of
+from gspo_rs.data.outputs import is_manifest
 from gspo_rs.data.save_to_disk import saved_files
 from gspo_rs.data.walk import matching, place, tree
 
@@ -52,7 +52,6 @@ def files_of(paths: Sequence[str]) -> list[str]:
     for file in found:
         _refuse_unreadable(file)
     _refuse_lakes(found)
-    _refuse_outputs(found)
     if again:
         file, first = again[0]
         # `repr` escapes what a terminal would obey.
@@ -184,47 +183,18 @@ def _with_rows(files: Sequence[str]) -> list[str]:
     return found
 
 
-def _refuse_outputs(files: Sequence[str]) -> None:
-    """Raise if a folder or glob holds an output of scoring beside other files."""
-    known: dict[tuple[Path, bool], bool] = {}
-    found = [output_of(Path(file), known) for file in files]
-    inside = next((folder for folder in found if folder is not None), None)
-    if inside is not None and None in found:
-        other = files[found.index(None)]
-        raise ValueError(
-            f"{inside} is an output of `gspo-rs score`, whose rows would come twice beside {other};"
-            " give one of them, or move the output away"
-        )
-
-
 def _refuse_lakes(files: Sequence[str]) -> None:
     """Raise if a file is of a table whose log says which rows of it are still there."""
-    for file, lake in zip(files, _folders_above(files, _is_lake), strict=True):
-        if lake is not None:
-            kind = str(lake_of(lake)).title()
-            raise ValueError(
-                f"{file} is of the {kind} table {lake}, and may hold rows that were deleted; give "
-                "the folder of the table, by itself"
-            )
-
-
-def _folders_above(files: Sequence[str], wanted: Callable[[Path], bool]) -> list[Path | None]:
-    """Return for each file the first folder above it that is `wanted`, or None."""
-    known: dict[Path, bool] = {}
-
-    def first(file: str) -> Path | None:
+    known: dict[Path, str | None] = {}
+    for file in files:
         for folder in Path(file).parents:
             if folder not in known:
-                known[folder] = wanted(folder)
-            if known[folder]:
-                return folder
-        return None
-
-    return [first(file) for file in files]
-
-
-def _is_lake(folder: Path) -> bool:
-    return lake_of(folder) is not None
+                known[folder] = lake_of(folder)
+            if (kind := known[folder]) is not None:
+                raise ValueError(
+                    f"{file} is of the {kind.title()} table {folder}, and may hold rows that were "
+                    "deleted; give the folder of the table, by itself"
+                )
 
 
 def _refuse_unreadable(file: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -12,7 +12,7 @@ import polars as pl
 from gspo_rs.data.frames import UNREADABLE
 from gspo_rs.data.outputs import has_note, layout_of, output_of
 
-__all__ = ["SELECTION", "kind_of", "read_written", "refuse_parts"]
+__all__ = ["SELECTION", "kind_of", "read_written", "refuse_outputs"]
 
 Kind: TypeAlias = Literal["scores", "selection"]
 
@@ -61,8 +61,8 @@ def read_written(path: Path) -> tuple[pl.LazyFrame, list[str]] | None:
     return found
 
 
-def refuse_parts(files: Iterable[str]) -> None:
-    """Raise if a file has rows only with others, and so not beside others or by itself.
+def refuse_outputs(files: Sequence[str]) -> None:
+    """Raise if files have rows only with others, or those of an output come beside others.
 
     Raises
     ------
@@ -70,18 +70,20 @@ def refuse_parts(files: Iterable[str]) -> None:
         Naming what is to be given instead.
     """
     known: dict[tuple[Path, bool], bool] = {}
-    narrow: dict[Path, bool] = {}
-    for file in files:
+    outputs = [output_of(Path(file), known) for file in files]
+    found = dict.fromkeys(output for output in outputs if output is not None)
+    if found and None in outputs:
+        raise ValueError(
+            f"{next(iter(found))} is an output of `gspo-rs score`, whose rows would come twice "
+            f"beside {files[outputs.index(None)]}; give one of them, or move the output away"
+        )
+    narrow = {output for output in found if layout_of(output) == "narrow"}
+    for file, output in zip(files, outputs, strict=True):
         path = Path(file)
-        output = output_of(path, known)
-        if output is not None and output not in narrow:
-            narrow[output] = layout_of(output) == "narrow"
-        if output is not None and narrow[output]:
-            if output == path:
-                raise ValueError(f"{file} is {CALLED['scores']}; give it by itself")
-            raise ValueError(
-                f"{file} is part of {output}, {CALLED['scores']}; give {output} by itself"
-            )
+        if output in narrow:
+            part = "" if output == path else f"part of {output}, "
+            whole = "it" if output == path else output
+            raise ValueError(f"{file} is {part}{CALLED['scores']}; give {whole} by itself")
         if path.suffix.lower() == ".parquet" and has_note(path, SELECTION) and _is_selection(path):
             raise ValueError(f"{file} is {CALLED['selection']}; give it by itself")
 
