@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from gspo_rs.train.halfway import Halfway
 __all__ = ["Ledger", "read"]
 
 
-class Ledger:
+class Ledger(metrics.StepLines):
     """Appends a line a step to ``ledger.jsonl``: a group is in one line, however often a run ends.
 
     A line is ``{"step": 3, "trained": [[epoch, prompt, completions], …], "dropped": [[epoch,
@@ -33,10 +32,8 @@ class Ledger:
     """
 
     def __init__(self, path: Path | None, after: int, n_prompts: int) -> None:
-        self._file: IO[str] | None = None
+        super().__init__(path, after)
         self._n = n_prompts
-        if path is not None:
-            self._file = metrics.continued(path, after)
 
     def write(self, step: int, halfway: Halfway) -> None:
         """Append what a step of a batch has trained on, in the first pass over it.
@@ -59,13 +56,7 @@ class Ledger:
             "trained": [[*divmod(number, self._n), size] for number, size in groups],
             "dropped": [[*divmod(number, self._n)] for number in over],
         }
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        self.append(line)
 
 
 def read(path: Path | str) -> list[dict[str, Any]]:

@@ -145,7 +145,7 @@ def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-class MetricsFile:
+class StepLines:
     """Appends one JSON object per step to a file, each step once even if the run resumes.
 
     Parameters
@@ -153,22 +153,22 @@ class MetricsFile:
     path : Path or None
         Made if absent; None where another process writes it.
     after : int
-        Lines of later steps are dropped: the run takes those steps again.
+        The last step whose line is kept: the run takes later ones again. Below 0 none is.
     """
 
     def __init__(self, path: Path | None, after: int) -> None:
         self._file: IO[str] | None = None
         if path is not None:
-            self._file = continued(path, after)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            kept = [r for r in read(path) if r["step"] <= after] if after >= 0 else []
+            atomic.write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+            self._file = path.open("a", encoding="utf-8")
 
-    def write(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Append the finite values of `metrics` and return what was written."""
-        record: dict[str, float] = {"step": step}
-        record |= {name: value for name, value in metrics.items() if math.isfinite(value)}
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one more line."""
         if self._file is not None:
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
-        return record
 
     def close(self) -> None:
         """Close the file."""
@@ -176,25 +176,15 @@ class MetricsFile:
             self._file.close()
 
 
-def continued(path: Path, after: int) -> IO[str]:
-    """Open a file of one JSON object a step to append to it, without its lines of later steps.
+class MetricsFile(StepLines):
+    """The file with the metrics of each step."""
 
-    Parameters
-    ----------
-    path : Path
-        Made if absent.
-    after : int
-        The last step whose line is kept; below 0 none is.
-
-    Returns
-    -------
-    file
-        To be closed.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept = [record for record in read(path) if record["step"] <= after] if after >= 0 else []
-    atomic.write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
-    return path.open("a", encoding="utf-8")
+    def write(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Append the finite values of `metrics` and return what was written."""
+        record: dict[str, float] = {"step": step}
+        record |= {name: value for name, value in metrics.items() if math.isfinite(value)}
+        self.append(record)
+        return record
 
 
 def read(path: Path | str) -> list[dict[str, Any]]:

@@ -50,6 +50,20 @@ _NAMES = ("model", "prompts", "eval_prompts", "rollouts", "grades", "output_dir"
 # Those of them whose thing may be in memory instead.
 _THINGS = ("model", "prompts", "eval_prompts", "rollouts")
 
+# Fields of offline runs, and of online ones: what they are, and where to look instead.
+_OFFLINE = {
+    "old_logprobs_column": "is a column of `rollouts`; see old_logprobs",
+    "truncated_column": "is a column of `rollouts`; online the sampler knows it",
+    "completion_mask_column": "is a column of `rollouts`; online see `rollout`",
+    "rollout_ids_column": "is a column of `rollouts`; online see `rollout`",
+    "grades": "are of `rollouts`; online `reward` grades what is sampled",
+}
+_ONLINE = {
+    "log_completions": "writes what is sampled; offline the completions are `rollouts`",
+    "rollout": "is a function that samples for `prompts`; offline they have been sampled",
+    "reward": "is a function for online runs; offline see reward_column",
+}
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message names the key and the remedy."""
@@ -631,24 +645,11 @@ def _contradicted(config: Any) -> str | None:
 
 def _misplaced(config: Any) -> str | None:
     """Return the first field of offline runs in an online one, or the other way round."""
-    if config.online and config.old_logprobs_column is not None:
-        return "old_logprobs_column is a column of `rollouts`; see old_logprobs"
+    for name, why in (_OFFLINE if config.online else _ONLINE).items():
+        if getattr(config, name) not in (None, False):
+            return f"{name} {why}"
     if config.completion_mask_column is not None and config.completion_tokens_column is None:
         return "completion_mask_column marks the tokens of completion_tokens_column; give that too"
-    if config.online and config.truncated_column is not None:
-        return "truncated_column is a column of `rollouts`; online the sampler knows it"
-    if config.online and config.completion_mask_column is not None:
-        return "completion_mask_column is a column of `rollouts`; online see `rollout`"
-    if config.online and config.rollout_ids_column is not None:
-        return "rollout_ids_column is a column of `rollouts`; online see `rollout`"
-    if not config.online and config.log_completions:
-        return "log_completions writes what is sampled; offline the completions are `rollouts`"
-    if config.online and config.grades is not None:
-        return "grades are of `rollouts`; online `reward` grades what is sampled"
-    if not config.online and config.rollout is not None:
-        return "rollout is a function that samples for `prompts`; offline they have been sampled"
-    if not config.online and config.reward is not None:
-        return "reward is a function for online runs; offline see reward_column"
     return None
 
 
