@@ -6,11 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import polars as pl
-
 from gspo_rs.data.messages import ROLES
 
-__all__ = ["Turn", "as_one_text", "said", "spoken"]
+__all__ = ["Turn", "as_one_text", "said"]
 
 
 class Turn(NamedTuple):
@@ -18,13 +16,6 @@ class Turn(NamedTuple):
 
     role: str
     content: str
-
-
-def spoken(kind: pl.DataType) -> bool:
-    """Tell whether a type is a list of messages {role, content}."""
-    if not isinstance(kind, pl.List) or not isinstance(kind.inner, pl.Struct):
-        return False
-    return {"role", "content"} <= {field.name for field in kind.inner.fields}
 
 
 def said(messages: Sequence[Mapping[str, Any]] | None) -> tuple[Turn, ...] | None:

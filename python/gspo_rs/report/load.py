@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from gspo_rs.data.group_index import read_keys
 from gspo_rs.data.labels import labelled
 from gspo_rs.data.schema import as_keys
-from gspo_rs.data.source import ANYTHING, EXPECTED, KEY, NUMBER, TEXT, Source
+from gspo_rs.data.source import ANYTHING, EXPECTED, KEY, NUMBER, SAID, Source
 from gspo_rs.files.messages import is_messages
 from gspo_rs.groups.checks import Floats
 from gspo_rs.groups.groups import Groups
-from gspo_rs.report.conversation import as_one_text, said, spoken
+from gspo_rs.report.conversation import as_one_text, said
 
 __all__ = ["Labels", "Names", "ReportRows", "choose", "read", "windows"]
 
@@ -40,7 +40,7 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "completion": ("completion", "response"),
     "model": ("source", "model"),
 }
-TYPES: Mapping[str, str] = {"prompt": TEXT, "completion": TEXT, "model": KEY}
+TYPES: Mapping[str, str] = {"prompt": SAID, "completion": SAID, "model": KEY}
 SPOKEN = ("prompt", "completion")
 OPTIONS: Mapping[str, str] = {
     "prompt": "prompt",
@@ -254,8 +254,6 @@ def _fitting(part: str, source: Source, *, exclude: Sequence[str]) -> list[str]:
 
 def _fits(part: str, source: Source, name: str) -> bool:
     kind = source.type_of(name)
-    if part in SPOKEN and spoken(kind):
-        return True
     if part in SPOKEN and not kind.is_nested():
         kind = source.as_text(name)
     return EXPECTED[TYPES[part]](kind)

@@ -16,6 +16,7 @@ from gspo_rs.files.atomic import write_text
 from gspo_rs.files.grades import GradedSource
 from gspo_rs.files.target import checked_target
 from gspo_rs.groups.statistics import GroupStats, stats
+from gspo_rs.report.comparisons import curves
 from gspo_rs.report.duplicates import MANY, Repeated, repeated
 from gspo_rs.report.examples import Example, Row, choose_groups, gather, unscorable_rows
 from gspo_rs.report.facts import Facts, find_facts
@@ -27,7 +28,6 @@ from gspo_rs.report.result import Report
 from gspo_rs.report.sections import (
     TextFacts,
     count_mixed,
-    first_curve,
     graded_section,
     sections,
     text_facts,
@@ -235,7 +235,7 @@ def _evidence(data: Data, keep: str, texts: Texts, comparison: Comparison | None
     return Evidence(
         facts,
         keep=keep,
-        curve=first_curve(data.narrow, facts),
+        curve=next(iter(curves(data.narrow, facts.threshold)), None),
         effect=found.effect if found else None,
         copies=found.copies if found else None,
         noise=found.noise if found else None,

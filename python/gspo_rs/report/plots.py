@@ -78,14 +78,10 @@ def lines(curves: Sequence[Curve], *, title: str, y: str) -> str:
     for colour, curve in enumerate(curves):
         pairs = zip(curve.draws, curve.mean, strict=True)
         points = [(across(math.log2(k)), up(mean)) for k, mean in pairs]
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-        _add(svg, "polyline", f"line c{colour}", points=path)
-        for (a, b), k, mean, error in zip(
-            points, curve.draws, curve.mean, curve.error, strict=True
-        ):
-            dot = _add(svg, "circle", f"dot c{colour}", cx=a, cy=b, r=3)
-            label = f"{cut(curve.name, 40)}, k = {k}: {number(mean)} ± {number(error)}"
-            _add(dot, "title").text = label
+        of_draws = zip(curve.draws, curve.mean, curve.error, strict=True)
+        name = cut(curve.name, 40)
+        labels = [f"{name}, k = {k}: {number(m)} ± {number(error)}" for k, m, error in of_draws]
+        _line(svg, colour, points, labels)
     # The last one only where it does not run into the power of two before it.
     steps = [*range(math.floor(math.log2(most / 1.3)) + 1), math.log2(most)]
     _x_axis(svg, across, [(step, f"{round(2**step):,}") for step in steps], "draws k")
@@ -99,12 +95,7 @@ def trend(x: Sequence[float], y: Sequence[float], *, title: str, labels: tuple[s
     across, up = _scales(0, 1, 0, 1)
     _y_axis(svg, up, 0, 1, labels[1])
     _add(svg, "line", "middle", x1=across(0), x2=across(1), y1=up(0.5), y2=up(0.5))
-    points = [(across(a), up(b)) for a, b in zip(x, y, strict=True)]
-    path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-    _add(svg, "polyline", "line c0", points=path)
-    for (a, b), value in zip(points, y, strict=True):
-        dot = _add(svg, "circle", "dot c0", cx=a, cy=b, r=3)
-        _add(dot, "title").text = number(value)
+    _line(svg, 0, [(across(a), up(b)) for a, b in zip(x, y, strict=True)], [*map(number, y)])
     _x_axis(svg, across, _ticks(0, 1, whole=False), labels[0])
     return _text(svg)
 
@@ -164,6 +155,17 @@ def _add(parent: Xml.Element, tag: str, name: str = "", **attributes: float | st
         written = value if isinstance(value, str) else f"{value:.1f}".removesuffix(".0")
         element.set(key.replace("_", "-"), written)
     return element
+
+
+def _line(
+    svg: Xml.Element, colour: int, points: Sequence[tuple[float, float]], labels: Sequence[str]
+) -> None:
+    """Add a line with a dot and a label at each of its points."""
+    path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+    _add(svg, "polyline", f"line c{colour}", points=path)
+    for (a, b), label in zip(points, labels, strict=True):
+        dot = _add(svg, "circle", f"dot c{colour}", cx=a, cy=b, r=3)
+        _add(dot, "title").text = label
 
 
 def _legend(svg: Xml.Element, names: Sequence[str], y: float) -> None:

@@ -12,7 +12,7 @@ from gspo_rs.data.source import Source
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.statistics import GroupStats
 from gspo_rs.report.breakdown import breakdown
-from gspo_rs.report.comparisons import Curve, curves, standings
+from gspo_rs.report.comparisons import curves, standings
 from gspo_rs.report.duplicates import Copies, copies
 from gspo_rs.report.facts import Facts
 from gspo_rs.report.figures import (
@@ -36,7 +36,6 @@ __all__ = [
     "Section",
     "TextFacts",
     "count_mixed",
-    "first_curve",
     "graded_section",
     "sections",
     "text_facts",
@@ -88,11 +87,6 @@ def count_mixed(narrow: ReportRows) -> int:
     frame = pl.DataFrame({"group": narrow.groups.codes, "model": narrow.model})
     models = frame.group_by("group").agg(pl.col("model").n_unique())
     return int((models["model"] > 1).sum())
-
-
-def first_curve(narrow: ReportRows, facts: Facts) -> Curve | None:
-    """Return what more draws bring over all rollouts."""
-    return next(iter(curves(narrow, facts.threshold)), None)
 
 
 def sections(
