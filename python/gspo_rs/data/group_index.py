@@ -171,7 +171,8 @@ def read_keys(
     for i, key in enumerate(keys):
         _refuse(frame[f"key{i}"].is_null(), source, f"the group id {key!r} is null")
     rewards = _finite(frame["reward"], reward, source)
-    groups = _groups(frame.select(f"key{i}" for i in range(len(keys))))
+    columns = frame.select(f"key{i}" for i in range(len(keys)))
+    groups = Groups(columns.to_series() if len(keys) == 1 else columns)
     found = frame.select(pl.col(f"beside{i}") for i in range(len(beside)))
     return KeyedRewards(groups, rewards, found)
 
@@ -202,7 +203,3 @@ def _refuse(wrong: pl.Series, source: Source, problem: str) -> None:
         more = f" (and at {count - 1} more)" if count > 1 else ""
         row = int(np.argmax(wrong.to_numpy()))
         raise ValueError(f"{problem} at {source.place(row)} of {source.name}{more}")
-
-
-def _groups(ids: pl.DataFrame) -> Groups:
-    return Groups(ids.to_series() if ids.width == 1 else ids)

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from gspo_rs.data.column_names import path_to, type_in
 
-__all__ = ["Path", "inner_type", "lengths", "list_paths", "member_path", "split", "split_type"]
+__all__ = [
+    "LISTS",
+    "Path",
+    "inner_type",
+    "lengths",
+    "list_paths",
+    "member_path",
+    "split",
+    "split_type",
+]
 
 Path: TypeAlias = tuple[str, ...]
 LISTS = (pl.List, pl.Array)

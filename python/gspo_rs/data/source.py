@@ -22,6 +22,7 @@ from gspo_rs.data.formats.unions import UnionFiles
 from gspo_rs.data.found import find
 from gspo_rs.data.frames import UNREADABLE, frames_of, reading
 from gspo_rs.data.hive import partitions
+from gspo_rs.data.list_columns import inner_type
 from gspo_rs.data.messages import (
     as_role_and_content,
     before_answer,
@@ -72,10 +73,10 @@ EXPECTED: Mapping[str, Callable[[pl.DataType], bool]] = {
     NUMBER: lambda found: found.is_numeric() or found in (pl.Boolean, pl.Null),
     KEY: lambda found: found.is_integer() or found in KEY_TYPES or has_exact_text(found),
     SAID: lambda found: EXPECTED[TEXT](found) or is_messages(found),
-    FLOATS: lambda found: _inner(found).is_float(),
-    INTEGERS: lambda found: _inner(found).is_integer(),
-    MASK: lambda found: _inner(found).is_integer() or _inner(found) == pl.Boolean,
-    NUMBERS: lambda found: _inner(found).is_numeric(),
+    FLOATS: lambda found: inner_type(found).is_float(),
+    INTEGERS: lambda found: inner_type(found).is_integer(),
+    MASK: lambda found: inner_type(found).is_integer() or inner_type(found) == pl.Boolean,
+    NUMBERS: lambda found: inner_type(found).is_numeric(),
     ENDING: lambda found: found == pl.Boolean or EXPECTED[TEXT](found),
     ANYTHING: lambda _: True,
 }
@@ -130,7 +131,7 @@ class Source:
                 text.ask(name, ASKED[expected])
         with self.reading():
             schema = self.frame.collect_schema()
-        columns = [(_holding(schema, *asked), asked[1]) for asked in columns]
+        columns = [(key_column(schema, n) if kind == KEY else n, kind) for n, kind in columns]
         for name, expected in columns:
             if isinstance(self.rows, UnionFiles):
                 self.rows.refuse_differing(name, key=expected == KEY)
@@ -143,7 +144,7 @@ class Source:
                 raise ValueError(
                     f"{self.name} has no column {name!r}; {remedy}{nearest(name, schema)}"
                 )
-            inner = _inner(found)
+            inner = inner_type(found)
             fits = EXPECTED[expected](found)
             if not fits and inner != pl.Null and EXPECTED[expected](inner) and expected in ASKED:
                 raise TypeError(
@@ -385,14 +386,3 @@ def locate(source: SourceLike, split: str | None = None) -> Source:
         return Source(scan_addresses(found.addresses), found.name)
     rows = rows_of(found.files, partitions(found.names))
     return Source(rows, found.name, found.files, found.names)
-
-
-def _holding(schema: pl.Schema, name: str, expected: str) -> str:
-    return key_column(schema, name) if expected == KEY else name
-
-
-def _inner(found: pl.DataType) -> pl.DataType:
-    """Return the type of a list's values, or Null if there is no list."""
-    if isinstance(found, pl.List | pl.Array) and isinstance(found.inner, pl.DataType):
-        return found.inner
-    return pl.Null()

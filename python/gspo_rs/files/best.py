@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,8 +130,15 @@ def best(
     n_rows = write_frames(
         chosen, schema, path, written=written, overwrite=overwrite, dry_run=dry_run
     )
-    found = _counted(narrow, wanted)
-    return replace(found, rows=n_rows, dropped=kept.dropped, exploded=located.exploded)
+    lowest, alike = _lowest(narrow, wanted)
+    return WriteSummary(
+        rows=n_rows,
+        groups=len(np.unique(narrow.groups.codes[wanted])),
+        dropped=kept.dropped,
+        lowest=lowest,
+        alike=alike,
+        exploded=located.exploded,
+    )
 
 
 def _positions(narrow: KeyedRewards, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -150,15 +156,8 @@ def _named(frame: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
     return frame.select(*COLUMNS, *names).rename(names)
 
 
-def _counted(narrow: KeyedRewards, wanted: NDArray[np.int64]) -> WriteSummary:
-    """Count the groups of chosen rows, and the rows that have the lowest reward of their group."""
-    codes = narrow.groups.codes[wanted]
-    described = stats(narrow.rewards, narrow.groups)
+def _lowest(narrow: KeyedRewards, wanted: NDArray[np.int64]) -> tuple[int, int]:
+    """Count chosen rows with the lowest reward of their group, and those where all are equal."""
+    codes, described = narrow.groups.codes[wanted], stats(narrow.rewards, narrow.groups)
     lowest = narrow.rewards[wanted] == described.min[codes]
-    return WriteSummary(
-        rows=len(wanted),
-        groups=len(np.unique(codes)),
-        dropped={},
-        lowest=int(lowest.sum()),
-        alike=int((lowest & ~described.informative[codes]).sum()),
-    )
+    return int(lowest.sum()), int((lowest & ~described.informative[codes]).sum())

@@ -14,6 +14,7 @@ from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.formats.unions import refuse_partial
 from gspo_rs.data.group_index import KeyedRewards, read_keys
 from gspo_rs.data.known_schemas import with_known_columns
+from gspo_rs.data.list_columns import LISTS, inner_type
 from gspo_rs.data.messages import is_messages
 from gspo_rs.data.nested_keys import key_column
 from gspo_rs.data.nested_source import by_member, is_nested, split_rows
@@ -26,7 +27,6 @@ from gspo_rs.files.writer import WriteSummary, as_written, write_frames
 __all__ = ["explode", "nest"]
 
 POSITION = "position"
-LISTS = (pl.List, pl.Array)
 
 
 @with_known_columns
@@ -184,7 +184,7 @@ def explode(
         )
     located, written = as_written(located, path, inner)
     schema = located.check([])
-    types = {name: _inner(kind) if name in inner else kind for name, kind in schema.items()}
+    types = {name: inner_type(kind) if name in inner else kind for name, kind in schema.items()}
     n_groups = located.count()
     frames = _exploded(located, inner, n_groups)
     rows = write_frames(
@@ -212,12 +212,6 @@ def _one_per_reward(
         frames, schema, path, written=written, overwrite=overwrite, dry_run=dry_run
     )
     return WriteSummary(rows=n_rows, groups=len(found.sizes), dropped={}, exploded=found.exploded)
-
-
-def _inner(kind: pl.DataType) -> pl.DataType:
-    assert isinstance(kind, LISTS)
-    assert isinstance(kind.inner, pl.DataType)
-    return kind.inner
 
 
 def _numbered(source: Source, narrow: KeyedRewards) -> Iterator[pl.DataFrame]:
