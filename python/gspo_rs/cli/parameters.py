@@ -86,7 +86,7 @@ Beside = Annotated[list[str] | None, _names("More columns to write")]
 Per = Annotated[
     list[str] | None, _names("Columns whose values, such as tasks, get a line each in a table")
 ]
-Once = Several = Annotated[list[str] | None, Parameter(negative="")]
+Several = Annotated[list[str] | None, Parameter(negative="")]
 Reward = Annotated[
     str | None,
     Parameter(help="Column of the rewards; `reward`, or that of a tool that is known, by default."),
