@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gspo_rs._core import WholeGroups
 from gspo_rs.data.external_sort import sort_on_disk
 from gspo_rs.data.schema import GroupBatch
-from gspo_rs.data.source import Source, next_window
+from gspo_rs.data.source import Source
 from gspo_rs.groups.groups import Groups
 
 __all__ = ["stream_groups"]
@@ -72,62 +70,30 @@ def stream_groups(
     if directory is not None and not Path(directory).is_dir():
         raise NotADirectoryError(f"spill_directory {directory} is no folder; make it first")
     if groups.clustered and order is None:
-        return _clustered(source, columns, groups, wanted, batch_groups)
-    order = np.arange(groups.n_groups) if order is None else order
-    placed = _placed(source, columns, groups, order, wanted)
-    frames = sort_on_disk(placed, wanted.start, wanted.stop, directory=directory)
-    return _gathered(source, frames, groups.sizes[order[wanted.start : wanted.stop]], batch_groups)
+        first, last = groups.offsets[[wanted.start, wanted.stop]].tolist()
+        frames = _numbered(source, columns, groups.n_rollouts, first=first, last=last)
+        sizes = groups.sizes[wanted.start : wanted.stop]
+    else:
+        order = np.arange(groups.n_groups) if order is None else order
+        placed = _placed(source, columns, groups, order, wanted)
+        frames = sort_on_disk(placed, wanted.start, wanted.stop, directory=directory)
+        sizes = groups.sizes[order[wanted.start : wanted.stop]]
+    return _gathered(source, frames, sizes, batch_groups)
 
 
-def _keys(columns: Sequence[pl.Expr]) -> list[str]:
-    names = [column.meta.output_name() for column in columns]
-    return [name for name in names if name.startswith("key")]
-
-
-def _clustered(
-    source: Source, columns: Sequence[pl.Expr], groups: Groups, wanted: range, batch_groups: int
-) -> Iterator[GroupBatch]:
-    """Stream the groups of a source whose rows are already clustered by group."""
-    start, window = wanted.start, source.first_window
-    while start < wanted.stop:
-        reach = int(groups.offsets[start]) + window
-        held = int(np.searchsorted(groups.offsets, reach)) - start
-        stop = min(start + max(held // batch_groups, 1) * batch_groups, wanted.stop)
-        if reach >= groups.n_rollouts:
-            # A last, smaller batch is no reason to read once more up to it.
-            stop = wanted.stop
-        n_bytes = 0
-        for cut in _streamed(source, columns, groups, range(start, stop), batch_groups):
-            n_bytes += int(cut.frame.estimated_size())
-            yield cut
-        n_rows = int(groups.offsets[stop] - groups.offsets[start])
-        start, window = stop, next_window(window, n_rows, n_bytes)
-
-
-def _streamed(
-    source: Source, columns: Sequence[pl.Expr], groups: Groups, wanted: range, batch_groups: int
-) -> Iterator[GroupBatch]:
-    """Cut the groups `wanted`, which lie side by side."""
-    first_row, stop_row = (int(groups.offsets[group]) for group in (wanted.start, wanted.stop))
-    # The last stream is open, so that rows that should not be there are seen.
-    end = stop_row if wanted.stop < groups.n_groups else None
-    with source.reading():
-        # The first frame says which columns there are, whether rows come or not.
-        empty = source.frame.select(columns).collect_schema().to_frame()
-        stream = chain([empty], source.stream(columns, first_row, end))
-        batches = WholeGroups(stream, _keys(columns), batch_groups, first_row=first_row)
-    group = wanted.start
-    while True:
-        with source.reading():
-            batch = next(batches, None)
-        if batch is None:
-            break
-        frame, offsets, row = batch
-        expected = groups.offsets[group : group + len(offsets)]
-        source.refuse_change("order of groups", expected, row + offsets)
-        yield GroupBatch(pl.DataFrame(frame), offsets, row + np.arange(offsets[-1]))
-        group += len(offsets) - 1
-    source.refuse_change("number of groups", wanted.stop, group)
+def _numbered(
+    source: Source,
+    columns: Sequence[pl.Expr],
+    n_rows: int,
+    *,
+    first: int = 0,
+    last: int | None = None,
+) -> Iterator[pl.DataFrame]:
+    """Read rows as `Source.batches` does, each with its number."""
+    row = first
+    for frame in source.batches(columns, n_rows, first=first, last=last):
+        yield frame.with_columns(pl.Series("row", np.arange(row, row + frame.height)))
+        row += frame.height
 
 
 def _placed(
@@ -137,32 +103,35 @@ def _placed(
     order: NDArray[np.int64],
     wanted: range,
 ) -> Iterator[pl.DataFrame]:
-    """Add to every row of the wanted groups its number and the position of its group."""
+    """Yield the rows of the wanted groups with the position of their group."""
     position = np.full(groups.n_groups, -1)
     position[order] = np.arange(len(order))
     within = pl.col("position").is_between(wanted.start, wanted.stop, closed="left")
-    row = 0
-    for frame in source.batches(columns, groups.n_rollouts):
-        rows = np.arange(row, row + frame.height)
-        row += frame.height
-        numbers = pl.Series("row", rows), pl.Series("position", position[groups.codes[rows]])
-        yield frame.with_columns(*numbers).filter(within)
+    for frame in _numbered(source, columns, groups.n_rollouts):
+        places = position[groups.codes[frame["row"].to_numpy()]]
+        yield frame.with_columns(pl.Series("position", places)).filter(within)
 
 
 def _gathered(
     source: Source, frames: Iterable[pl.DataFrame], sizes: NDArray[np.int64], batch_groups: int
 ) -> Iterator[GroupBatch]:
     """Cut rows that come in the order of their groups, whose sizes are known."""
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
     held: pl.DataFrame | None = None
-    group = 0
+    group = came = 0
     for frame in frames:
+        # With the row that is held last, whose group may go on.
+        new = frame if held is None else pl.concat([held.tail(1), frame])
         held = frame if held is None else pl.concat([held, frame])
+        came += frame.height
+        codes = np.searchsorted(bounds, np.arange(came - new.height, came), side="right")
+        found = Groups(new.select(pl.col("^key\\d+$"))).codes
+        source.refuse_change("order of groups", codes - codes[:1], found)
         while group < len(sizes):
-            offsets = np.cumsum([0, *sizes[group : group + batch_groups]])
+            stop = min(group + batch_groups, len(sizes))
+            offsets = bounds[group : stop + 1] - bounds[group]
             if held.height < offsets[-1]:
                 break
             cut, held = held[: offsets[-1]], held[offsets[-1] :]
-            ids = cut.select(pl.col("^key\\d+$"))
-            source.refuse_change("order of groups", offsets, Groups(ids).offsets)
             yield GroupBatch(cut, offsets, cut["row"].to_numpy())
-            group += batch_groups
+            group = stop

@@ -262,28 +262,32 @@ class Source:
             )
 
     def batches(
-        self, columns: Sequence[pl.Expr], n_rows: int, *, first: int = 0
+        self, columns: Sequence[pl.Expr], n_rows: int, *, first: int = 0, last: int | None = None
     ) -> Iterator[pl.DataFrame]:
         """Read `columns` of all `n_rows` rows, or of those from `first`, some at a time, in order.
+
+        With `last` the rows end before that one.
 
         Raises
         ------
         ValueError
             If there are more or fewer rows.
         """
+        end = n_rows if last is None else last
+        # The last window is open, so that rows that should not be there are seen.
+        bound = None if end == n_rows else end
         row, start, window = first, first, self.first_window
-        while start < n_rows:
+        while start < end:
             stop = start + window
             n_bytes = 0
             with self.reading():
-                # The last window is open, so that rows that should not be there are seen.
-                for frame in self.stream(columns, start, stop if stop < n_rows else None):
+                for frame in self.stream(columns, start, stop if stop < end else bound):
                     row += frame.height
-                    self.refuse_change("number of rows", min(row, n_rows), row)
+                    self.refuse_change("number of rows", min(row, end), row)
                     n_bytes += int(frame.estimated_size())
                     yield frame
             start, window = stop, next_window(window, window, n_bytes)
-        self.refuse_change("number of rows", n_rows, row)
+        self.refuse_change("number of rows", end, row)
 
     def refuse_change(self, what: str, before: object, now: object) -> None:
         """Raise a ValueError if what was read before is not what is read now."""
