@@ -39,3 +39,18 @@ def test_rows_of_lists_that_are_groups_without_a_key_are_named_so_and_not_matche
     assert "gs.filter(dataframe, keep=&#39;informative&#39;)" in page.html
     with pytest.raises(ValueError, match="two sources are matched by their keys: name these"):
         gs.report(frame, compare=frame)
+
+
+def test_chats_are_found_by_their_names_however_their_messages_are_spelled():
+    def page(role, content):
+        chats = {
+            name: [[{role: who, content: f"{name} {row // twice}"}] for row in range(4)]
+            for name, who, twice in (("prompt", "human", 2), ("completion", "gpt", 1))
+        }
+        rows = {"id": [0, 0, 1, 1], **chats, "reward": [0, 1, 1, 0]}
+        return gs.report(pl.DataFrame(rows), by="id").html
+
+    shown = page("from", "value")
+    assert "<main" in shown
+    assert "first of its kind in its group: 4 (100 %)" in shown
+    assert shown.partition("<main")[2] == page("role", "content").partition("<main")[2]
