@@ -130,15 +130,8 @@ def best(
     n_rows = write_frames(
         chosen, schema, path, written=written, overwrite=overwrite, dry_run=dry_run
     )
-    lowest, alike = _lowest(narrow, wanted)
-    return WriteSummary(
-        rows=n_rows,
-        groups=len(np.unique(narrow.groups.codes[wanted])),
-        dropped=kept.dropped,
-        lowest=lowest,
-        alike=alike,
-        exploded=located.exploded,
-    )
+    counts = _counted(narrow, wanted)
+    return WriteSummary(n_rows, dropped=kept.dropped, exploded=located.exploded, **counts)
 
 
 def _positions(narrow: KeyedRewards, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -156,8 +149,9 @@ def _named(frame: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
     return frame.select(*COLUMNS, *names).rename(names)
 
 
-def _lowest(narrow: KeyedRewards, wanted: NDArray[np.int64]) -> tuple[int, int]:
-    """Count chosen rows with the lowest reward of their group, and those where all are equal."""
+def _counted(narrow: KeyedRewards, wanted: NDArray[np.int64]) -> dict[str, int]:
+    """Count the groups of chosen rows, and the rows that have the lowest reward of their group."""
     codes, described = narrow.groups.codes[wanted], stats(narrow.rewards, narrow.groups)
     lowest = narrow.rewards[wanted] == described.min[codes]
-    return int(lowest.sum()), int((lowest & ~described.informative[codes]).sum())
+    alike = lowest & ~described.informative[codes]
+    return {"groups": len(np.unique(codes)), "lowest": int(lowest.sum()), "alike": int(alike.sum())}
