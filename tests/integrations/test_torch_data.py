@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
@@ -78,6 +78,8 @@ def made(frame, rank=0, world_size=1, **options):
     return GroupDataset(frame, by="id", rank=rank, world_size=world_size, seed=3, **options)
 
 
+# Each example is up to eight ranks of four workers.
+FEWER = settings(max_examples=settings().max_examples // 3)
 cases = given(
     frame=frames(),
     world_size=st.integers(1, 8),
@@ -88,6 +90,7 @@ cases = given(
 
 
 @pytest.mark.slow
+@FEWER
 @cases
 def test_every_group_comes_once_an_epoch_though_the_loop_stops_and_goes_on(
     frame, world_size, workers, options, stops
@@ -107,6 +110,7 @@ def test_every_group_comes_once_an_epoch_though_the_loop_stops_and_goes_on(
 
 
 @pytest.mark.slow
+@FEWER
 @cases
 def test_every_group_comes_once_an_epoch_though_each_worker_goes_on_from_its_own_state(
     frame, world_size, workers, options, stops
