@@ -1,7 +1,7 @@
-//! The Rust core of `gspo_rs`: group bookkeeping, reward statistics and streams of whole groups.
+//! The Rust core of `gspo_rs`: group bookkeeping, reward statistics and scored files.
 //!
-//! Kernels know neither Python nor Arrow; `keys`, `stream` and `scoring` read Arrow, `text` reads
-//! files of text; `py` binds.
+//! Kernels know neither Python nor Arrow; `keys` and `scoring` read Arrow, `text` reads files of
+//! text; `py` binds.
 
 // The bindings are who calls most of it: with them, what nobody calls is found.
 #![cfg_attr(not(feature = "python"), allow(dead_code, unused_imports))]
@@ -16,7 +16,6 @@ mod pool;
 mod py;
 mod scoring;
 mod stats;
-mod stream;
 mod text;
 
 pub use error::Error;

@@ -13,7 +13,6 @@ __all__ = [
     "Scores",
     "TextFiles",
     "TextRows",
-    "WholeGroups",
     "__version__",
     "best_of",
     "check_parquet",
@@ -109,14 +108,6 @@ def ratio_metrics(
     clip: tuple[tuple[float, float], NDArray[np.float32], NDArray[np.float32], tuple[bool, bool]]
     | None,
 ) -> dict[str, float]: ...
-
-@final
-class WholeGroups:
-    def __new__(
-        cls, stream: Any, by: list[str], batch_groups: int, *, first_row: int = 0
-    ) -> WholeGroups: ...
-    def __iter__(self) -> WholeGroups: ...
-    def __next__(self) -> tuple[Any, NDArray[np.int64], int]: ...
 
 @final
 class Scores:

@@ -29,41 +29,24 @@ enum Column {
     BinaryView(BinaryViewArray),
 }
 
-/// Finds the columns named `by` and checks that their types can be keys.
-pub(crate) fn key_columns(schema: &Schema, by: &[String]) -> Result<Vec<usize>, StreamError> {
-    if by.is_empty() {
-        return Err(StreamError::NoKey);
+/// Checks that the first `n` columns have types that can be keys.
+pub(crate) fn check_types(schema: &Schema, n: usize) -> Result<(), StreamError> {
+    for field in &schema.fields()[..n] {
+        if kind(field.data_type()).is_none() {
+            let (name, found) = (field.name().clone(), field.data_type().to_string());
+            return Err(StreamError::KeyType { name, found });
+        }
     }
-    by.iter().map(|name| key_column(schema, name)).collect()
-}
-
-fn key_column(schema: &Schema, name: &str) -> Result<usize, StreamError> {
-    let (index, field) =
-        schema
-            .column_with_name(name)
-            .ok_or_else(|| StreamError::MissingColumn {
-                name: name.to_owned(),
-                columns: schema
-                    .fields()
-                    .iter()
-                    .map(|field| field.name().clone())
-                    .collect(),
-            })?;
-    if kind(field.data_type()).is_some() {
-        Ok(index)
-    } else {
-        let (name, found) = (name.to_owned(), field.data_type().to_string());
-        Err(StreamError::KeyType { name, found })
-    }
+    Ok(())
 }
 
 impl Keys {
-    /// Takes the columns `key` out of `batch`.
-    pub(crate) fn of(batch: &RecordBatch, key: &[usize]) -> Result<Self, ArrowError> {
-        let mut columns = Vec::with_capacity(key.len());
+    /// Takes the first `n` columns out of `batch`.
+    pub(crate) fn of(batch: &RecordBatch, n: usize) -> Result<Self, ArrowError> {
+        let mut columns = Vec::with_capacity(n);
         let mut first_null = None;
-        for (place, &index) in key.iter().enumerate() {
-            let column = unpacked(batch.column(index))?;
+        for (place, column) in batch.columns()[..n].iter().enumerate() {
+            let column = unpacked(column)?;
             if column.null_count() > 0 {
                 let null = (0..column.len()).find(|&row| column.is_null(row));
                 let null = null.map(|row| (row, place));

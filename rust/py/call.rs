@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PyTypeError, PyValueError};
@@ -76,4 +77,13 @@ pub(super) fn run<T: Send>(
 
 fn pending_signal() -> Option<PyErr> {
     Python::attach(|py| py.check_signals().err())
+}
+
+/// Locks what one call at a time may use.
+pub(super) fn locked<T>(state: &Mutex<T>) -> PyResult<MutexGuard<'_, T>> {
+    // Not `lock`: a thread that waits here would hold the GIL.
+    state.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => PyRuntimeError::new_err("another thread is using this"),
+        TryLockError::Poisoned(_) => PyRuntimeError::new_err("a call panicked before"),
+    })
 }

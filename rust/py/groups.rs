@@ -171,10 +171,8 @@ fn list_to_arrow(ids: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
         Some(first) if first.is_instance_of::<PyString>() => {
             let mut words = LargeStringBuilder::new();
             each(ids, |id| {
-                match id {
-                    Some(id) => words.append_value(id.cast::<PyString>()?.to_str()?),
-                    None => words.append_null(),
-                }
+                let word = id.map(|id| id.cast::<PyString>()?.to_str());
+                words.append_option(word.transpose()?);
                 Ok(())
             })?;
             Ok(Arc::new(words.finish()))
@@ -182,10 +180,8 @@ fn list_to_arrow(ids: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
         Some(first) if first.is_instance_of::<PyBytes>() => {
             let mut words = LargeBinaryBuilder::new();
             each(ids, |id| {
-                match id {
-                    Some(id) => words.append_value(id.cast::<PyBytes>()?.as_bytes()),
-                    None => words.append_null(),
-                }
+                let word = id.map(|id| PyResult::Ok(id.cast::<PyBytes>()?.as_bytes()));
+                words.append_option(word.transpose()?);
                 Ok(())
             })?;
             Ok(Arc::new(words.finish()))

@@ -9,13 +9,11 @@ mod buffer;
 mod buffer_state;
 mod call;
 mod estimators;
-mod frames;
 mod fs;
 mod groups;
 mod ratios;
 mod scoring;
 mod statistics;
-mod stream;
 mod text;
 
 #[pyo3::pymodule]
@@ -45,8 +43,6 @@ mod _core {
     use super::statistics::{
         best_of, deviation, opo_, pack_, pairs_, pass_at_k, quantiles, rows_, stats,
     };
-    #[pymodule_export]
-    use super::stream::PyWholeGroups;
     #[pymodule_export]
     use super::text::{PyTextFiles, PyTextRows};
 }

@@ -1,16 +1,16 @@
 //! Binds the scores of data sets; used by `gspo_rs.files`.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::{Mutex, MutexGuard};
 
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use parquet::errors::ParquetError;
-use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3_arrow::PyRecordBatchReader;
 
-use super::call::run;
+use super::call::{locked, run};
 use super::fs::{hex, message};
 use crate::error::StreamError;
 use crate::pool;
@@ -21,6 +21,17 @@ type Array<'py, T> = Bound<'py, PyArray1<T>>;
 type File = (u64, u64, String);
 /// What the columns are called that are written, and the scores of more estimators.
 type Columns = (Vec<String>, Vec<Py<PyScores>>);
+
+impl From<StreamError> for PyErr {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Source(message) => PyOSError::new_err(message),
+            StreamError::Disk(_) => PyOSError::new_err(error.to_string()),
+            StreamError::LittleMemory { .. } => PyMemoryError::new_err(error.to_string()),
+            other => PyValueError::new_err(other.to_string()),
+        }
+    }
+}
 
 /// Binds [`Scores`].
 #[pyclass(frozen, name = "Scores", module = "gspo_rs._core")]
@@ -125,11 +136,6 @@ impl PyScores {
     #[getter]
     fn n_rows(&self) -> PyResult<u64> {
         Ok(self.lock()?.n_rows())
-    }
-
-    #[getter]
-    fn n_groups(&self) -> PyResult<usize> {
-        Ok(self.lock()?.n_groups())
     }
 
     #[getter]
@@ -279,14 +285,6 @@ impl PyKnownKeys {
     fn memory(&self) -> PyResult<usize> {
         Ok(locked(&self.0)?.memory())
     }
-}
-
-fn locked<T>(state: &Mutex<T>) -> PyResult<MutexGuard<'_, T>> {
-    // Not `lock`: a thread that waits here would hold the GIL.
-    state.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => PyRuntimeError::new_err("another thread is using this"),
-        TryLockError::Poisoned(_) => PyRuntimeError::new_err("a call panicked before"),
-    })
 }
 
 /// Runs short work without the GIL, in the pool.

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex};
 
 use arrow_array::RecordBatch;
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatch;
 
+use super::call::locked;
 use crate::pool;
 use crate::text::{Asked, Format, Kind, Reader, Survey, TextError};
 
@@ -102,10 +103,7 @@ impl PyTextRows {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Vec<PyRecordBatch>>> {
-        let mut guard = self.0.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => PyRuntimeError::new_err("another thread is reading this"),
-            TryLockError::Poisoned(_) => PyRuntimeError::new_err("reading panicked before"),
-        })?;
+        let mut guard = locked(&self.0)?;
         let (pool, reader): (_, &mut Reader) = (pool::current(), &mut guard);
         let batches = py.detach(|| pool.install(|| reader.step()));
         let batches = batches.map_err(|error| located(&self.1, self.2, &error))?;

@@ -6,13 +6,13 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch};
 use arrow_cast::cast;
-use arrow_schema::{DataType, Schema};
+use arrow_schema::DataType;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::decimals;
 use super::settings::Settings;
 use crate::error::StreamError;
-use crate::keys::rows::{Keys, key_columns};
+use crate::keys::rows::{Keys, check_types};
 
 /// Keys, none of them null, and rewards, finite or NaN.
 pub(super) struct InputBatch {
@@ -37,16 +37,17 @@ impl InputBatch {
         settings: &Settings,
         first_row: usize,
     ) -> Result<Self, StreamError> {
-        let (key, reward) = columns(&batch.schema(), settings)?;
+        let n_keys = settings.by.len();
+        check_types(&batch.schema(), n_keys)?;
         let source = |error: arrow_schema::ArrowError| StreamError::Source(error.to_string());
-        let keys = Keys::of(batch, &key).map_err(source)?;
+        let keys = Keys::of(batch, n_keys).map_err(source)?;
         if let Some((row, place)) = keys.first_null {
             return Err(StreamError::NullKey {
                 name: settings.by[place].clone(),
                 row: first_row + row,
             });
         }
-        let column = batch.column(reward);
+        let column = batch.column(n_keys);
         let rewards = decimals::floats(column, settings, first_row)?;
         let rewards = match rewards {
             Some(rewards) => Arc::new(rewards),
@@ -61,13 +62,6 @@ impl InputBatch {
         refuse(&rewards, column, settings, first_row)?;
         Ok(Self { keys, rewards })
     }
-}
-
-/// The places of the keys and of the reward.
-fn columns(schema: &Schema, settings: &Settings) -> Result<(Vec<usize>, usize), StreamError> {
-    let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
-    let n = settings.by.len();
-    Ok((key_columns(schema, &names[..n])?, n))
 }
 
 fn refuse(

@@ -54,15 +54,6 @@ impl Scores {
         self.rows
     }
 
-    /// Groups known so far; of spilled rows, those that were computed.
-    #[must_use]
-    pub fn n_groups(&self) -> usize {
-        match &self.state {
-            State::Memory(part) => part.n_groups(),
-            State::Spilled(spilled) => spilled.n_groups(),
-        }
-    }
-
     /// The keys met after the first `known`, each once; `None` when they have gone to the disk.
     pub(super) fn keys_after(&self, known: usize) -> Option<impl Iterator<Item = &[u8]>> {
         match &self.state {

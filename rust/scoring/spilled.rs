@@ -26,7 +26,6 @@ pub(super) struct Spilled {
     part: Part,
     rows: Vec<u64>,
     next: usize,
-    n_groups: usize,
     n_rows: u64,
     /// Rows per window, and the window in memory.
     width: u64,
@@ -44,7 +43,6 @@ impl Spilled {
             part: Part::default(),
             rows: Vec::new(),
             next: 0,
-            n_groups: 0,
             n_rows: 0,
             width: 1,
             window: None,
@@ -55,10 +53,6 @@ impl Spilled {
             spilled.push(key, part.number(row), row as u64, check)?;
         }
         Ok(spilled)
-    }
-
-    pub(super) fn n_groups(&self) -> usize {
-        self.n_groups
     }
 
     pub(super) fn push(
@@ -130,7 +124,6 @@ impl Spilled {
         let mut row = 0;
         self.keys
             .read(number, |piece| read(piece, part, rows, &mut row, checked))?;
-        self.n_groups += part.n_groups();
         part.group();
         Ok(())
     }

@@ -24,7 +24,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import gspo_rs as gs
-from gspo_rs._core import WholeGroups
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
 rng = np.random.default_rng(0)
@@ -45,15 +44,6 @@ groups = gs.Groups(rng.integers(0, 300_000, 5_000_000)); gs.rank(rewards, groups
 """
 SHUFFLED = "ids = rng.integers(0, 1_000_000, 20_000_000)"
 IN_TURN = "ids = np.arange(20_000_000) % 2; rewards = rng.normal(size=len(ids))"
-# pandas is imported here, because PyArrow does so at its first array, and what Cython compiled
-# swallows an exception that comes while it registers its types: one Ctrl-C in a hundred was lost.
-PRODUCER = """
-import pandas
-schema = pa.schema([("id", pa.int64())])
-def batches():
-    for k in range(10**9):
-        yield pa.record_batch([pa.array(np.full(10, k))], schema=schema)
-"""
 LINES = """
 import tempfile
 from gspo_rs import data
@@ -127,15 +117,6 @@ CALLS = {
     ),
     "order of two groups in turn": (IN_TURN, "gs.Groups(ids).order"),
     "ids in a list": ("ids = list(range(3_000_000))", "gs.Groups(ids)"),
-    "a stream of one batch": (
-        'table = pa.table({"id": np.arange(5_000_000)})',
-        'list(WholeGroups(table, ["id"], 10_000))',
-    ),
-    "a stream of a producer in Python": (
-        PRODUCER,
-        "reader = pa.RecordBatchReader.from_batches(schema, batches())\n"
-        '            list(WholeGroups(reader, ["id"], 10))',
-    ),
 }
 
 

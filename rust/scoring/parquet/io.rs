@@ -59,7 +59,6 @@ impl Hashed {
     }
 
     /// Lets the disk begin with what is written, so that less is left for the end to wait for.
-    #[cfg(target_os = "linux")]
     fn begin(&mut self) {
         use rustix::fs::{Advice, fadvise};
         if self.bytes - self.begun >= STRIDE {
@@ -69,11 +68,6 @@ impl Hashed {
             let _ = fadvise(self.file.get_ref(), self.begun, stride, Advice::DontNeed);
             self.begun = self.bytes;
         }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn begin(&mut self) {
-        self.begun = self.bytes;
     }
 
     /// Brings the file to the disk; returns its bytes and their XXH3 digest.
