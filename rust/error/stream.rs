@@ -1,23 +1,14 @@
-//! What can be wrong with a stream of groups.
+//! What can be wrong with rows of keys and rewards.
 
-use std::fmt;
-
-/// What a stream of groups can have wrong with it; rows are counted from 0.
-#[derive(Debug, Clone, PartialEq)]
+/// What rows that come in batches can have wrong with them, counted from 0.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamError {
-    /// No key column was named.
-    NoKey,
-    /// Batches of no groups were asked for.
-    NoGroups,
-    /// A key column that the stream does not have.
-    MissingColumn {
-        /// The name asked for.
-        name: String,
-        /// The names there are.
-        columns: Vec<String>,
-    },
     /// A key column whose type has no exact equality, such as a float.
+    #[error(
+        "key column {name:?} is {found}; a key is an integer, string, binary, \
+         dictionary, boolean or date"
+    )]
     KeyType {
         /// The column.
         name: String,
@@ -25,20 +16,15 @@ pub enum StreamError {
         found: String,
     },
     /// A row without a group.
+    #[error("key column {name:?} is null at row {row}; a row needs a group")]
     NullKey {
         /// The key column that is null there.
         name: String,
         /// The row.
         row: usize,
     },
-    /// A group that goes on after another one began.
-    KeyReturns {
-        /// The first row of the part that came too late.
-        row: usize,
-        /// The row at which the group began.
-        began: usize,
-    },
     /// A reward that cannot be scored with.
+    #[error("the reward {name:?} is {value} at row {row}; {}", remedy(*.value))]
     BadReward {
         /// The reward column.
         name: String,
@@ -48,6 +34,10 @@ pub enum StreamError {
         value: f64,
     },
     /// A decimal of which another one may have the same float.
+    #[error(
+        "the reward {name:?} at row {row}, about {value}, has more than 15 digits; float64 \
+         would round it"
+    )]
     LongReward {
         /// The reward column.
         name: String,
@@ -57,62 +47,23 @@ pub enum StreamError {
         value: f64,
     },
     /// More groups, or longer keys, than 32 bits can number.
+    #[error("more groups than 32 bits can number")]
     TooManyGroups,
     /// A partition of the keys that does not fit the memory.
+    #[error(
+        "the groups of one partition need {} MiB; raise memory_limit by as much",
+        .needed >> 20
+    )]
     LittleMemory {
         /// Bytes that would do.
         needed: usize,
     },
     /// The disk failed while rows were put aside.
+    #[error("cannot put rows aside: {0}")]
     Disk(String),
     /// The producer of the stream failed, in its own words.
+    #[error("{0}")]
     Source(String),
-}
-
-impl fmt::Display for StreamError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoKey => write!(f, "no key column named; a group needs at least one"),
-            Self::NoGroups => write!(f, "batch_groups is 0; it must be at least 1"),
-            Self::MissingColumn { name, columns } => {
-                write!(f, "no key column {name:?}; the columns are {columns:?}")
-            }
-            Self::KeyType { name, found } => write!(
-                f,
-                "key column {name:?} is {found}; a key is an integer, string, binary, \
-                 dictionary, boolean or date"
-            ),
-            Self::NullKey { name, row } => {
-                write!(
-                    f,
-                    "key column {name:?} is null at row {row}; a row needs a group"
-                )
-            }
-            Self::KeyReturns { row, began } => write!(
-                f,
-                "row {row} belongs to the group that began at row {began} and had ended; \
-                 the rows of a group must lie side by side here"
-            ),
-            Self::BadReward { name, row, value } => write!(
-                f,
-                "the reward {name:?} is {value} at row {row}; {}",
-                remedy(*value)
-            ),
-            Self::LongReward { name, row, value } => write!(
-                f,
-                "the reward {name:?} at row {row}, about {value}, has more than 15 digits; float64 \
-                 would round it"
-            ),
-            Self::TooManyGroups => write!(f, "more groups than 32 bits can number"),
-            Self::LittleMemory { needed } => write!(
-                f,
-                "the groups of one partition need {} MiB; raise memory_limit by as much",
-                needed >> 20
-            ),
-            Self::Disk(message) => write!(f, "cannot put rows aside: {message}"),
-            Self::Source(message) => write!(f, "{message}"),
-        }
-    }
 }
 
 fn remedy(value: f64) -> &'static str {
@@ -130,5 +81,3 @@ impl From<std::io::Error> for StreamError {
         Self::Disk(error.to_string())
     }
 }
-
-impl std::error::Error for StreamError {}

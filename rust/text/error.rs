@@ -1,19 +1,20 @@
 //! What can be wrong with a text file of rows.
 
-use std::fmt;
-
 /// How many lists and objects may lie inside one another.
 pub(super) const DEEPEST: usize = 256;
 
 /// What is wrong with one line; `Display` writes the sentence.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Flaw {
     /// Bytes that are no UTF-8.
+    #[error("is not UTF-8; save the file as UTF-8")]
     Encoding,
     /// A line that ends inside a value.
+    #[error("ends inside a value; is it cut, or does a value span lines?")]
     Cut,
     /// A character where JSON has no place for it.
+    #[error("is no JSON: {found:?} at column {column}")]
     Unexpected {
         /// The character.
         found: char,
@@ -21,25 +22,37 @@ pub enum Flaw {
         column: usize,
     },
     /// A line of JSON that is no object.
+    #[error("is no JSON object; each line holds one")]
     NoObject,
     /// Half of a surrogate pair, which is no character.
+    #[error(
+        "has half a surrogate pair, {escape}: a text cut inside a character; \
+         cut it elsewhere or leave the row out"
+    )]
     Surrogate {
         /// The escape, such as `\ud83d`.
         escape: String,
     },
     /// A character below U+0020 in a JSON string, which has to be escaped.
+    #[error("has U+{code:04X} in a string, which JSON escapes")]
     Control {
         /// Its code.
         code: u8,
     },
     /// A key that one object has twice.
+    #[error("has the key {key:?} twice in one object")]
     Duplicate {
         /// The key.
         key: String,
     },
     /// Lists and objects inside one another, too many.
+    #[error("has more than {} lists in lists", DEEPEST)]
     Deep,
     /// More or fewer fields than the header.
+    #[error(
+        "has {found} fields, but the header {expected}; quote a field that has the \
+         delimiter in it"
+    )]
     Fields {
         /// Fields of the line.
         found: usize,
@@ -47,70 +60,37 @@ pub enum Flaw {
         expected: usize,
     },
     /// A quote that is opened and not closed.
+    #[error("opens a quote that is never closed")]
     Unclosed,
     /// Text behind the closing quote of a field.
+    #[error("has text behind a closing quote; double the quotes inside a quoted field")]
     AfterQuote,
     /// A carriage return without a newline, outside quotes.
+    #[error("has a carriage return without a newline, unquoted")]
     Return,
     /// A name that a header has twice.
+    #[error("names the column {name:?} twice")]
     Header {
         /// The name.
         name: String,
     },
     /// A name with a character of code 0, which Arrow can't pass on.
+    #[error("has U+0000 in a name")]
     Zero,
     /// A line that no memory should hold.
+    #[error("is longer than 1 GiB; is a quote or a newline missing?")]
     Long,
     /// A value of another type than when the file was looked through.
+    #[error("changed while the file was read")]
     Changed,
 }
 
-impl fmt::Display for Flaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Encoding => write!(f, "is not UTF-8; save the file as UTF-8"),
-            Self::Cut => write!(
-                f,
-                "ends inside a value; is it cut, or does a value span lines?"
-            ),
-            Self::Unexpected { found, column } => {
-                write!(f, "is no JSON: {found:?} at column {column}")
-            }
-            Self::NoObject => write!(f, "is no JSON object; each line holds one"),
-            Self::Surrogate { escape } => write!(
-                f,
-                "has half a surrogate pair, {escape}: a text cut inside a character; \
-                 cut it elsewhere or leave the row out"
-            ),
-            Self::Control { code } => {
-                write!(f, "has U+{code:04X} in a string, which JSON escapes")
-            }
-            Self::Duplicate { key } => write!(f, "has the key {key:?} twice in one object"),
-            Self::Deep => write!(f, "has more than {DEEPEST} lists in lists"),
-            Self::Fields { found, expected } => write!(
-                f,
-                "has {found} fields, but the header {expected}; quote a field that has the \
-                 delimiter in it"
-            ),
-            Self::Unclosed => write!(f, "opens a quote that is never closed"),
-            Self::AfterQuote => write!(
-                f,
-                "has text behind a closing quote; double the quotes inside a quoted field"
-            ),
-            Self::Return => write!(f, "has a carriage return without a newline, unquoted"),
-            Self::Header { name } => write!(f, "names the column {name:?} twice"),
-            Self::Zero => write!(f, "has U+0000 in a name"),
-            Self::Long => write!(f, "is longer than 1 GiB; is a quote or a newline missing?"),
-            Self::Changed => write!(f, "changed while the file was read"),
-        }
-    }
-}
-
 /// Why a file of text can't be read.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextError {
     /// A line that is wrong, counted from 1 as editors do.
+    #[error("line {line} {flaw}")]
     Line {
         /// The line at which the row begins.
         line: u64,
@@ -118,6 +98,7 @@ pub enum TextError {
         flaw: Flaw,
     },
     /// A file that has other rows than when it was looked through.
+    #[error("it had {expected} rows, then {found}; let it be as it is while it is read")]
     Rows {
         /// Rows that it has.
         found: u64,
@@ -125,7 +106,8 @@ pub enum TextError {
         expected: u64,
     },
     /// What the disk or the decompression says.
-    Io(std::io::Error),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
 }
 
 impl TextError {
@@ -138,24 +120,3 @@ impl TextError {
         }
     }
 }
-
-impl fmt::Display for TextError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line { line, flaw } => write!(f, "line {line} {flaw}"),
-            Self::Rows { found, expected } => write!(
-                f,
-                "it had {expected} rows, then {found}; let it be as it is while it is read"
-            ),
-            Self::Io(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl From<std::io::Error> for TextError {
-    fn from(error: std::io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl std::error::Error for TextError {}
