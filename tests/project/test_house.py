@@ -48,12 +48,11 @@ BELOW_IN_RUST = {
     "stats": "error pool groups",
     "buffer": "",
     "keys": "error pool groups",
-    "stream": "error pool keys",
     "scoring": "error pool keys",
     "text": "",
-    "py": "error pool pack groups stats buffer keys stream scoring text",
+    "py": "error pool pack groups stats buffer keys scoring text",
 }
-KNOWING_ARROW = ("keys", "stream", "scoring", "text", "py")
+KNOWING_ARROW = ("keys", "scoring", "text", "py")
 WITHOUT_TORCH = ("groups", "rollouts", "data", "polars", "files", "report")
 
 
