@@ -39,7 +39,8 @@ def _trained(options: argparse.Namespace, sizes: dict[str, Any]) -> dict[str, An
     prompts = [{"prompt": " ".join(f"w{(7 * k + i) % 97}" for i in range(16))} for k in range(64)]
 
     def reward(completions: list[str], **_: object) -> list[float]:
-        return [float(len(set(text.split())) % 7) for text in completions]
+        # Never equal in a whole group, whatever random weights write: such a step trains nothing.
+        return [float(sum(map(ord, text)) % 997) for text in completions]
 
     with tempfile.TemporaryDirectory() as folder, _profiled(options.output / "profile.txt"):
         result = train(
@@ -85,6 +86,7 @@ def _profiled(output: Path) -> Iterator[None]:
     from gspo_rs.train.step import update
 
     take, numbers = update.take, count(1)
+    output.write_text("")
 
     def taken(*given: Any, **more: Any) -> Any:
         if next(numbers) != PROFILED:
@@ -97,6 +99,8 @@ def _profiled(output: Path) -> Iterator[None]:
 
     with mock.patch.object(update, "take", taken):
         yield
+    if not output.stat().st_size:
+        raise RuntimeError(f"no step was profiled: fewer than {PROFILED} had a group with signal")
 
 
 def _passes(options: argparse.Namespace, sizes: dict[str, Any]) -> Iterator[dict[str, Any]]:
