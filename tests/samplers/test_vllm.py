@@ -301,8 +301,8 @@ def test_adapters_alone_go_to_a_server_that_takes_them_and_the_oldest_are_forgot
             sampler.refresh(policy, version)  # compares 20 tokens
         found = drawn(sampler, policy)
         (home,) = tmp_path.iterdir()
-        assert {folder.name for folder in home.iterdir()} == {"5", "6"}
-        assert not list(home.glob("*/model*"))
+        assert {folder.name for folder in home.glob("*/*")} == {"5", "6"}
+        assert not list(home.glob("*/*/model*"))
         names = {name.rpartition("-")[2] for name in model.adapters}
         assert (model.versions, names) == ([4, 5, 6], {"5", "6"})
         assert model.version == "default"  # no weights but those of adapters
@@ -313,6 +313,21 @@ def test_adapters_alone_go_to_a_server_that_takes_them_and_the_oldest_are_forgot
     check_sampler(policy, found, config)
     assert set(found.policy_versions.values.tolist()) == {6}
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_goes_on_gives_the_adapters_of_a_version_anew(letters, tmp_path):
+    policy = policies.load(resolve(Config(model=str(letters), prompts="p", reward="r", lora_r=2)))
+    model = ModelServer(letters, takes_adapters=True)
+    with model.served() as server:
+        for _ in range(2):
+            for name, weight in policy.model.named_parameters():
+                if "lora_B" in name:
+                    weight.data.normal_(std=0.2)
+            sampler = engine(server, tmp_path)
+            sampler.refresh(policy, 5)  # compares 20 tokens
+            sampler._client.close()  # as one that is killed: it leaves all as it is
+    assert model.versions == [5, 5]
+    assert len(set(model.folders)) == 2  # else keys and values of the first would be taken
 
 
 def test_a_run_with_adapters_ahead_of_training_knows_the_version_of_every_token(letters, tmp_path):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from hashlib import blake2b
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from gspo_rs.rollouts.rollouts import Rollouts
@@ -85,6 +86,7 @@ class Vllm:
         self._version: int | None = None
         self._label, self._versions, self._alone = "", versions, True
         self._kept: deque[Path] = deque()  # folders that the server may yet read
+        self._process = token_hex(4)
 
     def generate(
         self,
@@ -192,9 +194,11 @@ class Vllm:
 
     def _push(self, policy: Policy, weights: Any, version: int) -> None:
         """Write the weights, adapters alone if that does, and let the server read them."""
-        folder, rank = self._path() / str(version), adapter_rank(policy.model)
-        if not self._kept:  # what a run before has left
-            shutil.rmtree(folder.parent, ignore_errors=True)
+        # A server knows what it has read by name and folder: those of a run before are others.
+        folder = self._path() / self._process / str(version)
+        rank = adapter_rank(policy.model)
+        if not self._kept:
+            self._forget_before()
         self._kept.append(folder)
         self._alone = self._alone and rank is not None
         if self._alone:
@@ -210,6 +214,13 @@ class Vllm:
                 self._server.unload_adapters(self._named(int(old.name)))
             shutil.rmtree(old, ignore_errors=True)
 
+    def _forget_before(self) -> None:
+        """Remove what a run before of the same name has left, here and on the server."""
+        shutil.rmtree(self._path(), ignore_errors=True)
+        for name in self._server.names():
+            if name.startswith(self._named("")):
+                self._server.unload_adapters(name)
+
     def _follow(self, version: int) -> None:
         """Ask for the adapters of a version from now on, if the server has been given any."""
         if self._label in self._server.names():
@@ -223,7 +234,7 @@ class Vllm:
         name = blake2b(self._name.encode(), digest_size=8).hexdigest()
         return Path(base) / f"gspo-rs-weights-{name}"
 
-    def _named(self, version: int) -> str:
+    def _named(self, version: int | str) -> str:
         """Return the name of a version of the weights of this run."""
         words = str(self._path()).encode()
         return f"{blake2b(words, digest_size=4).hexdigest()}-{version}"
