@@ -15,7 +15,7 @@ from gspo_rs.files import scoring
 from gspo_rs.files.scoring import first_pass
 
 STATUS = Path("/proc/self/status")
-LIMIT = 150 << 20
+LIMIT = 400 << 20
 SCRIPT = """
 import re, sys
 import polars as pl
@@ -38,7 +38,7 @@ print(report.rows, (kibibytes("VmHWM") - before) << 10)
 @pytest.mark.skipif(not STATUS.exists(), reason="the kernel tells the highest use on Linux only")
 @pytest.mark.parametrize("text", [False, True], ids=["int64", "36 bytes"])
 def test_one_row_group_of_many_rows_holds_nothing_beside_memory_limit(tmp_path, text):
-    n, path = 4_000_000, tmp_path / "rows.parquet"
+    n, path = 12_000_000, tmp_path / "rows.parquet"
     ids = pl.Series("id", np.arange(n) // 16)
     if text:
         ids = ("prompt-of-some-data-set-" + ids.cast(pl.String).str.pad_start(12, "0")).alias("id")
