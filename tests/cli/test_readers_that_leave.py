@@ -65,6 +65,7 @@ def test_a_command_that_nobody_reads_writes_its_files_and_ends_without_a_word(tm
         assert (tmp_path / words[3]).exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_nobody_reads_goes_on_to_its_model(run, tmp_path):
     (tmp_path / "of" / "closed").touch()
     done = unread(run, tmp_path / "of", stderr=subprocess.PIPE)

@@ -95,14 +95,14 @@ def test_statistics_are_within_rounding_of_exact_rational_arithmetic(case):
             continue
         exact = [Fraction(value) for value in group]
         mean = sum(exact) / len(exact)
-        reach = float(max(map(abs, exact)))
-        assert found.mean[g] == pytest.approx(float(mean), rel=1e-14, abs=1e-15 * reach)
+        rounding = max(1e-15 * float(max(map(abs, exact))), 5e-324)  # no float is smaller
+        assert found.mean[g] == pytest.approx(float(mean), rel=1e-14, abs=rounding)
         assert (found.min[g], found.max[g]) == (min(group), max(group))
         assert found.informative[g] == (min(group) < max(group))
         if len(group) > 1:
             variance = sum((value - mean) ** 2 for value in exact) / (len(exact) - 1)
             root = root_of(variance)
-            assert found.std[g] == pytest.approx(root, rel=1e-12, abs=1e-15 * reach)
+            assert found.std[g] == pytest.approx(root, rel=1e-12, abs=rounding)
         else:
             assert isnan(found.std[g])
 

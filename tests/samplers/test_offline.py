@@ -126,6 +126,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(tmp_path, small_parts)
         assert asked > 180
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path):
     PROMPTS.write_ndjson(tmp_path / "prompts.jsonl")
     many = pl.concat([PROMPTS] * 20)

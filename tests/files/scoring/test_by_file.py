@@ -204,7 +204,7 @@ def test_a_run_goes_on_file_by_file_with_those_that_are_whole(folder, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("name", "after", "skipped"), [("compute", 0, 0), ("write_wide", 2, 2)], ids=["early", "late"]
+    ("name", "after", "skipped"), [("tallied", 0, 0), ("write_wide", 2, 2)], ids=["early", "late"]
 )
 def test_what_was_written_before_a_key_returned_is_not_taken_up(
     folder, tmp_path, monkeypatch, name, after, skipped

@@ -184,7 +184,7 @@ def test_a_file_that_changes_between_the_passes_is_named_with_its_row(
 ):
     copy = tmp_path / "in"
     shutil.copytree(folder, copy)
-    compute = scoring.compute
+    tallied = scoring.tallied
 
     def meanwhile(*arguments):
         frame = pl.read_parquet(copy / "1.parquet")
@@ -194,9 +194,9 @@ def test_a_file_that_changes_between_the_passes_is_named_with_its_row(
         frame.with_columns(prompt_id=ids).write_parquet(copy / "1.parquet")
         os.utime(copy / "1.parquet", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
         monkeypatch.setattr(writers, "unchanged", lambda _: None)
-        return compute(*arguments)
+        return tallied(*arguments)
 
-    monkeypatch.setattr(scoring, "compute", meanwhile)
+    monkeypatch.setattr(scoring, "tallied", meanwhile)
     with pytest.raises(ValueError, match=r"1\.parquet changed at row 777"):
         gs.score(copy, tmp_path / "out", by="prompt_id")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
@@ -205,14 +205,14 @@ def test_a_file_that_changes_between_the_passes_is_named_with_its_row(
 def test_a_file_whose_text_alone_changes_between_the_passes_is_named(folder, tmp_path, monkeypatch):
     copy = tmp_path / "in"
     shutil.copytree(folder, copy)
-    compute = scoring.compute
+    tallied = scoring.tallied
 
     def meanwhile(*arguments):
         frame = pl.read_parquet(copy / "1.parquet")
         frame.with_columns(text=pl.lit("other")).write_parquet(copy / "1.parquet")
-        return compute(*arguments)
+        return tallied(*arguments)
 
-    monkeypatch.setattr(scoring, "compute", meanwhile)
+    monkeypatch.setattr(scoring, "tallied", meanwhile)
     with pytest.raises(ValueError, match=r"1\.parquet changed while it was scored"):
         gs.score(copy, tmp_path / "out", by="prompt_id")
 
