@@ -136,10 +136,11 @@ def begun(
     reference : bool
         Whether a second model has been loaded.
     shown : bool
-        Whether the line is wanted; it is empty otherwise.
+        Whether the line is wanted; it is empty otherwise, and where a model that several processes
+        are to have is not on its device yet.
     """
     chosen = fitted(policy, config, source, free=free_bytes(policy.device))
-    if not shown:
+    if not shown or (policy.world.size > 1 and policy.model.device.type != policy.device.type):
         return chosen, ""
     line = estimate.line(policy, chosen, source, reference=reference)
     if chosen is config:
@@ -181,7 +182,7 @@ def fitted(policy: Policy, config: Config, source: object, *, free: int | None) 
     room, kept = Room.of(free, memory), pass_memory(policy)
     left = room.learning - head_bytes(policy, config.micro_batch_tokens or MOST)
     tokens, again = micro_batch(left, kept, columns, config)
-    if again and fits_itself(config, policy.device, policy.world):
+    if again and fits_itself(config, policy.device):
         tokens = _recomputed(policy, left, kept, columns, tokens)
     at_once = config.generation_batch
     if samples_here(config) and at_once is None:

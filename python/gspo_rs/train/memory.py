@@ -22,7 +22,7 @@ from gspo_rs.samplers.generation import empty_cache, generating, sampled_from
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.model.microbatch import MicroBatch
 from gspo_rs.train.model.narrow import narrow_bytes
-from gspo_rs.train.model.policy import Policy
+from gspo_rs.train.model.policy import Policy, to_recompute
 from gspo_rs.train.pass_memory import pass_memory, tensor_bytes
 from gspo_rs.train.step.adamw_8bit import state_bytes
 from gspo_rs.train.step.training_batch import TrainingBatch, batches
@@ -98,7 +98,7 @@ def measured(
     ----------
     policy : Policy
         Loaded, without gradients, its weights not yet cut over the processes of its world, each of
-        which is to have an equal part. It reads a few tokens.
+        which is to have an equal part of a replica. It reads a few tokens.
     config : Config
         Tells the optimizer.
     reference : bool
@@ -112,7 +112,7 @@ def measured(
     -------
     Memory
     """
-    trained, n = list(policy.trainable().values()), policy.world.size
+    trained, n = list(policy.trainable().values()), policy.world.size // config.replicas
     weights = tensor_bytes([*policy.model.parameters(), *policy.model.buffers()]) // n
     ahead = _ahead_bytes(policy, config)
     narrows = samples_here(config) and policy.sampling_dtype is not None and not ahead
@@ -122,12 +122,20 @@ def measured(
         gradients=tensor_bytes(trained) // n,
         optimizer=sum(_state_bytes(part, config) for part in trained) // n,
         cache=cache,
-        activations=0 if largest is None else pass_memory(policy).of(*largest.input_ids.shape),
+        activations=0 if largest is None else _kept_of(policy, config, largest),
         logits=0 if largest is None else head_bytes(policy, len(largest.targets)),
         step=max((MASTER * p.numel() for p in trained if p.dtype == torch.bfloat16), default=0),
         copy=narrow_bytes(policy.model) if narrows else 0,
         ahead=ahead,
     )
+
+
+def _kept_of(policy: Policy, config: Config, batch: MicroBatch) -> int:
+    """Return what a micro-batch keeps for its backward pass."""
+    kept = pass_memory(policy)
+    if policy.world.size > 1 and to_recompute(policy.model, config):  # as soon as it is cut
+        kept = kept.recomputing()
+    return kept.of(*batch.input_ids.shape)
 
 
 def _ahead_bytes(policy: Policy, config: Config) -> int:
