@@ -3,10 +3,10 @@
     python benches/bench_world.py
 
 What each process keeps of weights, gradients and optimizer state is the sum of its own tensors;
-what it takes while it loads and while a checkpoint is written is the highest of its private
-resident memory, looked at all the time, above what was there before. The gradient is compared with
-that of one process first. CPU time is that of all processes together, since their seconds depend
-on what else runs: two processes of one thread on two cores stand beside one of two threads.
+what it takes while it loads is the highest of its private resident memory, looked at all the time,
+above what was there before: pages of the file that it is loaded from are not in it. The gradient is
+compared with that of one process first. CPU time is that of all processes together, since their
+seconds depend on what else runs: two processes of one thread on two cores stand beside one of two threads.
 
 Before, what `World` costs one process: the CPU time of all its methods in the steps of a model so
 small that little else is done.
@@ -38,11 +38,10 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from gspo_rs.train import checkpoint
 from gspo_rs.train.config.config import Config, resolve
 from gspo_rs.train.inputs import Inputs
 from gspo_rs.train.model import policy as policies
-from gspo_rs.train.model.sharded import collected_in_parts
+from gspo_rs.train.model.sharded import shard
 from gspo_rs.train.step.optimizer import make_optimizer
 from gspo_rs.train.step.update import take
 from gspo_rs.train.world import World, joined
@@ -85,15 +84,20 @@ def watched(found: dict[str, float], name: str) -> Iterator[None]:
         found[name] = (most[0] - before) / 2**20
 
 
-def measure(model: Path, out: Path) -> dict[str, float]:
-    """Load a model, take some steps and write a checkpoint, with the others of this world."""
+def measure(model: Path) -> dict[str, float]:
+    """Load a model and take some steps, with the others of this world."""
     config = resolve(Config(model=str(model), prompts="p", reward="r:f", **SIZES))
     found: dict[str, float] = {}
     with joined(600) as world:
         with watched(found, "loading, MiB"):
-            policy = policies.shared(policies.load(config, world=world), config)
+            loaded = policies.load(config, world=world)
+            if world.size > 1:
+                shard(loaded.model, None, loaded.device)
+        del loaded
+        policy = policies.shared(policies.load(config, world=world), config)
         optimizer = make_optimizer(policy, config)
-        batch, cpu, norms, held = make_training_batch(SEQUENCES), [], [], 0
+        batch, norms, held = make_training_batch(SEQUENCES), [], 0
+        cpu, seconds = [], []
 
         def look(*_: object) -> None:
             nonlocal held
@@ -101,23 +105,14 @@ def measure(model: Path, out: Path) -> dict[str, float]:
 
         optimizer.register_step_pre_hook(look)
         for _ in range(STEPS):
-            began = time.process_time()
+            began, clock = time.process_time(), time.perf_counter()
             norms.append(take(policy, optimizer, batch, config, rate=1e-4)["grad_norm"])
             cpu.append(time.process_time() - began)
+            seconds.append(time.perf_counter() - clock)
         state = [v for s in optimizer.state.values() for v in s.values()]
         kept = own_bytes(list(policy.trainable().values())) + held + own_bytes(state)
-        named = checkpoint.optimizer_tensors(optimizer, list(policy.trainable()))
-        began = time.process_time()
-        with watched(found, "saving, MiB"):
-            weights, parts = policy.weights(), collected_in_parts(named, keep=world.main)
-            if world.main:
-                given = {"optimizer": parts, "step": 1, "batches": 1, "config": config}
-                checkpoint.write(out, lambda place: policy.save(place, weights), {}, **given)
-            for _ in parts:
-                pass
-            world.barrier()
-        found["saving"] = time.process_time() - began
-        return found | {"MiB": kept / 2**20, "cpu": min(cpu), "grad_norm": norms[0]}
+        found |= {"MiB": kept / 2**20, "cpu": min(cpu), "seconds": min(seconds)}
+        return found | {"grad_norm": norms[0]}
 
 
 def run(model: Path, size: int, threads: int) -> list[dict[str, float]]:
@@ -170,7 +165,7 @@ def show_worlds() -> None:
     """Print the memory and the CPU of a step of several worlds."""
     print(
         f"{'processes':>9} {'threads':>7} {'kept, MiB':>9} {'of one':>7} {'loading, MiB':>16}"
-        f" {'saving, MiB':>16} {'step, CPU s':>11} {'saving, CPU s':>13}"
+        f" {'step, CPU s':>11} {'step, s':>8}"
     )
     with tempfile.TemporaryDirectory() as folder:
         make_model().save_pretrained(folder)
@@ -180,14 +175,11 @@ def show_worlds() -> None:
     for (size, threads), ranks in found.items():
         assert abs(ranks[0]["grad_norm"] / expected["grad_norm"] - 1) < 1e-4, ranks
         kept = max(rank["MiB"] for rank in ranks)
-        load, save = (
-            " ".join(f"{rank[name]:.0f}" for rank in ranks)
-            for name in ("loading, MiB", "saving, MiB")
-        )
-        cpu, saving = (sum(rank[name] for rank in ranks) for name in ("cpu", "saving"))
+        load = " ".join(f"{rank['loading, MiB']:.0f}" for rank in ranks)
+        cpu, seconds = sum(rank["cpu"] for rank in ranks), max(rank["seconds"] for rank in ranks)
         print(
-            f"{size:9} {threads:7} {kept:9.0f} {kept / expected['MiB']:7.3f} {load:>16} {save:>16}"
-            f" {cpu:11.2f} {saving:13.2f}"
+            f"{size:9} {threads:7} {kept:9.0f} {kept / expected['MiB']:7.3f} {load:>16} {cpu:11.2f}"
+            f" {seconds:8.2f}"
         )
 
 
@@ -200,7 +192,7 @@ def main() -> None:
     refuse_debug_build()
     torch.set_num_threads(options.threads)
     if options.out is not None:
-        found = measure(options.model, options.out)
+        found = measure(options.model)
         (options.out / f"{os.environ['RANK']}.json").write_text(json.dumps(found))
         return
     show_overhead()
