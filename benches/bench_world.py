@@ -6,7 +6,8 @@ What each process keeps of weights, gradients and optimizer state is the sum of 
 what it takes while it loads is the highest of its private resident memory, looked at all the time,
 above what was there before: pages of the file that it is loaded from are not in it. The gradient is
 compared with that of one process first. CPU time is that of all processes together, since their
-seconds depend on what else runs: two processes of one thread on two cores stand beside one of two threads.
+seconds depend on what else runs: two processes of one thread on two cores stand beside one of two
+threads.
 
 Before, what `World` costs one process: the CPU time of all its methods in the steps of a model so
 small that little else is done.
