@@ -16,7 +16,6 @@ __all__ = [
     "__version__",
     "best_of",
     "check_parquet",
-    "deviation",
     "exchange",
     "file_digest",
     "noted_footer",
@@ -28,7 +27,10 @@ __all__ = [
     "quantiles",
     "ratio_metrics",
     "rows",
+    "scaled",
+    "short",
     "stats",
+    "weighted",
 ]
 
 __version__: str
@@ -89,7 +91,17 @@ def stats(rewards: NDArray[np.float64], groups: Groups) -> dict[str, NDArray[Any
 def quantiles(
     rewards: NDArray[np.float64], groups: Groups, q: list[float]
 ) -> NDArray[np.float64]: ...
-def deviation(values: NDArray[np.float64]) -> float: ...
+def scaled(
+    rewards: NDArray[np.float64], groups: Groups, centred: bool, eps: float
+) -> NDArray[np.float64]: ...
+def weighted(
+    rewards: list[NDArray[np.float64]],
+    weights: list[float],
+    groups: Groups,
+    options: dict[str, Any],
+    eps: float | None,
+) -> NDArray[np.float64]: ...
+def short(values: NDArray[np.float64]) -> tuple[NDArray[np.float32], bool]: ...
 def pass_at_k(
     rewards: NDArray[np.float64], groups: Groups, k: int, threshold: float
 ) -> NDArray[np.float64]: ...

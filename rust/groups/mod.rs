@@ -121,6 +121,11 @@ impl Groups {
         self.n_rows
     }
 
+    /// Rows that are in some group.
+    pub(crate) fn n_kept(&self) -> usize {
+        self.offsets.last().map_or(0, |&end| position(end))
+    }
+
     /// Number of groups.
     #[must_use]
     pub fn n_groups(&self) -> usize {

@@ -1,6 +1,8 @@
 //! Binds what is computed from the rewards of groups and chosen by them; documented in
 //! `gspo_rs.groups`.
 
+use std::borrow::Cow;
+
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -10,6 +12,7 @@ use super::call::run;
 use super::estimators::column;
 use super::groups::PyGroups;
 use crate::pack;
+use crate::stats::batch::{self, Scale};
 use crate::stats::column::Column;
 use crate::stats::opo;
 use crate::stats::pairs::{self, Strategy};
@@ -104,13 +107,63 @@ pub(super) fn quantiles<'py>(
     Ok(run(py, rewards.len(), work)?.into_pyarray(py))
 }
 
-/// Binds [`summary::deviation`].
+/// Binds [`batch::scaled`].
 #[pyfunction]
-pub(super) fn deviation(py: Python<'_>, values: PyReadonlyArray1<'_, f64>) -> PyResult<f64> {
+pub(super) fn scaled<'py>(
+    py: Python<'py>,
+    rewards: PyReadonlyArray1<'py, f64>,
+    groups: &Bound<'py, PyGroups>,
+    centred: bool,
+    eps: f64,
+) -> PyResult<Array<'py, f64>> {
+    let (rewards, groups) = (rewards.as_slice()?, &groups.get().groups);
+    let scale = if centred {
+        Scale::Centred
+    } else {
+        Scale::Rewards
+    };
+    let work = |cancel: &_| batch::scaled(rewards, groups, scale, eps, cancel);
+    Ok(run(py, rewards.len(), work)?.into_pyarray(py))
+}
+
+/// Binds [`batch::weighted`]: of an advantage of each of several rewards.
+#[pyfunction]
+pub(super) fn weighted<'py>(
+    py: Python<'py>,
+    rewards: Vec<PyReadonlyArray1<'py, f64>>,
+    weights: Vec<f64>,
+    groups: &Bound<'py, PyGroups>,
+    options: &Bound<'py, PyDict>,
+    eps: Option<f64>,
+) -> PyResult<Array<'py, f64>> {
+    let (column, groups) = (column("advantage", options)?, &groups.get().groups);
+    // Those of a matrix do not lie in one piece.
+    let rewards: Vec<Cow<'_, [f64]>> = rewards
+        .iter()
+        .map(|rewards| match rewards.as_slice() {
+            Ok(rewards) => Cow::Borrowed(rewards),
+            Err(_) => Cow::Owned(rewards.as_array().to_vec()),
+        })
+        .collect();
+    let rewards: Vec<&[f64]> = rewards.iter().map(AsRef::as_ref).collect();
+    let steps = groups.n_rows().saturating_mul(rewards.len());
+    let work = |cancel: &_| batch::weighted((&rewards, &weights), groups, column, eps, cancel);
+    Ok(run(py, steps, work)?.into_pyarray(py))
+}
+
+/// `values` rounded to float32, and whether none that is finite has become infinite.
+#[pyfunction]
+pub(super) fn short<'py>(
+    py: Python<'py>,
+    values: PyReadonlyArray1<'py, f64>,
+) -> PyResult<(Array<'py, f32>, bool)> {
     let values = values.as_slice()?;
-    run(py, values.len(), |cancel| {
-        summary::deviation(values, cancel)
-    })
+    #[expect(clippy::cast_possible_truncation, reason = "rounded as asked for")]
+    let rounded: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+    let fits = rounded
+        .iter()
+        .fold(true, |fits, value| fits & !value.is_infinite());
+    Ok((rounded.into_pyarray(py), fits))
 }
 
 /// Binds [`summary::pass_at_k`].

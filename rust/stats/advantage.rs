@@ -6,7 +6,7 @@
 use super::decimal::Written;
 use super::draws;
 use super::group::Group;
-use super::lanes::Needs;
+use super::needs::Needs;
 use super::normal::{self, Scores, Tables};
 use super::quantile::quantile_of;
 use super::rank::{self, Ties};
@@ -90,6 +90,7 @@ impl Estimator {
                 ..
             }
             | Self::TopFraction { .. }
+            | Self::Normal { .. }
             | Self::Gopo => needs.standings = true,
             Self::Mean | Self::Rloo | Self::MaxRl => needs.mean = true,
             Self::Zscore { .. } | Self::Quantile { .. } => needs.spread = true,
@@ -129,6 +130,7 @@ pub(crate) fn plain(
         _ if !group.is_informative() => {}
         Estimator::Percentile { unit, .. } => by_margin(group, scale_of(group, unit), out),
         Estimator::Gopo => by_margin(group, 2.0, out),
+        Estimator::Normal { scores } => normal::scores_by_standing(group, scores, tables, out),
         Estimator::TopFraction { q } => {
             rank::top_fraction(group, q, out, |share| share - q.value());
         }

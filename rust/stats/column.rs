@@ -4,7 +4,7 @@ use super::advantage::{self, Estimator};
 use super::checks::first_infinite;
 use super::decimal::Written;
 use super::group::Group;
-use super::lanes::Needs;
+use super::needs::Needs;
 use super::normal::Tables;
 use super::rank::{self, Ties};
 use super::sorted::Sorted;

@@ -1,43 +1,26 @@
 //! Groups side by side, so that one instruction works on several of them.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is compiled for the oldest processors"
+)]
+
 use super::group::Group;
 use super::mean;
 use super::moments::{BLOCK, LARGE, Moments, SMALL, halfway};
+use super::needs::Needs;
 use super::network::{LANES, Row, greater, lesser, sort};
+use super::steady::{Cut, LEAST};
+use super::widest::{Loops, widest};
 
-/// Members of the largest groups for which this beats one group after the other.
-const MOST: usize = 64;
+/// Members of the largest groups for which this beats one group after the other: two blocks of
+/// those that `pairwise` cuts.
+const MOST: usize = 2 * BLOCK;
 /// The same where standings are asked for, for which every two members are compared.
 const COMPARED: usize = 8;
 
 /// Fills up the lanes of smaller groups; it stays last when they are sorted.
 const NONE: f64 = f64::INFINITY;
-
-/// What is asked of a group besides its rewards.
-#[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "any of them may be needed")]
-pub(crate) struct Needs {
-    /// How many are below a reward, and equal to it.
-    pub(crate) standings: bool,
-    /// The rewards in order.
-    pub(crate) order: bool,
-    /// Their mean.
-    pub(crate) mean: bool,
-    /// Their spread, which takes the others but standings.
-    pub(crate) spread: bool,
-}
-
-impl Needs {
-    /// What either asks for.
-    pub(crate) fn and(self, other: Self) -> Self {
-        Self {
-            standings: self.standings | other.standings,
-            order: self.order | other.order,
-            mean: self.mean | other.mean,
-            spread: self.spread | other.spread,
-        }
-    }
-}
 
 /// Rewards of several groups, all scorable and none extreme.
 #[derive(Debug, Default)]
@@ -68,18 +51,19 @@ impl Lanes {
             return false;
         }
         self.fill(rewards, sizes, most);
+        let lanes = self;
         if full {
-            self.prepare::<false>(needs)
+            widest(Prepare::<false> { lanes, needs })
         } else {
-            self.prepare::<true>(needs)
+            widest(Prepare::<true> { lanes, needs })
         }
     }
 
     fn fill(&mut self, rewards: &[f64], sizes: &[usize], most: usize) {
         self.members.clear();
-        self.members.resize(most, [NONE; LANES]);
+        self.members.resize(most, Row([NONE; LANES]));
         // A lane without a group has one member.
-        self.members[0] = [0.0; LANES];
+        self.members[0] = Row::default();
         self.sizes = [1; LANES];
         self.sizes[..sizes.len()].copy_from_slice(sizes);
         let mut rest = rewards;
@@ -92,7 +76,7 @@ impl Lanes {
         }
     }
 
-    /// `PADDED` is whether some groups are smaller than others.
+    #[inline(always)]
     fn prepare<const PADDED: bool>(&mut self, needs: Needs) -> bool {
         if !self.bound::<PADDED>() {
             return false;
@@ -114,6 +98,7 @@ impl Lanes {
     }
 
     /// Finds the lowest and the highest; tells whether no number is out of the ordinary.
+    #[inline(always)]
     fn bound<const PADDED: bool>(&mut self) -> bool {
         let first = self.members[0];
         (self.low, self.high) = (first, first);
@@ -132,39 +117,44 @@ impl Lanes {
     }
 
     /// Finds the means.
+    #[inline(always)]
     fn average<const PADDED: bool>(&mut self) {
-        let (mut high, mut low, mut lost) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        let reach = |lane: usize| greater(-self.low[lane], self.high[lane]);
+        let reach = (0..LANES).fold(LEAST, |most, lane| greater(most, reach(lane)));
+        let cut = Cut::new(self.members.len() as f64, reach);
+        let (mut high, mut low, mut left) = (Row::default(), Row::default(), 0);
         for row in &self.members {
             for lane in 0..LANES {
-                let value = known::<PADDED>(row[lane], 0.0);
-                let (sum, error) = mean::two_sum(high[lane], value);
-                high[lane] = sum;
-                let (sum, error) = mean::two_sum(low[lane], error);
-                low[lane] = sum;
-                lost[lane] += error.abs();
+                let (part, rest, less) = cut.three(known::<PADDED>(row[lane], 0.0));
+                high[lane] += part;
+                low[lane] += rest;
+                left |= less.to_bits();
             }
         }
         // A division by a power of two rounds nothing, but where digits end.
         let share = 1.0 / self.members.len() as f64;
-        let mut sure = !PADDED && self.members.len().is_power_of_two();
+        let mut sure = !PADDED && self.members.len().is_power_of_two() && left == 0;
         for lane in 0..LANES {
             let sum = high[lane] + low[lane];
             self.mean[lane] = sum * share;
-            sure &= (lost[lane] == 0.0) & ((sum == 0.0) | (sum.abs() > SMALL));
+            sure &= (sum == 0.0) | (sum.abs() > SMALL);
         }
-        for lane in 0..LANES {
-            if self.low[lane] == self.high[lane] {
-                self.mean[lane] = self.low[lane];
-            } else if !sure {
-                let n = self.sizes[lane] as f64;
-                let members = self.members[..self.sizes[lane]].iter();
-                self.mean[lane] = mean::over(high[lane], low[lane], lost[lane], n)
-                    .unwrap_or_else(|| mean::exact(members.map(|row| row[lane]), n));
-            }
+        if !sure {
+            let sums = (left == 0).then_some((high, low));
+            (0..LANES).for_each(|lane| self.average_lane(lane, sums));
         }
     }
 
+    /// The same of one lane, whose `sums` may be exact.
+    fn average_lane(&mut self, lane: usize, sums: Option<(Row, Row)>) {
+        let n = self.sizes[lane];
+        let mean = sums.and_then(|(high, low)| mean::over(high[lane], low[lane], 0.0, n as f64));
+        let members = self.members[..n].iter().map(|row| row[lane]);
+        self.mean[lane] = mean.unwrap_or_else(|| mean::exact(members, n as f64));
+    }
+
     /// Finds the roots of the centred sums of squares.
+    #[inline(always)]
     fn spread<const PADDED: bool>(&mut self) {
         let (residue, squares) = pairwise::<PADDED>(&self.rising, &self.mean);
         for lane in 0..LANES {
@@ -180,34 +170,47 @@ impl Lanes {
     }
 
     /// Counts for each member those below and those above it.
+    #[inline(always)]
     fn compare(&mut self) {
         let size = self.members.len();
         for counts in [&mut self.below, &mut self.above] {
             counts.clear();
-            counts.resize(size, [0.0; LANES]);
+            counts.resize(size, Row::default());
         }
-        for second in 1..size {
-            let mine = self.members[second];
+        for (at, mine) in self.members.iter().enumerate() {
             let (mut below, mut above) = ([0.0; LANES], [0.0; LANES]);
-            for first in 0..second {
-                let other = self.members[first];
+            for other in &self.members {
                 for lane in 0..LANES {
-                    let less = if other[lane] < mine[lane] { 1.0 } else { 0.0 };
-                    let more = if other[lane] > mine[lane] { 1.0 } else { 0.0 };
-                    below[lane] += less;
-                    above[lane] += more;
-                    self.below[first][lane] += more;
-                    self.above[first][lane] += less;
+                    below[lane] += if other[lane] < mine[lane] { 1.0 } else { 0.0 };
+                    above[lane] += if other[lane] > mine[lane] { 1.0 } else { 0.0 };
                 }
             }
-            self.below[second] = below;
-            self.above[second] = above;
+            (self.below[at], self.above[at]) = (Row(below), Row(above));
         }
     }
 
-    /// Group `lane`, of which what was needed is known.
-    pub(crate) fn group(&self, lane: usize) -> Lane<'_> {
-        Lane { lanes: self, lane }
+    /// Group `lane`, of these rewards, of which what was needed is known.
+    pub(crate) fn group<'a>(&'a self, lane: usize, rewards: &'a [f64]) -> Lane<'a> {
+        Lane {
+            lanes: self,
+            at: lane,
+            rewards,
+        }
+    }
+}
+
+/// `PADDED` is whether some groups are smaller than others.
+struct Prepare<'a, const PADDED: bool> {
+    lanes: &'a mut Lanes,
+    needs: Needs,
+}
+
+impl<const PADDED: bool> Loops for Prepare<'_, PADDED> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn call(self) -> bool {
+        self.lanes.prepare::<PADDED>(self.needs)
     }
 }
 
@@ -215,30 +218,34 @@ impl Lanes {
 #[derive(Clone, Copy)]
 pub(crate) struct Lane<'a> {
     lanes: &'a Lanes,
-    lane: usize,
+    at: usize,
+    rewards: &'a [f64],
 }
 
 impl Group for Lane<'_> {
     fn scored(&self) -> usize {
-        self.lanes.sizes[self.lane]
+        self.lanes.sizes[self.at]
     }
 
     fn is_informative(&self) -> bool {
-        self.lanes.low[self.lane] < self.lanes.high[self.lane]
+        self.lanes.low[self.at] < self.lanes.high[self.at]
     }
 
     fn value(&self, k: usize) -> f64 {
-        self.lanes.rising[k][self.lane]
+        self.lanes.rising[k][self.at]
     }
 
     fn moments(&self) -> Moments {
-        let (mean, norm) = (self.lanes.mean[self.lane], self.lanes.norm[self.lane]);
+        let (mean, norm) = (self.lanes.mean[self.at], self.lanes.norm[self.at]);
         Moments::of(mean, norm, self.scored())
     }
 
     fn by_value(&self, out: &mut [f64], of: impl Fn(f64) -> f64) {
-        for (out, row) in out.iter_mut().zip(&self.lanes.members) {
-            *out = of(row[self.lane]);
+        let rewards = self.rewards;
+        if rewards.len() < LANES {
+            ByValue { rewards, out, of }.call();
+        } else {
+            widest(ByValue { rewards, out, of });
         }
     }
 
@@ -247,37 +254,61 @@ impl Group for Lane<'_> {
         let size = self.lanes.members.len() as f64;
         let standings = self.lanes.below.iter().zip(&self.lanes.above);
         for (out, (below, above)) in out.iter_mut().zip(standings) {
-            let (below, above) = (below[self.lane], above[self.lane]);
+            let (below, above) = (below[self.at], above[self.at]);
             *out = of(below, size - below - above);
         }
     }
 }
 
-/// Two sums over rows of ascending values, in the order in which `moments` takes them.
-fn pairwise<const PADDED: bool>(rows: &[Row], centre: &Row) -> (Row, Row) {
-    let (mut residue, mut squares) = ([0.0; LANES], [0.0; LANES]);
-    if rows.len() <= BLOCK {
-        for row in rows {
-            for lane in 0..LANES {
-                let centred = known::<PADDED>(row[lane] - centre[lane], 0.0);
-                residue[lane] += centred;
-                squares[lane] += centred * centred;
-            }
+struct ByValue<'a, F> {
+    rewards: &'a [f64],
+    out: &'a mut [f64],
+    of: F,
+}
+
+impl<F: Fn(f64) -> f64> Loops for ByValue<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (out, reward) in self.out.iter_mut().zip(self.rewards) {
+            *out = (self.of)(reward + 0.0);
         }
-    } else {
-        let (low, high) = rows.split_at(halfway(rows.len()));
-        let low = pairwise::<PADDED>(low, centre);
-        let high = pairwise::<PADDED>(high, centre);
+    }
+}
+
+/// Two sums over rows of ascending values, in the order in which `moments` takes them.
+#[inline(always)]
+fn pairwise<const PADDED: bool>(rows: &[Row], centre: &Row) -> (Row, Row) {
+    if rows.len() <= BLOCK {
+        return running::<PADDED>(rows, centre);
+    }
+    let (low, high) = rows.split_at(halfway(rows.len()));
+    let (mut residue, mut squares) = running::<PADDED>(low, centre);
+    let high = running::<PADDED>(high, centre);
+    for lane in 0..LANES {
+        residue[lane] += high.0[lane];
+        squares[lane] += high.1[lane];
+    }
+    (residue, squares)
+}
+
+/// The same one row after the other.
+#[inline(always)]
+fn running<const PADDED: bool>(rows: &[Row], centre: &Row) -> (Row, Row) {
+    let (mut residue, mut squares) = (Row::default(), Row::default());
+    for row in rows {
         for lane in 0..LANES {
-            residue[lane] = low.0[lane] + high.0[lane];
-            squares[lane] = low.1[lane] + high.1[lane];
+            let centred = known::<PADDED>(row[lane] - centre[lane], 0.0);
+            residue[lane] += centred;
+            squares[lane] += centred * centred;
         }
     }
     (residue, squares)
 }
 
 /// `value`, or `other` in place of `NONE`.
-#[inline]
+#[inline(always)]
 fn known<const PADDED: bool>(value: f64, other: f64) -> f64 {
     if PADDED && value == NONE {
         other

@@ -108,7 +108,7 @@ pub(crate) fn over(high: f64, low: f64, lost: f64, n: f64) -> Option<f64> {
 }
 
 /// The sum and, exactly, what rounding took from it.
-#[inline]
+#[inline(always)]
 pub(crate) fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
     let other = sum - a;

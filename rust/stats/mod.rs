@@ -2,15 +2,19 @@
 //! log-ratios of tokens say.
 
 pub(crate) mod advantage;
+pub(crate) mod batch;
 mod checks;
 pub(crate) mod column;
 pub(crate) mod decimal;
 mod draws;
+mod ends;
 mod group;
 mod lanes;
 mod log_sums;
 pub(crate) mod mean;
+mod means;
 mod moments;
+mod needs;
 mod network;
 pub(crate) mod normal;
 pub(crate) mod opo;
@@ -25,4 +29,5 @@ mod sorted;
 mod steady;
 pub(crate) mod summary;
 mod tail;
+mod widest;
 mod winrate;

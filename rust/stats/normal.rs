@@ -81,19 +81,44 @@ pub fn normal_scores(group: &Sorted, scores: Scores, tables: &mut Tables, out: &
     let n = group.values().len();
     let lower = tables.lower_half(scores, n, || group.stopped());
     for (below, tied) in group.ties() {
-        let above = n - below - tied.len();
-        // Ranks whose mirror image is in the class cancel; what is left lies in one half.
-        let sum: f64 = if below <= above {
-            let end = (below + tied.len()).min(above);
-            lower[below..end].iter().sum()
-        } else {
-            let end = (above + tied.len()).min(below);
-            -lower[above..end].iter().sum::<f64>()
-        };
+        let score = mean_score(lower, n, below, tied.len());
         for &place in tied {
-            out[place as usize] = sum / tied.len() as f64 + 0.0;
+            out[place as usize] = score;
         }
     }
+}
+
+/// Writes the same for a small group, member by member.
+pub(crate) fn scores_by_standing(
+    group: &impl Group,
+    scores: Scores,
+    tables: &mut Tables,
+    out: &mut [f64],
+) {
+    let n = group.scored();
+    let lower = tables.lower_half(scores, n, || group.stopped());
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "counts of members"
+    )]
+    group.by_standing(out, |below, tied| {
+        mean_score(lower, n, below as usize, tied as usize)
+    });
+}
+
+/// The mean score of the `tied` of `n` that `below` are below of.
+fn mean_score(lower: &[f64], n: usize, below: usize, tied: usize) -> f64 {
+    let above = n - below - tied;
+    // Ranks whose mirror image is in the class cancel; what is left lies in one half.
+    let sum: f64 = if below <= above {
+        let end = (below + tied).min(above);
+        lower[below..end].iter().sum()
+    } else {
+        let end = (above + tied).min(below);
+        -lower[above..end].iter().sum::<f64>()
+    };
+    sum / tied as f64 + 0.0
 }
 
 /// The standard normal quantile of `p <= 1/2`, with `gap = 1/2 - p` given by itself.

@@ -1,11 +1,37 @@
 //! Reward minus the mean of the group weighted by completion lengths.
+//!
+//! The mean is the sum of length times reward, each product rounded and their sum rounded once,
+//! over the sum of lengths: no order of the rows shows in it.
 
-use super::group::Group;
-use super::sorted::Sorted;
-use super::summary::per_group;
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is compiled for the oldest processors"
+)]
+
+use std::ops::Range;
+
+use super::advantage::Estimator;
+use super::checks::{check_count, first_infinite};
+use super::column::Column;
+use super::ends::Ends;
+use super::mean;
+use super::means::{self, equal, reach, total};
+use super::moments::LARGE;
+use super::network::greater;
+use super::steady::{Cut, LEAST};
+use super::widest::{Loops, widest};
 use crate::error::Error;
 use crate::groups::Groups;
-use crate::pool::{CHECK_EVERY, Cancel};
+use crate::pool::{self, CHECK_EVERY, Cancel};
+
+/// Rows, or some more, that are looked at at once: they stay in the first-level cache.
+const BLOCK: usize = 1 << 10;
+/// Rows per task.
+const TASK: usize = 1 << 14;
+/// Sums of lengths below this are exact.
+const MANY: f64 = (1_u64 << 52) as f64;
+/// What brings extreme rewards where no product overflows.
+const DOWN: f64 = 1.0 / (1_u128 << 127) as f64;
 
 /// Computes `reward - sum(length * reward) / sum(length)` for every row; dropped rows get NaN.
 ///
@@ -19,56 +45,259 @@ pub fn advantages(
     cancel: &Cancel,
 ) -> Result<Vec<f64>, Error> {
     check(rewards, lengths)?;
+    check_count(rewards, groups)?;
     let order = groups.order(cancel)?;
     let row_at = |at: usize| order.map_or(at, |order| order[at] as usize);
-    let baselines = per_group(rewards, groups, cancel, |g, group, out| {
-        let start = groups.range(g).start;
-        out.push(baseline(group, |place| lengths[row_at(start + place)]));
-    })?;
+    let found = pool::map_init(
+        groups.tasks(TASK).into_iter(),
+        Scratch::default,
+        |scratch, task| {
+            cancel.check()?;
+            let span = groups.range(task.start).start..groups.range(task.end - 1).end;
+            scratch.take(rewards, lengths, order, span.clone());
+            let mut out = vec![0.0; span.len()];
+            scratch
+                .fill(task.map(|g| groups.range(g).len()), &mut out)
+                .map_err(|wrong| wrong.named(row_at(span.start + wrong.place()), rewards))?;
+            Ok(out)
+        },
+    )?;
+    if order.is_none() && found.len() == 1 {
+        return Ok(found.into_iter().next().unwrap_or_default());
+    }
     let mut out = Vec::new();
     cancel.resize(&mut out, rewards.len(), &f64::NAN)?;
-    for (g, baseline) in baselines.into_iter().enumerate() {
-        cancel.check()?;
-        for at in groups.range(g) {
-            if at.is_multiple_of(CHECK_EVERY) {
-                cancel.check()?;
-            }
-            let row = row_at(at);
-            out[row] = match baseline {
-                Some(baseline) if baseline.is_nan() => return Err(Error::NoTokens { row }),
-                Some(baseline) if !rewards[row].is_nan() => rewards[row] - baseline,
-                _ => 0.0,
-            };
-            if out[row].is_infinite() {
-                let what = "advantage";
-                return Err(Error::Overflow { row, what });
-            }
+    for (at, advantage) in found.into_iter().flatten().enumerate() {
+        if at.is_multiple_of(CHECK_EVERY) {
+            cancel.check()?;
         }
+        out[row_at(at)] = advantage;
     }
     Ok(out)
 }
 
-/// None for a group that prefers nothing, NaN for one without tokens.
-fn baseline(group: &Sorted, length: impl Fn(usize) -> i64) -> Option<f64> {
-    let values = group.values();
-    if !group.is_informative() {
-        return None;
+/// What is wrong, with its place among the rows of a task.
+enum Wrong {
+    Infinite(usize),
+    NoTokens(usize),
+    Overflow(usize),
+}
+
+impl Wrong {
+    fn place(&self) -> usize {
+        let (Self::Infinite(place) | Self::NoTokens(place) | Self::Overflow(place)) = self;
+        *place
     }
-    // Lengths of tied members are added as integers: no order of the rows shows in the sum.
-    let tokens = |tied: &[u32]| -> i128 {
-        let lengths = tied.iter().map(|&place| i128::from(length(place as usize)));
-        lengths.sum()
-    };
-    let total = group.ties().map(|(_, tied)| tokens(tied)).sum::<i128>() as f64;
-    let mean: f64 = group
-        .ties()
-        .map(|(below, tied)| values[below] * (tokens(tied) as f64 / total))
-        .sum();
-    Some(if mean.is_nan() {
-        mean
+
+    fn named(&self, row: usize, rewards: &[f64]) -> Error {
+        first_infinite(rewards).unwrap_or(match self {
+            Self::NoTokens(_) => Error::NoTokens { row },
+            _ => Error::Overflow {
+                row,
+                what: "advantage",
+            },
+        })
+    }
+}
+
+/// What a worker keeps from task to task: rows of whole groups, group after group.
+#[derive(Default)]
+struct Scratch {
+    rewards: Vec<f64>,
+    lengths: Vec<f64>,
+    sizes: Vec<usize>,
+    parts: Vec<f64>,
+    rests: Vec<f64>,
+    baselines: Vec<f64>,
+}
+
+impl Scratch {
+    /// Takes the rows at the places `span` of the order.
+    fn take(
+        &mut self,
+        rewards: &[f64],
+        lengths: &[i64],
+        order: Option<&[u32]>,
+        span: Range<usize>,
+    ) {
+        self.rewards.clear();
+        self.lengths.clear();
+        if let Some(order) = order {
+            let rows = order[span].iter().map(|&row| row as usize);
+            self.rewards
+                .extend(rows.clone().map(|row| rewards[row] + 0.0));
+            self.lengths.extend(rows.map(|row| lengths[row] as f64));
+        } else {
+            let (rewards, lengths) = (&rewards[span.clone()], &lengths[span]);
+            self.rewards
+                .extend(rewards.iter().map(|reward| reward + 0.0));
+            self.lengths
+                .extend(lengths.iter().map(|&length| length as f64));
+        }
+    }
+
+    /// Writes the advantages of groups of these sizes.
+    fn fill(&mut self, sizes: impl Iterator<Item = usize>, out: &mut [f64]) -> Result<(), Wrong> {
+        let (mut sizes, mut start) = (sizes.peekable(), 0);
+        while sizes.peek().is_some() {
+            let mut end = start;
+            self.sizes.clear();
+            while end - start < BLOCK
+                && let Some(size) = sizes.next()
+            {
+                self.sizes.push(size);
+                end += size;
+            }
+            self.fill_block(start..end, &mut out[start..end])?;
+            start = end;
+        }
+        Ok(())
+    }
+
+    fn fill_block(&mut self, own: Range<usize>, out: &mut [f64]) -> Result<(), Wrong> {
+        let start = own.start;
+        if widest(Baselines(self, own.clone())) {
+            let tokens = |&baseline: &f64| baseline.is_nan();
+            if let Some(group) = self.baselines.iter().position(tokens) {
+                return Err(Wrong::NoTokens(
+                    start + self.sizes[..group].iter().sum::<usize>(),
+                ));
+            }
+            let column = Column::Advantage(Estimator::Mean);
+            means::write(
+                &self.baselines,
+                column,
+                &self.rewards[own],
+                &self.sizes,
+                out,
+            );
+            return Ok(());
+        }
+        let mut from = 0;
+        for &size in &self.sizes {
+            let group = start + from..start + from + size;
+            let (rewards, lengths) = (&self.rewards[group.clone()], &self.lengths[group]);
+            fill_one(rewards, lengths, &mut out[from..from + size])
+                .map_err(|wrong| wrong.after(start + from))?;
+            from += size;
+        }
+        Ok(())
+    }
+}
+
+impl Wrong {
+    fn after(self, start: usize) -> Self {
+        match self {
+            Self::Infinite(place) => Self::Infinite(start + place),
+            Self::NoTokens(place) => Self::NoTokens(start + place),
+            Self::Overflow(place) => Self::Overflow(start + place),
+        }
+    }
+}
+
+/// The baselines of a block of groups, NaN for one without tokens. False if that is not for here:
+/// rewards that are unscorable, infinite or extreme.
+struct Baselines<'a>(&'a mut Scratch, Range<usize>);
+
+impl Loops for Baselines<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn call(self) -> bool {
+        let Self(own, block) = self;
+        let (rewards, lengths) = (&own.rewards[block.clone()], &own.lengths[block]);
+        let most = own.sizes.iter().fold(0, |most, &size| most.max(size));
+        let (Some(high), Some(longest)) = (reach(rewards), reach(lengths)) else {
+            return false;
+        };
+        if longest * most as f64 >= MANY {
+            return false;
+        }
+        let cut = Cut::new(most as f64, greater(high * longest, LEAST));
+        own.parts.resize(rewards.len(), 0.0);
+        own.rests.resize(rewards.len(), 0.0);
+        let mut left = 0;
+        let halves = own.parts.iter_mut().zip(&mut own.rests);
+        for ((reward, length), (part, rest)) in rewards.iter().zip(lengths).zip(halves) {
+            let less;
+            (*part, *rest, less) = cut.three(reward * length);
+            left |= less.to_bits();
+        }
+        own.baselines.clear();
+        let columns = [rewards, lengths, &own.parts, &own.rests];
+        match equal(&own.sizes, most) {
+            true if most == 2 => of_equal::<2>(columns, &mut own.baselines),
+            true if most == 4 => of_equal::<4>(columns, &mut own.baselines),
+            true if most == 8 => of_equal::<8>(columns, &mut own.baselines),
+            _ => {
+                let mut start = 0;
+                for &size in &own.sizes {
+                    let group = columns.map(|column| &column[start..start + size]);
+                    own.baselines.push(baseline(group));
+                    start += size;
+                }
+            }
+        }
+        left == 0
+    }
+}
+
+#[inline(always)]
+fn of_equal<const N: usize>(columns: [&[f64]; 4], baselines: &mut Vec<f64>) {
+    let [rewards, lengths, parts, rests] = columns.map(|column| column.as_chunks::<N>().0);
+    let halves = parts.iter().zip(rests);
+    for ((rewards, lengths), (parts, rests)) in rewards.iter().zip(lengths).zip(halves) {
+        baselines.push(baseline([rewards, lengths, parts, rests]));
+    }
+}
+
+/// That of one group, of which the products have these parts and rests.
+#[inline(always)]
+fn baseline([rewards, lengths, parts, rests]: [&[f64]; 4]) -> f64 {
+    let Ends { low, high, .. } = Ends::of(rewards);
+    let mean = (total(parts) + total(rests)) / total(lengths);
+    // Of no tokens at all NaN, unless all rewards are the same.
+    if low == high || mean < low {
+        low
+    } else if mean > high {
+        high
     } else {
-        mean.clamp(values[0], values[values.len() - 1])
-    })
+        mean
+    }
+}
+
+/// Writes the advantages of one group, whatever its rewards are.
+fn fill_one(rewards: &[f64], lengths: &[f64], out: &mut [f64]) -> Result<(), Wrong> {
+    if let Some(place) = rewards.iter().position(|reward| reward.is_infinite()) {
+        return Err(Wrong::Infinite(place));
+    }
+    let scored = || {
+        rewards
+            .iter()
+            .zip(lengths)
+            .filter(|(reward, _)| !reward.is_nan())
+    };
+    let ends = Ends::of(rewards);
+    out.fill(0.0);
+    if ends.low >= ends.high {
+        return Ok(());
+    }
+    let scale = if ends.reach() < LARGE { 1.0 } else { DOWN };
+    let tokens = mean::exact(scored().map(|(_, &length)| length), 1.0);
+    if tokens == 0.0 {
+        return Err(Wrong::NoTokens(0));
+    }
+    let products = scored().map(|(reward, length)| reward * scale * length);
+    let baseline = (mean::exact(products, 1.0) / tokens / scale).clamp(ends.low, ends.high);
+    for (place, (out, reward)) in out.iter_mut().zip(rewards).enumerate() {
+        if !reward.is_nan() {
+            *out = reward - baseline;
+        }
+        if out.is_infinite() {
+            return Err(Wrong::Overflow(place));
+        }
+    }
+    Ok(())
 }
 
 fn check(rewards: &[f64], lengths: &[i64]) -> Result<(), Error> {
@@ -87,6 +316,8 @@ fn check(rewards: &[f64], lengths: &[i64]) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn found(rewards: &[f64], lengths: &[i64]) -> Result<Vec<f64>, Error> {
@@ -105,5 +336,55 @@ mod tests {
     #[test]
     fn a_group_without_tokens_is_named_by_its_first_row() {
         assert_eq!(found(&[1.0, 0.0], &[0, 0]), Err(Error::NoTokens { row: 0 }));
+        let groups = Groups::from_offsets(vec![0, 2, 4]).unwrap();
+        for rewards in [[1.0, 0.0, 1.0, 0.0], [1.0, f64::NAN, 1.0, 0.0]] {
+            let found = advantages(&rewards, &[1, 1, 0, 0], &groups, &Cancel::default());
+            assert_eq!(found, Err(Error::NoTokens { row: 2 }));
+        }
+    }
+
+    #[test]
+    fn the_largest_rewards_do_not_overflow() {
+        let half = f64::MAX / 2.0;
+        assert_eq!(found(&[half, -half], &[7, 7]), Ok(vec![half, -half]));
+        assert_eq!(
+            found(&[f64::MAX, -f64::MAX], &[1, 7]),
+            Err(Error::Overflow {
+                row: 0,
+                what: "advantage"
+            })
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_block_has_the_bits_of_its_groups_one_after_the_other(
+            words in prop::collection::vec((0_u32..300, 0_i64..5000), 1..400),
+            sizes in prop::collection::vec(1_usize..20, 1..30),
+            power in -30_i32..30,
+        ) {
+            let mut scratch = Scratch::default();
+            let unit = 2_f64.powi(power) / 10.0;
+            let rewards: Vec<f64> = words.iter().map(|&(k, _)| f64::from(k) * unit).collect();
+            let lengths: Vec<i64> = words.iter().map(|&(_, length)| length + 1).collect();
+            scratch.take(&rewards, &lengths, None, 0..rewards.len());
+            let mut left = rewards.len();
+            let own = sizes.iter().map(|&size| { let own = size.min(left); left -= own; own });
+            let mut sizes: Vec<usize> = own.filter(|&size| size > 0).collect();
+            sizes.extend((left > 0).then_some(left));
+            let mut out = vec![0.0; rewards.len()];
+            prop_assert!(scratch.fill(sizes.iter().copied(), &mut out).is_ok());
+            let mut start = 0;
+            for size in sizes {
+                let group = start..start + size;
+                let mut alone = vec![0.0; size];
+                let done = fill_one(
+                    &scratch.rewards[group.clone()], &scratch.lengths[group.clone()], &mut alone
+                );
+                prop_assert!(done.is_ok());
+                prop_assert_eq!(&out[group], alone);
+                start += size;
+            }
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use super::column::Column;
 use super::lanes::Lanes;
+use super::means::Means;
+use super::needs::Needs;
 use super::network::LANES;
 use super::normal::Tables;
 use super::sorted::Sorted;
@@ -11,11 +13,16 @@ use crate::error::Error;
 use crate::groups::Partition;
 use crate::pool::Cancel;
 
+/// Rewards, or some more, whose means are found at once: they stay in the first-level cache.
+const BLOCK: usize = 1 << 10;
+
 /// What a worker keeps from group to group.
 #[derive(Default)]
 pub(crate) struct Scratch<'a> {
     group: Sorted<'a>,
     lanes: Lanes,
+    means: Means,
+    sizes: Vec<usize>,
     tables: Tables,
 }
 
@@ -36,10 +43,57 @@ impl<'a> Scratch<'a> {
         columns: &[Column],
         outs: &mut [&mut [f64]],
     ) -> Result<(), Error> {
+        if columns.iter().all(|&column| Means::suffice_for(column)) {
+            return self.fill_by_means(rewards, ranges, columns, outs);
+        }
         let needs = columns.iter().map(|column| column.needs());
-        let Some(needs) = needs.reduce(|all, needs| Some(all?.and(needs?))).flatten() else {
-            return self.fill_each(rewards, ranges, columns, outs);
-        };
+        match needs.reduce(|all, needs| Some(all?.and(needs?))).flatten() {
+            Some(needs) => self.fill_side_by_side(rewards, ranges, (columns, needs), outs),
+            None => self.fill_each(rewards, ranges, columns, outs),
+        }
+    }
+
+    /// Computes columns for which the means of the groups suffice.
+    fn fill_by_means(
+        &mut self,
+        rewards: &[f64],
+        ranges: impl Iterator<Item = Range<usize>>,
+        columns: &[Column],
+        outs: &mut [&mut [f64]],
+    ) -> Result<(), Error> {
+        let mut ranges = ranges.peekable();
+        while let Some(first) = ranges.peek() {
+            let (start, mut end) = (first.start, first.start);
+            self.sizes.clear();
+            while end - start < BLOCK
+                && let Some(range) = ranges.next()
+            {
+                self.sizes.push(range.len());
+                end = range.end;
+            }
+            let own = &rewards[start..end];
+            if self.means.load(own, &self.sizes) {
+                for (&column, out) in columns.iter().zip(outs.iter_mut()) {
+                    self.means
+                        .write(column, own, &self.sizes, &mut out[start..end]);
+                }
+            } else {
+                let sizes = std::mem::take(&mut self.sizes);
+                self.fill_each(rewards, places(start, &sizes), columns, outs)?;
+                self.sizes = sizes;
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes columns for which several groups are looked at at once.
+    fn fill_side_by_side(
+        &mut self,
+        rewards: &[f64],
+        ranges: impl Iterator<Item = Range<usize>>,
+        (columns, needs): (&[Column], Needs),
+        outs: &mut [&mut [f64]],
+    ) -> Result<(), Error> {
         let mut ranges = ranges.peekable();
         while let Some(first) = ranges.peek() {
             let start = first.start;
@@ -50,18 +104,13 @@ impl<'a> Scratch<'a> {
             let sizes = &sizes[..count];
             if self.lanes.load(&rewards[start..end], sizes, needs) {
                 for (column, out) in columns.iter().zip(outs.iter_mut()) {
-                    let mut out = &mut out[start..end];
-                    for (lane, &size) in sizes.iter().enumerate() {
-                        let own = out.split_off_mut(..size).expect("as many as rewards");
-                        column.write_plain(&self.lanes.group(lane), &mut self.tables, own);
+                    for (lane, own) in places(start, sizes).enumerate() {
+                        let group = self.lanes.group(lane, &rewards[own.clone()]);
+                        column.write_plain(&group, &mut self.tables, &mut out[own]);
                     }
                 }
             } else {
-                let ends = sizes.iter().scan(start, |end, size| {
-                    *end += size;
-                    Some(*end - size..*end)
-                });
-                self.fill_each(rewards, ends, columns, outs)?;
+                self.fill_each(rewards, places(start, sizes), columns, outs)?;
             }
         }
         Ok(())
@@ -83,6 +132,14 @@ impl<'a> Scratch<'a> {
         }
         Ok(())
     }
+}
+
+/// Where groups of these sizes lie, the first from `start` on.
+fn places(start: usize, sizes: &[usize]) -> impl Iterator<Item = Range<usize>> {
+    sizes.iter().scan(start, |end, size| {
+        *end += size;
+        Some(*end - size..*end)
+    })
 }
 
 /// What a worker keeps from partition to partition.
@@ -131,6 +188,7 @@ mod tests {
 
     use super::*;
     use crate::stats::advantage::Estimator;
+    use crate::stats::normal::Scores;
     use crate::stats::rank::Ties;
 
     fn columns() -> Vec<Column> {
@@ -140,6 +198,10 @@ mod tests {
                 ties: Ties::Average,
             },
             Estimator::TopFraction { q: 0.2.into() },
+            Estimator::Normal {
+                scores: Scores::Blom,
+            },
+            Estimator::Mean,
             Estimator::Rloo,
             Estimator::Zscore { ddof: 1, eps: 1e-6 },
             Estimator::Quantile {

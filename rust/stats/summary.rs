@@ -6,7 +6,6 @@ use super::checks::{check_count, first_infinite};
 use super::decimal::Written;
 use super::draws;
 use super::group::Group;
-use super::moments::Moments;
 use super::quantile::{median, quantile};
 use super::sorted::Sorted;
 use crate::error::Error;
@@ -118,16 +117,6 @@ pub fn best_of(
     })
 }
 
-/// The sample standard deviation of all values but NaN; NaN for fewer than two.
-///
-/// The bits do not depend on their order.
-///
-/// # Errors
-/// [`Error::Interrupted`].
-pub fn deviation(values: &[f64], cancel: &Cancel) -> Result<f64, Error> {
-    Ok(Moments::unsorted(values, cancel)?.std(1))
-}
-
 /// What `describe` pushes for every group, given its number, in the order of the groups.
 pub(crate) fn per_group<T: Send>(
     rewards: &[f64],
@@ -209,19 +198,5 @@ mod tests {
                 value: 1.5
             })
         );
-    }
-
-    #[test]
-    fn the_order_of_a_batch_and_what_is_missing_change_no_bit() {
-        let rewards: Vec<f64> = (0..5000)
-            .map(|i| f64::from(i * 7919 % 1000) / 7.0 - 50.0)
-            .collect();
-        let mut shuffled: Vec<f64> = rewards.iter().rev().copied().collect();
-        shuffled.insert(17, f64::NAN);
-        let found = deviation(&rewards, &Cancel::default()).unwrap();
-        assert_eq!(deviation(&shuffled, &Cancel::default()), Ok(found));
-        // 5 times 0..1000 over 7: the variance of a uniform grid.
-        let expected = ((1e6_f64 - 1.0) / 12.0 * 5000.0 / 4999.0).sqrt() / 7.0;
-        assert!((found / expected - 1.0).abs() < 1e-14);
     }
 }

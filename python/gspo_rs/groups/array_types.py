@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from gspo_rs import _core
 from gspo_rs.groups.checks import as_rewards, is_tensor, library_of, plain
 from gspo_rs.groups.groups import Groups, as_groups
 from gspo_rs.groups.shapes import Shape, flattened, grouped
@@ -237,15 +238,14 @@ def _placed(made: Any, like: Any) -> Any:
 def _rounded(found: NDArray[Any], dtype: Any) -> Any:
     """Return a tensor of less than float64, refusing numbers out of its range."""
     torch = sys.modules["torch"]
-    if dtype == torch.float32:  # of NumPy, which takes less time to begin than PyTorch
-        with np.errstate(over="ignore"):
-            short = found.astype(np.float32)
-        made, total = torch.from_numpy(short), np.add.reduce(short, None)
+    if dtype == torch.float32 and found.ndim == 1:  # soonest for the few rows of a step
+        short, fits = _core.short(found)
+        made = torch.from_numpy(short)
     else:
         made = torch.tensor(found).to(dtype)
-        total = made.sum()
-    # A sum is not finite if a number is infinite, and hardly ever else.
-    if not math.isfinite(total) and made.isinf().any():
+        # A sum is not finite if a number is infinite, and hardly ever else.
+        fits = math.isfinite(made.sum())
+    if not fits and made.isinf().any():
         raise ValueError(
             f"the result {np.nanmax(np.abs(found)):g} leaves the range of {dtype}, that of the "
             "rewards; give rewards.float()"

@@ -132,9 +132,11 @@ def as_weights(weights: ArrayLike | None, rewards: Sequence[Floats]) -> Floats:
     return found
 
 
-def as_integers(name: str, values: ArrayLike) -> NDArray[np.int64]:
+def as_integers(name: str, values: Any) -> NDArray[np.int64]:
     """Return `values` as contiguous int64 if they are integers of shape (n,)."""
-    found = np.asarray(plain(values))
+    # Asked by name, a Series of Polars answers in a tenth of the time.
+    polars = library_of(values) == "polars"
+    found = values.to_numpy() if polars else np.asarray(plain(values))
     if found.ndim != 1 or found.dtype.kind not in "iu":
         raise TypeError(f"{name} are {found.ndim}-D of {found.dtype}; they are 1-D integers")
     return np.ascontiguousarray(found, dtype=np.int64)

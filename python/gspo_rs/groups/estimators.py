@@ -6,6 +6,7 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from gspo_rs.groups import synonyms
@@ -39,7 +40,7 @@ class Estimator:
         """Whether it takes several rewards as they are; for any other, they are summed first."""
         return "rewards" in self.needs
 
-    @property
+    @cached_property
     def composed(self) -> bool:
         """Whether it looks beyond the rewards of one group; see `batch_estimators` then."""
         return self.scope == "batch" or bool(self.needs)
@@ -49,11 +50,15 @@ class Estimator:
         """Whether its `k` is a number of draws from a group, which has no default."""
         return self.options.get("k") is REQUIRED
 
+    @cached_property
+    def required(self) -> frozenset[str]:
+        """The options that have no default."""
+        return frozenset(name for name, value in self.options.items() if value is REQUIRED)
+
     @property
     def free(self) -> bool:
         """Whether it takes one reward a row and no option but `lengths` must be given."""
-        missing = {name for name, default in self.options.items() if default is REQUIRED}
-        return not self.several and missing <= {"lengths"}
+        return not self.several and self.required <= {"lengths"}
 
 
 # The formulas are in docs/reference/estimators.md.
@@ -96,6 +101,8 @@ def estimator_named(estimator: str) -> Estimator:
 def resolve(estimator: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return all options of `estimator`, those given checked."""
     found = estimator_named(estimator)
+    if not given and not found.required:
+        return dict(found.options)
     for name in given:
         if name not in found.options:
             hint = synonyms.did_you_mean(name, found.options, synonyms.OPTIONS)

@@ -1,0 +1,281 @@
+//! Groups of which only the mean is asked: nothing is sorted, and every sum is exact.
+
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is compiled for the oldest processors"
+)]
+
+use super::advantage::Estimator;
+use super::column::Column;
+use super::mean;
+use super::moments::{LARGE, SMALL};
+use super::network::greater;
+use super::steady::{Cut, LEAST};
+use super::widest::{Loops, widest};
+
+/// Members of the largest group that is for here.
+const MOST: usize = 1 << 12;
+/// Means below this may have fewer digits than others.
+const TINY: f64 = 1e-280;
+/// Sums that run side by side.
+const SIDES: usize = 8;
+
+/// Means of groups that lie one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Means {
+    parts: Vec<f64>,
+    rests: Vec<f64>,
+    found: Vec<f64>,
+}
+
+impl Means {
+    /// Whether a column is for here.
+    pub(crate) fn suffice_for(column: Column) -> bool {
+        matches!(
+            column,
+            Column::GroupMean
+                | Column::Advantage(Estimator::Mean | Estimator::Rloo | Estimator::MaxRl)
+        )
+    }
+
+    /// Finds the means of groups of these sizes. False if that is not for here: a group too large,
+    /// or rewards that are unscorable, infinite or extreme.
+    pub(crate) fn load(&mut self, rewards: &[f64], sizes: &[usize]) -> bool {
+        let most = sizes.iter().fold(0, |most, &size| most.max(size));
+        most <= MOST
+            && widest(Load {
+                means: self,
+                rewards,
+                sizes,
+                most,
+            })
+    }
+
+    /// Writes a column of the groups that were loaded.
+    pub(crate) fn write(&self, column: Column, rewards: &[f64], sizes: &[usize], out: &mut [f64]) {
+        write(&self.found, column, rewards, sizes, out);
+    }
+}
+
+/// Writes a column of groups with these means.
+pub(super) fn write(
+    means: &[f64],
+    column: Column,
+    rewards: &[f64],
+    sizes: &[usize],
+    out: &mut [f64],
+) {
+    widest(Write {
+        means,
+        rewards,
+        sizes,
+        column,
+        out,
+    });
+}
+
+struct Load<'a> {
+    means: &'a mut Means,
+    rewards: &'a [f64],
+    sizes: &'a [usize],
+    most: usize,
+}
+
+impl Loops for Load<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn call(self) -> bool {
+        let Self {
+            means: own,
+            rewards,
+            sizes,
+            most,
+        } = self;
+        let Some(reach) = reach(rewards) else {
+            return false;
+        };
+        let cut = Cut::new(most as f64, greater(reach, LEAST));
+        own.parts.resize(rewards.len(), 0.0);
+        own.rests.resize(rewards.len(), 0.0);
+        let mut left = 0;
+        for ((&reward, part), rest) in rewards.iter().zip(&mut own.parts).zip(&mut own.rests) {
+            let less;
+            (*part, *rest, less) = cut.three(reward);
+            left |= less.to_bits();
+        }
+        if left != 0 {
+            return false;
+        }
+        own.found.clear();
+        match equal(sizes, most) {
+            true if most == 2 => own.average_equal::<2>(rewards),
+            true if most == 4 => own.average_equal::<4>(rewards),
+            true if most == 8 => own.average_equal::<8>(rewards),
+            true if most == 16 => own.average_equal::<16>(rewards),
+            _ => own.average(rewards, sizes),
+        }
+        own.found.iter().fold(true, |fine, &mean| {
+            fine & ((mean == 0.0) | (mean.abs() > TINY))
+        })
+    }
+}
+
+impl Means {
+    #[inline(always)]
+    fn average_equal<const N: usize>(&mut self, rewards: &[f64]) {
+        let halves = self
+            .parts
+            .as_chunks::<N>()
+            .0
+            .iter()
+            .zip(self.rests.as_chunks::<N>().0);
+        for (group, (parts, rests)) in rewards.as_chunks::<N>().0.iter().zip(halves) {
+            let sums = (parts.iter().sum(), rests.iter().sum());
+            self.found.push(over(sums, N, group));
+        }
+    }
+
+    #[inline(always)]
+    fn average(&mut self, rewards: &[f64], sizes: &[usize]) {
+        let mut start = 0;
+        for &size in sizes {
+            let own = start..start + size;
+            let sums = (
+                total(&self.parts[own.clone()]),
+                total(&self.rests[own.clone()]),
+            );
+            self.found.push(over(sums, size, &rewards[own]));
+            start += size;
+        }
+    }
+}
+
+struct Write<'a> {
+    means: &'a [f64],
+    rewards: &'a [f64],
+    sizes: &'a [usize],
+    column: Column,
+    out: &'a mut [f64],
+}
+
+impl Loops for Write<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        match self.column {
+            Column::GroupMean => self.each(|_| move |_, mean| mean),
+            Column::Advantage(Estimator::MaxRl) => self.each(|_| {
+                move |value, mean| {
+                    if mean > 0.0 {
+                        (value - mean) / mean
+                    } else {
+                        0.0
+                    }
+                }
+            }),
+            Column::Advantage(Estimator::Rloo) => self.each(|size| {
+                let n = size as f64;
+                let scale = if size > 1 { n / (n - 1.0) } else { 0.0 };
+                move |value, mean| (value - mean) * scale
+            }),
+            _ => self.each(|_| move |value, mean| value - mean),
+        }
+    }
+}
+
+impl Write<'_> {
+    /// Writes what `of` a group's size makes of each reward and the mean of its group.
+    #[inline(always)]
+    fn each<F: Fn(f64, f64) -> f64>(self, of: impl Fn(usize) -> F) {
+        let most = self.sizes.first().copied().unwrap_or(0);
+        match equal(self.sizes, most) {
+            true if most == 2 => self.each_equal::<2, F>(of),
+            true if most == 4 => self.each_equal::<4, F>(of),
+            true if most == 8 => self.each_equal::<8, F>(of),
+            _ => self.each_group(of),
+        }
+    }
+
+    #[inline(always)]
+    fn each_equal<const N: usize, F: Fn(f64, f64) -> f64>(self, of: impl Fn(usize) -> F) {
+        let of = of(N);
+        let groups = self.rewards.as_chunks::<N>().0.iter().zip(self.means);
+        for ((group, &mean), out) in groups.zip(self.out.as_chunks_mut::<N>().0) {
+            for (out, reward) in out.iter_mut().zip(group) {
+                *out = of(reward + 0.0, mean);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn each_group<F: Fn(f64, f64) -> f64>(self, of: impl Fn(usize) -> F) {
+        let (mut rewards, mut outs) = (self.rewards, self.out);
+        for (&size, &mean) in self.sizes.iter().zip(self.means) {
+            let of = of(size);
+            let (group, rest) = rewards.split_at(size);
+            let (out, others) = outs.split_at_mut(size);
+            for (out, reward) in out.iter_mut().zip(group) {
+                *out = of(reward + 0.0, mean);
+            }
+            (rewards, outs) = (rest, others);
+        }
+    }
+}
+
+/// The largest distance from 0; None if some number is unknown, infinite or extreme.
+#[inline(always)]
+pub(super) fn reach(values: &[f64]) -> Option<f64> {
+    let (mut most, mut beyond) = ([0.0; SIDES], [0; SIDES]);
+    let (rows, rest) = values.as_chunks::<SIDES>();
+    for row in rows {
+        for side in 0..SIDES {
+            most[side] = greater(most[side], row[side].abs());
+            // Not 0 for what is not finite.
+            beyond[side] |= (row[side].abs() * 0.0).to_bits();
+        }
+    }
+    for (side, value) in rest.iter().enumerate() {
+        most[side] = greater(most[side], value.abs());
+        beyond[side] |= (value.abs() * 0.0).to_bits();
+    }
+    let most = most.into_iter().fold(0.0, greater);
+    let finite = beyond.into_iter().fold(0, |all, some| all | some) == 0;
+    (finite && most < LARGE).then_some(most)
+}
+
+/// A sum that is exact, in whatever order.
+#[inline(always)]
+pub(super) fn total(values: &[f64]) -> f64 {
+    let mut sums = [0.0; SIDES];
+    let (rows, rest) = values.as_chunks::<SIDES>();
+    for row in rows {
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum += value;
+        }
+    }
+    sums.iter().chain(rest).sum()
+}
+
+/// The mean of a `group` of `size`, from the exact sums of its parts and rests.
+#[inline(always)]
+fn over((high, low): (f64, f64), size: usize, group: &[f64]) -> f64 {
+    let n = size as f64;
+    let sum = high + low;
+    // A division by a power of two rounds nothing, but where digits end.
+    if size.is_power_of_two() && (sum == 0.0 || sum.abs() > SMALL) {
+        return sum * (1.0 / n);
+    }
+    rounded(high, low, n, group)
+}
+
+#[inline(never)]
+fn rounded(high: f64, low: f64, n: f64, group: &[f64]) -> f64 {
+    mean::over(high, low, 0.0, n).unwrap_or_else(|| mean::exact(group.iter().copied(), n))
+}
+
+#[inline(always)]
+pub(super) fn equal(sizes: &[usize], size: usize) -> bool {
+    sizes.iter().all(|&other| other == size)
+}
