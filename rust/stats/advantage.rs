@@ -150,7 +150,7 @@ pub(crate) fn plain(
         Estimator::PassAtK { k, threshold } => {
             draws::pass_at_k_advantages(group, k, threshold, &mut tables.passes, out);
         }
-        _ => unreachable!("an estimator without needs is none of these"),
+        Estimator::Pkpo { .. } => unreachable!("its draws are taken above"),
     }
 }
 

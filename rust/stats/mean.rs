@@ -108,6 +108,10 @@ pub(crate) fn over(high: f64, low: f64, lost: f64, n: f64) -> Option<f64> {
 }
 
 /// The sum and, exactly, what rounding took from it.
+#[expect(
+    clippy::inline_always,
+    reason = "what is not inlined is compiled for the oldest processors"
+)]
 #[inline(always)]
 pub(crate) fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
