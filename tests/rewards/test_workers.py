@@ -34,7 +34,9 @@ def test_a_hostile_row_has_its_status_every_other_its_reward_and_no_process_is_l
         options = {"timeout": seconds, "memory": 1 << 29, "sandbox": sandbox}
         with Workers({"reward": HOSTILE}, 2, **options) as workers:
             found = dict(zip(rows, graded(workers, rows), strict=True))
-            assert running(mark)
+            if rows is said:  # a row after those that kill is graded by a worker that lives
+                graded(workers, ["0.5"])
+                assert running(mark)
         assert not running(mark)
         for one, grade in found.items():
             check(one, grade.status, grade.error, grade.reward)
