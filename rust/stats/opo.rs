@@ -89,6 +89,14 @@ impl Wrong {
         *place
     }
 
+    fn after(self, start: usize) -> Self {
+        match self {
+            Self::Infinite(place) => Self::Infinite(start + place),
+            Self::NoTokens(place) => Self::NoTokens(start + place),
+            Self::Overflow(place) => Self::Overflow(start + place),
+        }
+    }
+
     fn named(&self, row: usize, rewards: &[f64]) -> Error {
         first_infinite(rewards).unwrap_or(match self {
             Self::NoTokens(_) => Error::NoTokens { row },
@@ -182,16 +190,6 @@ impl Scratch {
             from += size;
         }
         Ok(())
-    }
-}
-
-impl Wrong {
-    fn after(self, start: usize) -> Self {
-        match self {
-            Self::Infinite(place) => Self::Infinite(start + place),
-            Self::NoTokens(place) => Self::NoTokens(start + place),
-            Self::Overflow(place) => Self::Overflow(start + place),
-        }
     }
 }
 

@@ -88,6 +88,17 @@ def die_once(place):
     return step
 
 
+def kill_when_reached(nodes, doomed, folder):
+    """Kill a node as soon as a step on it has said that it is there."""
+
+    def kill():
+        while not (folder / "reached").exists():
+            time.sleep(0.05)
+        nodes.remove_node(doomed, allow_graceful=False)
+
+    threading.Thread(target=kill, daemon=True).start()
+
+
 def never_end_on(node, place):
     """Return a step that does not come back on one node."""
 
@@ -132,12 +143,7 @@ def test_a_killed_node_changes_no_bit(cluster, nodes, frame, tmp_path, monkeypat
     limits = ray.data.ExecutionResources(cpu=1)
     monkeypatch.setattr(cluster.execution_options, "resource_limits", limits)
 
-    def kill():
-        while not (tmp_path / "reached").exists():
-            time.sleep(0.05)
-        nodes.remove_node(doomed, allow_graceful=False)
-
-    threading.Thread(target=kill, daemon=True).start()
+    kill_when_reached(nodes, doomed, tmp_path)
     paths = [str(path) for path in sorted(tmp_path.glob("*.parquet"))]
     read = ray.data.read_parquet(paths, override_num_blocks=6)
     scored = score(read, by="prompt_id", estimator="zscore", partitions=8)
@@ -199,12 +205,7 @@ def test_a_node_that_is_killed_costs_no_grade(cluster, nodes, tmp_path, monkeypa
     limits = ray.data.ExecutionResources(cpu=2)
     monkeypatch.setattr(cluster.execution_options, "resource_limits", limits)
 
-    def kill():
-        while not (tmp_path / "reached").exists():
-            time.sleep(0.05)
-        nodes.remove_node(doomed, allow_graceful=False)
-
-    threading.Thread(target=kill, daemon=True).start()
+    kill_when_reached(nodes, doomed, tmp_path)
     spec = f"{tmp_path / 'reward.py'}:drawn"
     patient = {"columns": ["most"], "timeout": 600.0, "start_timeout": 600.0}
     graded = grade(blocks(frame, 6), reward=spec, rows=50, **patient)

@@ -1,13 +1,12 @@
 """The Triton kernel against float64, in Triton's interpreter or on a GPU: see its test."""
 
 import math
-from contextlib import contextmanager
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fixtures.triton_device import DEVICE, HALF, grid, kernels
+from fixtures.triton_device import DEVICE, HALF, grid, kernels, recorded
 from gspo_rs.logprobs import launch
 from gspo_rs.logprobs.kernels import rows as row_kernel
 from gspo_rs.logprobs.linear import linear_logprobs, linear_logprobs_and_entropy
@@ -304,20 +303,7 @@ def test_a_head_with_strided_inputs_is_that_of_contiguous_ones(monkeypatch):
 
 
 def test_the_kernel_is_launched_on_the_gpu_that_the_logits_are_on(monkeypatch):
-    current, launched = ["cuda:0"], []
-
-    @contextmanager
-    def device_of(tensor):
-        before, current[:] = [*current], [str(tensor.device)]
-        yield
-        current[:] = before
-
-    class Recorded:
-        def __getitem__(self, grid):
-            return lambda *_, **__: launched.append((grid, *current))
-
-    monkeypatch.setattr(torch.cuda, "device_of", device_of)
-    monkeypatch.setattr(row_kernel, "_row_kernel", Recorded())
+    current, launched = recorded(monkeypatch, (row_kernel, "_row_kernel"))
     with FakeTensorMode():
         logits = torch.empty(5, 7, device="cuda:1")
         targets = torch.empty(5, dtype=torch.int64, device="cuda:1")

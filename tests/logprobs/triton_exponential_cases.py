@@ -1,13 +1,12 @@
 """Exponentials in the product against float64, in Triton's interpreter or on a GPU."""
 
 import math
-from contextlib import contextmanager
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fixtures.triton_device import DEVICE, HALF, grid, kernels
+from fixtures.triton_device import DEVICE, HALF, grid, kernels, recorded
 from gspo_rs.logprobs import launch
 from gspo_rs.logprobs.kernels import exponentials
 from gspo_rs.logprobs.rows import Rows, matrix
@@ -132,21 +131,8 @@ def test_what_the_kernels_would_read_wrongly_is_refused_by_name(name, change, er
 
 
 def test_the_kernels_are_launched_on_the_gpu_that_their_tensors_are_on(monkeypatch):
-    current, launched = ["cuda:0"], []
-
-    @contextmanager
-    def device_of(tensor):
-        before, current[:] = [*current], [str(tensor.device)]
-        yield
-        current[:] = before
-
-    class Recorded:
-        def __getitem__(self, grid):
-            return lambda *_, **__: launched.append((grid, *current))
-
-    monkeypatch.setattr(torch.cuda, "device_of", device_of)
-    for name in ("_target_kernel", "_product_kernel", "_finish_kernel"):
-        monkeypatch.setattr(exponentials, name, Recorded())
+    names = ("_target_kernel", "_product_kernel", "_finish_kernel")
+    current, launched = recorded(monkeypatch, *((exponentials, name) for name in names))
     with FakeTensorMode():
         hidden, weight = (torch.empty(k, 8, dtype=torch.bfloat16, device="cuda:1") for k in (5, 40))
         near, targets = (torch.empty(5, dtype=x, device="cuda:1") for x in (None, torch.int64))

@@ -1,13 +1,12 @@
 """The smaller Triton kernels against float64, in Triton's interpreter or on a GPU: see its test."""
 
 import math
-from contextlib import contextmanager
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fixtures.triton_device import DEVICE, HALF, grid, kernels
+from fixtures.triton_device import DEVICE, HALF, grid, kernels, recorded
 from gspo_rs.logprobs.kernels import own as own_kernels
 from gspo_rs.logprobs.kernels import ratios
 from gspo_rs.logprobs.rows import Rows
@@ -198,22 +197,8 @@ def test_what_the_second_kernel_would_read_wrongly_is_refused_by_name(name, chan
 
 
 def test_the_kernels_are_launched_on_the_gpu_that_their_tensors_are_on(monkeypatch):
-    current, launched = ["cuda:0"], []
-
-    @contextmanager
-    def device_of(tensor):
-        before, current[:] = [*current], [str(tensor.device)]
-        yield
-        current[:] = before
-
-    class Recorded:
-        def __getitem__(self, grid):
-            return lambda *_, **__: launched.append((grid, *current))
-
-    monkeypatch.setattr(torch.cuda, "device_of", device_of)
-    for module, name in ((own_kernels, "_scale_kernel"), (own_kernels, "_word_kernel")):
-        monkeypatch.setattr(module, name, Recorded())
-    monkeypatch.setattr(ratios, "_ratio_kernel", Recorded())
+    own = ((own_kernels, name) for name in ("_scale_kernel", "_word_kernel"))
+    current, launched = recorded(monkeypatch, *own, (ratios, "_ratio_kernel"))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     with FakeTensorMode():
         made = {"device": "cuda:1"}
