@@ -42,8 +42,8 @@ EXIT_CODES = {
         "More rows failed to be graded, or sampled, than --max-failed lets; what is written stays, "
         "and the same command goes on."
     ),
+    129: "The terminal was closed (SIGHUP); as for Ctrl-C.",
     130: "Ctrl-C; what was there is as it was, and the line says how to go on.",
-    129: "The terminal was closed (SIGHUP); the same.",
     141: "Nobody read the output to its end, as in `gspo-rs stats … | head`; files are written.",
     143: "SIGTERM; the same.",
 }
