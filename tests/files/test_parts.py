@@ -13,7 +13,7 @@ import gspo_rs as gs
 from fixtures.places import ROOT
 from gspo_rs.files import journal, parts
 from gspo_rs.files.lock import LockedError
-from gspo_rs.files.parts import ledger_of, part_name, parts_in, run_manifest
+from gspo_rs.files.parts import ledger_of, part_name, parts_in, run_manifest, unfinished
 
 FRAME = pl.DataFrame({"row": [1, 2], "reward": [0.5, None]})
 ASKED = {"inputs": [{"path": "a.parquet", "rows": 2, "mtime_ns": 5, "digest": "d"}], "by": ["id"]}
@@ -140,6 +140,18 @@ def test_what_is_replaced_stays_until_the_new_run_is_whole(tmp_path):
     assert not list(out.glob("part-*"))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert out.stat().st_mode & 0o777 == 0o750
+
+
+def test_a_run_is_unfinished_from_its_beginning_to_its_end_beside_another_one_too(tmp_path):
+    out = tmp_path / "out"
+    assert not unfinished(out)
+    for options in ({}, {"overwrite": True}):
+        with opened(out, **options) as found:
+            found.write(part_name(0), FRAME)
+        assert unfinished(out)
+        with opened(out, **options) as found:
+            found.complete({"rows": 2})
+        assert not unfinished(out)
 
 
 def test_a_run_that_replaces_one_of_the_same_words_writes_all_parts_again(tmp_path):

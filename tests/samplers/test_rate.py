@@ -50,7 +50,8 @@ def test_what_is_given_back_early_is_what_was_used():
 def test_a_rate_that_may_be_spent_lets_nothing_pass_for_a_window():
     async def run():
         begin = time.monotonic()
-        rate = Rate(3, WINDOW, spent=True)
+        rate = Rate(3, WINDOW)
+        rate.spend()
         async with rate.taking(1), rate.taking(2):
             return time.monotonic() - begin
 

@@ -19,7 +19,7 @@ import polars as pl
 
 from gspo_rs._core import __version__, file_digest
 from gspo_rs.data.full_disk import naming
-from gspo_rs.data.ledgers import LEDGER, MANIFEST
+from gspo_rs.data.ledgers import LEDGER, MANIFEST, is_of_parts
 from gspo_rs.files import atomic
 from gspo_rs.files.beside import beside, refuse_planted
 from gspo_rs.files.digested_json import seal, unseal
@@ -36,6 +36,7 @@ __all__ = [
     "part_name",
     "parts_in",
     "run_manifest",
+    "unfinished",
 ]
 
 _PART = re.compile(r"part-\d{6,}\.parquet")
@@ -289,6 +290,19 @@ def run_manifest(folder: Path) -> RunManifest:
         return RunManifest(**unseal(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} cannot be read as the manifest of a run: {error}") from error
+
+
+def unfinished(target: Path) -> bool:
+    """Return whether a run has begun to write a folder, or what is to replace it, and not ended.
+
+    Raises
+    ------
+    ValueError
+        If its manifest was damaged or edited.
+    """
+    target = atomic.resolved(target)
+    places = (target, beside(target, ".parts"))
+    return any(not run_manifest(one).complete for one in places if is_of_parts(one / LEDGER))
 
 
 def ledger_of(folder: Path) -> list[PartEntry]:

@@ -227,6 +227,12 @@ class Calls:
             else:
                 yield await stack.enter_async_context(self._tokens.taking(tokens))
 
+    def spend(self) -> None:
+        """Let nothing pass for a window of the rates: a process before may have taken it."""
+        for rate in (self._rate, self._tokens):
+            if rate is not None:
+                rate.spend()
+
     async def close(self) -> None:
         """Close the connections."""
         while self._free:

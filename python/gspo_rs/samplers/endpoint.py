@@ -61,12 +61,15 @@ class Endpoint:
             raise ValueError(f"endpoint {url!r} is no address; it begins with http:// or https://")
         if unknown := [name for name in without if name not in GIVEN]:
             raise ValueError(f"without {unknown[0]!r}: must be one of {', '.join(GIVEN)}")
+        rate = None if rpm is None else Rate(rpm, window)
+        if rate is not None and spent:
+            rate.spend()
         self._client = Client(
             url.rstrip("/").removesuffix("/v1"),
             timeout=timeout,
             connections=concurrency,
             key=os.environ.get(KEY),
-            rate=None if rpm is None else Rate(rpm, window, spent=spent),
+            rate=rate,
         )
         self.concurrency, self._without = concurrency, frozenset(without)
         self._sampling = dict(sampling)

@@ -19,7 +19,7 @@ from gspo_rs.data.prompt_table import prompts as read_prompts
 from gspo_rs.data.source import SourceLike, locate
 from gspo_rs.files.failures import FailureLimitError, allowed_failures
 from gspo_rs.files.notebook import facts_html
-from gspo_rs.files.parts import Parts, part_name, parts_in, run_manifest
+from gspo_rs.files.parts import Parts, part_name, parts_in, unfinished
 from gspo_rs.samplers import SamplerError
 from gspo_rs.samplers.calls import HOPELESS, RefusedError, UnansweredError
 from gspo_rs.samplers.endpoint import Endpoint
@@ -193,7 +193,7 @@ def sample(
             drawer = _loaded(str(model), {**sampling, **more}, device)
         else:
             limits: dict[str, Any] = {"rpm": rpm, "concurrency": concurrency}
-            limits |= {"timeout": timeout, "window": window, "spent": _under_way(Path(target))}
+            limits |= {"timeout": timeout, "window": window, "spent": unfinished(Path(target))}
             drawer = Endpoint(
                 endpoint, model=model, sampling={**sampling, **more}, without=without, **limits
             )
@@ -230,14 +230,6 @@ def _task(
     inputs = [{"path": located.name, "rows": frame.height, "digest": digest}]
     allowed = allowed_failures(max_failed, len(texts) * n)
     return _Task(texts, frame, n, seed, max(ROWS // n, 1), allowed), inputs
-
-
-def _under_way(target: Path) -> bool:
-    """Return whether a run before has not come to its end: what it asked for last is not known."""
-    try:
-        return not run_manifest(target).complete
-    except FileNotFoundError:
-        return False
 
 
 def _loaded(name: str, sampling: dict[str, Any], device: str) -> Any:

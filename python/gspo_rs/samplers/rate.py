@@ -24,8 +24,6 @@ class Rate:
         Units in a window.
     window : float
         Seconds.
-    spent : bool
-        Whether all of a window may have been taken just now, by a process that nobody can ask.
 
     Examples
     --------
@@ -38,13 +36,10 @@ class Rate:
     True
     """
 
-    def __init__(self, most: int, window: float = 60.0, *, spent: bool = False) -> None:
+    def __init__(self, most: int, window: float = 60.0) -> None:
         self._most, self._window = most, window
         self._used = 0  # by calls that are open, and by those of `_over`
         self._over: deque[tuple[float, int]] = deque()  # until when, how many
-        if spent:
-            self._used = most
-            self._over.append((time.monotonic() + window, most))
         self._turn = asyncio.Lock()  # who came first takes first
         self._changed = asyncio.Event()
 
@@ -52,6 +47,11 @@ class Rate:
     def most(self) -> int:
         """Units in a window, which no request may ask for more of."""
         return self._most
+
+    def spend(self) -> None:
+        """Let nothing pass for a window: another process may have taken all of it just now."""
+        self._used += self._most
+        self._over.append((time.monotonic() + self._window, self._most))
 
     @asynccontextmanager
     async def taking(self, units: int) -> AsyncIterator[_Taken]:

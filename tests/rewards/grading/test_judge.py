@@ -1,6 +1,7 @@
 import itertools
 import re
 
+import polars as pl
 import pytest
 
 from fixtures.stub_server import Reply, StubServer, rate_limited, said
@@ -8,6 +9,7 @@ from gspo_rs.rewards.errors import GradingError, RewardError
 from gspo_rs.rewards.grading.engine import Slice
 from gspo_rs.rewards.grading.judge import JudgeEngine
 from gspo_rs.rewards.grading.requests import Judge
+from gspo_rs.rewards.grading.run import grade
 from gspo_rs.rewards.judges.endpoint import Limits
 
 RUBRIC = "Of {{ prompt }} with {{ answer }}, how good is <<{{ completion }}>>?"
@@ -140,3 +142,28 @@ def test_no_window_has_more_requests_than_the_rate_over_slices(judge):
         times = sorted(request.at for request in server.requests)
     assert {grade.status for grade in found} == {"ok"}
     assert all(b - a >= 0.6 for a, b in zip(times, times[4:], strict=False))
+
+
+def test_a_run_that_is_taken_up_counts_what_the_one_before_may_have_asked_for(judge, tmp_path):
+    frame = pl.DataFrame({"prompt": "2 + 2", "answer": "4", "completion": ["5"] * 40})
+    refused = Reply({"error": {"message": "who?"}}, 401)
+    limits = {"rpm": 20, "concurrency": 8}
+
+    def run(server, **options):
+        engines = [JudgeEngine(judge(server, limits=limits, window=0.4))]
+        grade(frame, tmp_path / "out", engines=engines, columns=["answer"], **options)
+
+    with StubServer(scored) as server:
+
+        def answer(request):
+            return refused if 15 < len(server.requests) - begun < 30 else scored(request)
+
+        for options in ({}, {"overwrite": True}):
+            begun = len(server.requests)
+            server._answer = answer
+            with pytest.raises(GradingError, match="answered 401: who"):
+                run(server, **options)
+            begun, server._answer = len(server.requests), scored
+            run(server, **options)
+            times = sorted(request.at for request in server.requests[begun - 16 :])
+            assert all(b - a >= 0.4 for a, b in zip(times, times[20:], strict=False))

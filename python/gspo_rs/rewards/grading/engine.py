@@ -39,6 +39,8 @@ class Slice:
 class Engine(Protocol):
     """Grades rows.
 
+    One that has ``resume()`` is told by it, before its first row, that a run before has not ended.
+
     Attributes
     ----------
     name : str

@@ -54,6 +54,10 @@ class JudgeEngine:
         ]
         return [_grade(one) for one in self._requests.answered(texts)]
 
+    def resume(self) -> None:
+        """Count what the run before may have asked for in its last minute."""
+        self._requests.resume()
+
     def close(self) -> None:
         """Close the connections."""
         self._requests.close()

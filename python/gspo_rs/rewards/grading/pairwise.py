@@ -69,6 +69,10 @@ class PairwiseEngine:
             grades |= _graded(rows_of_one, both)
         return [grades[row] for row in range(len(rows.completions))]
 
+    def resume(self) -> None:
+        """Count what the run before may have asked for in its last minute."""
+        self._requests.resume()
+
     def close(self) -> None:
         """Close the connections."""
         self._requests.close()

@@ -110,6 +110,10 @@ class Requests:
             raise found
         return list(found)
 
+    def resume(self) -> None:
+        """Count what the run before may have asked for in its last minute."""
+        self._endpoint.spend()
+
     def close(self) -> None:
         """Close the connections and the cache."""
         if self._process == os.getpid():  # the loop of connections is not taken along by a fork

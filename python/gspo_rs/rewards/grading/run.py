@@ -18,7 +18,7 @@ from gspo_rs.data.source import SourceLike
 from gspo_rs.files.failures import FailureLimitError, allowed_failures
 from gspo_rs.files.grades import MADE_BY
 from gspo_rs.files.notebook import facts_html
-from gspo_rs.files.parts import Parts, part_name, parts_in
+from gspo_rs.files.parts import Parts, part_name, parts_in, unfinished
 from gspo_rs.files.scoring.options import as_bytes
 from gspo_rs.rewards.errors import GradingError
 from gspo_rs.rewards.functions import titled
@@ -229,6 +229,7 @@ def _written(run: _Run, target: Path, *, resume: bool, overwrite: bool) -> Grade
         raise ValueError("a reward compares whole groups; name their columns with --by (by=…)")
     cuts = cuts_of(rows, whole_groups=whole)
     asked, noted = _asked(run, cuts, whole=whole), {"python": platform.python_version()}
+    resumed = unfinished(target)
     with parts_in(
         target, asked, made_by=MADE_BY, noted=noted, resume=resume, overwrite=overwrite
     ) as parts:
@@ -236,9 +237,17 @@ def _written(run: _Run, target: Path, *, resume: bool, overwrite: bool) -> Grade
         for entry in parts.done.values():
             counts.add(Counts.of(entry.facts))
         if not parts.manifest.complete:
+            _resume(run.engines if resumed else ())
             _grade_parts(run, parts, cuts, counts, whole=whole)
             parts.complete({"rows": rows.n_rows, "parts": len(cuts) - 1, **counts.facts()})
         return _report(parts, rows.n_rows, skipped, counts)
+
+
+def _resume(engines: Sequence[Engine]) -> None:
+    """Tell engines that a run before has not ended: what it asked for last is not known."""
+    for engine in engines:
+        if (resume := getattr(engine, "resume", None)) is not None:
+            resume()
 
 
 def _asked(run: _Run, cuts: Any, *, whole: bool) -> dict[str, Any]:

@@ -130,6 +130,10 @@ class Endpoint:
         found: Said | Failure = replace(answer.value, attempts=answer.attempts)
         return found
 
+    def spend(self) -> None:
+        """Ask for nothing for a minute, if there are rates: a process before may have."""
+        self._calls.spend()
+
     async def close(self) -> None:
         """Close its connections."""
         await self._calls.close()
