@@ -54,6 +54,7 @@ def test_commands_take_the_layouts_and_strategies_of_the_functions():
     assert parameters.Strategy == Strategy
 
 
+@pytest.mark.slow
 def test_help_loads_nothing_that_a_command_needs(loaded):
     written, modules = loaded["--help"]
     assert "train" in written

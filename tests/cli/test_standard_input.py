@@ -5,6 +5,7 @@ import pytest
 from fixtures.commands import command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [("scan", "-"), ("scan", "--json", "-"), ("stats", "-", "--by", "a")]
 )

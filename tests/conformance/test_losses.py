@@ -12,6 +12,7 @@ from gspo_rs.conformance import check
 RIGHT = "gspo gspo_token grpo sapo cispo gmpo luspo vespo dppo reinforce"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RIGHT.split())
 def test_the_losses_of_the_package_have_no_fault(name):
     report = check(getattr(losses, f"{name}_loss"), "loss")
@@ -250,6 +251,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "fault", "words"), WRONG)
 def test_a_wrong_loss_is_told_what_is_wrong_with_it(loss, fault, words):
     report = check(loss, "loss")

@@ -101,6 +101,7 @@ WRITERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", WRITERS)
 def test_what_is_written_is_the_same_wherever_rows_lie(source, command, tmp_path):
     WRITERS[command](source, tmp_path / "out.parquet")

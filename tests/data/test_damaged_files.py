@@ -98,6 +98,7 @@ def test_a_whole_file_comes_whole_through_every_door(tmp_path, suffix, door):
     assert DOORS[door](path, tmp_path) == ROWS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", WRITERS)
 @pytest.mark.parametrize("codec", ["zstd", "uncompressed"])
 @pytest.mark.parametrize("door", DOORS)

@@ -69,6 +69,7 @@ def test_hive_ids_that_look_alike_are_different_groups(tmp_path, suffix):
             assert verify(out).kept == len(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", WRITERS)
 @pytest.mark.parametrize("given", ["folder", "glob", "files"])
 def test_folders_name_columns_in_every_command(tmp_path, suffix, given):

@@ -187,6 +187,7 @@ def test_a_packed_file_that_is_cut_is_an_error_that_names_it(tmp_path, packing):
         data.scan(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["b.csv", "b.csv.gz"])
 @pytest.mark.parametrize("text", ["", "\ufeff", HEADER, "\n\n"])
 @pytest.mark.parametrize("command", COMMANDS)

@@ -54,6 +54,7 @@ def same(one, other):
     return repr(one) == repr(other)
 
 
+@pytest.mark.slow
 @given(ROWS, st.booleans())
 def test_every_object_of_python_is_read_as_it_was_written(folder, rows, ascii_only):
     path = folder / "a.jsonl"

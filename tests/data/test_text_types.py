@@ -79,6 +79,7 @@ def test_a_denormal_reward_and_every_zero_stay_what_they_are(tmp_path, suffix):
     assert found["rank"].to_list() == [5.0, 2.0, 2.0, 4.0, 2.0]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 40), st.floats(-1e300, 1e300))
 @example(0, 2.0**-24)
 @example(22, 1e-06)

@@ -93,6 +93,7 @@ ORACLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ORACLES)
 @given(cases())
 def test_a_rule_keeps_the_rows_that_its_sentence_names(text, case):

@@ -76,6 +76,7 @@ def write(request, tmp_path):
     return written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chat", [False, True])
 @pytest.mark.parametrize("by", [None, "prompt", ("prompt", "model"), "meta.task"])
 def test_each_verb_finds_in_lists_what_it_finds_in_rows(write, chat, by):
@@ -267,6 +268,7 @@ def test_each_row_of_lists_is_read_once_in_a_pass(monkeypatch):
     assert (read.count("prompt"), read.count("completion")) == (100, 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chat", [False, True])
 @pytest.mark.parametrize("by", [None, "prompt", ("prompt", "model")])
 @pytest.mark.parametrize("layout", ["wide", "narrow"])

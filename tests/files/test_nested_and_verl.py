@@ -48,6 +48,7 @@ def frames(draw):
     return pl.DataFrame(columns)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(frames())
 def test_lists_and_back_give_every_value_and_type_group_after_group(tmp_path_factory, frame):

@@ -78,6 +78,7 @@ def same(found, expected):
         assert repr(found) == repr(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("make", [narrow, kept, selection])
 def test_every_verb_reads_the_rows_that_it_stands_for(make, suffix, tmp_path):

@@ -77,6 +77,7 @@ def assert_alike(source, frame, by):
     assert summary.threshold == page.threshold
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_stats_and_report_say_the_same_of_real_files_and_so_does_polars(shared, file):
     source = shared / f"data/{file}.parquet"

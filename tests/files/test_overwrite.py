@@ -185,6 +185,7 @@ def test_a_folder_of_scores_is_replaced_only_with_overwrite(source):
     assert (out / "b.parquet").read_bytes() == b"edited"
 
 
+@pytest.mark.slow
 def test_score_with_a_forgotten_target_replaces_no_input(source):
     before = {path: path.read_bytes() for path in source.iterdir()}
     found = finished("score", *sorted(source.glob("[ab].parquet")), "--by", "id", "--overwrite")

@@ -59,6 +59,7 @@ def test_a_pair_is_the_prompt_the_better_and_the_worse_text(tmp_path, suffix):
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "by", "strategy", "margin"),
     [

@@ -36,6 +36,7 @@ def silently(call, *args, **options):
         return call(*args, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("name", CALLS)
 @FEWER
@@ -140,6 +141,7 @@ def test_options_may_lie_on_a_gpu():
     assert torch.equal(found.cpu(), gs.advantage(several, group_size=2, weights=weights))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 @FEWER
 @given(case=ragged())
@@ -160,6 +162,7 @@ def test_a_series_gives_a_series_with_the_labels_of_rows_or_the_ids_of_groups(na
         assert found.index.name == "prompt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 @FEWER
 @given(case=ragged())
@@ -174,6 +177,7 @@ def test_a_polars_series_gives_one_of_its_name(name, case):
         assert_array_equal(found.to_numpy(), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 @FEWER
 @given(case=ragged())

@@ -40,6 +40,7 @@ def options_of(name, groups):
     return {**OPTIONS.get(name, {}), **lengths}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ESTIMATORS)
 @FEWER
 @given(split_rollouts())

@@ -35,6 +35,7 @@ def groups_of(ids, rewards):
     return list(found.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["average", "min", "max", "dense", "ordinal"])
 @given(scattered())
 def test_ranks_are_those_polars_gives_each_group_alone(method, case):

@@ -210,6 +210,7 @@ def test_the_output_of_a_scoring_run_comes_with_its_scores_and_texts(tmp_path, l
     assert set(item) == {"offsets", "text", "percentile"}
 
 
+@pytest.mark.slow
 def test_a_selection_file_gives_the_chosen_rows_alone(tmp_path):
     frame = pl.DataFrame({"id": [1, 2, 1, 2], "row": range(4), "reward": [0.0, 1.0, 1.0, 1.0]})
     frame.write_parquet(tmp_path / "in.parquet")

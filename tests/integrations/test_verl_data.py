@@ -145,6 +145,7 @@ def test_the_class_is_found_by_the_path_of_its_file(solutions, tokenizer, tmp_pa
     assert len(dataset) == 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_length_and_number_are_limited_as_verl_limits_them(solutions, tokenizer, tmp_path, shuffle):
     groups = {**GROUPS, "ability": "math", "split": "train"}

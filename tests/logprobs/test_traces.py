@@ -31,6 +31,7 @@ def inputs(dtype, biased):
     return hidden, weight, torch.zeros(50, dtype=torch.int64, device="cuda"), bias
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kernel", "off_policy", "softcap", "chunk_size"), CASES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_one_pass_loss_is_traced(dtype, kernel, off_policy, softcap, chunk_size, monkeypatch):

@@ -46,6 +46,7 @@ def expected_weights(rows, mode, low, high):
 shapes = st.lists(st.integers(0, 6), min_size=1, max_size=6).filter(any)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @given(shapes, st.integers(0, 2**16), st.booleans())
 def test_the_weights_are_the_formulas_of_their_modes(mode, lengths, seed, flat):

@@ -119,6 +119,7 @@ def valued(of, entry, setting, flat):
     return loss.detach(), leaf.grad
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:clip_low=.* hardly ever clip:UserWarning")
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", SETTINGS)

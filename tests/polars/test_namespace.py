@@ -209,6 +209,7 @@ def test_rows_with_a_null_key_are_an_error_or_get_nulls():
     assert frame.gspo.stats(by="id", null_ids="drop")["size"].to_list() == [2]
 
 
+@pytest.mark.slow
 @given(tables)
 def test_lists_of_rewards_give_what_the_long_rows_give(table):
     long = frame_of(table).sort("id", maintain_order=True)
@@ -250,6 +251,7 @@ def test_null_and_empty_lists_stay_null_and_empty():
     assert empty.select(REWARD.gspo.score()).height == 0
 
 
+@pytest.mark.slow
 @given(tables)
 def test_stats_are_one_row_per_group_with_its_key(table):
     frame = frame_of(table)

@@ -72,6 +72,7 @@ def test_a_call_adds_at_most_three_times_its_input_and_its_output(call, shuffled
     check(call=CALLS[call], ids="np.arange(n) // 16", shuffled=shuffled, text=text)
 
 
+@pytest.mark.slow
 @ON_LINUX
 def test_two_ids_in_turn_add_at_most_three_times_their_input_and_their_output():
     check(call="return gs.rank(rewards, ids)", ids="np.arange(n) % 2", shuffled=False, text="")

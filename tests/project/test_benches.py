@@ -56,6 +56,7 @@ def test_a_debug_build_is_refused_with_the_remedy():
     assert "make setup" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_conditions_and_a_ratio_for_each_rival(tmp_path):
     output = tmp_path / "runs" / "bench.json"
     only = ("--only", "bench_buffer.py", "--small")

@@ -99,6 +99,7 @@ def check_shown(page, printed):
         assert " ".join(shown.split()) in " ".join(printed.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in RUN if page not in TRAINING])
 def test_the_blocks_of_a_page_run_one_after_the_other(
     page, capsys, caplog, tmp_path, monkeypatch, one_thread

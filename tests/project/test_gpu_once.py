@@ -92,6 +92,7 @@ gpu_once.main()
 """
 
 
+@pytest.mark.slow
 def test_a_stage_that_ends_badly_keeps_its_rows_and_stops_no_other_and_one_that_hangs_is_stopped(
     tmp_path,
 ):

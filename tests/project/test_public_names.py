@@ -54,6 +54,7 @@ def test_a_module_that_is_a_verb_is_called_as_its_function(name):
         module()
 
 
+@pytest.mark.slow
 def test_names_are_listed_before_they_are_loaded_and_come_with_a_star():
     script = (
         "import gspo_rs as gs, sys; print({*gs.__all__} <= {*dir(gs)}, 'numpy' in sys.modules)\n"

@@ -111,6 +111,7 @@ def test_the_variance_within_and_between_groups_adds_up_to_that_of_all_rewards(f
     assert_allclose(found.quantiles, np.percentile(rewards, [0, 25, 50, 75, 100]))
 
 
+@pytest.mark.slow
 @given(frames())
 def test_tied_pairs_are_those_that_a_walk_over_all_pairs_finds(frame):
     found = facts_of(frame)
@@ -226,6 +227,7 @@ def test_models_stand_where_the_mean_over_prompts_of_pairwise_wins_puts_them(fra
             assert math.isnan(one.error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [None, 0.25])
 @given(frame=frames())
 def test_curves_are_the_mean_over_all_ways_to_draw_k_of_each_group(threshold, frame):

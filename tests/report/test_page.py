@@ -61,6 +61,7 @@ def per_cent(part, whole):
     return f"{round(100 * part / whole, 1):g} %"
 
 
+@pytest.mark.slow
 def test_a_page_of_a_real_file_says_what_polars_counts_in_it(shared, easy):
     frame = pl.read_parquet(shared / "data/rg_easy.parquet")
     groups = frame.group_by("prompt_id").agg(
@@ -102,6 +103,7 @@ def test_a_page_of_a_real_file_ranks_its_models_as_polars_does(shared, tmp_path)
     assert f"A completion of {best} beats {per_cent(mean, 1)} of the others" in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "by", "words"),
     [
@@ -176,6 +178,7 @@ def test_every_plot_has_a_title_a_description_and_its_numbers_as_a_table(easy):
     assert all(attributes["role"] == "img" for tag, attributes in easy.elements if tag == "svg")
 
 
+@pytest.mark.slow
 def test_a_long_text_keeps_its_two_ends_and_a_page_stays_small(tmp_path):
     long = "BEGIN" + "\U0001f600<" * 150_000 + "END"
     frame = pl.DataFrame(
@@ -322,6 +325,7 @@ def test_bars_of_few_values_stand_at_their_place(tmp_path):
         assert float(x) + float(width) / 2 == pytest.approx(float(ticks[label]), abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_table_of_tasks_has_the_numbers_that_polars_has(shared, tmp_path):
     path = shared / "data/rg_easy.parquet"
     page = page_of(path, tmp_path, by="prompt_id", per="task")

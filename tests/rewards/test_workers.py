@@ -68,6 +68,7 @@ def test_workers_that_are_closed_grade_no_more(tmp_path):
         graded(workers, ["2"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [

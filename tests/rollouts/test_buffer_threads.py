@@ -131,6 +131,7 @@ def test_a_get_that_times_out_says_so():
         gs.GroupBuffer(group_size=2).get(timeout=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deadline", [0, 1e-9, float("inf")])
 def test_a_get_waits_without_spinning_whatever_the_deadline(deadline):
     buffer = gs.GroupBuffer(group_size=2, deadline=deadline)

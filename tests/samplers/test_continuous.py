@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 HOW = {"num_generations": 200, "max_completion_length": 3, "temperature": 0.7, "seed": 5}
 
 
+@pytest.mark.slow
 def test_completions_are_drawn_from_the_policy_at_the_temperature_with_their_log_probabilities(
     letters,
 ):
@@ -41,6 +42,7 @@ def test_completions_are_drawn_from_the_policy_at_the_temperature_with_their_log
     assert (np.abs(share - expected) <= 5 * np.sqrt(expected / 200) + 1e-9).all()
 
 
+@pytest.mark.slow
 def test_a_run_with_continuous_batching_learns_from_its_policy(letters, tmp_path):
     prompts = [{"prompt": text} for text in ("ab", "bc", "cd")]
     given = {"model": str(letters), "prompts": prompts, "reward": share_of_a, "lora_r": 2}

@@ -147,6 +147,7 @@ def test_with_log_probabilities_of_the_training_pass_the_ratios_are_one(configur
         assert record["ratio/min"] == record["ratio/max"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama", "mixtral", "rwkv", "bamba"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_sampler_that_agrees_trains_without_a_word(configured, caplog, kind, dtype):

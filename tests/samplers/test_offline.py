@@ -20,6 +20,7 @@ from gspo_rs.samplers import SamplerError, offline
 from gspo_rs.samplers.calls import Calls, RefusedError, UnansweredError
 from gspo_rs.samplers.offline import sample
 
+pytestmark = pytest.mark.slow
 PROMPTS = pl.DataFrame({"prompt": [f"{i}+1=" for i in range(60)], "answer": range(1, 61)})
 
 

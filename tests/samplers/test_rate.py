@@ -1,6 +1,7 @@
 import asyncio
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ async def intervals(most, given_jobs):
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(jobs, st.integers(4, 8))
 def test_wherever_a_request_arrives_between_its_start_and_end_no_window_has_too_many(jobs, most):

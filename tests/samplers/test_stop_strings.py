@@ -31,6 +31,7 @@ def first_stops(tokenizer, rollouts, strings):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_completion_is_the_one_without_stop_strings_up_to_the_first_in_its_text(kind):
     tokenizer = KINDS[kind]()

@@ -21,7 +21,7 @@ from gspo_rs.train.config.toml import load
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.rollout.agreement import check_sampler
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 RUN = {
     "prompts": [{"prompt": text} for text in ("ab", "bc", "cd")],

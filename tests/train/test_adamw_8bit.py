@@ -147,6 +147,7 @@ def test_the_moments_take_what_is_said(larger, fields):
     assert state_bytes(2**20) / 2**20 < 2.04
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("fields", [{}, {"weights": "bfloat16"}, {"lora_r": 32}])
 def test_a_run_that_goes_on_has_the_bits_of_one_that_was_not_stopped(larger, tmp_path, fields):

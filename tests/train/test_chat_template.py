@@ -65,6 +65,7 @@ def score(completions, **_):
     return [float(len(completion[0]["content"])) for completion in completions]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["a file", "a name"])
 def test_a_run_with_a_template_is_that_of_a_tokenizer_which_has_it(fields, short, tmp_path, given):
     bare = alphabets.letters()

@@ -67,6 +67,7 @@ def loaded(letters):
     return load
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["prompts", "rollouts"])
 def test_data_in_memory_train_what_the_file_of_them_trains(fields, tmp_path, kind):
     rows = PROMPTS if kind == "prompts" else ROLLOUTS
@@ -152,6 +153,7 @@ def test_adapters_of_a_model_in_memory_are_those_of_its_folder(fields, loaded, t
     assert weights(tmp_path / "memory/final") == weights(tmp_path / "folder/final")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{}, {"beta": 0.1}, {"lora_r": 2}])
 def test_a_run_in_memory_goes_on_bit_equal_when_the_same_is_given_again(
     fields, loaded, tmp_path, how

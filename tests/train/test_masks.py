@@ -134,6 +134,7 @@ def test_loss_gradient_and_metrics_are_those_of_the_sampled_tokens_alone(
     assert float(found["entropy"]) == pytest.approx(entropies.mean().item(), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["gspo", "grpo", "cispo", "gmpo", "dpo", "luspo"])
 @settings(max_examples=4)
 @given(tail=st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=3))

@@ -132,6 +132,7 @@ def test_weights_are_bfloat16_and_adapters_on_them_float32(letters, fields):
         assert kinds == {True: {torch.bfloat16}, False: set()}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("fields", [{}, {"lora_r": 2}, {"rollouts": "scored.parquet"}])
 def test_a_run_that_goes_on_has_the_bits_of_one_that_was_not_stopped(letters, tmp_path, fields):

@@ -84,6 +84,7 @@ def test_groups_without_a_signal_are_in_the_ledger_as_dropped(letters, tmp_path)
         assert all(line["group/zero_variance_frac"] == 0 for line in records(folder / "run"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more", [{}, {"algorithm": "grpo", "lora_r": 2, "correction": "token_truncate"}]
 )
@@ -190,6 +191,7 @@ class Hanging:
         self.closed.set()
 
 
+@pytest.mark.slow
 def test_a_sampler_that_hangs_ends_the_run_by_name_and_its_thread_with_it(letters, tmp_path):
     path = make(tmp_path, letters, **AHEAD, sampler_timeout=0.5)
     with pytest.raises(RuntimeError, match=r"the sampler gave nothing for 0\.5 s"):
@@ -197,6 +199,7 @@ def test_a_sampler_that_hangs_ends_the_run_by_name_and_its_thread_with_it(letter
     assert not threads()
 
 
+@pytest.mark.slow
 def test_a_server_takes_new_weights_while_it_samples_and_no_completion_is_lost(letters, tmp_path):
     model = ModelServer(letters)
     with model.served() as server:

@@ -44,6 +44,7 @@ def measured(kind, letters, folder):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [

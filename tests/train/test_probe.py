@@ -22,6 +22,7 @@ def subject(model, context):
     return Policy(model, WORDS, torch.device("cpu"), None, "padded", context, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", EXPERTS)
 def test_no_mixture_of_experts_is_refused_by_chance(kind):
     for seed in range(18):

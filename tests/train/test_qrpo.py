@@ -49,6 +49,7 @@ def scored(letters, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", [None, "others"])
 def test_a_short_run_raises_the_quantile_among_the_starting_policy(
     letters, scored, tmp_path, column

@@ -49,6 +49,7 @@ def started(model, batch):
     return np.concatenate(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
@@ -70,6 +71,7 @@ def test_every_step_has_what_the_starting_policy_says_without_a_second_model(
         assert np.abs(taken.values - started(model, batch)).max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{}, {"lora_r": 4}])
 def test_a_resumed_run_has_the_numbers_of_its_checkpoint(letters, tmp_path, without_second, fields):
     settings = OFFLINE | fields
@@ -82,6 +84,7 @@ def test_a_resumed_run_has_the_numbers_of_its_checkpoint(letters, tmp_path, with
     assert one == other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{}, {"lora_r": 4}])
 @pytest.mark.parametrize("given", ["named", "in memory"])
 def test_what_a_checkpoint_lacks_is_computed_with_the_weights_of_the_start(

@@ -153,6 +153,7 @@ def test_a_group_tied_in_the_sum_alone_teaches_gdpo_and_not_grpo(make):
     assert dropped == {"gdpo": [0, 0, 1, 0], "grpo": [0, 1, 1, 0]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["online", "offline"])
 @pytest.mark.parametrize("algorithm", ["gspo", "gdpo"])
 def test_one_reward_in_a_list_is_that_reward_alone_to_the_bit(make, source, algorithm):
@@ -217,6 +218,7 @@ def test_a_reward_without_a_weight_is_measured_and_teaches_nothing(make):
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["online", "offline"])
 def test_a_stopped_run_of_several_rewards_goes_on_to_the_same_bits(make, source):
     functions = [many_a, length] if source == "online" else None

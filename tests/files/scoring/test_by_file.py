@@ -102,6 +102,7 @@ def test_a_key_that_returns_in_the_last_file_is_never_split(folder, tmp_path, mo
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     rows=st.lists(st.sampled_from("abcde"), min_size=1, max_size=30),
@@ -129,6 +130,7 @@ def test_rows_cut_anywhere_get_the_bytes_of_the_general_way(tmp_path_factory, ro
     assert content(folder / "out") == content(folder / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [{}, {"keep": "informative,top:0.5"}], ids=["copied", "chosen"])
 @pytest.mark.parametrize("size", [1000, 3999])
 def test_sorted_rows_cut_through_their_groups_are_scored_by_file(

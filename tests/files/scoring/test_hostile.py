@@ -178,6 +178,7 @@ def many_files(tmp_path, number):
     assert len(list((tmp_path / "out").glob("[0-9]*.parquet"))) == number
 
 
+@pytest.mark.slow
 def test_many_tiny_files_are_scored(tmp_path):
     many_files(tmp_path, 100)
 

@@ -65,6 +65,7 @@ def of_random_rewards(path, rows, **written):
     frame.write_parquet(path, compression="uncompressed", statistics=False, **written)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["narrow", "wide"])
 def test_a_limit_that_a_row_group_exceeds_is_refused_before_the_work(tmp_path, monkeypatch, layout):
     path, n = tmp_path / "rows.parquet", 3 << 20
@@ -98,6 +99,7 @@ def test_the_row_group_that_is_named_is_the_largest_by_bytes_of_the_columns_that
         gs.score(path, tmp_path / "out", by="id", layout="narrow", memory_limit="150MiB")
 
 
+@pytest.mark.slow
 def test_rows_in_small_row_groups_need_no_higher_limit(tmp_path):
     path, n = tmp_path / "rows.parquet", 3 << 20
     of_random_rewards(path, n, row_group_size=1 << 17)

@@ -22,6 +22,7 @@ def files(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["all", "informative,top:0.5"])
 def test_a_narrow_output_of_many_files_reads_as_the_wide_one(files, tmp_path, keep):
     for layout in ("narrow", "wide"):

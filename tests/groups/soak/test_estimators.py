@@ -130,6 +130,7 @@ def check_case(seed):
     assert ((found[order] + 0.0).view(np.int64) == (again + 0.0).view(np.int64)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(4))
 def test_advantages_of_random_cases_are_exact(block):
     for seed in range(block * QUICK // 4, (block + 1) * QUICK // 4):

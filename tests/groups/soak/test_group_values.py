@@ -167,6 +167,7 @@ def check(rng, n, kind, name, n_groups=None):
         check_informative(case, groups, rng)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_statistics_of_groups_of_up_to_a_thousand_are_those_of_the_formulas(name):
     for seed, (n, kind) in enumerate(product(SIZES[:-1], KINDS)):

@@ -170,6 +170,7 @@ def test_groups_of_up_to_a_thousand_have_the_advantages_of_the_formulas(variant)
     check_sizes(variant, largest=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", range(len(VARIANTS)))
 def test_a_group_of_65537_with_few_distinct_rewards_has_those_of_the_formulas(variant):
     case = draw_case(np.random.default_rng(variant), SIZES[-1], FEW[variant % len(FEW)], 1)

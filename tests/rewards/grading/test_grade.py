@@ -155,6 +155,7 @@ def test_a_function_that_fails_alike_on_the_first_rows_stops_the_run_with_its_tr
         gs.grade(rows(4), tmp_path / "out", reward=spec("nothing"), workers=1)
 
 
+@pytest.mark.slow
 def test_a_run_of_too_many_failures_stops_with_code_3_and_goes_on(tmp_path, spec):
     said = ["fine"] * 3000
     said[2000:2040] = ["bad"] * 40

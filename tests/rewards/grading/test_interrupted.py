@@ -61,6 +61,7 @@ def test_a_run_killed_at_sixty_random_moments_loses_and_doubles_no_row(tmp_path,
     assert len(counts) >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_says_how_it_goes_on_and_leaves_no_process(tmp_path, spec, number, code):
     words = ["grade", written(tmp_path, 3000), "-o", tmp_path / "out", "--reward", spec("slow")]

@@ -132,6 +132,7 @@ def test_a_place_of_the_rubric_that_the_rows_do_not_have_is_named_before_a_reque
         assert not server.requests
 
 
+@pytest.mark.slow
 def test_no_window_has_more_requests_than_the_rate_over_slices(judge):
     turns = itertools.cycle([True, True, False])
     with StubServer(lambda request: scored(request) if next(turns) else rate_limited()) as server:

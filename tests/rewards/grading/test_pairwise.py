@@ -42,6 +42,7 @@ def graded(rubric, answer, completions, groups):
     return found, server.requests
 
 
+@pytest.mark.slow
 @settings(max_examples=15, phases=[Phase.explicit, Phase.generate])
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4)), min_size=1, max_size=9))
 def test_a_judge_that_sees_the_truth_gives_wins_less_defeats_over_the_others(rubric, cases):

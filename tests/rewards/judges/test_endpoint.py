@@ -51,6 +51,7 @@ def test_a_reply_is_what_the_model_said_and_the_key_goes_with_the_request(monkey
     assert request.body == PAYLOAD
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "failing",
     [
@@ -147,6 +148,7 @@ def most_in_a_window(times, window):
     return max(sum(start <= other < start + window for other in times) for start in times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rpm", [1, 5, 7])
 def test_no_window_has_more_requests_than_the_rate_with_retries_counted(rpm):
     window = 0.5
@@ -159,6 +161,7 @@ def test_no_window_has_more_requests_than_the_rate_with_retries_counted(rpm):
     assert len(times) > 3 * rpm
 
 
+@pytest.mark.slow
 def test_no_window_has_more_tokens_than_the_rate():
     window, tokens, tpm = 0.5, 250, 1000
     with StubServer(lambda request: said("fine", tokens=tokens)) as server:
