@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import signal
 import subprocess
 import termios
 from contextlib import suppress
@@ -100,13 +101,16 @@ def test_a_run_in_the_background_of_a_terminal_that_is_closed_goes_on(run, tmp_p
     assert (tmp_path / "of" / "run" / "final").is_dir()
 
 
+def take_the_terminal():
+    """Make it the child's own, and have its end noticed, also below `nohup`."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 @pytest.mark.slow
 def test_a_run_whose_terminal_is_closed_leaves_a_checkpoint_to_resume_from(run, tmp_path):
     child = closed_at_work(
-        run,
-        tmp_path / "of",
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        run, tmp_path / "of", start_new_session=True, preexec_fn=take_the_terminal
     )
     assert child.wait() == 129
     assert list((tmp_path / "of" / "run").glob("checkpoint-*"))
