@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gspo_rs.files.stats import stats
     from gspo_rs.files.verl import verl
     from gspo_rs.groups.advantages import advantage, advantage_from_wins, soft_overlong_penalty
+    from gspo_rs.groups.bradley_terry import bradley_terry
     from gspo_rs.groups.groups import Groups
     from gspo_rs.groups.packing import pack
     from gspo_rs.groups.pairs import preference_pairs
@@ -55,6 +56,7 @@ __all__ = [
     "advantage_from_wins",
     "best",
     "best_of_n",
+    "bradley_terry",
     "doctor",
     "explode",
     "filter",
@@ -91,6 +93,7 @@ MODULE_OF = {
     "__version__": "_core",
     "advantage": "groups.advantages",
     "advantage_from_wins": "groups.advantages",
+    "bradley_terry": "groups.bradley_terry",
     "best": "files.best",
     "best_of_n": "groups.statistics",
     "doctor": "conformance.doctor",

@@ -35,6 +35,8 @@ class Judging:
         OPENAI_API_KEY.
     pairwise
         The same, of a judge that compares two completions of a group, in both orders.
+    pairwise_method
+        What makes rewards of wins: Borda's net share, or the strength of Bradley and Terry's model.
     judge_model
         Name of the model behind the address.
     judge_prompt
@@ -63,6 +65,7 @@ class Judging:
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     judge: str | None = None
     pairwise: str | None = None
+    pairwise_method: Literal["borda", "bradley_terry"] = "borda"
     judge_model: str | None = None
     judge_prompt: Path | None = None
     judge_scale: str = "1..10"
@@ -90,7 +93,7 @@ class Judging:
         if self.pairwise is not None:
             from gspo_rs.rewards.grading.pairwise import PairwiseEngine
 
-            found.append(PairwiseEngine(self._judge(self.pairwise)))
+            found.append(PairwiseEngine(self._judge(self.pairwise), self.pairwise_method))
         self._refuse_alone()
         return found
 

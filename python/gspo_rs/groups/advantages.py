@@ -17,7 +17,6 @@ from gspo_rs.groups.checks import (
     as_integers,
     as_rewards,
     as_several,
-    is_tensor,
     plain,
     refuse_infinite,
 )
@@ -25,7 +24,7 @@ from gspo_rs.groups.estimators import estimator_named, resolve
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.rows import Column, column, rows
 from gspo_rs.groups.sequences import sequences_of
-from gspo_rs.groups.shapes import Shape, grouped
+from gspo_rs.groups.wins import from_wins
 
 __all__ = ["advantage", "advantage_from_wins", "columns_and_advantage", "soft_overlong_penalty"]
 
@@ -238,46 +237,20 @@ def advantage_from_wins(wins: Any, groups: Any = None, *, group_size: int | None
     >>> advantage_from_wins([[[0, 1, 1], [0, 0, 0.5], [0, 0.5, 0]]], ["a", "a", "a"])
     array([ 1. , -0.5, -0.5])
     """
-    given = wins if is_tensor(wins) else list(wins)
-    matrices = [np.asarray(plain(matrix), dtype=np.float64) for matrix in given]
-    cut, shape = _groups_of_wins(matrices, groups, group_size)
-    if len(matrices) != cut.n_groups:
-        raise ValueError(f"{len(matrices)} matrices of wins for {cut.n_groups} groups; one each")
-    found = np.full(cut.n_rollouts, np.nan)
-    for g, matrix in enumerate(matrices):
-        members = cut.order[cut.offsets[g] : cut.offsets[g + 1]]
-        found[members] = _net_wins(matrix, g, len(members))
-    like = given if is_tensor(given) else next(filter(is_tensor, given), None)
-    return as_rows(found, like, shape)
+    return from_wins(_net_wins, wins, groups, group_size)
 
 
-def _groups_of_wins(
-    matrices: Sequence[Floats], groups: Any, group_size: int | None
-) -> tuple[Groups, Shape | None]:
-    if groups is not None or group_size is not None:
-        size = group_size if isinstance(group_size, int) else 0
-        return grouped(np.zeros(len(matrices) * max(size, 0)), groups, group_size)[1:]
-    shapes = {matrix.shape for matrix in matrices} or {(1, 1)}
-    if len(shapes) > 1:
-        raise TypeError("matrices of wins of several sizes come without groups; give groups")
-    return grouped(np.zeros((len(matrices), *shapes.pop()))[:, 0], None, None)[1:]
-
-
-def _net_wins(wins: Floats, group: int, size: int) -> Floats:
-    if wins.shape != (size, size):
-        raise ValueError(
-            f"the wins of group {group} have shape {wins.shape}; it has {size} members"
-        )
+def _net_wins(wins: Floats, group: int) -> Floats:
     net = np.nan_to_num(wins - wins.T, nan=0.0)
     np.fill_diagonal(net, 0.0)
-    if np.isinf(wins).any() or not np.isfinite(net).all():
+    if not np.isfinite(net).all():
         raise ValueError(f"the wins of group {group} are not finite; use NaN where none compared")
     # Sorted, so that the bits do not depend on the order of the opponents.
     with np.errstate(over="ignore", invalid="ignore"):
         total: Floats = np.sort(net, axis=1).sum(axis=1)
     if not np.isfinite(total).all():
         raise ValueError(f"the wins of group {group}, added, leave the range of float64")
-    return total / max(size - 1, 1)
+    return total / max(len(wins) - 1, 1)
 
 
 @overload

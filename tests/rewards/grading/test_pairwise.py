@@ -6,6 +6,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from fixtures.stub_server import Reply, StubServer, said
+from gspo_rs.groups.bradley_terry import bradley_terry
 from gspo_rs.rewards.errors import RewardError
 from gspo_rs.rewards.grading.engine import Slice
 from gspo_rs.rewards.grading.pairwise import PairwiseEngine
@@ -33,9 +34,10 @@ def rubric(tmp_path_factory):
     return file
 
 
-def graded(rubric, answer, completions, groups):
+def graded(rubric, answer, completions, groups, method="borda"):
     with StubServer(answer) as server:
-        engine = PairwiseEngine(Judge(server.url, "stub", rubric, limits=Limits(retries=0)))
+        judge = Judge(server.url, "stub", rubric, limits=Limits(retries=0))
+        engine = PairwiseEngine(judge, method)
         prompts = [f"prompt {group}" for group in groups]
         found = engine.grade(Slice(prompts, completions, groups=groups))
         engine.close()
@@ -65,6 +67,19 @@ def test_a_judge_that_prefers_what_it_sees_first_prefers_nothing_and_is_found_ou
     }
     expected = {"first": 6.0, "second": 0.0, "compared": 3.0, "disagree": 3.0, "tokens": 60.0}
     assert totals == expected
+
+
+def test_strengths_are_those_of_the_model_for_the_wins_that_the_judge_gave(rubric):
+    values, groups = ["3", "1", "3", "2", "7"], [0, 0, 0, 0, 1]
+    found, _ = graded(rubric, by_number, values, groups, "bradley_terry")
+    beats = [[(a > b) + 0.5 * (a == b) for b in values[:4]] for a in values[:4]]
+    expected = [*bradley_terry([beats], group_size=4), 0.0]
+    assert [grade.reward for grade in found] == expected
+    assert found[0].reward == found[2].reward > found[3].reward > found[1].reward
+    judge = Judge("http://localhost:1", "stub", rubric)
+    with pytest.raises(RewardError, match="'elo' of comparisons is not known; there are borda"):
+        PairwiseEngine(judge, "elo")
+    assert PairwiseEngine(judge).scorer != PairwiseEngine(judge, "bradley_terry").scorer
 
 
 def test_ties_are_no_disagreement(rubric):
