@@ -154,6 +154,7 @@ TRL: dict[str, tuple[str, str]] = {
     "dtype": ("dtype", "of the computation here, where TRL has `bf16`; see `weights`"),
     "device": ("use_cpu", "names the device"),
     "ddp_timeout": ("ddp_timeout", SAME),
+    "replicas": ("-", "accelerate has `dp_replicate_size` in its `ParallelismConfig`"),
     "attn_implementation": ("attn_implementation", SAME),
     "layout": ("-", "TRL's GRPO pads"),
     "gradient_checkpointing": (
@@ -321,6 +322,7 @@ VERL: dict[str, tuple[str, str]] = {
     "dtype": (f"{_ACTOR}fsdp_config.dtype", ""),
     "device": ("trainer.device", ""),
     "ddp_timeout": ("actor_rollout_ref.nccl_timeout", "600 in verl"),
+    "replicas": (f"{_ACTOR}fsdp_config.fsdp_size", "that is over how many each copy is cut"),
     "attn_implementation": ("-", "below `model.override_config`"),
     "layout": (f"{_MODEL}use_remove_padding", "true is `packed`"),
     "gradient_checkpointing": (f"{_MODEL}enable_gradient_checkpointing", ""),

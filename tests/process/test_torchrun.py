@@ -5,7 +5,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 
 from fixtures.forked import forked
 from fixtures.places import ROOT
+from fixtures.processes import free_port
 from fixtures.runs import (
     HALTS,
     MAIN,
@@ -29,6 +29,7 @@ from fixtures.runs import (
     weights,
 )
 from gspo_rs.train import checkpoint, train
+from gspo_rs.train.config.config import ConfigError
 from gspo_rs.train.config.toml import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -45,15 +46,16 @@ def noisy(completions, **_):
         raise RuntimeError("no judge here")
     return [1.0 for _ in completions]
 """
-# As if a machine had other files under the same name.
-MOVED = """
-from gspo_rs.train.model import policy
-load = policy.load
-def moved(*given):
-    found = load(*given)
-    next(found.model.parameters()).data.add_(1.0)
-    return found
-policy.load = moved
+# A model in memory, which on rank 1 is another.
+HELD = """
+import os, sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from gspo_rs.train import train
+from gspo_rs.train.config.toml import load
+config = load(sys.argv[2])
+model = AutoModelForCausalLM.from_pretrained(config.model)
+next(model.parameters()).data.add_(float(os.environ["RANK"]))
+train(config, model=model, tokenizer=AutoTokenizer.from_pretrained(config.model))
 """
 # What an interpreter does at its end, and what is asked of it before.
 ENDS = """
@@ -67,19 +69,12 @@ atexit.register(os.write, 2, b"asked at the end")
 SETTINGS = {"prompts_per_step": 3, "adam_epsilon": 1e-3, "learning_rate": 1e-3}
 
 
-def free_port():
-    """A port that nobody listens to."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return str(one.getsockname()[1])
-
-
-def ranks(size, *arguments, world=None, last=(), code=MAIN, start=forked):
+def ranks(size, *arguments, world=None, last=(), code=MAIN, main=MAIN, start=forked):
     """Start the processes of a run, as torchrun does; the `last` may get more words, or `code`."""
     shared = {"WORLD_SIZE": str(world or size), "MASTER_ADDR": "127.0.0.1"}
     shared["MASTER_PORT"] = free_port()
     words = [()] * (size - 1) + [last]
-    codes = [MAIN] * (size - 1) + [code]
+    codes = [main] * (size - 1) + [code]
     return [
         start("train", *arguments, *words[rank], code=codes[rank], RANK=str(rank), **shared)
         for rank in range(size)
@@ -229,29 +224,30 @@ def test_processes_with_other_settings_are_refused_by_rank(letters, tmp_path):
     assert "rank 1 has the configuration other than rank 0" in said[0]
 
 
-def test_processes_with_other_weights_are_refused_by_rank(letters, tmp_path):
+def test_models_in_memory_with_other_weights_are_refused_by_rank(letters, tmp_path):
     path = make(tmp_path, letters, reward=PLAIN, **SETTINGS)
-    children = ranks(2, path, code=MOVED + MAIN)
-    codes, said = ended(children)
+    codes, said = ended(ranks(2, path, code=HELD, main=HELD))
     assert 0 not in codes
     assert "rank 1 has the weights other than rank 0" in said[0]
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("size", "settings", "message"),
     [
-        ({"prompts_per_step": 1, "steps_per_generation": 1}, "a batch of 1 prompts is fewer"),
-        ({"weights": "bfloat16"}, "weights = 'bfloat16': its state is not cut over 2 processes"),
-        ({"optimizer": "adamw_8bit"}, "optimizer = 'adamw_8bit': its state is not cut"),
+        (2, {"prompts_per_step": 1, "steps_per_generation": 1}, "a batch of 1 prompts is fewer"),
+        (2, {"weights": "bfloat16"}, "weights = 'bfloat16': its state is not cut over 2 processes"),
+        (2, {"optimizer": "adamw_8bit"}, "optimizer = 'adamw_8bit': its state is not cut"),
+        (2, {"replicas": 3}, "replicas = 3: is no divisor of the number of processes, 2"),
+        (1, {"replicas": 2}, "replicas = 2: is no divisor of the number of processes, 1"),
     ],
 )
-def test_what_several_processes_cannot_do_is_refused_before_the_model_is_loaded(
-    letters, tmp_path, settings, message
+def test_what_so_many_processes_cannot_do_is_refused_before_they_come_together(
+    letters, tmp_path, monkeypatch, size, settings, message
 ):
-    path = make(tmp_path, letters, reward=PLAIN, **{**SETTINGS, **settings})
-    codes, said = ended(ranks(2, path))
-    assert codes == [2, 2]
-    assert message in said[0]
+    monkeypatch.setenv("WORLD_SIZE", str(size))
+    config = load(make(tmp_path, letters, reward=PLAIN, **{**SETTINGS, **settings}))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        train(config)
     assert not (tmp_path / "run").exists()
 
 

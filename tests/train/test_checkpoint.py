@@ -11,6 +11,7 @@ from fixtures.forked import forked
 from gspo_rs.files import atomic
 from gspo_rs.train import checkpoint
 from gspo_rs.train.config.config import Config, resolve
+from gspo_rs.train.model import sharded
 
 CONFIG = resolve(Config(model="m", rollouts="r.parquet", by=("a", "b"), save_total_limit=2))
 
@@ -76,6 +77,23 @@ def test_an_optimizer_that_counts_in_integers_goes_on_counting(tmp_path):
     state = again.state[weight]
     assert (state["step"], type(state["step"])) == (7, int)
     assert torch.equal(state["codes"], torch.tensor([1, 2], dtype=torch.uint8))
+
+
+def test_an_optimizers_tensors_are_gathered_and_written_in_parts_and_read_back(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sharded, "PART", 24)
+    given = {f"optimizer/mean/{n}": torch.arange(n, dtype=torch.float32) for n in (3, 2, 1, 9, 0)}
+    parts = list(sharded.collected_in_parts(given, keep=True))
+    assert [[len(value) for value in part.values()] for part in parts] == [[3, 2, 1], [9], [0]]
+    path = checkpoint.write(
+        tmp_path, save_model, {}, optimizer=iter(parts), step=1, batches=1, config=CONFIG
+    )
+    found = checkpoint.read(path).tensors
+    assert all(torch.equal(found[name], value) for name, value in given.items())
+    (path / "optimizer-1.safetensors").unlink()
+    with pytest.raises(checkpoint.CheckpointError, match=r"optimizer-1\.safetensors is missing"):
+        checkpoint.read(path)
 
 
 def test_only_the_newest_checkpoints_are_kept_in_the_order_of_their_steps(tmp_path):

@@ -208,7 +208,7 @@ def test_several_processes_decide_by_the_least_memory_and_by_a_part_of_the_weigh
     assert (alone.copy, part.copy) == (0, 4 * n)
     # Half of the rows have room in a part of the memory: once both have it, and once only one.
     row = cache_bytes(policy, 1, estimate.columns(policy, config, PROMPTS))
-    free = int((part.optimizer + part.copy + 5.5 * row) / fit.USED) - part.weights
+    free = int((part.optimizer + part.copy + 5.5 * row) / fit.USED)
     assert fitted(several, config, PROMPTS, free=free).generation_batch == 5
     other = dataclasses.replace(policy, world=Two(free=free))
     assert fitted(other, config, PROMPTS, free=10**12).generation_batch == 5

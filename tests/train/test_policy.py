@@ -17,7 +17,8 @@ from transformers import (
 from fixtures.runs import configured
 from gspo_rs.train.inputs import Inputs
 from gspo_rs.train.model import policy as policies
-from gspo_rs.train.model.policy import PolicyError, device_of, freeze, load
+from gspo_rs.train.model.device import device_of
+from gspo_rs.train.model.policy import PolicyError, freeze, load
 
 
 def test_a_model_is_loaded_in_float32_without_dropout_and_trained_whole(letters):

@@ -12,7 +12,7 @@ from fixtures.forked import finished
 from fixtures.runs import configured
 from gspo_rs.train.model import pretrained
 from gspo_rs.train.model.policy import PolicyError, freeze, load, starting
-from gspo_rs.train.model.pretrained import load_pretrained, refuse_absent
+from gspo_rs.train.model.pretrained import load_pretrained, refuse_absent, with_adapter
 
 
 @pytest.fixture
@@ -190,6 +190,22 @@ def test_a_tokenizer_of_an_adapter_comes_before_that_of_its_base(letters, adapte
     tokenizer.eos_token = "?"
     tokenizer.save_pretrained(adapter)
     assert load_pretrained(str(adapter)).tokenizer.eos_token == "?"
+
+
+@pytest.mark.parametrize("which", ["letters", "adapter"])
+def test_an_empty_model_takes_no_memory_and_has_the_shapes_of_the_whole_one(request, which):
+    name = str(request.getfixturevalue(which))
+    whole, empty = load_pretrained(name), load_pretrained(name, empty=True)
+    if whole.adapter is not None:
+        for found in (whole, empty):
+            with_adapter(found.model, name)
+    shapes = [
+        [(key, weight.shape, weight.dtype) for key, weight in found.model.named_parameters()]
+        for found in (whole, empty)
+    ]
+    assert shapes[0] == shapes[1]
+    assert {weight.device.type for weight in empty.model.parameters()} == {"meta"}
+    assert whole.model.generation_config.to_dict() == empty.model.generation_config.to_dict()
 
 
 def test_a_model_in_the_cache_is_loaded_without_asking_a_hub_that_does_not_answer(monkeypatch):

@@ -1,14 +1,15 @@
 """Checkpoints: everything needed to resume a run as if it had not stopped, without pickle.
 
-``checkpoint-<step>/`` holds the model as ``model/`` (loadable by itself), the optimizer's and the
-random generators' tensors in ``state.safetensors``, and ``state.json`` with the step, the position
-in the data, the configuration, what the data are, a digest of every other file and of itself.
+``checkpoint-<step>/`` holds the model as ``model/`` (loadable by itself), the optimizer's tensors
+in ``optimizer-<number>.safetensors``, the random generators' and others in ``state.safetensors``,
+and ``state.json`` with the step, the position in the data, the configuration, what the data are, a
+digest of every other file and of itself.
 """
 
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def write(
     save_model: Callable[[Path], None],
     tensors: dict[str, Tensor],
     *,
+    optimizer: Iterable[dict[str, Tensor]] = (),
     step: int,
     batches: int,
     config: Config,
@@ -90,7 +92,9 @@ def write(
     save_model : callable
         Writes the model into the folder it is given.
     tensors : dict of str to Tensor
-        Optimizer state and the like; the random generators are added.
+        The state besides; the random generators are added.
+    optimizer : iterable of dict of str to Tensor
+        From `optimizer_tensors`, in parts of which one is in memory at once, and a file each.
     step, batches : int
         How far the run is.
     config : Config
@@ -112,10 +116,9 @@ def write(
         save_model(partial / "model")
         stood = generators or Generators.now()
         everything = {**tensors, **stood.tensors}
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in everything.items()},
-            partial / "state.safetensors",
-        )
+        _save(everything, partial / "state.safetensors")
+        for number, part in enumerate(optimizer):
+            _save(part, partial / f"optimizer-{number}.safetensors")
         state = {
             "format": _FORMAT,
             "step": step,
@@ -130,6 +133,10 @@ def write(
     for path in steps(folder)[: -config.save_total_limit]:
         atomic.remove(path)
     return target
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
 
 
 def steps(folder: Path) -> list[Path]:
@@ -183,6 +190,9 @@ def read(path: Path) -> Checkpoint:
             what = "changed or cut short" if name in found else "missing"
             raise CheckpointError(f"{path / name} is {what}; remove {path} to use an older one")
     tensors = load_file(path / "state.safetensors")
+    for name in state["digests"]:
+        if name.startswith("optimizer-"):
+            tensors |= load_file(path / name)
     return Checkpoint(
         model=path / "model",
         step=state["step"],

@@ -30,6 +30,7 @@ _FREE = frozenset(
         "sampler_folder",
         "device",
         "ddp_timeout",
+        "replicas",
         "layout",
         "micro_batch_tokens",
         "logits_chunk_size",

@@ -138,10 +138,10 @@ def begun(
     reference : bool
         Whether a second model has been loaded.
     shown : bool
-        Whether the line is wanted; it is empty otherwise.
+        Whether the line is wanted; it is empty where no process wants it.
     """
     chosen = fitted(policy, config, source, free=free_bytes(policy.device))
-    if not shown:
+    if not policy.world.any(shown):  # all pass through the model for it, or none
         return chosen, ""
     line = estimate.line(policy, chosen, source, reference=reference)
     if chosen is config:
@@ -161,7 +161,8 @@ def fitted(policy: Policy, config: Config, source: object, *, free: int | None) 
     Parameters
     ----------
     policy : Policy
-        Loaded, before the first step. Its layers may be made to recompute their activations.
+        Loaded, and cut over its processes, all of which ask, before the first step. Its layers may
+        be made to recompute their activations.
     config : Config
         Of the run.
     source : Prompts or GroupIndex
@@ -173,15 +174,15 @@ def fitted(policy: Policy, config: Config, source: object, *, free: int | None) 
     -------
     Config
         With `micro_batch_tokens`, and with `generation_batch` where not all rows are sampled at
-        once. What the user has said stays. Several processes, each of which gets a part of the
-        weights later, decide alike, by what the one with the least memory has room for.
+        once. What the user has said stays. Several processes decide alike, by what the one with
+        the least memory has room for.
     """
     if free is None:
         return config
     columns, rows = estimate.columns(policy, config, source), estimate.rows(config)
     memory = measured(policy, config, reference=False, cache=0, largest=None)
     if policy.world.size > 1:
-        free = _least(free, policy.world) + (policy.world.size - 1) * memory.weights
+        free = _least(free, policy.world)
         rows = -(-rows // policy.world.size)
     room, kept = Room.of(free, memory), pass_memory(policy)
     left = room.learning - head_bytes(policy, config.micro_batch_tokens or MOST)
@@ -203,7 +204,7 @@ def _least(free: int, world: World) -> int:
 def _recomputed(policy: Policy, room: float, kept: PassMemory, columns: int, tokens: int) -> int:
     """Let the layers recompute their activations; return the tokens that fit where they can't."""
     try:
-        recompute_activations(policy.model)
+        recompute_activations(policy.model, policy.read)
     except ActivationsError as error:
         _log.info("%s; its activations are kept", error)
         return max(min(kept.tokens_within(room, columns), tokens), columns)

@@ -104,8 +104,8 @@ def measured(
     Parameters
     ----------
     policy : Policy
-        Loaded, without gradients, its weights not yet cut over the processes of its world, each of
-        which is to have an equal part. It reads a few tokens.
+        Loaded, without gradients; of several processes each has an equal part of a replica. It
+        reads a few tokens, for which all of them have to ask.
     config : Config
         Tells the optimizer.
     reference : bool
@@ -119,7 +119,7 @@ def measured(
     -------
     Memory
     """
-    trained, n = list(policy.trainable().values()), policy.world.size
+    trained, n = list(policy.trainable().values()), policy.world.size // config.replicas
     weights = tensor_bytes([*policy.model.parameters(), *policy.model.buffers()]) // n
     ahead = _ahead_bytes(policy, config)
     narrows = samples_here(config) and policy.sampling_dtype is not None and not ahead
@@ -226,7 +226,6 @@ def gathered_bytes(policy: Policy, *, every: bool = False) -> int:
     Parameters
     ----------
     policy : Policy
-        Its weights not yet cut.
     every : bool
         All of them, as while it samples, without gradients; otherwise those of two layers, of
         which one is fetched early, and of what is in no layer, with gradients in float32.

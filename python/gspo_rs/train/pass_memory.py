@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from gspo_rs.logprobs.model_head import OutputHead, head_inputs
 from gspo_rs.train.model.layers import recomputes
@@ -88,7 +89,7 @@ def pass_memory(policy: Policy) -> PassMemory:
     Parameters
     ----------
     policy : Policy
-        Without gradients. It reads a few tokens.
+        Without gradients. It reads a few tokens; of several processes all have to ask.
     """
     most = min(policy.context or PROBES[-1], PROBES[-1])
     sizes = [max(most * size // PROBES[-1], 1) for size in PROBES]
@@ -114,24 +115,29 @@ def tensor_bytes(tensors: Iterable[Tensor]) -> int:
 
 def _saved(policy: Policy, size: int) -> int:
     """Return the bytes that autograd keeps of a pass over one row besides the weights."""
-    own = {_storage(part)[0] for part in [*policy.model.parameters(), *policy.model.buffers()]}
-    kept: dict[int, int] = {}
+    own, kept = _places(policy.model), dict[int, int]()
 
     def keep(tensor: Tensor) -> Tensor:
         place, n_bytes = _storage(tensor)
-        if place not in own:
+        # Weights that are cut over processes are elsewhere while they are whole.
+        if place not in (own if policy.sharded is None else _places(policy.model)):
             kept[place] = n_bytes
         return tensor
 
     ids = torch.zeros((1, size), dtype=torch.int64, device=policy.model.device)
-    head = OutputHead.of(policy.model)
+
+    def hidden(model: Any) -> Tensor:
+        return head_inputs(model, OutputHead.of(model), ids, None, None)
+
     with (
         _without_checkpointing(policy.model),
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         policy.computing(),
     ):
-        found = head_inputs(policy.model, head, ids, None, None)  # held: no storage is used twice
+        found = policy.read(hidden)  # held: no storage is used twice
     del found
+    if policy.sharded is not None:
+        policy.sharded.cut()
     return sum(kept.values())
 
 
@@ -148,6 +154,13 @@ def _without_checkpointing(model: Any) -> Iterator[None]:
             module.training = True
 
 
+def _places(model: Any) -> set[int]:
+    return {_storage(part)[0] for part in [*model.parameters(), *model.buffers()]}
+
+
 def _storage(tensor: Tensor) -> tuple[int, int]:
+    """Return where a tensor is, and its bytes; of one that is cut, those of all its parts."""
+    if isinstance(tensor, DTensor):
+        return id(tensor), tensor.nbytes
     storage = tensor.untyped_storage()
     return storage.data_ptr(), storage.nbytes()

@@ -5,7 +5,6 @@ import dataclasses
 import logging
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,7 +31,7 @@ from gspo_rs.train.long_prompts import without_long
 from gspo_rs.train.metrics import MetricsFile, describe, shares
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.model.policy import Policy
-from gspo_rs.train.model.sharded import collected
+from gspo_rs.train.model.sharded import collected_in_parts
 from gspo_rs.train.random_state import Generators
 from gspo_rs.train.reference import Reference
 from gspo_rs.train.reward_functions import reward_functions
@@ -99,7 +98,7 @@ class Run:
     ) -> "Run":
         """Load model, optimizer and data, from a checkpoint if there is one.
 
-        Where the run is `shown`, its memory is estimated, before weights are cut over processes.
+        Where the run is `shown`, its memory is estimated.
         """
         rewards = reward_functions(config, inputs) if config.online else {}
         start, known = inputs, None if found is None else reference.restored(found.tensors)
@@ -111,9 +110,9 @@ class Run:
         refuse_no_room(policy, config)
         data = without_long(data, policy, config)
         frozen = policies.freeze(config, start, world) if second else None
+        policy = policies.shared(policy, config)
         given = policy, config, data.source
         config, memory = fit.begun(*given, reference=frozen is not None, shown=shown)
-        policy = policies.shared(policy)
         # After it is cut over the processes: of weights that are whole it would train those.
         optimizer = make_optimizer(policy, config)
         optimizer.register_step_pre_hook(interruptions.hold)
@@ -123,7 +122,7 @@ class Run:
             optimizer=optimizer,
             data=data,
             total=data.steps(config),
-            frozen=None if frozen is None else policies.shared(frozen),
+            frozen=frozen,
             memory=memory,
             interruptions=interruptions,
             stored=final.stored_in(config, inputs, found),
@@ -306,8 +305,7 @@ class Run:
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint of the current state."""
-        named = checkpoint.optimizer_tensors(self.optimizer, list(self.policy.trainable()))
-        tensors: dict[str, Tensor] = collected(named, keep=self.policy.world.main)
+        main, tensors = self.policy.world.main, dict[str, Tensor]()
         if self.baseline is not None:
             tensors["eval/pool"] = torch.from_numpy(self.baseline.pool)
         for part in (self.halfway, self.reference):
@@ -318,17 +316,22 @@ class Run:
         tensors |= self.sampling.tensors()
         with self.display.timed("checkpoint"):
             weights = self.policy.weights()
-            write = partial(
-                checkpoint.write,
-                folder,
-                lambda place: self.policy.save(place, weights),
-                tensors,
-                step=self.step,
-                batches=self.batches,
-                config=self.config,
-                generators=self.generators,
-                data=self.data.fingerprints,
-                unrecorded=self.unrecorded,
-            )
-            self.policy.world.once(write)
+            named = checkpoint.optimizer_tensors(self.optimizer, list(self.policy.trainable()))
+            parts = collected_in_parts(named, keep=main)
+            if main:
+                checkpoint.write(
+                    folder,
+                    lambda place: self.policy.save(place, weights),
+                    tensors,
+                    optimizer=parts,
+                    step=self.step,
+                    batches=self.batches,
+                    config=self.config,
+                    generators=self.generators,
+                    data=self.data.fingerprints,
+                    unrecorded=self.unrecorded,
+                )
+            for _ in parts:  # which all ranks gather
+                pass
+            self.policy.world.barrier()
         self.saved = self.step

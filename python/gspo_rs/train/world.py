@@ -170,6 +170,11 @@ def refuse_in_world(config: Config, size: int) -> None:
     ConfigError
         With the remedy.
     """
+    if size % config.replicas:
+        raise ConfigError(
+            f"replicas = {config.replicas}: is no divisor of the number of processes, {size}; give"
+            " one that is, or start others"
+        )
     if size == 1:
         return
     n_prompts = config.prompts_per_step * config.steps_per_generation

@@ -16,7 +16,7 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     (
         "prompts_per_step steps_per_generation num_iterations num_train_epochs max_steps"
         " max_completion_length max_prompt_length micro_batch_tokens generation_batch logging_steps"
-        " logits_chunk_size save_total_limit overlong_cache max_ahead_bytes",
+        " logits_chunk_size save_total_limit overlong_cache max_ahead_bytes replicas",
         lambda v: v >= 1,
         "at least 1",
     ),
@@ -338,6 +338,9 @@ class Config:
         "auto", "cpu", "cuda" or "cuda:<n>"; with several processes "cuda" is a GPU for each.
     ddp_timeout : float
         Seconds that the processes of a run wait for one another, before they end with an error.
+    replicas : int
+        Copies of the weights among the processes of a run. Each is cut over processes that follow
+        one another, such as those of one machine; between copies only gradients are exchanged.
     attn_implementation : str, optional
         Name of the attention kernel in transformers; the model's default if not given.
     layout : {"auto", "packed", "padded"}
@@ -489,6 +492,7 @@ class Config:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
     ddp_timeout: float = 1800.0
+    replicas: int = 1
     attn_implementation: str | None = None
     layout: Literal["auto", "packed", "padded"] = "auto"
     gradient_checkpointing: bool | None = None

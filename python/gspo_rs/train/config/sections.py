@@ -14,7 +14,7 @@ __all__ = ["MAIN", "SECTIONS", "default_of", "documented", "option_of"]
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     title: tuple(names.split())
     for title, names in {
-        "Run": "model output_dir seed device ddp_timeout",
+        "Run": "model output_dir seed device ddp_timeout replicas",
         "Data": (
             "prompts reward reward_workers reward_timeout reward_sandbox on_reward_failure rollout"
             " rollouts grades split by prompt completion chat_template chat_template_kwargs"

@@ -1,5 +1,6 @@
 """Layers of a model in training: compilation and activation recomputation."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +13,10 @@ class ActivationsError(ValueError):
     """A model whose activations cannot be recomputed; the message says why."""
 
 
-def recompute_activations(model: Any) -> None:
+@torch.no_grad()
+def recompute_activations(
+    model: Any, read: Callable[[Callable[[Any], Any]], Any] | None = None
+) -> None:
     """Make the layers of a model store only their inputs and run again in the backward pass.
 
     Costs one more forward pass and saves the memory of what happens inside the layers.
@@ -22,6 +26,9 @@ def recompute_activations(model: Any) -> None:
     model : transformers.PreTrainedModel or peft.PeftModel
         In eval mode. Only the flag `training` of its layers themselves is raised, by which
         transformers tells that a backward pass will follow; dropout inside them stays off.
+    read : callable, optional
+        Returns what a function of the model returns, where its weights are cut over processes.
+        Called without gradient, after which they are cut again.
 
     Raises
     ------
@@ -38,7 +45,8 @@ def recompute_activations(model: Any) -> None:
     (True, False)
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    before = _probe(base)
+    read = read or (lambda function: function(base))
+    before = read(_probe)
     # The new name of the method; the old one warns where both are there.
     enable = getattr(base, "activation_checkpointing_enable", None)
     try:
@@ -51,7 +59,7 @@ def recompute_activations(model: Any) -> None:
     for module in base.modules():
         if getattr(module, "gradient_checkpointing", False):
             module.training = True
-    if not torch.equal(before, _probe(base)):
+    if not torch.equal(before, read(_probe)):
         for module in base.modules():
             module.training = False
         raise ActivationsError(

@@ -16,10 +16,10 @@ from torch import Tensor
 from gspo_rs.logprobs import model_logprobs, model_one_pass
 from gspo_rs.logprobs.fused import Loss
 from gspo_rs.samplers.generation import context_of
-from gspo_rs.train import torchrun
 from gspo_rs.train.config.config import Config
 from gspo_rs.train.inputs import NOTHING, Inputs
 from gspo_rs.train.model.chat_template import with_template
+from gspo_rs.train.model.device import device_of
 from gspo_rs.train.model.layers import ActivationsError, compile_layers, recompute_activations
 from gspo_rs.train.model.microbatch import MicroBatch, Shape
 from gspo_rs.train.model.narrow import freeze_narrow, narrowed
@@ -131,9 +131,13 @@ class Policy:
         """Pass a micro-batch through the model."""
         given = {**self._asked(batch), **more}
         with self.computing():
-            if self.sharded is None:
-                return function(self.model, batch.input_ids, **given)
-            return self.sharded.read(function, batch.input_ids, **given)
+            return self.read(function, batch.input_ids, **given)
+
+    def read(self, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """Return ``function(model, *given, **named)``, one pass; with `sharded` on all ranks."""
+        if self.sharded is None:
+            return function(self.model, *given, **named)
+        return self.sharded.read(function, *given, **named)
 
     def _asked(self, batch: MicroBatch) -> dict[str, Any]:
         return {
@@ -198,10 +202,11 @@ def load(
         If there is no such chat template, or it does not read `chat_template_kwargs`.
     """
     device = device_of(config.device)
-    found = _found(config, resumed if config.lora_r == 0 else None, inputs)
+    found = _found(config, resumed if config.lora_r == 0 else None, inputs, empty=not world.main)
     model = _merged(found, config)
     policy = Policy(
-        model=model.to(device).eval(),
+        # One that is to be cut need not fit on the device.
+        model=(model.to(device) if world.size == 1 else model).eval(),
         tokenizer=with_template(found.tokenizer, config.chat_template, config.chat_template_kwargs),
         device=device,
         autocast=_autocast(config, device),
@@ -209,7 +214,58 @@ def load(
         context=context_of(model),
         temperature=config.temperature,
         chunk_size=config.logits_chunk_size,
+        world=world,
     )
+    if world.size == 1:
+        policy = _checked(policy, config)
+    if config.lora_r > 0:
+        model = _adapted(dataclasses.replace(found, model=policy.model), config, resumed)
+        if policy.autocast and may_round_frozen(config, inputs, device):
+            freeze_narrow(model, policy.autocast)
+        policy = dataclasses.replace(policy, model=model)
+    if world.size == 1 and not fits_itself(config, device):
+        _recompute(policy, config)
+    if config.torch_compile:
+        compile_layers(model)
+    return policy
+
+
+def shared(policy: Policy, config: Config) -> Policy:
+    """Cut the weights of a policy over the processes of its world, in place; for one, nothing.
+
+    Parameters
+    ----------
+    policy : Policy
+        From `load`, without an optimizer over its weights.
+    config : Config
+        Tells layout, replicas and whether activations are recomputed.
+
+    Returns
+    -------
+    Policy
+        With the weights of rank 0; what `load` checks of one process is checked of it here.
+
+    Raises
+    ------
+    WorldError
+        If a model in memory has other weights than that of rank 0.
+    PolicyError
+        As `load`.
+    """
+    if policy.world.size == 1:
+        return policy
+    if not policy.world.any(any(weight.is_meta for weight in policy.model.parameters())):
+        weights = [float(weight.detach().double().sum()) for weight in policy.model.parameters()]
+        policy.world.agree(**{"the weights": repr(weights)})
+    cut = shard(policy.model, policy.autocast, policy.device, config.replicas)
+    policy = _checked(dataclasses.replace(policy, sharded=cut), config)
+    if not fits_itself(config, policy.device):
+        _recompute(policy, config)
+    return policy
+
+
+def _checked(policy: Policy, config: Config) -> Policy:
+    """Return a policy with the layout of its micro-batches; raise a PolicyError as `load` does."""
     try:
         ahead, shape = sees_ahead(policy), _shape(config, policy)
     except ValueError as error:
@@ -217,6 +273,8 @@ def load(
     except torch.OutOfMemoryError:
         raise
     except (AttributeError, LookupError, RuntimeError, TypeError) as error:
+        if policy.world.size > 1 and isinstance(error, RuntimeError):
+            raise  # it may be that of another process
         reason = f"{type(error).__name__}: {error}"
         raise PolicyError(
             f"model {config.model!r}: its {type(policy.model).__name__} does not read a row of"
@@ -224,39 +282,7 @@ def load(
         ) from error
     if ahead:
         raise PolicyError(f"model {config.model!r} is not causal: its tokens see those that follow")
-    if config.lora_r > 0:
-        model = _adapted(dataclasses.replace(found, model=policy.model), config, resumed)
-        if policy.autocast and may_round_frozen(config, inputs, device):
-            freeze_narrow(model, policy.autocast)
-    if not fits_itself(config, device):
-        _recompute(model, config)
-    if config.torch_compile:
-        compile_layers(model)
-    return dataclasses.replace(policy, model=model, shape=shape, world=world)
-
-
-def shared(policy: Policy) -> Policy:
-    """Cut the weights of a policy over the processes of its world, in place; for one, nothing.
-
-    Parameters
-    ----------
-    policy : Policy
-        Checked, with the same weights on every rank, and without an optimizer over them.
-
-    Returns
-    -------
-    Policy
-
-    Raises
-    ------
-    WorldError
-        If the weights of a rank are others than those of rank 0; they would be mixed.
-    """
-    if policy.world.size == 1:
-        return policy
-    weights = [float(weight.detach().double().sum()) for weight in policy.model.parameters()]
-    policy.world.agree(**{"the weights": repr(weights)})
-    return dataclasses.replace(policy, sharded=shard(policy.model, policy.autocast))
+    return dataclasses.replace(policy, shape=shape)
 
 
 @contextmanager
@@ -312,7 +338,7 @@ def freeze(config: Config, inputs: Inputs = NOTHING, world: World = ALONE) -> Po
         return None
     policy = load(config, inputs=inputs, world=world)
     policy.model.requires_grad_(False)
-    return policy
+    return shared(policy, config)
 
 
 def needs_copy(config: Config, inputs: Inputs = NOTHING) -> bool:
@@ -320,69 +346,25 @@ def needs_copy(config: Config, inputs: Inputs = NOTHING) -> bool:
     return config.lora_r == 0 or (inputs.model is None and adapter_of(config.model) is not None)
 
 
-def _found(config: Config, resumed: Path | None, inputs: Inputs) -> Pretrained:
-    """Return the model and tokenizer to start from, or those of a checkpoint."""
+def _found(config: Config, resumed: Path | None, inputs: Inputs, *, empty: bool) -> Pretrained:
+    """Return the model and tokenizer to start from, or those of a checkpoint.
+
+    A model that is `empty` has no weights, unless it is in memory.
+    """
     if inputs.model is not None:
         if config.attn_implementation is not None:
             raise PolicyError("attn_implementation is that of the model given; leave it out")
         return held_in_memory(inputs.model, inputs.tokenizer, resumed, _WEIGHTS[config.weights])
     found = load_pretrained(
-        str(resumed or config.model), config.attn_implementation, _WEIGHTS[config.weights]
+        str(resumed or config.model),
+        config.attn_implementation,
+        _WEIGHTS[config.weights],
+        empty=empty,
     )
     if inputs.tokenizer is None:
         return found
     refuse_unknown_tokens(found.model, inputs.tokenizer, repr(config.model))
     return dataclasses.replace(found, tokenizer=inputs.tokenizer)
-
-
-def device_of(name: str) -> torch.device:
-    """Return the device of this process, a GPU as the current one.
-
-    Parameters
-    ----------
-    name : str
-        "auto", "cpu", "cuda" or "cuda:<n>". Of several processes that torchrun has started, "cuda"
-        is the GPU that has the number of the process on its machine.
-
-    Raises
-    ------
-    PolicyError
-        If there is no such device, or all processes would have one GPU.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise PolicyError(f"device {name!r}: use auto, cpu, cuda or cuda:<n>") from error
-    if device.type != "cuda":
-        return device
-    if not torch.cuda.is_available():
-        raise PolicyError(f"device {name!r}: torch finds no CUDA device")
-    count = torch.cuda.device_count()
-    if device.index is not None and device.index >= count:
-        raise PolicyError(f"device {name!r}: torch finds {count}, the last is cuda:{count - 1}")
-    if torchrun.several():
-        device = _own_device(device)
-    if device.index is not None:  # kernels of others ask for the current one
-        torch.cuda.set_device(device)
-    return device
-
-
-def _own_device(device: torch.device) -> torch.device:
-    """Return the GPU of this process, one of several."""
-    if device.index is not None:
-        raise PolicyError(
-            f"device {str(device)!r}: all processes would have the one GPU; use device = 'cuda',"
-            " of which each gets its own"
-        )
-    place, n_devices = torchrun.local_rank(), torch.cuda.device_count()
-    if place >= n_devices:
-        raise PolicyError(
-            f"device 'cuda': process {place} of this machine, counted from 0, and torch finds"
-            f" {n_devices} CUDA devices; start as many processes"
-        )
-    return torch.device("cuda", place)
 
 
 def _autocast(config: Config, device: torch.device) -> torch.dtype | None:
@@ -460,13 +442,13 @@ def fits_itself(config: Config, device: torch.device) -> bool:
     return config.gradient_checkpointing is None and device.type == "cuda"
 
 
-def _recompute(model: Any, config: Config) -> None:
+def _recompute(policy: Policy, config: Config) -> None:
     """Let the layers recompute their activations, where it is asked for or the model is large."""
-    asked = config.gradient_checkpointing
+    asked, model = config.gradient_checkpointing, policy.model
     if asked is False or (asked is None and sum(p.numel() for p in model.parameters()) < LARGE):
         return
     try:
-        recompute_activations(model)
+        recompute_activations(model, policy.read)
     except ActivationsError as error:
         if asked:
             raise

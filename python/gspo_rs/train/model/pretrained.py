@@ -3,6 +3,7 @@
 import os
 import re
 import textwrap
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,11 @@ class Pretrained:
 
 
 def load_pretrained(
-    name: str, attention: str | None = None, dtype: torch.dtype = torch.float32
+    name: str,
+    attention: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    *,
+    empty: bool = False,
 ) -> Pretrained:
     """Load the model from a folder or from the hub.
 
@@ -58,6 +63,8 @@ def load_pretrained(
         Implementation of the attention.
     dtype : torch.dtype
         Of the weights.
+    empty : bool
+        Leave the weights out, on the meta device: another process sends them.
 
     Returns
     -------
@@ -77,6 +84,7 @@ def load_pretrained(
         refuse_absent(base, f"the base model of {name!r}, ")
     own = adapter is None or (Path(name) / "tokenizer_config.json").is_file()
     options = {} if attention is None else {"attn_implementation": attention}
+    options |= {"device_map": "meta"} if empty else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name if own else base, trust_remote_code=False)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -203,7 +211,9 @@ def with_adapter(model: Any, name: str) -> Any:
         If its weights are broken or of another model.
     """
     try:
-        return PeftModel.from_pretrained(model, name, is_trainable=True).eval()
+        with warnings.catch_warnings():  # of weights that are on the meta device, on purpose
+            warnings.filterwarnings("ignore", ".*copying from a non-meta parameter", UserWarning)
+            return PeftModel.from_pretrained(model, name, is_trainable=True).eval()
     except _FAILURES as error:
         raise PolicyError(f"adapter {name!r}: {_reason(error)}") from error
 

@@ -9,6 +9,7 @@ went through the model together, and a difference has to show between any two of
 """
 
 import contextlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -46,6 +47,9 @@ class Subject(Protocol):
     def autocast(self) -> torch.dtype | None: ...  # noqa: D102
     @property
     def context(self) -> int | None: ...  # noqa: D102
+    @property
+    def sharded(self) -> object: ...  # noqa: D102
+    def read(self, function: Callable[..., Any], *given: Any) -> Any: ...  # noqa: D102
     def computing(self) -> AbstractContextManager[Any]: ...  # noqa: D102
 
 
@@ -118,8 +122,11 @@ def mixes_packed(policy: Subject) -> bool:
 def _exact(policy: Subject) -> bool:
     """Return whether to probe in float32, where a weak influence shows.
 
-    That of its weights, whatever it trains in; flash attention alone has no float32.
+    That of its weights, whatever it trains in; flash attention alone has no float32, and neither
+    have weights that are cut over processes, which are gathered in the precision of the run.
     """
+    if policy.sharded is not None and policy.autocast is not None:
+        return False
     if next(policy.model.parameters()).dtype == torch.bfloat16:
         return False
     attention = str(getattr(policy.model.config, "_attn_implementation", ""))
@@ -139,9 +146,13 @@ def _hidden(
     given = (None if x is None else torch.tensor(x, device=policy.device) for x in (ids, places))
     rows, position_ids = given
     assert rows is not None
+
+    def hidden(model: Any) -> Tensor:
+        return head_inputs(model, OutputHead.of(model), rows, None, position_ids)
+
     with contextlib.nullcontext() if _exact(policy) else policy.computing():
-        head = OutputHead.of(policy.model)
-        return head_inputs(policy.model, head, rows, None, position_ids)
+        found: Tensor = policy.read(hidden)
+    return found
 
 
 def _branches(n_words: int, size: int, cuts: list[int]) -> NDArray[np.int64]:

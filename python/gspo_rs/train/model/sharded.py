@@ -8,12 +8,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-__all__ = ["Sharded", "collected", "copied", "cut_like", "shard", "whole"]
+__all__ = ["Sharded", "collected", "collected_in_parts", "copied", "cut_like", "shard", "whole"]
+
+PART = 2**30
+"""Bytes of the tensors that are gathered at once where not all have to be."""
 
 
 class Sharded(nn.Module):
@@ -49,6 +54,12 @@ class Sharded(nn.Module):
         root.set_reshard_after_forward(not torch.is_grad_enabled(), recurse=False)
         return root(function, *given, **named)
 
+    def cut(self) -> None:
+        """Cut what a pass with gradient has left whole for a backward pass that does not come."""
+        for part in self.modules():
+            if isinstance(part, FSDPModule):
+                part.reshard()
+
     @contextmanager
     def unsharded(self) -> Iterator[None]:
         """Keep all weights whole, for many passes without gradient, and cut them again after.
@@ -68,15 +79,23 @@ class Sharded(nn.Module):
                 part.set_reshard_after_forward(part is not parts[0], recurse=False)
 
 
-def shard(model: nn.Module, autocast: torch.dtype | None) -> Sharded:
-    """Cut the weights of a model over all processes, layer by layer, in place.
+def shard(
+    model: nn.Module, autocast: torch.dtype | None, device: torch.device, replicas: int = 1
+) -> Sharded:
+    """Cut the weights that rank 0 has over all processes, layer by layer, in place.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel or peft.PeftModel
-        With the same weights on every rank.
+        Whole on rank 0; on the others it may be on the meta device, and what it holds is not read.
+        Weights are sent one after another, so that no other rank ever has two whole ones.
     autocast : torch.dtype or None
         Precision of the computation; gradients are summed in float32.
+    device : torch.device
+        Where each keeps its parts.
+    replicas : int
+        Copies of the weights, each cut over as many ranks that follow one another; divides their
+        number.
 
     Returns
     -------
@@ -84,13 +103,44 @@ def shard(model: nn.Module, autocast: torch.dtype | None) -> Sharded:
         Whose gradients are sums over the ranks where a loss is multiplied by their number: FSDP
         takes means, and a divisor of 1 is refused by gloo.
     """
-    precision = MixedPrecisionPolicy(param_dtype=autocast, reduce_dtype=torch.float32)
-    how: dict[str, Any] = {} if autocast is None else {"mp_policy": precision}
+    size = dist.get_world_size()
+    shape = ({"replica": replicas} if replicas > 1 else {}) | {"shard": size // replicas}
+    mesh = init_device_mesh(device.type, tuple(shape.values()), mesh_dim_names=tuple(shape))
+    how: dict[str, Any] = {"mesh": mesh}
+    if autocast is not None:
+        how["mp_policy"] = MixedPrecisionPolicy(autocast, reduce_dtype=torch.float32)
+    _take_buffers(model, device)
+    given = [weight.detach() for weight in model.parameters()]
     root = Sharded(model)
     for layer in [one for one in model.modules() if isinstance(one, GradientCheckpointingLayer)]:
         fully_shard(layer, **how)
     fully_shard(root, **how)
+    _take_weights(model, given, device)
     return root
+
+
+def _take_buffers(model: nn.Module, device: torch.device) -> None:
+    """Give every rank the buffers of rank 0."""
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            value = torch.empty_like(buffer, device=device) if buffer.is_meta else buffer.to(device)
+            dist.broadcast(value := value.contiguous(), src=0)
+            setattr(module, name, value)
+
+
+@torch.no_grad()
+def _take_weights(model: nn.Module, given: list[Tensor], device: torch.device) -> None:
+    """Give every rank its parts of the weights of rank 0, which lets go of each as it is sent."""
+    cuts: list[DTensor] = list(model.parameters())  # type: ignore[arg-type]
+    taken: dict[int, nn.Parameter] = {}
+    for cut in reversed(cuts):
+        weight = given.pop()
+        full = torch.empty_like(weight, device=device) if dist.get_rank() else weight.to(device)
+        own = distribute_tensor(full, cut.device_mesh, cut.placements)
+        taken[id(cut)] = nn.Parameter(own, requires_grad=cut.requires_grad)
+    named = model.named_parameters(remove_duplicate=False)  # so that tied weights stay one
+    state = {name: taken[id(cut)] for name, cut in named}
+    model.load_state_dict(state, strict=False, assign=True)
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -149,6 +199,24 @@ def collected(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]
         if keep:
             found[name] = one
     return found
+
+
+def collected_in_parts(tensors: Mapping[str, Tensor], *, keep: bool) -> Iterator[dict[str, Tensor]]:
+    """Yield tensors as `collected` does, up to `PART` bytes of them at once, or one that is larger.
+
+    All ranks have to take all parts.
+    """
+    part: dict[str, Tensor] = {}
+    size = 0
+    for name, tensor in tensors.items():
+        n_bytes = tensor.numel() * tensor.element_size()
+        if part and size + n_bytes > PART:
+            yield collected(part, keep=keep)
+            part, size = {}, 0
+        part[name] = tensor
+        size += n_bytes
+    if part:
+        yield collected(part, keep=keep)
 
 
 def cut_like(tensor: Tensor, like: Tensor) -> Tensor:
