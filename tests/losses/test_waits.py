@@ -63,7 +63,18 @@ class Names(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("name", ["sapo", "cispo", "gmpo", "vespo", "reinforce", "dppo"])
+@pytest.mark.parametrize("name", ["gspo", "gspo_token", "luspo", "grpo", "gmpo"])
+def test_the_slopes_of_a_clipped_loss_are_known_before_its_backward_pass_but_for_a_factor(name):
+    logprobs = (-torch.rand(7, dtype=torch.float64)).requires_grad_()
+    given = logprobs.detach() - 1e-4, torch.tensor([1.0, -1.0]), None
+    loss, _ = getattr(losses, f"{name}_loss")(logprobs, *given, lengths=torch.tensor([3, 4]))
+    with Names() as noted:
+        loss.backward()
+    assert logprobs.grad.any()
+    assert noted.names <= {"ones_like", "mul", "detach"}
+
+
+@pytest.mark.parametrize("name", ["sapo", "cispo", "vespo", "reinforce", "dppo"])
 def test_no_backward_pass_has_one_thread_walk_through_a_sequence(name):
     logprobs = -torch.rand(7, dtype=torch.float64)
     given = torch.tensor([1.0, -1.0, 2.0]), None

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from gspo_rs.losses.band import Band
-from gspo_rs.losses.clip import check_clip, clipped, clipped_slopes
-from gspo_rs.losses.layout import Layout, bounded_exp, compare, sloped
+from gspo_rs.losses.clip import check_clip, clipped_slopes
+from gspo_rs.losses.layout import LOG_RATIO_BOUND, Layout, bounded_exp, compare, sloped
 from gspo_rs.losses.metrics import measure
 
 
@@ -154,14 +154,13 @@ def gspo_token_loss(
     tensor(0.)
     """
     check_clip(clip_low, clip_high, "sequence")
-    layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
-    # This order keeps the value exactly that of the sequence: the difference is 0 to the last bit,
-    # also for a token that became impossible, whose log-ratio of -inf would be NaN here.
-    token = log_ratio.clamp(min=torch.finfo(log_ratio.dtype).min)
-    mean = layout.mean(log_ratio.detach())
-    moving = (token - token.detach()) + layout.spread(mean)
-    terms = clipped(bounded_exp(moving), per_token, clip_low, clip_high)
-    loss = layout.weighted_sum(terms, weights)
+    with torch.no_grad():
+        layout, log_ratio, per_token = compare(logprobs, old_logprobs, advantages, mask, lengths)
+        mean = layout.mean(log_ratio)
+        _, terms, slopes = clipped_slopes(layout.spread(mean), per_token, clip_low, clip_high)
+        value = layout.weighted_sum(terms, weights)
+        slopes = layout.spread(layout.weights(weights, terms)) * slopes
+    loss = sloped(value, logprobs, slopes, layout)
     if not metrics:
         return loss, {}
     band = Band(clip_low, clip_high, bounded_exp(mean), per_token, "sequence")
@@ -275,15 +274,19 @@ def gmpo_loss(
     if not clip >= 0:
         raise ValueError(f"clip={clip} should be at least 0")
     layout = Layout.of(logprobs, mask, lengths)
-    log_ratio = layout.log_ratio(logprobs, old_logprobs)
-    per_sequence = layout.sequence_values(advantages, "advantages", log_ratio)  # (B,)
-    per_token = layout.spread(per_sequence)
-    bound = log_ratio.clamp(-clip, clip)
-    kept = torch.where(per_token > 0, log_ratio.minimum(bound), log_ratio.maximum(bound))
-    terms = -bounded_exp(layout.mean(kept)) * per_sequence
-    loss = (layout.weights(weights, log_ratio) * layout.lengths * terms).sum()
+    with torch.no_grad():
+        log_ratio = layout.log_ratio(logprobs, old_logprobs)
+        per_sequence = layout.sequence_values(advantages, "advantages", log_ratio)  # (B,)
+        per_token = layout.spread(per_sequence)
+        bound = log_ratio.clamp(-clip, clip)
+        kept = torch.where(per_token > 0, log_ratio.minimum(bound), log_ratio.maximum(bound))
+        mean, weight = layout.mean(kept), layout.weights(weights, log_ratio)
+        terms = -bounded_exp(mean) * per_sequence
+        value = (weight * layout.lengths * terms).sum()
+        slopes = layout.spread(weight * terms * (mean.abs() <= LOG_RATIO_BOUND))
+        slopes = slopes * (kept == log_ratio)
+    loss = sloped(value, logprobs, slopes, layout)
     if not metrics:
         return loss, {}
-    ratio = bounded_exp(log_ratio.detach())
-    band = Band(-math.expm1(-clip), math.expm1(clip), ratio, per_token)
+    band = Band(-math.expm1(-clip), math.expm1(clip), bounded_exp(log_ratio), per_token)
     return loss, measure(log_ratio, layout, band)

@@ -6,7 +6,6 @@ Letters: ``m`` sequences of the step, ``n_tokens`` their sampled tokens.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -141,72 +140,47 @@ def backward(
     """
     if compares_groups(config):
         slopes, loss, metrics = group_slopes(policy, training_batch, config)
-        whole = _group_backward(policy, training_batch, slopes, config)
+
+        def share(part: Part) -> Tensor:
+            return (part.of(slopes) * group_scores(part, training_batch, config)).sum()
+
+        whole = _passes(policy, training_batch, config, share)
     else:
-        whole, loss = _policy_backward(policy, training_batch, config, sampler)
-        _, metrics = policy_loss(whole, training_batch, config)
+
+        def share(part: Part) -> Tensor:
+            return policy_loss(part, training_batch, config, metrics=False)[0]
+
+        near = training_batch.old_logprobs or training_batch.sampler_logprobs or sampler
+        waits = slopes_need_logprobs(training_batch, config)
+        whole = _passes(policy, training_batch, config, share, waits=waits, near=near)
+        loss, metrics = policy_loss(whole, training_batch, config)
     assert whole.entropy is not None
     return {**metrics, **entropy_metrics(whole.entropy), "loss": loss}, whole
 
 
-def _group_backward(
-    policy: Policy, training_batch: TrainingBatch, slopes: Tensor, config: Config
+def _passes(
+    policy: Policy,
+    training_batch: TrainingBatch,
+    config: Config,
+    share: Callable[[Part], Tensor],
+    *,
+    waits: bool = False,
+    near: Ragged | None = None,
 ) -> Part:
-    """Add the gradient of a loss of groups, given its slopes in the scores."""
+    """Add the gradient of a loss that is a sum of `share` of parts; return the whole step.
 
-    def share(part: Part) -> Tensor:
-        return (part.of(slopes) * group_scores(part, training_batch, config)).sum()
-
+    `waits` says that the slopes of a sequence are not known before its last log-probability.
+    """
     parts = []
     for batch in batches(policy, training_batch, config):
-        part, surrogate = _in_one_pass(policy, batch, share, lengths=None)
-        torch.autograd.backward(surrogate * _factor(policy, batch))
+        lengths = training_batch.lengths[batch.rows].tolist() if waits else None
+        part, gradient = _in_one_pass(policy, batch, share, lengths=lengths, near=near)
+        # FSDP takes the mean over the processes.
+        factor = policy.world.size if batch.counted else 0
+        torch.autograd.backward(gradient * factor)
         if batch.counted:
             parts.append(part)
     return Part.of_all(parts, policy.world, policy.device)
-
-
-def _factor(policy: Policy, batch: MicroBatch) -> int:
-    """Return what the loss of a micro-batch is multiplied by, so that gradients add up.
-
-    FSDP takes the mean over the processes.
-    """
-    return policy.world.size if batch.counted else 0
-
-
-def _policy_backward(
-    policy: Policy, training_batch: TrainingBatch, config: Config, sampler: Ragged | None
-) -> tuple[Part, Tensor]:
-    """Add the gradient of a loss of sequences or tokens; return the step, and the loss."""
-    parts, values = [], []
-    for batch in batches(policy, training_batch, config):
-        part, gradient = _taken(policy, batch, training_batch, config, sampler)
-        loss, _ = policy_loss(part, training_batch, config, metrics=False)
-        torch.autograd.backward((loss + gradient) * _factor(policy, batch))
-        if batch.counted:
-            parts.append(replace(part, logprobs=part.logprobs.detach()))
-            values.append(loss.detach())
-    whole = Part.of_all(parts, policy.world, policy.device)
-    own = torch.stack(values).sum() if values else torch.zeros((), device=policy.device)
-    return whole, policy.world.total(own)
-
-
-def _taken(
-    policy: Policy,
-    batch: MicroBatch,
-    training_batch: TrainingBatch,
-    config: Config,
-    sampler: Ragged | None,
-) -> tuple[Part, Tensor]:
-    """Return a micro-batch without gradient, and 0 with the gradient of its loss."""
-    waits = slopes_need_logprobs(training_batch, config)
-    return _in_one_pass(
-        policy,
-        batch,
-        lambda part: policy_loss(part, training_batch, config, metrics=False)[0],
-        lengths=training_batch.lengths[batch.rows].tolist() if waits else None,
-        near=training_batch.old_logprobs or training_batch.sampler_logprobs or sampler,
-    )
 
 
 def _in_one_pass(
@@ -215,7 +189,7 @@ def _in_one_pass(
     loss: Callable[[Part], Tensor],
     *,
     lengths: list[int] | None,
-    near: Ragged | None = None,
+    near: Ragged | None,
 ) -> tuple[Part, Tensor]:
     """Return a micro-batch without gradient, and 0 with the gradient of its loss."""
 
