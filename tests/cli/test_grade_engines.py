@@ -75,6 +75,7 @@ def test_a_reward_model_and_a_function_grade_together(rows, letters, tmp_path):
         (["--judge", "http://localhost:1"], "needs --judge-model and --judge-prompt"),
         (["--judge", "http://a", "--pairwise", "http://a"], "grade in two runs"),
         (["--model", "{}"], "has no config.json"),
+        (["--endpoint", "http://localhost:1"], "name its folder with --model"),
     ],
 )
 def test_options_that_belong_together_are_asked_for(rows, tmp_path, words, error, capsys):

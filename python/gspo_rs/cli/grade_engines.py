@@ -26,8 +26,12 @@ class Judging:
     ----------
     model
         Folder of a reward model: a sequence classifier with one label.
+    endpoint
+        Address of a vLLM server that runs it with --runner pooling; without, it is loaded here.
+    embedding
+        Folder of an encoder of texts, which compares completions with --pass answer.
     device
-        Of the reward model, such as cuda.
+        Of the reward model and the encoder, such as cuda.
     dtype
         Of its weights.
     judge
@@ -61,6 +65,8 @@ class Judging:
     """
 
     model: Path | None = None
+    endpoint: str | None = None
+    embedding: Path | None = None
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     judge: str | None = None
@@ -81,9 +87,11 @@ class Judging:
         """Make the engines that are asked for."""
         found: list[Engine] = []
         if self.model is not None:
-            from gspo_rs.rewards.grading.model import ModelEngine
+            found.append(self._model(self.model))
+        if self.embedding is not None:
+            from gspo_rs.rewards.grading.embedding import EmbeddingEngine
 
-            found.append(ModelEngine(self.model, device=self.device, dtype=self.dtype))
+            found.append(EmbeddingEngine(self.embedding, device=self.device, dtype=self.dtype))
         if self.judge is not None and self.pairwise is not None:
             raise ValueError("--judge and --pairwise have one --judge-prompt; grade in two runs")
         if self.judge is not None:
@@ -97,19 +105,40 @@ class Judging:
         self._refuse_alone()
         return found
 
+    def _model(self, folder: Path) -> Engine:
+        from gspo_rs.rewards.grading.model import ModelEngine
+        from gspo_rs.rewards.grading.served_model import ServedModelEngine
+
+        if self.endpoint is None:
+            return ModelEngine(folder, device=self.device, dtype=self.dtype)
+        return ServedModelEngine(self.endpoint, folder, self._limits())
+
+    def _limits(self) -> Any:
+        from gspo_rs.rewards.judges.endpoint import Limits
+
+        return Limits(self.concurrency, self.rpm, self.tpm, self.retries, self.judge_timeout)
+
     def _judge(self, url: str) -> Any:
         from gspo_rs.rewards.grading.requests import Judge
-        from gspo_rs.rewards.judges.endpoint import Limits
 
         if self.judge_model is None or self.judge_prompt is None:
             raise ValueError("a judge needs --judge-model and --judge-prompt")
-        limits = Limits(self.concurrency, self.rpm, self.tpm, self.retries, self.judge_timeout)
         return Judge(
-            url, self.judge_model, self.judge_prompt, self.judge_max_tokens, limits, self.cache
+            url,
+            self.judge_model,
+            self.judge_prompt,
+            self.judge_max_tokens,
+            self._limits(),
+            self.cache,
         )
 
     def _refuse_alone(self) -> None:
-        """Raise for an option of judges without a judge."""
+        """Raise for an option without what it is of."""
+        if self.endpoint is not None and self.model is None:
+            raise ValueError(
+                "--endpoint serves a reward model, and its tokenizer is read here: name its folder"
+                " with --model"
+            )
         asked = {"judge_model", "judge_prompt", "rpm", "tpm", "cache"}
         if self.judge is None and self.pairwise is None:
             for name in sorted(asked):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["awaited"]
+from gspo_rs.rewards.errors import GradingError
+
+__all__ = ["awaited", "each"]
 
 
 def awaited(some: Sequence[Awaitable[Any]]) -> list[Any]:
@@ -35,6 +37,38 @@ def awaited(some: Sequence[Awaitable[Any]]) -> list[Any]:
     except KeyboardInterrupt:
         future.cancel()
         raise
+
+
+def each(call: Callable[[Any], Awaitable[Any]], items: Sequence[Any], most: int) -> list[Any]:
+    """Return what `call` gives for each item, in their order, so many at once.
+
+    The first error of the library ends the others and is raised.
+
+    Examples
+    --------
+    >>> async def half(x):
+    ...     return x / 2
+    >>> each(half, [1, 3, 5], 2)
+    [0.5, 1.5, 2.5]
+    """
+    left, found = iter(enumerate(items)), {}
+
+    async def work() -> None:
+        for place, item in left:
+            found[place] = await call(item)
+
+    async def every() -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(most, len(items))):
+                    group.create_task(work())
+        except* GradingError as errors:
+            raise errors.exceptions[0] from None
+
+    (end,) = awaited([every()])
+    if isinstance(end, BaseException):
+        raise end
+    return [found[place] for place in range(len(items))]
 
 
 @lru_cache(maxsize=1)

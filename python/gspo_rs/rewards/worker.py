@@ -21,6 +21,8 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +83,8 @@ def serve(
         say({"refused": str(error)})
         return
     known = {name: _parameters(function) for name, function in found.items()}
-    say({"ready": known, "sources": {name: _source(one) for name, one in found.items()}})
+    sources = {name: _source(functions[name], one) for name, one in found.items()}
+    say({"ready": known, "sources": sources})
     threads = threading.active_count()
     for line in link.makefile("rb"):
         row = json.loads(line.decode())
@@ -121,13 +124,21 @@ def _parameters(function: RewardFunction) -> list[str] | None:
     return None if every else list(parameters)
 
 
-def _source(function: RewardFunction) -> str:
-    """Return the SHA-256 of the file that a function is in; empty where there is none."""
-    try:
-        file = inspect.getsourcefile(inspect.unwrap(function))
-        return hashlib.sha256(Path(str(file)).read_bytes()).hexdigest()
-    except (TypeError, ValueError, OSError):  # a builtin, or an object without a file
-        return ""
+def _source(spec: str, function: RewardFunction) -> str:
+    """Return the SHA-256 of the file that a function is in; empty where there is none.
+
+    Of one that another file makes of it, as by `functools.partial`, that file comes first.
+    """
+    place = spec.rpartition(":")[0]
+    files = [place] if place.endswith(".py") else []
+    inner = inspect.unwrap(function.func if isinstance(function, partial) else function)
+    with suppress(TypeError, ValueError):  # a builtin, or an object without a file
+        files.append(inspect.getsourcefile(inner) or "")
+    found = hashlib.sha256()
+    there = {Path(file).resolve(): None for file in files if file and Path(file).is_file()}
+    for path in there:
+        found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest() if there else ""
 
 
 class _State:

@@ -10,7 +10,8 @@ from transformers import (
 from fixtures.tiny_models import write_reward_model
 from gspo_rs.rewards.errors import RewardError
 from gspo_rs.rewards.grading.engine import Slice
-from gspo_rs.rewards.grading.model import ModelEngine, batches_of
+from gspo_rs.rewards.grading.model import ModelEngine
+from gspo_rs.rewards.model_folder import batches_of
 
 DRAW = np.random.default_rng(0)
 TEXTS = ["".join(DRAW.choice(list("abcdefgh"), size)) for size in DRAW.integers(1, 90, 40)]
@@ -114,8 +115,8 @@ def test_a_change_of_any_file_is_another_scorer(letters, tmp_path):
 
 def test_every_row_is_in_one_batch_whose_length_it_fits():
     lengths = DRAW.integers(1, 5000, 500).tolist()
-    batches = list(batches_of(lengths, 4999))
-    assert sorted(row for rows, _ in batches for row in rows) == list(range(500))
-    assert all(
-        lengths[row] <= bucket < max(2 * lengths[row], 33) for b, bucket in batches for row in b
-    )
+    batches = list(batches_of(lengths, 4999, 8192))
+    assert sorted(row for rows, _, _ in batches for row in rows) == list(range(500))
+    for rows, padded, size in batches:
+        assert all(lengths[row] <= padded < max(2 * lengths[row], 33) for row in rows)
+        assert len(rows) <= size == max(8192 // padded, 1)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gspo_rs.rewards.errors import RewardError
 from gspo_rs.rewards.grading.engine import Slice
 from gspo_rs.rewards.library.texts import said
+from gspo_rs.rewards.model_folder import (
+    SHORTEST,
+    TOKENS,
+    batches_of,
+    digest_of_folder,
+    filled,
+    loaded_model,
+    loaded_tokenizer,
+    longest_of,
+)
 from gspo_rs.rewards.workers import Grade
 
-__all__ = ["ModelEngine"]
+__all__ = ["WHAT", "ModelEngine", "ids_of", "refuse_labels", "scored", "scorer_of_folder", "unread"]
 
-SHORTEST = 32
-# Tokens of a batch, padding among them.
-TOKENS = 1 << 13
+WHAT = "a reward model"
 
 
 class ModelEngine:
@@ -60,62 +66,43 @@ class ModelEngine:
         device: str = "cpu",
         dtype: str = "float32",
     ) -> None:
-        self.name = name
-        place = Path(folder)
-        if not (place / "config.json").is_file():
-            raise RewardError(f"{folder} has no config.json; name the folder of a reward model")
-        self._model, self._tokenizer = _loaded(place, device, dtype)
-        self._longest = int(getattr(self._model.config, "max_position_embeddings", None) or 1 << 30)
-        self.scorer = _digest(place, dtype)
+        self.name, place = name, Path(folder)
+        self._tokenizer = loaded_tokenizer(place, WHAT)
+        kind = "AutoModelForSequenceClassification"
+        self._model: Any = loaded_model(kind, place, WHAT, device=device, dtype=dtype)
+        refuse_labels(place, self._model.config)
+        self._longest = longest_of(self._model.config)
+        self.scorer = scorer_of_folder(place, dtype)
 
     def grade(self, rows: Slice) -> list[Grade]:
         """Return the grade of each row."""
-        ids = [self._ids(rows, row) for row in range(len(rows.completions))]
-        grades: dict[int, Grade] = {}
-        for row, tokens in enumerate(ids):
-            if not 0 < len(tokens) <= self._longest:
-                error = f"has {len(tokens)} tokens; the model reads 1 to {self._longest}"
-                grades[row] = Grade("error", error=error)
+        ids = [ids_of(self._tokenizer, rows, row) for row in range(len(rows.completions))]
+        grades = unread(ids, self._longest)
         left = [row for row in range(len(ids)) if row not in grades]
-        for batch, length in batches_of([len(ids[row]) for row in left], self._longest):
+        lengths = [len(ids[row]) for row in left]
+        for batch, length, size in batches_of(lengths, self._longest, TOKENS):
             started = time.monotonic()
-            scores = self._scores([ids[left[place]] for place in batch], length)
+            scores = self._scores([ids[left[place]] for place in batch], length, size)
             seconds = (time.monotonic() - started) / len(batch)
             for place, score in zip(batch, scores, strict=True):
-                grades[left[place]] = _grade(score, seconds)
+                grades[left[place]] = scored(score, seconds)
         return [grades[row] for row in range(len(ids))]
 
     def close(self) -> None:
         """Let the model go."""
         self._model = None
 
-    def _ids(self, rows: Slice, row: int) -> list[int]:
-        """Return the tokens of a row."""
-        completion, tokenizer = rows.completions[row], self._tokenizer
-        prompt = "" if rows.prompts is None else rows.prompts[row]
-        if tokenizer.chat_template is None:
-            first = prompt if isinstance(prompt, str) else "\n".join(said([one]) for one in prompt)
-            pair = [first, said(completion)] if first else [said(completion)]
-            return list(tokenizer(*pair)["input_ids"])
-        asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        answer = [{"role": "assistant", "content": said(completion)}]
-        chat = [*asked, *(answer if isinstance(completion, str) else completion)]
-        text = tokenizer.apply_chat_template(chat, tokenize=False)
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _scores(self, ids: Sequence[Sequence[int]], length: int) -> list[float]:
+    def _scores(self, ids: Sequence[Sequence[int]], length: int, size: int) -> list[float]:
         """Return the logits of rows padded to a length, and filled up to a batch."""
         import torch
 
-        rows = [*ids, *[ids[0]] * (size_of(length) - len(ids))]
         # The model finds the end of a row by the first of the ids that pad it.
-        ends = {row[-1] for row in rows}
+        ends = {row[-1] for row in ids}
         pad = self._tokenizer.pad_token_id
         if pad is None or pad in ends:
             pad = next(number for number in range(len(ends) + 1) if number not in ends)
         self._model.config.pad_token_id = pad
-        padded = torch.tensor([[*row, *[pad] * (length - len(row))] for row in rows])
-        mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])
+        padded, mask = filled(ids, length, size, pad)
         device = next(self._model.parameters()).device
         with torch.inference_mode():
             found = self._model(input_ids=padded.to(device), attention_mask=mask.to(device))
@@ -123,89 +110,51 @@ class ModelEngine:
         return logits
 
 
-def batches_of(lengths: Sequence[int], longest: int) -> Iterator[tuple[list[int], int]]:
-    """Yield batches of rows that are padded to one length, the longest first, and that length.
-
-    Examples
-    --------
-    >>> list(batches_of([40, 3, 64], 100))
-    [([0, 2], 64), ([1], 32)]
-    """
-    buckets: dict[int, list[int]] = {}
-    for row, length in enumerate(lengths):
-        buckets.setdefault(bucket_of(length, longest), []).append(row)
-    for bucket in sorted(buckets, reverse=True):  # what does not fit fails at once
-        rows, size = buckets[bucket], size_of(bucket)
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size], bucket
+def ids_of(tokenizer: Any, rows: Slice, row: int) -> list[int]:
+    """Return the tokens of a row: by the chat template, or of the pair of prompt and completion."""
+    completion = rows.completions[row]
+    prompt = "" if rows.prompts is None else rows.prompts[row]
+    if tokenizer.chat_template is None:
+        first = prompt if isinstance(prompt, str) else "\n".join(said([one]) for one in prompt)
+        pair = [first, said(completion)] if first else [said(completion)]
+        return list(tokenizer(*pair)["input_ids"])
+    asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    answer = [{"role": "assistant", "content": said(completion)}]
+    chat = [*asked, *(answer if isinstance(completion, str) else completion)]
+    text = tokenizer.apply_chat_template(chat, tokenize=False)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def bucket_of(length: int, longest: int) -> int:
-    """Return the length that a row is padded to: the next power of two that the model reads."""
-    return min(max(SHORTEST, 1 << (length - 1).bit_length()), longest)
+def unread(ids: Sequence[Sequence[int]], longest: int) -> dict[int, Grade]:
+    """Return the grades of the rows that a model cannot read, which are errors, by their places."""
+    return {
+        row: Grade("error", error=f"has {len(tokens)} tokens; the model reads 1 to {longest}")
+        for row, tokens in enumerate(ids)
+        if not 0 < len(tokens) <= longest
+    }
 
 
-def size_of(bucket: int) -> int:
-    """Return the rows of a batch of one length."""
-    return max(TOKENS // bucket, 1)
-
-
-def _grade(score: float, seconds: float) -> Grade:
+def scored(score: float, seconds: float, attempts: int = 1) -> Grade:
+    """Return the grade of a row with a score."""
+    more: dict[str, Any] = {"seconds": seconds, "attempts": attempts}
     if not math.isfinite(score):
-        return Grade("error", error=f"the model's score is {score}", seconds=seconds)
-    return Grade("ok", score, seconds=seconds)
+        return Grade("error", error=f"the model's score is {score}", **more)
+    return Grade("ok", score, **more)
 
 
-def _loaded(folder: Path, device: str, dtype: str) -> tuple[Any, Any]:
-    try:
-        import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-    except ImportError as error:
+def refuse_labels(folder: Path, config: Any) -> None:
+    """Raise a RewardError unless a model has one label."""
+    if config.num_labels != 1:
         raise RewardError(
-            f"a reward model needs transformers: pip install 'gspo_rs[train]' ({error})"
-        ) from error
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise RewardError(f"dtype is {dtype!r}; use float32, bfloat16 or float16")
-    given = {"trust_remote_code": False, "local_files_only": True}
-    try:
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            dtype=getattr(torch, dtype),
-            output_loading_info=True,
-            use_safetensors=True,
-            **given,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, **given)
-    except (OSError, ValueError, KeyError) as error:
-        raise RewardError(f"{folder} cannot be loaded as a reward model: {error}") from error
-    _refuse_other(folder, model, loading)
-    return model.to(device).eval(), tokenizer
-
-
-def _refuse_other(folder: Path, model: Any, loading: Mapping[str, Any]) -> None:
-    if model.config.num_labels != 1:
-        raise RewardError(
-            f"{folder} has {model.config.num_labels} labels; a reward model has one, whose logit is"
-            " the reward"
-        )
-    if missing := sorted(loading["missing_keys"]):
-        raise RewardError(
-            f"{folder} has no weights {missing[0]!r}, which would be drawn at random; it is a model"
-            " of another kind"
+            f"{folder} has {config.num_labels} labels; a reward model has one, whose logit is the"
+            " reward"
         )
 
 
-def _digest(folder: Path, dtype: str) -> str:
-    """Return the digest of all files of a model, and of what else decides about its scores."""
+def scorer_of_folder(folder: Path, dtype: str) -> str:
+    """Return the digest of a model here, and of what else decides about its scores."""
     import torch
     import transformers
 
-    found = hashlib.sha256()
     versions = f"torch {torch.__version__} transformers {transformers.__version__}"
-    found.update(f"{dtype} {SHORTEST} {TOKENS} {versions}".encode())
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_relative_to(folder / ".git"):
-            found.update(os.fsencode(path.relative_to(folder)))
-            with open(path, "rb") as file:  # noqa: PTH123 -- `file_digest` wants the plain object
-                found.update(hashlib.file_digest(file, "sha256").digest())
-    return found.hexdigest()
+    return digest_of_folder(folder, dtype, f"{SHORTEST} {TOKENS}", versions)

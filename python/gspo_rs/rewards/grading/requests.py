@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -10,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gspo_rs.rewards.awaited import awaited
-from gspo_rs.rewards.errors import GradingError
+from gspo_rs.rewards.awaited import awaited, each
 from gspo_rs.rewards.grading.engine import Slice
 from gspo_rs.rewards.judges.cache import Cache, digest_of
 from gspo_rs.rewards.judges.endpoint import Endpoint, Failure, Limits, Said
@@ -105,10 +103,7 @@ class Requests:
         GradingError
             If the endpoint refuses all, or the cache fails.
         """
-        (found,) = awaited([self._all(texts)])
-        if isinstance(found, BaseException):
-            raise found
-        return list(found)
+        return each(self._one, texts, self._at_once)
 
     def resume(self) -> None:
         """Count what the run before may have asked for in its last minute."""
@@ -120,22 +115,6 @@ class Requests:
             awaited([self._endpoint.close()])
         if self._cache is not None:
             self._cache.close()
-
-    async def _all(self, texts: Sequence[str]) -> list[Answered]:
-        """Ask with all texts, as many at once as the endpoint is asked at most."""
-        left, found = iter(enumerate(texts)), {}
-
-        async def work() -> None:
-            for place, text in left:
-                found[place] = await self._one(text)
-
-        try:
-            async with asyncio.TaskGroup() as group:  # the first that raises ends the others
-                for _ in range(min(self._at_once, len(texts))):
-                    group.create_task(work())
-        except* GradingError as errors:
-            raise errors.exceptions[0] from None
-        return [found[place] for place in range(len(texts))]
 
     async def _one(self, text: str) -> Answered:
         payload = {**self._payload, "messages": [{"role": "user", "content": text}]}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gspo_rs.rewards.library.code import code_tests
+    from gspo_rs.rewards.library.embeddings import embedding_cosine
     from gspo_rs.rewards.library.formats import tag_structure, think_answer_format, think_format
     from gspo_rs.rewards.library.listed import Ready, listed
     from gspo_rs.rewards.library.matches import exact_match, numeric_match
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Ready",
     "code_tests",
+    "embedding_cosine",
     "exact_match",
     "listed",
     "math_match",
@@ -35,6 +37,7 @@ __all__ = [
 MODULE_OF = {
     "Ready": "listed",
     "code_tests": "code",
+    "embedding_cosine": "embeddings",
     "exact_match": "matches",
     "listed": "listed",
     "math_match": "mathematics",
