@@ -4,6 +4,7 @@ With `GSPO_RS_CHAT_MODEL`, the folder of a small chat model in float32, it is tr
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,10 +16,12 @@ import polars as pl
 import pytest
 
 from fixtures.commands import MAIN
+from fixtures.gloo_twin import GlooTwin
+from fixtures.places import ROOT
 from fixtures.processes import torchrun
 from fixtures.runs import expected, make, records, share_of_a, trained
 from fixtures.tiny_models import write_letters
-from gspo_rs.samplers import SamplerError
+from gspo_rs.samplers import SamplerError, weight_stream
 from gspo_rs.samplers.offline import sample
 from gspo_rs.samplers.vllm import Vllm
 from gspo_rs.train import metrics, train
@@ -30,6 +33,7 @@ from gspo_rs.train.rollout.agreement import check_sampler
 INTERPRETER = os.environ.get("GSPO_RS_VLLM")
 CHAT_MODEL = os.environ.get("GSPO_RS_CHAT_MODEL")
 pytestmark = pytest.mark.skipif(INTERPRETER is None, reason="needs vLLM; run `make vllm`")
+FIXTURES = ROOT / "tests" / "fixtures"
 SECONDS = 1500  # for a server to start on a busy machine
 
 
@@ -40,7 +44,17 @@ def wide(tmp_path_factory):
     return write_letters(tmp_path_factory.mktemp("wide"), **sizes)
 
 
-def started(model, log, mode="processed_logprobs", context=64, more=()):
+def twin_plugin(folder):
+    """Write what vLLM takes for an installed plugin: its engine for NCCL then runs over gloo."""
+    for name in ("gloo_twin.py", "vllm_twin.py"):
+        shutil.copy(FIXTURES / name, folder)
+    made = folder / "gspo_rs_twin-1.dist-info"
+    made.mkdir()
+    (made / "METADATA").write_text("Name: gspo-rs-twin\nVersion: 1\n")
+    (made / "entry_points.txt").write_text("[vllm.general_plugins]\ntwin = vllm_twin:install\n")
+
+
+def started(model, log, mode="processed_logprobs", context=64, more=(), twin=False):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -49,8 +63,10 @@ def started(model, log, mode="processed_logprobs", context=64, more=()):
     server += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", str(context)]
     given = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
     given |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
-    given |= {"HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
-    given |= {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"} if more else {}
+    given |= {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(log.parent) if twin else ""}
+    given |= {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"} if "--enable-lora" in more else {}
+    if twin:
+        twin_plugin(log.parent)
     child = subprocess.Popen(
         [*server, *more, "--enforce-eager"],
         env={**os.environ, **given},
@@ -110,6 +126,11 @@ def raw_server(started_with, wide):
 @pytest.fixture
 def lora_server(started_with, wide):
     return started_with(wide, more=["--enable-lora", "--max-loras", "2"])
+
+
+@pytest.fixture
+def nccl_server(started_with, wide):
+    return started_with(wide, more=["--weight-transfer-config", '{"backend": "nccl"}'], twin=True)
 
 
 @pytest.fixture
@@ -218,8 +239,33 @@ def test_adapters_go_alone_to_a_server_that_takes_them(lora_server, wide, tmp_pa
     for line in records(tmp_path / "run"):
         assert line["mismatch/abs"] < 1e-4
         assert line["sampler/failed"] == 0
-    names = [one["id"] for one in httpx2.get(f"{lora_server}/v1/models").json()["data"]]
-    assert {name.rpartition("-")[2] for name in names[1:]} == {"3", "4"}
+    found = httpx2.get(f"{lora_server}/v1/models", trust_env=False).json()["data"]
+    assert [one["id"] for one in found] == [str(wide)]  # they are forgotten in the end
+
+
+def test_weights_go_by_the_engine_for_nccl_of_a_server_that_has_gloo_in_its_place(
+    nccl_server, wide, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(weight_stream, "Communicator", GlooTwin)
+    monkeypatch.setattr(weight_stream, "BYTES", 50_000)  # so that there are several chunks
+    settings = {"steps_per_generation": 1, "eval_size": 0, "max_steps": 5, "learning_rate": 3e-3}
+    settings |= {"sampler": f"vllm:{nccl_server}", "sampler_weights": "nccl", "temperature": 0.7}
+    for name, more in (("whole", {}), ("adapters", {"lora_r": 2})):
+        train(load(make(tmp_path / name, wide, **settings, **more)))
+        for line in records(tmp_path / name / "run"):
+            assert line["mismatch/abs"] < 1e-4
+            assert line["sampler/failed"] == 0
+    label = httpx2.get(f"{nccl_server}/weight_info", trust_env=False).json()["weight_version"]
+    assert label.endswith("-4")
+
+
+def test_a_server_that_was_not_started_for_nccl_says_so(server, wide, tmp_path, monkeypatch):
+    monkeypatch.setattr(weight_stream, "Communicator", GlooTwin)
+    sampler = Vllm(server, timeout=60.0, folder=tmp_path, name="no", by="nccl")
+    config = resolve(Config(model=str(wide), prompts="p", reward="r"))
+    with pytest.raises(SamplerError, match="the server needs a GPU of its own and --weight-trans"):
+        sampler.refresh(policies.load(config), 0)
+    sampler.close()
 
 
 def test_a_chat_model_with_adapters_has_the_log_probabilities_of_its_server(chat_server, tmp_path):

@@ -8,32 +8,20 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fixtures.model_server import ModelServer
-from fixtures.runs import TWO_STEPS, expected, make, share_of_a, trained
+from fixtures.runs import share_of_a
 from fixtures.stub_server import CUT, HANG, NONSENSE, Reply, StubServer, rate_limited
+from fixtures.vllm_runs import RUN, drawn
+from fixtures.vllm_runs import vllm_engine as engine
 from fixtures.waiting import wait_until
 from gspo_rs.samplers import SamplerError
 from gspo_rs.samplers.calls import Calls, UnansweredError
 from gspo_rs.samplers.client import Client
-from gspo_rs.samplers.vllm import Vllm
 from gspo_rs.train import metrics, train
 from gspo_rs.train.config.config import Config, ConfigError, resolve
-from gspo_rs.train.config.toml import load
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.rollout.agreement import check_sampler
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
-
-RUN = {
-    "prompts": [{"prompt": text} for text in ("ab", "bc", "cd")],
-    "max_completion_length": 5,
-    "num_generations": 8,
-    "prompts_per_step": 3,
-    "steps_per_generation": 1,
-    "max_steps": 3,
-    "learning_rate": 1e-2,
-    "eval_size": 0,
-    "quiet": True,
-}
 
 
 @pytest.fixture
@@ -49,16 +37,6 @@ async def at_once(seconds):
 def patient(monkeypatch):
     given = {**Calls.__init__.__kwdefaults__, "wait": at_once}
     monkeypatch.setattr(Calls.__init__, "__kwdefaults__", given)
-
-
-def engine(server, tmp_path, **options):
-    given = {"timeout": 30.0, "folder": tmp_path, "name": str(tmp_path), **options}
-    return Vllm(server.url.removesuffix("/v1"), **given)
-
-
-def drawn(sampler, policy, prompts=("ab", "cd"), **options):
-    given = {"num_generations": 3, "max_completion_length": 6, "seed": 1, "temperature": 1.0}
-    return sampler.generate(policy, list(prompts), **{**given, **options})
 
 
 def test_a_run_with_a_server_learns_from_the_policy_of_every_step(letters, tmp_path):
@@ -283,74 +261,6 @@ def test_adapters_are_merged_for_the_server_and_stay_as_they_are(letters, tmp_pa
     check_sampler(policy, found, resolve(Config(model=str(letters), **fields)))
     for name, weight in policy.model.state_dict().items():
         assert_allclose(weight.numpy(), before[name].numpy(), rtol=0, atol=0)
-
-
-def test_adapters_alone_go_to_a_server_that_takes_them_and_the_oldest_are_forgotten(
-    letters, tmp_path
-):
-    fields = {"prompts": "p", "reward": "r", "lora_r": 2}
-    config = resolve(Config(model=str(letters), **fields))
-    policy = policies.load(config)
-    model = ModelServer(letters, takes_adapters=True)
-    with model.served() as server:
-        sampler = engine(server, tmp_path)
-        for version in (4, 5, 6):
-            for name, weight in policy.model.named_parameters():
-                if "lora_B" in name:
-                    weight.data.normal_(std=0.2)
-            sampler.refresh(policy, version)  # compares 20 tokens
-        found = drawn(sampler, policy)
-        (home,) = tmp_path.iterdir()
-        assert {folder.name for folder in home.glob("*/*")} == {"5", "6"}
-        assert not list(home.glob("*/*/model*"))
-        names = {name.rpartition("-")[2] for name in model.adapters}
-        assert (model.versions, names) == ([4, 5, 6], {"5", "6"})
-        assert model.version == "default"  # no weights but those of adapters
-        model.adapters.clear()
-        with pytest.raises(SamplerError, match=r"has the weights 'letters', .* step 6, .*-6'"):
-            sampler.refresh(policy, 6)
-        sampler.close()
-    check_sampler(policy, found, config)
-    assert set(found.policy_versions.values.tolist()) == {6}
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_run_that_goes_on_gives_the_adapters_of_a_version_anew(letters, tmp_path):
-    policy = policies.load(resolve(Config(model=str(letters), prompts="p", reward="r", lora_r=2)))
-    model = ModelServer(letters, takes_adapters=True)
-    with model.served() as server:
-        for _ in range(2):
-            for name, weight in policy.model.named_parameters():
-                if "lora_B" in name:
-                    weight.data.normal_(std=0.2)
-            sampler = engine(server, tmp_path)
-            sampler.refresh(policy, 5)  # compares 20 tokens
-            sampler._client.close()  # as one that is killed: it leaves all as it is
-    assert model.versions == [5, 5]
-    assert len(set(model.folders)) == 2  # else keys and values of the first would be taken
-
-
-def test_a_run_with_adapters_ahead_of_training_knows_the_version_of_every_token(letters, tmp_path):
-    model = ModelServer(letters, takes_adapters=True)
-    with model.served() as server:
-        settings = {**TWO_STEPS, "eval_size": 0, "max_steps": 5, "lora_r": 2, "max_staleness": 1}
-        train(load(make(tmp_path, letters, **settings, sampler=f"vllm:{server.url}")))
-    assert model.versions == list(range(5))
-    assert trained(tmp_path / "run") == expected(10, size=2)
-    assert not [name for name in model.adapters if int(name.rpartition("-")[2]) < 2]
-
-
-def test_adapters_that_a_server_refuses_are_told_with_what_it_has_to_be_started_with(
-    letters, tmp_path
-):
-    policy = policies.load(resolve(Config(model=str(letters), prompts="p", reward="r", lora_r=2)))
-    model = ModelServer(letters, takes_adapters=True)
-    model._adapted = lambda path, body: Reply({"error": {"message": "rank too large"}}, 400)
-    with model.served() as server:
-        sampler = engine(server, tmp_path)
-        with pytest.raises(SamplerError, match=r"rank too large; start it with .*-rank 2"):
-            sampler.refresh(policy, 0)
-        sampler.close()
 
 
 def test_what_cuts_the_vocabulary_is_refused_with_a_server():

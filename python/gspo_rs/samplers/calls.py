@@ -15,7 +15,17 @@ from typing import Any, NamedTuple
 from gspo_rs.samplers import SamplerError
 from gspo_rs.samplers.rate import Rate
 
-__all__ = ["ATTEMPTS", "KEY", "TOO_MANY", "Answer", "Calls", "RefusedError", "UnansweredError"]
+__all__ = [
+    "ATTEMPTS",
+    "HOPELESS",
+    "KEY",
+    "PATIENCE",
+    "TOO_MANY",
+    "Answer",
+    "Calls",
+    "RefusedError",
+    "UnansweredError",
+]
 
 KEY = "OPENAI_API_KEY"
 """The variable of the environment with the key of an endpoint."""
@@ -28,6 +38,8 @@ LONGEST_ASKED = 60.0
 """Seconds of a wait that the server asks for at most."""
 TIMEOUTS = 3
 """Calls that may end without an answer in time: each of them takes the whole of it."""
+PATIENCE = 5.0
+"""Seconds that a server is waited for in the end: it may be gone."""
 HOPELESS = 8
 """Calls that are not answered before any is, after which the others are not waited for."""
 TOO_MANY = 429

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gspo_rs.samplers import Policy, SamplerError
 
-__all__ = ["adapter_rank", "merged_weights", "save_merged"]
+__all__ = ["adapter_rank", "checkpoint_weights", "merged_weights", "save_merged"]
 
 _ADAPTER = re.compile(r"\.lora_|\.modules_to_save\.|lora_magnitude")
 _PREFIX = "base_model.model."
@@ -42,6 +42,26 @@ def save_merged(policy: Policy, folder: Path, weights: dict[str, Tensor] | None)
     base = policy.model.get_base_model()
     base.save_pretrained(folder, state_dict=merged_weights(policy.model, state))
     policy.tokenizer.save_pretrained(folder)
+
+
+def checkpoint_weights(policy: Policy, weights: dict[str, Tensor] | None) -> dict[str, Tensor]:
+    """Return what `save_merged` writes, by the names that it has in the files.
+
+    Parameters
+    ----------
+    policy, weights
+        As for `save_merged`.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+    from transformers.modeling_utils import remove_tied_weights_from_state_dict
+
+    model = policy.model
+    state = model.state_dict() if weights is None else weights
+    if hasattr(model, "get_base_model"):
+        state, model = merged_weights(model, state), model.get_base_model()
+    state = remove_tied_weights_from_state_dict(dict(state), model)
+    found: dict[str, Tensor] = revert_weight_conversion(model, state)
+    return found
 
 
 def adapter_rank(model: Any) -> int | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,11 +126,17 @@ class TokenServer(NamedTuple):
 
         What it draws at this moment waits, and goes on with the new ones.
         """
-        self._asked("/pause?mode=keep&clear_cache=true", None, _DEV)
-        try:
-            kwargs = {"weights_path": str(folder)}
+        kwargs = {"weights_path": str(folder)}
+        with self.paused():
             self._asked("/collective_rpc", {"method": "reload_weights", "kwargs": kwargs}, _DEV)
             self._asked("/update_weight_version", {"new_version": label}, _DEV)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold what the server draws; afterwards it goes on with the weights that it has then."""
+        self._asked("/pause?mode=keep&clear_cache=true", None, _DEV)
+        try:
+            yield
         finally:
             self._asked("/resume", None, _DEV)
 
@@ -162,8 +169,12 @@ class TokenServer(NamedTuple):
 
     def unload_adapters(self, name: str) -> None:
         """Let the server forget adapters."""
+        answered(self.begin_unload(name))
+
+    def begin_unload(self, name: str) -> Future[Any]:
+        """Begin to let the server forget adapters."""
         body = {"lora_name": name}
-        answered(self.client.begin("POST", "/v1/unload_lora_adapter", body, text=True))
+        return self.client.begin("POST", "/v1/unload_lora_adapter", body, text=True)
 
     def names(self) -> list[str]:
         """Return the names under which it serves models: its own, and those of adapters."""

@@ -1,34 +1,37 @@
-"""A vLLM server as the engine of a run, over HTTP: tokens there and back, weights by a folder."""
+"""A vLLM server as the engine of a run: tokens over HTTP, weights by a folder or by NCCL."""
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import as_completed, wait
 from hashlib import blake2b
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, Literal
 
 from gspo_rs.rollouts.rollouts import Rollouts
 from gspo_rs.samplers import SAMPLER_METRICS, Policy, SamplerError
-from gspo_rs.samplers.calls import HOPELESS, UnansweredError
-from gspo_rs.samplers.client import Client
+from gspo_rs.samplers.calls import HOPELESS, PATIENCE, RefusedError, UnansweredError
+from gspo_rs.samplers.client import Client, answered
 from gspo_rs.samplers.completions import Drawn
 from gspo_rs.samplers.encoded import encoded, numbered
 from gspo_rs.samplers.generation import context_of
-from gspo_rs.samplers.merged import adapter_rank, save_merged
+from gspo_rs.samplers.merged import adapter_rank, checkpoint_weights, save_merged
 from gspo_rs.samplers.probe import check_served, compared, served
 from gspo_rs.samplers.special_tokens import end_tokens
 from gspo_rs.samplers.stop_strings import as_strings
 from gspo_rs.samplers.token_server import How, TokenServer
+from gspo_rs.samplers.weight_stream import WeightStream
 
 __all__ = ["Vllm"]
 
 CONNECTIONS = 128
 """Completions that are asked for at once; the server queues what it cannot batch."""
+_log = logging.getLogger("gspo_rs")
 
 
 class Vllm:
@@ -43,6 +46,8 @@ class Vllm:
     folder : str or Path, optional
         Where weights are passed, which the server sees under the same name; by default in shared
         memory, or the system's temporary folder.
+    by : {"folder", "nccl"}
+        How weights are passed: by NCCL from GPU to GPU, adapters merged, or by that folder.
     name : str
         Of the run: what it has left behind in the folder is its own to remove.
     exact : bool
@@ -75,13 +80,17 @@ class Vllm:
         *,
         timeout: float,
         folder: str | Path | None = None,
+        by: Literal["folder", "nccl"] = "folder",
         name: str = "",
         exact: bool = True,
         versions: int = 2,
     ) -> None:
         self._client = Client(url, timeout=timeout, connections=CONNECTIONS, direct=True)
         self._server = TokenServer(self._client, *served(self._client))
-        self._folder, self._name = folder, name
+        self._folder, self._by, self._name = folder, by, name
+        self._timeout = timeout
+        self._once: Client | None = None
+        self._stream: WeightStream | None = None
         self._exact, self._checked = exact, False
         self._version: int | None = None
         self._label, self._versions, self._alone = "", versions, True
@@ -193,6 +202,23 @@ class Vllm:
         self._checked, self._version = True, version
 
     def _push(self, policy: Policy, weights: Any, version: int) -> None:
+        """Let the server have the weights, and keep no more versions of them than it draws with."""
+        if self._by == "nccl":
+            self._send(policy, weights)
+        else:
+            self._write(policy, weights, version)
+
+    def _send(self, policy: Policy, weights: Any) -> None:
+        """Send the weights from GPU to GPU."""
+        if self._stream is None:
+            how: dict[str, Any] = {"timeout": self._timeout, "direct": True, "attempts": 1}
+            self._once = Client(self._client.url, connections=2, **how)
+            self._stream = WeightStream(self._once, policy.model.device)
+        found = checkpoint_weights(policy, weights)
+        with self._server.paused():
+            self._stream.send(found, self._label)
+
+    def _write(self, policy: Policy, weights: Any, version: int) -> None:
         """Write the weights, adapters alone if that does, and let the server read them."""
         # A server knows what it has read by name and folder: those of a run before are others.
         folder = self._path() / self._process / str(version)
@@ -220,6 +246,23 @@ class Vllm:
         for name in self._server.names():
             if name.startswith(self._named("")):
                 self._server.unload_adapters(name)
+
+    def _unload(self, names: Sequence[str]) -> None:
+        """Let the server forget adapters, unless it takes long: it may be gone."""
+        calls = {self._server.begin_unload(name): name for name in names}
+        wait(calls, timeout=PATIENCE)
+        for call, name in calls.items():
+            try:
+                if not call.done():
+                    _log.warning(
+                        "%s was not heard to forget the adapters %s", self._client.url, name
+                    )
+                else:
+                    answered(call)
+            except RefusedError:
+                pass  # it has none of that name
+            except UnansweredError as error:
+                _log.warning("adapters %s stay on the server: %s", name, error)
 
     def _follow(self, version: int) -> None:
         """Ask for the adapters of a version from now on, if the server has been given any."""
@@ -258,7 +301,13 @@ class Vllm:
         return {f"{SAMPLER_METRICS}{name}": [float(counts.get(name, 0))] for name in names}
 
     def close(self) -> None:
-        """Close the connections, and remove the weights that were passed."""
+        """Close the connections, and remove the weights that were passed, from the server too."""
+        if self._stream is not None:
+            self._stream.close()
+        if self._once is not None:
+            self._once.close()
+        if self._alone:
+            self._unload([self._named(int(folder.name)) for folder in self._kept])
         self._client.close()
         if self._kept:
             shutil.rmtree(self._path(), ignore_errors=True)

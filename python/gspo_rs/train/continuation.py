@@ -27,6 +27,7 @@ _FREE = frozenset(
         "eval_steps",
         "spill_directory",
         "sampler_timeout",
+        "sampler_weights",
         "sampler_folder",
         "device",
         "ddp_timeout",

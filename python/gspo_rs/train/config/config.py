@@ -112,6 +112,8 @@ class Config:
     sampler_timeout : float
         Seconds for one answer of the server of `sampler`. One that comes too late is asked for
         twice more. Also those without any sign of a sampler in this process that samples ahead.
+    sampler_weights : {"folder", "nccl"}
+        How that server gets them: by a folder that it sees, too, or by NCCL from GPU to GPU.
     sampler_folder : str, optional
         Folder in which weights are passed to that server, which sees it under the same name; by
         default in shared memory, for a server on this machine.
@@ -400,6 +402,7 @@ class Config:
     rollout: str | None = None
     sampler: str = "transformers"
     sampler_timeout: float = 600.0
+    sampler_weights: Literal["folder", "nccl"] = "folder"
     sampler_folder: str | None = None
     rollouts: str | tuple[str, ...] | None = None
     grades: str | None = None

@@ -24,10 +24,10 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
             " max_prompt_length on_long"
         ),
         "Sampling": (
-            "sampler sampler_timeout sampler_folder num_generations prompts_per_step"
-            " steps_per_generation num_iterations dynamic_sampling max_resample max_staleness"
-            " on_stale max_ahead_bytes max_completion_length temperature top_p top_k stop"
-            " old_logprobs"
+            "sampler sampler_timeout sampler_weights sampler_folder num_generations"
+            " prompts_per_step steps_per_generation num_iterations dynamic_sampling max_resample"
+            " max_staleness on_stale max_ahead_bytes max_completion_length temperature top_p"
+            " top_k stop old_logprobs"
         ),
         "Algorithm": (
             "algorithm advantage advantage_options loss reduction beta kl_estimator renormalise"

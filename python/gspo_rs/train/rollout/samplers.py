@@ -173,6 +173,7 @@ def _server(config: Config, url: str) -> Engine:
         url,
         timeout=config.sampler_timeout,
         folder=config.sampler_folder,
+        by=config.sampler_weights,
         name=config.output_dir,
         exact=exact,
         versions=config.max_staleness + 2,
@@ -180,7 +181,7 @@ def _server(config: Config, url: str) -> Engine:
 
 
 def refuse_cuts(config: Config) -> None:
-    """Stop where a sampler would answer log-probabilities of another policy.
+    """Stop where a sampler would answer log-probabilities of another policy, or is no server.
 
     Raises
     ------
@@ -188,6 +189,16 @@ def refuse_cuts(config: Config) -> None:
         With the remedy.
     """
     kinds = {"vllm": "a vLLM server", "continuous": "continuous batching"}
+    if config.sampler_weights == "nccl" and parsed(config.sampler).kind != "vllm":
+        raise ConfigError(
+            f"sampler_weights = 'nccl' is of a vLLM server, and sampler = {config.sampler!r}; leave"
+            " it out"
+        )
+    if config.sampler_weights == "nccl" and config.sampler_folder is not None:
+        raise ConfigError(
+            f"sampler_folder = {config.sampler_folder!r}, and sampler_weights = 'nccl' passes"
+            " weights by no folder; leave one of them out"
+        )
     if (who := kinds.get(parsed(config.sampler).kind)) is None:
         return
     for name, all_of_them in (("top_p", 1.0), ("top_k", 0)):
