@@ -168,6 +168,29 @@ def test_what_may_pass_is_asked_for_again_and_changes_nothing(letters, policy, t
     assert_array_equal(found.sampler_logprobs.values, calm.sampler_logprobs.values)
 
 
+def test_a_server_that_is_busy_for_a_minute_loses_no_completion(
+    letters, policy, tmp_path, monkeypatch
+):
+    waited = []
+
+    async def wait(seconds):
+        waited.append(seconds)
+
+    given = {**Calls.__init__.__kwdefaults__, "wait": wait}
+    monkeypatch.setattr(Calls.__init__, "__kwdefaults__", given)
+    model = ModelServer(letters)
+    with model.served() as server:
+        sampler = engine(server, tmp_path)
+        sampler.refresh(policy, 0)
+        calm = drawn(sampler, policy, ("ab",), num_generations=1)
+        server._answer = lambda request: (
+            rate_limited() if sum(waited) < 60 else model.answer(request)
+        )
+        found = drawn(sampler, policy, ("ab",), num_generations=1)
+    assert sum(waited) >= 60
+    assert found.completions == calm.completions
+
+
 def test_a_completion_that_is_never_answered_is_left_out_of_its_group_and_counted(
     letters, policy, tmp_path, patient
 ):

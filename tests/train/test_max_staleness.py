@@ -12,6 +12,7 @@ import pytest
 from fixtures.forked import finished, forked
 from fixtures.model_server import ModelServer
 from fixtures.runs import expected, make, records, trained, wait_for, weights
+from fixtures.waiting import wait_until
 from gspo_rs.train import checkpoint, ledger, train
 from gspo_rs.train.config.config import Config, ConfigError, resolve
 from gspo_rs.train.config.toml import load
@@ -42,6 +43,29 @@ def test_a_run_that_samples_ahead_trains_on_every_completion_once_and_says_how_o
     for name in ("queue", "age", "sampler_wait", "generate", "score", "stale_groups"):
         assert all(line[f"async/{name}"] >= 0 for line in lines)
     assert weights(letters) != weights(tmp_path / "run/final")
+
+
+def test_a_sampler_as_far_ahead_as_it_may_samples_nothing_twice_and_the_metrics_tell_that_it_waits(
+    letters, tmp_path, monkeypatch
+):
+    waiting = Ahead.waiting
+
+    def rests(ahead):
+        with ahead._turn:
+            return not ahead._active and not ahead._has_room()
+
+    def once_it_is_as_far_ahead_as_it_may(ahead):
+        wait_until(lambda: rests(ahead))
+        return waiting(ahead)
+
+    monkeypatch.setattr(Ahead, "waiting", once_it_is_as_far_ahead_as_it_may)
+    train(load(make(tmp_path, letters, **AHEAD)))
+    lines = records(tmp_path / "run")
+    assert [line["async/queue"] for line in lines] == [6, 4, 4, 4, 4, 4, 4, 2]
+    assert all(line["async/age"] > 0 for line in lines)
+    assert sum(line["async/sampler_wait"] for line in lines) > 0
+    assert [line["async/staleness"] for line in lines] == [0, 1, 2, 2, 2, 2, 2, 2]
+    assert [line["async/stale_groups"] for line in lines] == [0] * 8
 
 
 def test_without_staleness_no_thread_samples_and_the_ledger_is_there_too(

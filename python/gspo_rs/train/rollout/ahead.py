@@ -141,6 +141,7 @@ class Ahead:
         self._done = Done()
         self._turn = threading.Condition()
         self._active = self._paused = self._without = 0
+        self._over = 0  # visits that were trained on since the sampler has had the weights
         self._stopped = False
         self._error: BaseException | None = None
         self._heard = time.monotonic()
@@ -176,9 +177,11 @@ class Ahead:
         with self.paused():
             self._refresh(step)
             with self._turn:
+                self._over = 0
                 self.begun.append(step)
                 gone = self._buffer.advance(len(self.begun) - 1)
                 self._sample_again([int(group.group_id) for group in gone])
+                self._turn.notify_all()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -241,10 +244,14 @@ class Ahead:
             self._taken.clear()
 
     def trained(self) -> None:
-        """Say that the batch that was in training is over."""
+        """Say that the batch in training is over; its room is free once the policy has `moved`.
+
+        What is begun before has its old weights, and would be too old by one when its turn comes.
+        """
         with self._turn:
-            self.visits.move(self.visits.at("training"), "trained")
-            self._turn.notify_all()
+            over = self.visits.at("training")
+            self._over += len(over)
+            self.visits.move(over, "trained")
 
     def waiting(self) -> int:
         """Return how many groups wait to be taken."""
@@ -322,7 +329,9 @@ class Ahead:
         if self.visits.at("again"):
             return True
         share, n_open = len(self.visits.share), len(self.visits.open)
-        return n_open < self._left() * share and n_open + share <= self._most * share
+        if n_open >= self._left() * share:
+            return False
+        return n_open + self._over + share <= self._most * share
 
     def _hand_over(self, places: list[int], batch: RolloutBatch) -> None:
         """Put the groups into the buffer; visits without a completion are over."""
