@@ -43,6 +43,8 @@ class PooledFunction:
     def __init__(self, workers: Workers, name: str, on_failure: OnFailure) -> None:
         self.workers, self._name, self._on_failure = workers, name, on_failure
         self._counts = dict.fromkeys(STATUSES, 0)
+        self._ahead: list[Grade] = []
+        self._seeds: list[int] = []
 
     def __call__(
         self,
@@ -64,17 +66,9 @@ class PooledFunction:
         GradingError
             If a row fails and that is an error; names it.
         """
-        known = self.workers.parameters[self._name]
         given = {"prompts": prompts, "completions": completions, **columns}
-        if completion_ids is not None and (known is None or "completion_ids" in known):
-            given["completion_ids"] = completion_ids
-        for column, values in given.items():
-            refuse_unsendable(self._name, column, values, "set reward_workers = 0")
-        rows = [{key: [values[i]] for key, values in given.items()} for i in range(len(prompts))]
-        # Of the generator whose state is in a checkpoint; so no reward depends on the worker.
-        seeds = [random.getrandbits(32) for _ in rows]
-        state = None if trainer_state is None else _plain_state(trainer_state)
-        grades = self.workers.grade(self._name, rows, seeds=seeds, state=state)
+        self.grade_ahead(given, completion_ids, trainer_state, first=len(self._ahead))
+        grades, self._ahead, self._seeds = self._ahead, [], []
         for row, grade in enumerate(grades):
             self._counts[grade.status] += 1
             if grade.error and self._on_failure == "error":
@@ -82,6 +76,43 @@ class PooledFunction:
                 raise GradingError(f"{titled(self._name)}: {_said(grade)}; {place}")
         _log(grades, log_metric, log_extra)
         return [None if math.isnan(grade.reward) else grade.reward for grade in grades]
+
+    def draw(self, n: int) -> None:
+        """Draw the seeds of the next n rows, of the generator whose state is in a checkpoint."""
+        self._ahead, self._seeds = [], [random.getrandbits(32) for _ in range(n)]
+
+    def grade_ahead(
+        self,
+        given: Mapping[str, Sequence[Any]],
+        completion_ids: Sequence[Any] | None = None,
+        trainer_state: Any = None,
+        *,
+        first: int = 0,
+    ) -> None:
+        """Grade rows that the next call will have first, after those of earlier ones.
+
+        Parameters
+        ----------
+        given : mapping of str to sequence
+            Prompts, completions and other columns.
+        completion_ids, trainer_state
+            As for a call.
+        first : int
+            Of the rows, the first that is not graded yet.
+        """
+        known = self.workers.parameters[self._name]
+        if completion_ids is not None and (known is None or "completion_ids" in known):
+            given = {**given, "completion_ids": completion_ids}
+        for column, values in given.items():
+            refuse_unsendable(self._name, column, values, "set reward_workers = 0")
+        n = len(given["prompts"])
+        rows = [{key: [values[i]] for key, values in given.items()} for i in range(first, n)]
+        seeds = self._seeds[len(self._ahead) :][: len(rows)]
+        # So no reward depends on the worker.
+        seeds += [random.getrandbits(32) for _ in rows[len(seeds) :]]
+        state = None if trainer_state is None else _plain_state(trainer_state)
+        if rows:
+            self._ahead += self.workers.grade(self._name, rows, seeds=seeds, state=state)
 
     def take_counts(self) -> dict[Status, int]:
         """Return how many rows had each status since this was last asked."""

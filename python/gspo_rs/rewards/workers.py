@@ -186,7 +186,7 @@ class Workers:
         self._start = Start(functions, memory, open_files, start_timeout, sandbox)
         self._size, self._timeout = size, timeout
         self._workers: list[Worker] = []
-        self._failed_starts = 0
+        self._failed_starts, self._interrupted = 0, False
         self.parameters: dict[str, list[str] | None] = {}
         self.sources: dict[str, str] = {}
         self._finalizer = weakref.finalize(self, _end, self._workers, os.getpid())
@@ -256,8 +256,11 @@ class Workers:
             raise GradingError("the workers of reward functions are closed; make new ones")
         seeds = [0] * len(rows) if seeds is None else seeds
         batch = _Batch(function, rows, seeds, state, chunk)
+        self._interrupted = False
         try:
             while batch.missing:
+                if self._interrupted:
+                    raise GradingError("the grading was interrupted by another thread")
                 self._staff()
                 self._hand_out(batch)
                 self._collect(batch)
@@ -268,6 +271,10 @@ class Workers:
                 self._retire(worker)
             raise
         return [grade for grade in batch.grades if grade is not None]
+
+    def interrupt(self) -> None:
+        """End what another thread is grading; rows that are under way end with their workers."""
+        self._interrupted = True
 
     def _staff(self) -> None:
         while len(self._workers) < self._size:

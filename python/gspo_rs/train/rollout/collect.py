@@ -26,12 +26,12 @@ from gspo_rs.train.model.policy import Policy
 from gspo_rs.train.progress import Report, silent
 from gspo_rs.train.rollout.agreement import check_sampler
 from gspo_rs.train.rollout.chat import (
-    as_answers,
     as_texts,
     ends_of,
     is_chat,
     warn_of_open_turns,
 )
+from gspo_rs.train.rollout.graded_ahead import asked_of, at_once, sampled_while_graded
 from gspo_rs.train.rollout.policy_sampler import derived_seed
 from gspo_rs.train.rollout.reward_log import merged, pooled
 from gspo_rs.train.rollout.samplers import counted, reporting, sampling_of
@@ -125,7 +125,21 @@ def sample(
     prompts = prompts.select(list(share))
     numbers = list(share if numbers is None else [numbers[place] for place in share])
     asked = reporting(sampler or sampling_of(policy, config), report)
-    rollouts = asked.sample(prompts, places=np.array(numbers, np.int64), seed=seed)
+    size = at_once(asked, rewards, config, policy.world, len(prompts))
+    if size < len(prompts):
+        rollouts = sampled_while_graded(
+            asked,
+            prompts,
+            numbers,
+            rewards,
+            size=size,
+            each=config.num_generations,
+            seed=seed,
+            report=report,
+            state=state,
+        )
+    else:
+        rollouts = asked.sample(prompts, places=np.array(numbers, np.int64), seed=seed)
     generated = time.perf_counter()
     report("scoring")
     scored, logged = _scored(rollouts, prompts, rewards, config, state)
@@ -180,16 +194,9 @@ def _scored(
     """
     if not rewards:
         return rollouts, {}
-    assert rollouts.group_ids is not None
-    rows = np.repeat(np.asarray(rollouts.group_ids, np.int64), np.diff(rollouts.offsets))
-    asked = prompts.select(rows.tolist())
-    said = rollouts.completions
-    texts = asked.texts, as_answers(said) if is_chat(prompts.texts) and not is_chat(said) else said
-    tokens = rollouts.completion_tokens
-    assert tokens is not None
-    ids = [tokens.row(row).tolist() for row in range(len(tokens))]
-    offered = {"completion_ids": ids} | ({} if state is None else {"trainer_state": state})
-    found = scores(rewards, *texts, asked.columns, offered=offered)
+    asked = asked_of(rollouts, prompts, state)
+    texts = asked.prompts, asked.completions
+    found = scores(rewards, *texts, asked.columns, offered=asked.offered)
     logged = merged(found.logged, rollouts.extra or ())
     extra = {**(rollouts.extra or {}), **logged.extra} or None
     summary = summed(found.rewards, config.reward_weights)
