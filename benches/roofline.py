@@ -128,13 +128,14 @@ def parts(case: Case, design: Design, card: Card) -> list[Part]:
     written = BF16 if design.passes == 0 else F32
     reached = EPILOGUE if design.passes == 0 else PRODUCT
     # Gradients of one block of whole sequences, if residuals are kept; else of one chunk.
-    wide, turns = (block, blocks) if design.kept else (rows, chunks)
+    wide, turns, ends = (block, blocks, 1) if design.kept else (rows, chunks, 3)
     found = [
         Part("logits", chunks, chunks * BF16 * v * d + n * v * written, one, reached),
         Part("gradient of hidden", turns, n * v * BF16, one, PRODUCT * _filled(wide, d, card)),
         Part("gradient of the head", turns, turns * 2 * sums + n * v * BF16, one),
-        # Set to zero, scaled by token (hidden only), rounded, multiplied by the gradient upstream.
-        Part("once", 1, v * d * (2 * F32 + 3 * BF16) + n * d * (4 * F32 + 3 * BF16)),
+        # Set to zero, scaled by token (hidden only), rounded, multiplied by the gradient upstream:
+        # the last two at once, if residuals are kept.
+        Part("once", 1, v * d * (2 * F32 + ends * BF16) + n * d * (4 * F32 + ends * BF16)),
     ]
     if not design.passes:  # sums of the rows of each tile, and the target's logit
         found.insert(1, Part("sums of tiles", blocks, n * (2 * F32 * v / TILE[0] + 2 * BF16 * d)))

@@ -152,13 +152,15 @@ def rounded(
     dtypes: tuple[torch.dtype | None, ...],
     grad: Tensor | None = None,
 ) -> tuple[Tensor | None, ...]:
-    """Round each sum, times `grad` if that is given, to a dtype: once, and last.
+    """Round each sum, times `grad` if that is given, to a dtype: once, last, and in one pass.
 
     What is rounded before it is scaled has lost in float16 what the scale is there to keep.
     """
-    if grad is not None:
-        sums = tuple(None if total is None else total * grad for total in sums)
     return tuple(
-        None if total is None or dtype is None else total.to(dtype)
+        None
+        if total is None or dtype is None
+        else total.to(dtype)
+        if grad is None
+        else torch.mul(total, grad, out=torch.empty_like(total, dtype=dtype))
         for total, dtype in zip(sums, dtypes, strict=True)
     )
