@@ -224,6 +224,15 @@ def test_completions_of_prompts_in_files_come_with_tokens_and_log_probabilities(
     assert sample(frame, tmp_path / "again", **how).tokens == report.tokens
 
 
+def test_a_server_that_was_not_started_for_nccl_says_so(server, wide, tmp_path, monkeypatch):
+    monkeypatch.setattr(weight_stream, "Communicator", GlooTwin)
+    sampler = Vllm(server, timeout=60.0, folder=tmp_path, name="no", by="nccl")
+    config = resolve(Config(model=str(wide), prompts="p", reward="r"))
+    with pytest.raises(SamplerError, match="the server needs a GPU of its own and --weight-trans"):
+        sampler.refresh(policies.load(config), 0)
+    sampler.close()
+
+
 def test_raw_log_probabilities_are_refused_at_another_temperature(raw_server, wide, tmp_path):
     config = resolve(Config(model=str(wide), prompts="p", reward="r", temperature=0.7))
     sampler = Vllm(raw_server, timeout=60.0, folder=tmp_path, name="raw")
@@ -257,15 +266,6 @@ def test_weights_go_by_the_engine_for_nccl_of_a_server_that_has_gloo_in_its_plac
             assert line["sampler/failed"] == 0
     label = httpx2.get(f"{nccl_server}/weight_info", trust_env=False).json()["weight_version"]
     assert label.endswith("-4")
-
-
-def test_a_server_that_was_not_started_for_nccl_says_so(server, wide, tmp_path, monkeypatch):
-    monkeypatch.setattr(weight_stream, "Communicator", GlooTwin)
-    sampler = Vllm(server, timeout=60.0, folder=tmp_path, name="no", by="nccl")
-    config = resolve(Config(model=str(wide), prompts="p", reward="r"))
-    with pytest.raises(SamplerError, match="the server needs a GPU of its own and --weight-trans"):
-        sampler.refresh(policies.load(config), 0)
-    sampler.close()
 
 
 def test_a_chat_model_with_adapters_has_the_log_probabilities_of_its_server(chat_server, tmp_path):
