@@ -66,14 +66,45 @@ class Torn:
 torn = Torn()
 atexit.register(os.write, 2, b"asked at the end")
 """
+# Halts at a place of the writing of checkpoints, counted over all of them, until a file is there.
+INSIDE = """
+import sys, time
+from pathlib import Path
+from gspo_rs.files import atomic
+from gspo_rs.train import checkpoint
+at, go, passed = int(sys.argv.pop()), Path(sys.argv.pop()), []
+def halt():
+    passed.append(None)
+    if len(passed) == at:
+        print("halted", flush=True)
+        while not go.exists():
+            time.sleep(0.01)
+def halting(work, *, after=False):
+    def halted(*given, **named):
+        halt()
+        found = work(*given, **named)
+        if after:
+            halt()
+        return found
+    return halted
+for name in ("_save", "digests", "seal"):
+    setattr(checkpoint, name, halting(getattr(checkpoint, name)))
+put = atomic.put_directory
+atomic.put_directory = halting(put, after=True)
+atomic.remove = halting(atomic.remove)
+"""
 SETTINGS = {"prompts_per_step": 3, "adam_epsilon": 1e-3, "learning_rate": 1e-3}
+KILLED = {**SETTINGS, "reward": PLAIN, "save_steps": 1, "max_steps": 10}
 
 
-def ranks(size, *arguments, world=None, last=(), code=MAIN, main=MAIN, start=forked):
-    """Start the processes of a run, as torchrun does; the `last` may get more words, or `code`."""
+def ranks(size, *arguments, world=None, last=(), code=MAIN, first=(), main=MAIN, start=forked):
+    """Start the processes of a run, as torchrun does.
+
+    The `last` may get more words and other `code`, and so may the `first`, with all the rest.
+    """
     shared = {"WORLD_SIZE": str(world or size), "MASTER_ADDR": "127.0.0.1"}
     shared["MASTER_PORT"] = free_port()
-    words = [()] * (size - 1) + [last]
+    words = [first, *[()] * (size - 2), last] if size > 1 else [last]
     codes = [main] * (size - 1) + [code]
     return [
         start("train", *arguments, *words[rank], code=codes[rank], RANK=str(rank), **shared)
@@ -174,30 +205,54 @@ def test_a_process_of_several_ends_before_gloos_threads_can_abort_it(letters, tm
     assert "torn down" not in said[1]
 
 
+@pytest.fixture(scope="module")
+def unbroken(letters, tmp_path_factory):
+    """A run of two processes that nobody kills, of thirty visits of five prompts."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    codes, said = ended(ranks(2, make(folder, letters, **KILLED)))
+    assert codes == [0, 0], said
+    assert trained(folder / "run") == expected(30)
+    return folder / "run"
+
+
+def goes_on_to_the_same_bits(path, unbroken):
+    """Resume two processes, and compare all they leave with a run that was not killed."""
+    codes, said = ended(ranks(2, path, "--resume"))
+    assert codes == [0, 0], said
+    run = path.parent / "run"
+    assert weights(run / "final") == weights(unbroken / "final")
+    assert records(run) == records(unbroken)
+    assert trained(run) == expected(30)
+
+
 @pytest.mark.soak
-@pytest.mark.parametrize("moment", range(60))
+@pytest.mark.parametrize("moment", range(40))
 def test_a_process_killed_at_any_moment_leaves_a_run_that_goes_on_to_the_same_bits(
-    letters, tmp_path, moment
+    letters, tmp_path, unbroken, moment
 ):
-    settings = {"reward": PLAIN, "save_steps": 1, **SETTINGS}
-    codes, said = ended(ranks(2, make(tmp_path / "unbroken", letters, **settings)))
-    assert codes == [0, 0], said
-    path = make(tmp_path / "killed", letters, **settings)
-    children, draw = ranks(2, path), random.Random(moment)
-    # A third of them where checkpoints are written all the time; the rest anywhere in the run.
-    step, delay = draw.randrange(8), draw.random() * (0.05 if moment % 3 == 0 else 1.0)
-    wait_for(lambda: last_step(tmp_path / "killed/run") >= step, children[0])
-    time.sleep(delay)
+    path, draw = make(tmp_path, letters, **KILLED), random.Random(moment)
+    children, step = ranks(2, path), draw.randrange(2, 10)
+    wait_for(lambda: checkpoint.steps(path.parent / "run"), children[0])
+    wait_for(lambda: last_step(path.parent / "run") >= step, children[0])
+    time.sleep(0.3 * draw.random())  # wherever in the run
     children[draw.randrange(2)].kill()
-    codes, said = ended(children)
-    done = codes == [0, 0] or (tmp_path / "killed/run/final").exists()
-    resumed = checkpoint.steps(tmp_path / "killed/run") or done
-    if not resumed:  # before the first checkpoint: a run begins anew, in a folder without one
-        shutil.rmtree(tmp_path / "killed/run")
-    codes, said = ended(ranks(2, path, *(["--resume"] if resumed else [])))
-    assert codes == [0, 0], said
-    assert weights(tmp_path / "killed/run/final") == weights(tmp_path / "unbroken/run/final")
-    assert records(tmp_path / "killed/run") == records(tmp_path / "unbroken/run")
+    ended(children)
+    goes_on_to_the_same_bits(path, unbroken)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("moment", range(20))
+def test_a_process_killed_inside_a_checkpoint_leaves_a_run_that_goes_on_to_the_same_bits(
+    letters, tmp_path, unbroken, moment
+):
+    path, go = make(tmp_path, letters, **KILLED), tmp_path / "go"
+    # After the first checkpoint, each has seven places.
+    children = ranks(2, path, first=(go, 8 + moment), main=INSIDE + MAIN)
+    wait_for(lambda: children[0].stdout.readline() == "halted\n", children[0])
+    children[moment // 7 % 2].kill()
+    go.touch()
+    ended(children)
+    goes_on_to_the_same_bits(path, unbroken)
 
 
 def test_an_error_of_one_process_is_told_with_its_rank_and_ends_all(letters, tmp_path):
