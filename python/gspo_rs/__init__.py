@@ -9,10 +9,12 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # as type checkers read it; to load `typing` takes as long as all else here
 
 if TYPE_CHECKING:
     from inspect import Signature
+    from typing import Any
 
     from gspo_rs._core import __version__
     from gspo_rs.conformance.doctor import doctor

@@ -96,6 +96,13 @@ impl Groups {
         }
     }
 
+    /// Consecutive groups of `size` rows, of which `n_rows` is a multiple.
+    #[must_use]
+    pub fn of_size(n_rows: usize, size: usize) -> Self {
+        let end = |group: usize| i64::try_from(group * size).unwrap_or(i64::MAX);
+        Self::clustered(n_rows, (0..=n_rows / size).map(end).collect())
+    }
+
     fn clustered(n_rows: usize, offsets: Vec<i64>) -> Self {
         Self {
             n_rows,

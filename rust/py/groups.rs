@@ -37,10 +37,10 @@ impl PyGroups {
 
     /// Groups of consecutive rows, `size` of them in each.
     #[staticmethod]
-    fn from_size(n_rollouts: i64, size: usize) -> PyResult<Self> {
-        Ok(Self {
-            groups: Groups::from_offsets((0..=n_rollouts).step_by(size).collect())?,
-        })
+    fn from_size(n_rollouts: usize, size: usize) -> Self {
+        Self {
+            groups: Groups::of_size(n_rollouts, size),
+        }
     }
 
     #[staticmethod]

@@ -41,7 +41,7 @@ mod _core {
     use super::scoring::{PyKnownKeys, PyScores};
     #[pymodule_export]
     use super::statistics::{
-        best_of, opo_, pack_, pairs_, pass_at_k, quantiles, rows_, scaled, short, stats, weighted,
+        best_of, opo_, pack_, pairs_, pass_at_k, quantiles, rows_, scaled, short_, stats, weighted,
     };
     #[pymodule_export]
     use super::text::{PyTextFiles, PyTextRows};

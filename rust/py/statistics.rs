@@ -17,6 +17,7 @@ use crate::stats::column::Column;
 use crate::stats::opo;
 use crate::stats::pairs::{self, Strategy};
 use crate::stats::rows::{self, Input};
+use crate::stats::short;
 use crate::stats::summary::{self, Summary};
 
 type Array<'py, T> = Bound<'py, PyArray1<T>>;
@@ -151,18 +152,14 @@ pub(super) fn weighted<'py>(
     Ok(run(py, steps, work)?.into_pyarray(py))
 }
 
-/// `values` rounded to float32, and whether none that is finite has become infinite.
+/// Binds [`short::short`].
 #[pyfunction]
-pub(super) fn short<'py>(
+#[pyo3(name = "short")]
+pub(super) fn short_<'py>(
     py: Python<'py>,
     values: PyReadonlyArray1<'py, f64>,
 ) -> PyResult<(Array<'py, f32>, bool)> {
-    let values = values.as_slice()?;
-    #[expect(clippy::cast_possible_truncation, reason = "rounded as asked for")]
-    let rounded: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-    let fits = rounded
-        .iter()
-        .fold(true, |fits, value| fits & !value.is_infinite());
+    let (rounded, fits) = short::short(values.as_slice()?);
     Ok((rounded.into_pyarray(py), fits))
 }
 

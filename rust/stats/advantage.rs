@@ -93,10 +93,11 @@ impl Estimator {
             | Self::Normal { .. }
             | Self::Gopo => needs.standings = true,
             Self::Mean | Self::Rloo | Self::MaxRl => needs.mean = true,
-            Self::Zscore { .. } | Self::Quantile { .. } => needs.spread = true,
-            Self::BestMinusSecond | Self::PassAtK { .. } | Self::SoftWinrate { .. } => {
-                needs.order = true;
-            }
+            Self::Zscore { .. } => needs.spread = true,
+            Self::Quantile { .. } => (needs.order, needs.spread) = (true, true),
+            Self::SoftWinrate { .. } => needs.order = true,
+            Self::BestMinusSecond => needs.best = true,
+            Self::PassAtK { .. } => {}
             _ => return None,
         }
         Some(needs)
@@ -188,8 +189,7 @@ fn centred(group: &impl Group, scale: f64, out: &mut [f64]) {
 }
 
 fn best_minus_second(group: &impl Group, out: &mut [f64]) {
-    let n = group.scored();
-    let (second, best) = (group.value(n - 2), group.value(n - 1));
+    let (best, second) = group.best_two();
     // Where several are best, nobody gets anything.
     group.by_value(out, |value| if value == best { best - second } else { 0.0 });
 }

@@ -165,16 +165,7 @@ fn lower(below: usize, k: usize) -> f64 {
 
 /// How many are scorable, and how many of these are right.
 fn counts(group: &impl Group, threshold: f64) -> (usize, usize) {
-    let (mut wrong, mut end) = (0, group.scored());
-    while wrong < end {
-        let middle = usize::midpoint(wrong, end);
-        if group.value(middle) < threshold {
-            wrong = middle + 1;
-        } else {
-            end = middle;
-        }
-    }
-    (group.scored(), group.scored() - wrong)
+    (group.scored(), group.scored() - group.below(threshold))
 }
 
 /// `ln(C(n - c, k) / C(n, k))`, which is the same with `c` and `k` exchanged.

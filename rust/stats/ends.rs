@@ -5,8 +5,13 @@
     reason = "what is not inlined is compiled for the oldest processors"
 )]
 
+use pulp::{Simd, WithSimd};
+
 use super::network::{LANES, greater, lesser};
-use super::widest::{Loops, widest};
+use super::widest::simd;
+
+/// Vectors that take turns: each waits for what it was before.
+const SIDES: usize = 4;
 
 /// The ends of some numbers.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +29,8 @@ impl Ends {
         let mut beyond = [0; LANES];
         let (rows, rest) = values.as_chunks::<LANES>();
         for row in rows {
-            for (side, &value) in row.iter().enumerate() {
+            for side in 0..LANES {
+                let value = row[side];
                 // In this order, so that what is unknown is left out.
                 low[side] = lesser(value, low[side]);
                 high[side] = greater(value, high[side]);
@@ -46,7 +52,7 @@ impl Ends {
 
     /// The same, found in the widest instructions.
     pub(super) fn widest(values: &[f64]) -> Self {
-        widest(OfAll(values))
+        simd(OfAll(values))
     }
 
     /// The largest distance from 0.
@@ -58,11 +64,34 @@ impl Ends {
 
 struct OfAll<'a>(&'a [f64]);
 
-impl Loops for OfAll<'_> {
+impl WithSimd for OfAll<'_> {
     type Output = Ends;
 
     #[inline(always)]
-    fn call(self) -> Ends {
-        Ends::of(self.0)
+    fn with_simd<S: Simd>(self, simd: S) -> Ends {
+        let (rows, rest) = S::as_simd_f64s(self.0);
+        let zero = simd.splat_f64s(0.0);
+        let mut low = [simd.splat_f64s(f64::INFINITY); SIDES];
+        let mut high = [simd.splat_f64s(f64::NEG_INFINITY); SIDES];
+        // Not 0 once there is a number that is not finite.
+        let mut beyond = [zero; SIDES];
+        let (whole, last) = rows.as_chunks::<SIDES>();
+        for rows in whole.iter().map(|rows| &rows[..]).chain([last]) {
+            for (side, &row) in rows.iter().enumerate() {
+                low[side] = simd.select_f64s(simd.less_than_f64s(row, low[side]), row, low[side]);
+                let over = simd.greater_than_f64s(row, high[side]);
+                high[side] = simd.select_f64s(over, row, high[side]);
+                beyond[side] = simd.add_f64s(beyond[side], simd.mul_f64s(row, zero));
+            }
+        }
+        let low = low.map(|side| simd.reduce_min_f64s(side));
+        let high = high.map(|side| simd.reduce_max_f64s(side));
+        let beyond = beyond.map(|side| simd.reduce_sum_f64s(side));
+        let rest = Self::Output::of(rest);
+        Ends {
+            low: low.into_iter().fold(rest.low, lesser),
+            high: high.into_iter().fold(rest.high, greater),
+            finite: beyond == [0.0; SIDES] && rest.finite,
+        }
     }
 }

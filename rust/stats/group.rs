@@ -10,6 +10,10 @@ pub(crate) trait Group {
     fn is_informative(&self) -> bool;
     /// The `k`-th lowest, counted from 0.
     fn value(&self, k: usize) -> f64;
+    /// The highest two of two or more.
+    fn best_two(&self) -> (f64, f64);
+    /// How many scorable rewards are below `threshold`.
+    fn below(&self, threshold: f64) -> usize;
     /// Whether to stop, as someone has asked.
     fn stopped(&self) -> bool {
         false

@@ -7,15 +7,14 @@
 
 use super::group::Group;
 use super::mean;
-use super::moments::{BLOCK, LARGE, Moments, SMALL, halfway};
+use super::moments::{self, LARGE, Moments, SMALL};
 use super::needs::Needs;
 use super::network::{LANES, Row, greater, lesser, sort};
 use super::steady::{Cut, LEAST};
 use super::widest::{Loops, widest};
 
-/// Members of the largest groups for which this beats one group after the other: two blocks of
-/// those that `pairwise` cuts.
-const MOST: usize = 2 * BLOCK;
+/// Members of the largest groups for which this beats one group after the other.
+const MOST: usize = 64;
 /// The same where standings are asked for, for which every two members are compared.
 const COMPARED: usize = 8;
 
@@ -36,6 +35,7 @@ pub(crate) struct Lanes {
     above: Vec<Row>,
     mean: Row,
     norm: Row,
+    second: Row,
 }
 
 impl Lanes {
@@ -87,7 +87,10 @@ impl Lanes {
         if needs.standings {
             self.compare();
         }
-        if needs.order || needs.spread {
+        if needs.best {
+            self.find_second::<PADDED>();
+        }
+        if needs.order {
             self.rising.clone_from(&self.members);
             sort(&mut self.rising);
         }
@@ -153,20 +156,75 @@ impl Lanes {
         self.mean[lane] = mean.unwrap_or_else(|| mean::exact(members, n as f64));
     }
 
+    /// Finds the highest but one.
+    #[inline(always)]
+    fn find_second<const PADDED: bool>(&mut self) {
+        let (mut best, mut second) = (Row([-NONE; LANES]), Row([-NONE; LANES]));
+        for row in &self.members {
+            for lane in 0..LANES {
+                let value = known::<PADDED>(row[lane], -NONE);
+                second[lane] = greater(second[lane], lesser(value, best[lane]));
+                best[lane] = greater(best[lane], value);
+            }
+        }
+        self.second = second;
+    }
+
     /// Finds the roots of the centred sums of squares.
     #[inline(always)]
     fn spread<const PADDED: bool>(&mut self) {
-        let (residue, squares) = pairwise::<PADDED>(&self.rising, &self.mean);
+        let [mut counts, mut reach, mut area] = [Row::default(); 3];
+        let (mut differs, mut shows) = ([false; LANES], [false; LANES]);
         for lane in 0..LANES {
-            let n = self.sizes[lane] as f64;
-            let square = squares[lane] - residue[lane] * residue[lane] / n;
-            let differ = self.low[lane] < self.high[lane];
-            self.norm[lane] = if differ {
-                greater(square, 0.0).sqrt()
+            let (mean, ends) = (self.mean[lane], (self.low[lane], self.high[lane]));
+            counts[lane] = self.sizes[lane] as f64;
+            differs[lane] = ends.0 < ends.1;
+            shows[lane] = moments::residue_shows(counts[lane], mean, ends);
+            // Without a spread, any reach will do.
+            reach[lane] = if differs[lane] {
+                moments::reach(mean, ends)
             } else {
-                0.0
+                1.0
             };
+            area[lane] = reach[lane] * reach[lane];
         }
+        let squares = self.sums::<PADDED>(&counts, &area, |centred| centred * centred);
+        let residue = if shows.contains(&true) {
+            self.sums::<PADDED>(&counts, &reach, |centred| centred)
+        } else {
+            Row::default()
+        };
+        for lane in 0..LANES {
+            let residue = if shows[lane] { residue[lane] } else { 0.0 };
+            let root = moments::root(squares[lane], residue, counts[lane]);
+            self.norm[lane] = if differs[lane] { root } else { 0.0 };
+        }
+    }
+
+    /// The sums of what `of` makes of each member less its mean, in the digits of [`steady::sum`].
+    ///
+    /// [`steady::sum`]: super::steady::sum
+    #[inline(always)]
+    fn sums<const PADDED: bool>(&self, counts: &Row, reach: &Row, of: impl Fn(f64) -> f64) -> Row {
+        let mut cuts = [Row::default(); 2];
+        for lane in 0..LANES {
+            let Cut(own) = Cut::new(counts[lane], reach[lane]);
+            (cuts[0][lane], cuts[1][lane]) = (own[0], own[1]);
+        }
+        let (mut upper, mut lower) = (Row::default(), Row::default());
+        for row in &self.members {
+            for lane in 0..LANES {
+                let centred = known::<PADDED>(row[lane] - self.mean[lane], 0.0);
+                let cut = Cut([cuts[0][lane], cuts[1][lane]]);
+                let (part, middle, _) = cut.three(of(centred));
+                upper[lane] += part;
+                lower[lane] += middle;
+            }
+        }
+        for lane in 0..LANES {
+            upper[lane] += lower[lane];
+        }
+        upper
     }
 
     /// Counts for each member those below and those above it.
@@ -235,6 +293,14 @@ impl Group for Lane<'_> {
         self.lanes.rising[k][self.at]
     }
 
+    fn best_two(&self) -> (f64, f64) {
+        (self.lanes.high[self.at], self.lanes.second[self.at])
+    }
+
+    fn below(&self, threshold: f64) -> usize {
+        widest(Below(self.rewards, threshold))
+    }
+
     fn moments(&self) -> Moments {
         let (mean, norm) = (self.lanes.mean[self.at], self.lanes.norm[self.at]);
         Moments::of(mean, norm, self.scored())
@@ -260,6 +326,17 @@ impl Group for Lane<'_> {
     }
 }
 
+struct Below<'a>(&'a [f64], f64);
+
+impl Loops for Below<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn call(self) -> usize {
+        self.0.iter().filter(|&&reward| reward < self.1).count()
+    }
+}
+
 struct ByValue<'a, F> {
     rewards: &'a [f64],
     out: &'a mut [f64],
@@ -275,36 +352,6 @@ impl<F: Fn(f64) -> f64> Loops for ByValue<'_, F> {
             *out = (self.of)(reward + 0.0);
         }
     }
-}
-
-/// Two sums over rows of ascending values, in the order in which `moments` takes them.
-#[inline(always)]
-fn pairwise<const PADDED: bool>(rows: &[Row], centre: &Row) -> (Row, Row) {
-    if rows.len() <= BLOCK {
-        return running::<PADDED>(rows, centre);
-    }
-    let (low, high) = rows.split_at(halfway(rows.len()));
-    let (mut residue, mut squares) = running::<PADDED>(low, centre);
-    let high = running::<PADDED>(high, centre);
-    for lane in 0..LANES {
-        residue[lane] += high.0[lane];
-        squares[lane] += high.1[lane];
-    }
-    (residue, squares)
-}
-
-/// The same one row after the other.
-#[inline(always)]
-fn running<const PADDED: bool>(rows: &[Row], centre: &Row) -> (Row, Row) {
-    let (mut residue, mut squares) = (Row::default(), Row::default());
-    for row in rows {
-        for lane in 0..LANES {
-            let centred = known::<PADDED>(row[lane] - centre[lane], 0.0);
-            residue[lane] += centred;
-            squares[lane] += centred * centred;
-        }
-    }
-    (residue, squares)
 }
 
 /// `value`, or `other` in place of `NONE`.

@@ -7,6 +7,7 @@
 
 use super::advantage::Estimator;
 use super::column::Column;
+use super::ends::Ends;
 use super::mean;
 use super::moments::{LARGE, SMALL};
 use super::network::greater;
@@ -96,24 +97,18 @@ impl Loops for Load<'_> {
             return false;
         };
         let cut = Cut::new(most as f64, greater(reach, LEAST));
-        own.parts.resize(rewards.len(), 0.0);
-        own.rests.resize(rewards.len(), 0.0);
-        let mut left = 0;
-        for ((&reward, part), rest) in rewards.iter().zip(&mut own.parts).zip(&mut own.rests) {
-            let less;
-            (*part, *rest, less) = cut.three(reward);
-            left |= less.to_bits();
-        }
-        if left != 0 {
-            return false;
-        }
         own.found.clear();
-        match equal(sizes, most) {
-            true if most == 2 => own.average_equal::<2>(rewards),
-            true if most == 4 => own.average_equal::<4>(rewards),
-            true if most == 8 => own.average_equal::<8>(rewards),
-            true if most == 16 => own.average_equal::<16>(rewards),
-            _ => own.average(rewards, sizes),
+        let below = |some: &[f64]| {
+            let digits = some.iter().map(|&reward| cut.below(reward).abs().to_bits());
+            digits.fold(0, |all, some| all | some)
+        };
+        // If there is a digit too many, most often one is near.
+        if below(&rewards[..rewards.len().min(SIDES)]) == 0 && below(rewards) == 0 {
+            averages::<true>([rewards; 3], sizes, &mut own.found);
+        } else if own.divide(cut, rewards) {
+            averages::<false>([rewards, &own.parts, &own.rests], sizes, &mut own.found);
+        } else {
+            return false;
         }
         own.found.iter().fold(true, |fine, &mean| {
             fine & ((mean == 0.0) | (mean.abs() > TINY))
@@ -122,32 +117,49 @@ impl Loops for Load<'_> {
 }
 
 impl Means {
+    /// Cuts rewards in two. False if one has digits below both.
     #[inline(always)]
-    fn average_equal<const N: usize>(&mut self, rewards: &[f64]) {
-        let halves = self
-            .parts
-            .as_chunks::<N>()
-            .0
-            .iter()
-            .zip(self.rests.as_chunks::<N>().0);
-        for (group, (parts, rests)) in rewards.as_chunks::<N>().0.iter().zip(halves) {
-            let sums = (parts.iter().sum(), rests.iter().sum());
-            self.found.push(over(sums, N, group));
+    fn divide(&mut self, cut: Cut, rewards: &[f64]) -> bool {
+        self.parts.resize(rewards.len(), 0.0);
+        self.rests.resize(rewards.len(), 0.0);
+        let mut left = 0;
+        for ((&reward, part), rest) in rewards.iter().zip(&mut self.parts).zip(&mut self.rests) {
+            let less;
+            (*part, *rest, less) = cut.three(reward);
+            left |= less.to_bits();
+        }
+        left == 0
+    }
+}
+
+/// Finds the means of groups from rewards, their parts and their rests; `WHOLE` is whether the
+/// parts are the rewards, so that there are no rests.
+#[inline(always)]
+fn averages<const WHOLE: bool>(columns: [&[f64]; 3], sizes: &[usize], found: &mut Vec<f64>) {
+    match sizes[0] {
+        2 if equal(sizes, 2) => averages_of::<WHOLE, 2>(columns, found),
+        4 if equal(sizes, 4) => averages_of::<WHOLE, 4>(columns, found),
+        8 if equal(sizes, 8) => averages_of::<WHOLE, 8>(columns, found),
+        16 if equal(sizes, 16) => averages_of::<WHOLE, 16>(columns, found),
+        _ => {
+            let mut start = 0;
+            for &size in sizes {
+                let [group, parts, rests] = columns.map(|column| &column[start..start + size]);
+                let rests = if WHOLE { 0.0 } else { total(rests) };
+                found.push(over((total(parts), rests), size, group));
+                start += size;
+            }
         }
     }
+}
 
-    #[inline(always)]
-    fn average(&mut self, rewards: &[f64], sizes: &[usize]) {
-        let mut start = 0;
-        for &size in sizes {
-            let own = start..start + size;
-            let sums = (
-                total(&self.parts[own.clone()]),
-                total(&self.rests[own.clone()]),
-            );
-            self.found.push(over(sums, size, &rewards[own]));
-            start += size;
-        }
+/// The same of groups of one size.
+#[inline(always)]
+fn averages_of<const WHOLE: bool, const N: usize>(columns: [&[f64]; 3], found: &mut Vec<f64>) {
+    let [rewards, parts, rests] = columns.map(|column| column.as_chunks::<N>().0);
+    for ((group, parts), rests) in rewards.iter().zip(parts).zip(rests) {
+        let rests = if WHOLE { 0.0 } else { rests.iter().sum() };
+        found.push(over((parts.iter().sum(), rests), N, group));
     }
 }
 
@@ -225,24 +237,9 @@ impl Write<'_> {
 }
 
 /// The largest distance from 0; None if some number is unknown, infinite or extreme.
-#[inline(always)]
 pub(super) fn reach(values: &[f64]) -> Option<f64> {
-    let (mut most, mut beyond) = ([0.0; SIDES], [0; SIDES]);
-    let (rows, rest) = values.as_chunks::<SIDES>();
-    for row in rows {
-        for side in 0..SIDES {
-            most[side] = greater(most[side], row[side].abs());
-            // Not 0 for what is not finite.
-            beyond[side] |= (row[side].abs() * 0.0).to_bits();
-        }
-    }
-    for (side, value) in rest.iter().enumerate() {
-        most[side] = greater(most[side], value.abs());
-        beyond[side] |= (value.abs() * 0.0).to_bits();
-    }
-    let most = most.into_iter().fold(0.0, greater);
-    let finite = beyond.into_iter().fold(0, |all, some| all | some) == 0;
-    (finite && most < LARGE).then_some(most)
+    let ends = Ends::widest(values);
+    (ends.finite && ends.reach() < LARGE).then(|| ends.reach())
 }
 
 /// A sum that is exact, in whatever order.

@@ -25,6 +25,7 @@ pub(crate) mod rank;
 pub(crate) mod ratios;
 pub(crate) mod rows;
 mod scratch;
+pub(crate) mod short;
 mod sorted;
 mod steady;
 pub(crate) mod summary;

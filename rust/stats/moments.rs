@@ -7,18 +7,15 @@
 
 use super::ends::Ends;
 use super::mean;
+use super::network::greater;
 use super::radix;
 use super::steady;
-use super::widest::{Loops, widest};
 use crate::error::Error;
 use crate::pool::{CHECK_EVERY, Cancel};
 
 /// Beyond these bounds a square or a sum leaves the range of float64, and work is scaled.
 pub(super) const SMALL: f64 = 1e-140;
 pub(super) const LARGE: f64 = 1e140;
-
-/// Up to this many values, a running sum is as good as any.
-pub(super) const BLOCK: usize = 32;
 
 /// Mean and centred sum of squares of one group.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,7 +70,7 @@ impl Moments {
         Self {
             mean,
             centre,
-            norm: norm(values, scale, centre),
+            norm: norm(values, scale, centre, (low * scale, high * scale)),
             scale,
             count,
         }
@@ -96,11 +93,9 @@ impl Moments {
             }
         }
         let values = if finite { values } else { &known };
-        let n = values.len() as f64;
-        let mean = widest(Total(values, low.abs().max(high.abs()))) / n;
+        let mean = steady::sum(values, greater(-low, high)) / values.len() as f64;
         cancel.check()?;
-        let (residue, squares) = widest(Around(values, mean, high - low));
-        let norm = (squares - residue * residue / n).max(0.0).sqrt();
+        let norm = norm(values, 1.0, mean, (low, high));
         Ok(Self::of(mean, norm, values.len()))
     }
 
@@ -161,64 +156,37 @@ impl Moments {
     }
 }
 
-/// The sum of values no further from 0 than this.
-struct Total<'a>(&'a [f64], f64);
-
-impl Loops for Total<'_> {
-    type Output = f64;
-
-    #[inline(always)]
-    fn call(self) -> f64 {
-        let [sum] = steady::sums(self.0, [self.1], |value| [value]);
-        sum
-    }
-}
-
-/// The sums of the distances of values from a number, and of their squares; none is longer than
-/// the last.
-struct Around<'a>(&'a [f64], f64, f64);
-
-impl Loops for Around<'_> {
-    type Output = (f64, f64);
-
-    #[inline(always)]
-    fn call(self) -> (f64, f64) {
-        let Self(values, centre, span) = self;
-        let [residue, squares] = steady::sums(values, [span, span * span], |value| {
-            [value - centre, (value - centre) * (value - centre)]
-        });
-        (residue, squares)
-    }
-}
-
-fn norm(values: &[f64], scale: f64, centre: f64) -> f64 {
-    let (residue, squares) = pairwise(values, &|value| {
-        let centred = value * scale - centre;
-        (centred, centred * centred)
-    });
-    // The residue is what rounding left in the mean; its share of the squares is taken off.
-    (squares - residue * residue / values.len() as f64)
-        .max(0.0)
-        .sqrt()
-}
-
-/// Two sums over `values`, of halves and their halves: sorted values would carry a running sum
-/// far away and back, and its rounding with it.
-fn pairwise(values: &[f64], terms: &impl Fn(f64) -> (f64, f64)) -> (f64, f64) {
-    let plus = |a: (f64, f64), b: (f64, f64)| (a.0 + b.0, a.1 + b.1);
-    if values.len() <= BLOCK {
-        let terms = values.iter().map(|&value| terms(value));
-        terms.fold((0.0, 0.0), plus)
+/// The root of the sum of squares around `centre` of values times `scale`, which lie between
+/// these ends.
+fn norm(values: &[f64], scale: f64, centre: f64, ends: (f64, f64)) -> f64 {
+    let n = values.len() as f64;
+    let reach = reach(centre, ends);
+    let residue = if residue_shows(n, centre, ends) {
+        steady::around(values, reach, (scale, centre))
     } else {
-        let (low, high) = values.split_at(halfway(values.len()));
-        plus(pairwise(low, terms), pairwise(high, terms))
-    }
+        0.0
+    };
+    root(steady::squares(values, reach, (scale, centre)), residue, n)
 }
 
-/// Where `n` values are cut in two: between whole blocks, so that more values leave the first block
-/// as it is.
-pub(super) fn halfway(n: usize) -> usize {
-    (n / 2).next_multiple_of(BLOCK)
+/// How far numbers between these ends are from `centre`.
+#[inline(always)]
+pub(super) fn reach(centre: f64, (low, high): (f64, f64)) -> f64 {
+    greater(high - centre, centre - low)
+}
+
+/// Whether what rounding left in the mean of `n` values can be seen in the squares around it, the
+/// sum of which is at least half of the square of what lies between the ends.
+#[inline(always)]
+pub(super) fn residue_shows(n: f64, mean: f64, (low, high): (f64, f64)) -> bool {
+    const PART: f64 = 1.0 / (1_u64 << 40) as f64;
+    n * (mean * mean) * PART >= (high - low) * (high - low)
+}
+
+/// The root of a sum of squares, less the share in it of what rounding left in the mean.
+#[inline(always)]
+pub(super) fn root(squares: f64, residue: f64, n: f64) -> f64 {
+    greater(squares - residue * residue / n, 0.0).sqrt()
 }
 
 #[cfg(test)]
@@ -279,5 +247,18 @@ mod tests {
         // 5 times 0..1000 over 7: the variance of a uniform grid.
         let expected = ((1e6_f64 - 1.0) / 12.0 * 5000.0 / 4999.0).sqrt() / 7.0;
         assert!((found / expected - 1.0).abs() < 1e-14);
+    }
+
+    #[test]
+    fn far_from_zero_a_batch_and_a_group_keep_the_digits_of_their_spread() {
+        let mut values: Vec<f64> = (0..1000)
+            .map(|i| 2_f64.powi(45) + f64::from(i * 7919 % 1000))
+            .collect();
+        let batch = Moments::unsorted(&values, &Cancel::default()).unwrap();
+        values.sort_by(f64::total_cmp);
+        let expected = ((1e6_f64 - 1.0) / 12.0 * 1000.0 / 999.0).sqrt();
+        for found in [batch.std(1), Moments::new(&values).std(1)] {
+            assert!((found / expected - 1.0).abs() < 1e-14);
+        }
     }
 }

@@ -8,9 +8,11 @@ pub(crate) struct Needs {
     pub(crate) standings: bool,
     /// The rewards in order.
     pub(crate) order: bool,
+    /// The highest two.
+    pub(crate) best: bool,
     /// Their mean.
     pub(crate) mean: bool,
-    /// Their spread, which takes the others but standings.
+    /// Their spread, which takes the mean.
     pub(crate) spread: bool,
 }
 
@@ -20,6 +22,7 @@ impl Needs {
         Self {
             standings: self.standings | other.standings,
             order: self.order | other.order,
+            best: self.best | other.best,
             mean: self.mean | other.mean,
             spread: self.spread | other.spread,
         }

@@ -29,7 +29,9 @@ const BLOCK: usize = 1 << 10;
 /// Rows per task.
 const TASK: usize = 1 << 14;
 /// Sums of lengths below this are exact.
-const MANY: f64 = (1_u64 << 52) as f64;
+const MANY: f64 = WHOLE;
+/// Whole numbers from here on have no digits behind the point.
+const WHOLE: f64 = (1_u64 << 52) as f64;
 /// What brings extreme rewards where no product overflows.
 const DOWN: f64 = 1.0 / (1_u128 << 127) as f64;
 
@@ -139,8 +141,16 @@ impl Scratch {
             let (rewards, lengths) = (&rewards[span.clone()], &lengths[span]);
             self.rewards
                 .extend(rewards.iter().map(|reward| reward + 0.0));
-            self.lengths
-                .extend(lengths.iter().map(|&length| length as f64));
+            if bits_of(lengths) < 1 << 52 {
+                // These digits behind 2^52 are a number already: conversions go one by one.
+                let number =
+                    |&length: &i64| f64::from_bits(length.cast_unsigned() | WHOLE.to_bits());
+                self.lengths
+                    .extend(lengths.iter().map(|length| number(length) - WHOLE));
+            } else {
+                self.lengths
+                    .extend(lengths.iter().map(|&length| length as f64));
+            }
         }
     }
 
@@ -303,6 +313,9 @@ fn check(rewards: &[f64], lengths: &[i64]) -> Result<(), Error> {
     if found != expected {
         return Err(Error::LengthCount { found, expected });
     }
+    if bits_of(lengths) >= 0 {
+        return Ok(());
+    }
     match lengths.iter().position(|&length| length < 0) {
         Some(index) => Err(Error::NegativeLength {
             index,
@@ -310,6 +323,11 @@ fn check(rewards: &[f64], lengths: &[i64]) -> Result<(), Error> {
         }),
         None => Ok(()),
     }
+}
+
+/// The bits that some number has: below 0 if one is, and no less than the largest else.
+fn bits_of(numbers: &[i64]) -> i64 {
+    numbers.iter().fold(0, |bits, number| bits | number)
 }
 
 #[cfg(test)]
@@ -339,6 +357,20 @@ mod tests {
             let found = advantages(&rewards, &[1, 1, 0, 0], &groups, &Cancel::default());
             assert_eq!(found, Err(Error::NoTokens { row: 2 }));
         }
+    }
+
+    #[test]
+    fn lengths_of_any_number_of_digits_weigh_what_they_are() {
+        let most = (1_i64 << 52) - 1;
+        let baseline = most as f64 / (1_u64 << 52) as f64;
+        assert_eq!(
+            found(&[1.0, 0.0], &[most, 1]),
+            Ok(vec![1.0 - baseline, -baseline])
+        );
+        assert_eq!(
+            found(&[1.0, 0.0], &[3 << 52, 1 << 52]),
+            Ok(vec![0.25, -0.75])
+        );
     }
 
     #[test]

@@ -257,6 +257,7 @@ mod tests {
             1 => (word % 3.0) - 1.0,
             2 => share.sqrt() * (word % 97.0),
             3 => share.exp2() * 1e-145,
+            4 => 1e9 + share,
             _ if word % 50.0 == 0.0 => f64::NAN,
             _ => share * 1e200,
         }
@@ -267,7 +268,7 @@ mod tests {
         fn groups_side_by_side_have_the_bits_of_one_after_the_other(
             sizes in prop::collection::vec(1_usize..70, 1..20),
             equal in prop::option::of(1_usize..66),
-            which in 0_u8..5,
+            which in 0_u8..6,
             words in prop::collection::vec(any::<u32>(), 20 * 70),
         ) {
             let sizes: Vec<usize> = sizes.iter().map(|&size| equal.unwrap_or(size)).collect();

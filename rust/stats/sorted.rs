@@ -136,6 +136,15 @@ impl Group for Sorted<'_> {
         self.values[k]
     }
 
+    fn best_two(&self) -> (f64, f64) {
+        let n = self.values.len();
+        (self.values[n - 1], self.values[n - 2])
+    }
+
+    fn below(&self, threshold: f64) -> usize {
+        self.values.partition_point(|&value| value < threshold)
+    }
+
     fn moments(&self) -> Moments {
         let moments = self
             .moments

@@ -9,3 +9,9 @@ pub(super) use pulp::NullaryFnOnce as Loops;
 pub(super) fn widest<L: Loops>(loops: L) -> L::Output {
     Arch::new().dispatch(loops)
 }
+
+/// The same of what names its vectors.
+#[inline]
+pub(super) fn simd<L: pulp::WithSimd>(loops: L) -> L::Output {
+    Arch::new().dispatch(loops)
+}
