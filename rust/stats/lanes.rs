@@ -5,9 +5,8 @@
     reason = "what is not inlined is compiled for the oldest processors"
 )]
 
-use super::group::Group;
 use super::mean;
-use super::moments::{self, LARGE, Moments, SMALL};
+use super::moments::{self, LARGE, SMALL};
 use super::needs::Needs;
 use super::network::{LANES, Row, greater, lesser, sort};
 use super::steady::{Cut, LEAST};
@@ -24,18 +23,18 @@ const NONE: f64 = f64::INFINITY;
 /// Rewards of several groups, all scorable and none extreme.
 #[derive(Debug, Default)]
 pub(crate) struct Lanes {
-    sizes: [usize; LANES],
+    pub(super) sizes: [usize; LANES],
     /// Member by member; `NONE` where a group has no more.
-    members: Vec<Row>,
-    low: Row,
-    high: Row,
+    pub(super) members: Vec<Row>,
+    pub(super) low: Row,
+    pub(super) high: Row,
     /// What was needed; the rest is left over from other groups.
-    rising: Vec<Row>,
-    below: Vec<Row>,
-    above: Vec<Row>,
-    mean: Row,
-    norm: Row,
-    second: Row,
+    pub(super) rising: Vec<Row>,
+    pub(super) below: Vec<Row>,
+    pub(super) above: Vec<Row>,
+    pub(super) mean: Row,
+    pub(super) norm: Row,
+    pub(super) second: Row,
 }
 
 impl Lanes {
@@ -246,15 +245,6 @@ impl Lanes {
             (self.below[at], self.above[at]) = (Row(below), Row(above));
         }
     }
-
-    /// Group `lane`, of these rewards, of which what was needed is known.
-    pub(crate) fn group<'a>(&'a self, lane: usize, rewards: &'a [f64]) -> Lane<'a> {
-        Lane {
-            lanes: self,
-            at: lane,
-            rewards,
-        }
-    }
 }
 
 /// `PADDED` is whether some groups are smaller than others.
@@ -269,88 +259,6 @@ impl<const PADDED: bool> Loops for Prepare<'_, PADDED> {
     #[inline(always)]
     fn call(self) -> bool {
         self.lanes.prepare::<PADDED>(self.needs)
-    }
-}
-
-/// One of the groups.
-#[derive(Clone, Copy)]
-pub(crate) struct Lane<'a> {
-    lanes: &'a Lanes,
-    at: usize,
-    rewards: &'a [f64],
-}
-
-impl Group for Lane<'_> {
-    fn scored(&self) -> usize {
-        self.lanes.sizes[self.at]
-    }
-
-    fn is_informative(&self) -> bool {
-        self.lanes.low[self.at] < self.lanes.high[self.at]
-    }
-
-    fn value(&self, k: usize) -> f64 {
-        self.lanes.rising[k][self.at]
-    }
-
-    fn best_two(&self) -> (f64, f64) {
-        (self.lanes.high[self.at], self.lanes.second[self.at])
-    }
-
-    fn below(&self, threshold: f64) -> usize {
-        widest(Below(self.rewards, threshold))
-    }
-
-    fn moments(&self) -> Moments {
-        let (mean, norm) = (self.lanes.mean[self.at], self.lanes.norm[self.at]);
-        Moments::of(mean, norm, self.scored())
-    }
-
-    fn by_value(&self, out: &mut [f64], of: impl Fn(f64) -> f64) {
-        let rewards = self.rewards;
-        if rewards.len() < LANES {
-            ByValue { rewards, out, of }.call();
-        } else {
-            widest(ByValue { rewards, out, of });
-        }
-    }
-
-    fn by_standing(&self, out: &mut [f64], of: impl Fn(f64, f64) -> f64) {
-        // Those that are not there count as above.
-        let size = self.lanes.members.len() as f64;
-        let standings = self.lanes.below.iter().zip(&self.lanes.above);
-        for (out, (below, above)) in out.iter_mut().zip(standings) {
-            let (below, above) = (below[self.at], above[self.at]);
-            *out = of(below, size - below - above);
-        }
-    }
-}
-
-struct Below<'a>(&'a [f64], f64);
-
-impl Loops for Below<'_> {
-    type Output = usize;
-
-    #[inline(always)]
-    fn call(self) -> usize {
-        self.0.iter().filter(|&&reward| reward < self.1).count()
-    }
-}
-
-struct ByValue<'a, F> {
-    rewards: &'a [f64],
-    out: &'a mut [f64],
-    of: F,
-}
-
-impl<F: Fn(f64) -> f64> Loops for ByValue<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        for (out, reward) in self.out.iter_mut().zip(self.rewards) {
-            *out = (self.of)(reward + 0.0);
-        }
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod decimal;
 mod draws;
 mod ends;
 mod group;
+mod lane;
 mod lanes;
 mod log_sums;
 pub(crate) mod mean;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::column::Column;
+use super::lane::Lane;
 use super::lanes::Lanes;
 use super::means::Means;
 use super::needs::Needs;
@@ -105,7 +106,7 @@ impl<'a> Scratch<'a> {
             if self.lanes.load(&rewards[start..end], sizes, needs) {
                 for (column, out) in columns.iter().zip(outs.iter_mut()) {
                     for (lane, own) in places(start, sizes).enumerate() {
-                        let group = self.lanes.group(lane, &rewards[own.clone()]);
+                        let group = Lane::of(&self.lanes, lane, &rewards[own.clone()]);
                         column.write_plain(&group, &mut self.tables, &mut out[own]);
                     }
                 }
