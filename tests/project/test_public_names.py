@@ -23,7 +23,7 @@ def seen_by_type_checkers():
         alias.name: line.module.removeprefix("gspo_rs.")
         for line in block.body
         for alias in line.names
-        if line.module != "inspect"
+        if line.module not in ("inspect", "typing")
     }
 
 
