@@ -7,6 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fixtures.fake_gpu import fake_gpu
 from gspo_rs import losses
+from gspo_rs.losses import linear
 from gspo_rs.losses.layout import to_device
 
 
@@ -19,6 +20,18 @@ def test_losses_of_groups_never_wait_for_the_gpu(name):
         assert loss.device.type == "cuda"
         assert loss.requires_grad
         assert {value.device.type for value in metrics.values()} == {"cuda"}
+
+
+@pytest.mark.parametrize("lengths", [[2, 1], [5, -1], [4, 1]])
+def test_lengths_that_do_not_fit_are_refused_before_a_gpu_sees_them(lengths, monkeypatch):
+    sent = []
+    monkeypatch.setattr(linear, "to_device", lambda *given: sent.append(given))
+    head, targets = torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64)
+    with pytest.raises(ValueError, match="sum to the 4 log-probabilities"):
+        losses.linear_gspo_loss(
+            head, head, targets, None, torch.zeros(2), lengths=torch.tensor(lengths)
+        )
+    assert not sent
 
 
 def test_a_mask_would_wait_for_the_gpu():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["check", "room_of"]
+from gspo_rs.logprobs.rows import Rows
+
+__all__ = ["check", "check_tokens", "room_of"]
 
 
 def check(
@@ -15,7 +17,7 @@ def check(
     if given.dtype != dtype:
         raise TypeError(f"{name} is {given.dtype}; the kernel takes {dtype}")
     if given.shape != shape:
-        raise ValueError(f"{name} has shape {tuple(given.shape)}; expected {shape}")
+        raise ValueError(f"{name} has shape {tuple(given.shape)}; expected {tuple(shape)}")
     if given.device != like.device:
         raise ValueError(f"{name} is on {given.device} and the rest on {like.device}")
     # Rows may be apart, but not on one another; what has one row or one word may have any stride.
@@ -26,6 +28,17 @@ def check(
             f"{name} of shape {tuple(given.shape)} has strides {given.stride()}: it is not"
             f" contiguous, and the kernel reads memory as it lies; give {name}.contiguous()"
         )
+
+
+def check_tokens(out: Rows, near: Tensor | None, like: Tensor, dtype: torch.dtype) -> None:
+    """Refuse what there is one number of for each row of `like`, if it is not of the dtype."""
+    of_tokens = {"near": near, "logprobs": out.logprobs, "entropy": out.entropy}
+    of_tokens |= {"factors": out.factors, "own": out.own}
+    for name, given in of_tokens.items():
+        if given is not None:
+            check(name, given, like, like.shape[:1], dtype)
+    if (out.factors is None) != (out.own is None):
+        raise ValueError("factors and own go together: give both or neither")
 
 
 def room_of(matrix: Tensor) -> int:

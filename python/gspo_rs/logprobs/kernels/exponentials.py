@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from gspo_rs.logprobs.kernels.checks import check, room_of
+from gspo_rs.logprobs.kernels.checks import check, check_tokens, room_of
 from gspo_rs.logprobs.rows import Rows
 
 __all__ = ["exponential_rows", "tile_of"]
@@ -252,8 +252,5 @@ def _check_all(hidden: Tensor, weight: Tensor, targets: Tensor, out: Rows, near:
     check("targets", targets, hidden, (tokens,), torch.int64)
     assert out.residual is not None
     check("residual", out.residual, hidden, (tokens, words), torch.bfloat16)
-    of_tokens = {"near": near, "logprobs": out.logprobs, "entropy": out.entropy}
-    for name, given in (of_tokens | {"factors": out.factors, "own": out.own}).items():
-        if given is not None or name in ("factors", "own"):
-            assert given is not None
-            check(name, given, hidden, (tokens,), torch.float32)
+    assert out.own is not None
+    check_tokens(out, near, hidden, torch.float32)

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from gspo_rs.logprobs.kernels.checks import check, room_of
+from gspo_rs.logprobs.kernels.checks import check, check_tokens, room_of
 from gspo_rs.logprobs.rows import Rows
 
 __all__ = ["block_of", "fused_rows"]
@@ -302,12 +302,6 @@ def _check_all(
     check("targets", targets, logits, (rows,), torch.int64)
     if bias is not None:
         check("bias", bias, logits, (words,), bias.dtype)
-    of_tokens = {"near": near, "logprobs": out.logprobs, "entropy": out.entropy}
-    of_tokens |= {"factors": out.factors, "own": out.own}
-    for name, given in of_tokens.items():
-        if given is not None:
-            check(name, given, logits, (rows,), logits.dtype)
+    check_tokens(out, near, logits, logits.dtype)
     if out.residual is not None:
         check("residual", out.residual, logits, (rows, words), out.residual.dtype)
-    if (out.factors is None) != (out.own is None):
-        raise ValueError("factors and own go together: give both or neither")
