@@ -68,6 +68,17 @@ def test_a_reward_model_and_a_function_grade_together(rows, letters, tmp_path):
     assert found["status"].to_list() == ["ok"] * 4
 
 
+def test_rewards_and_their_weights_are_joined_by_commas_or_repeated(rows, tmp_path):
+    (tmp_path / "given.py").write_text(
+        "def one(completions, **_): return [1.0]\ndef two(completions, **_): return [2.0]\n"
+    )
+    one, two = f"{tmp_path}/given.py:one", f"{tmp_path}/given.py:two"
+    joined = ("--reward", f"{one},{two}", "--reward-weights", "1,-0.25", "--workers", 1)
+    apart = ("--reward", one, "--reward", two, "--reward-weights", "1", "--reward-weights", "-0.25")
+    for words in (joined, (*apart, "--workers", 1, "--overwrite")):
+        assert graded(rows, *words)["reward"].to_list() == [0.5] * 4
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [

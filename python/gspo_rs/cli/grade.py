@@ -14,6 +14,7 @@ from gspo_rs.cli.grade_engines import Judging, ready_ones
 from gspo_rs.cli.outcome import Outcome, counted
 from gspo_rs.cli.parameters import (
     Completion,
+    Numbers,
     OfParts,
     Overwrite,
     Prompt,
@@ -39,7 +40,9 @@ def _taken(chosen: dict[str, Any]) -> dict[str, Any]:
     """Return the options of the library: engines, and columns by the names they are handed on."""
     given = {name: value for name, value in chosen.items() if name not in ("judging", "list_")}
     columns = dict(map(_renamed, chosen.get("columns", ())))
-    return given | {"engines": chosen["judging"].engines(), "columns": columns}
+    rewards = [one for text in chosen.get("reward") or () for one in text.split(",")]
+    engines = chosen["judging"].engines()
+    return given | {"engines": engines, "columns": columns, "reward": rewards}
 
 
 def _renamed(text: str) -> tuple[str, str]:
@@ -76,7 +79,7 @@ def grade(
     *,
     target: Annotated[Path | None, OfParts] = None,
     reward: Several = None,
-    reward_weights: Annotated[list[float] | None, Parameter(negative="")] = None,
+    reward_weights: Numbers = None,
     prompt: Prompt = None,
     completion: Completion = None,
     columns: Annotated[list[str] | None, Parameter(name="--pass", negative="")] = None,
@@ -101,9 +104,10 @@ def grade(
     Parameters
     ----------
     reward
-        Reward function, file.py:function or module:function; repeat the option for several.
+        Reward function, file.py:function or module:function; of several joined by commas, or repeat
+        the option.
     reward_weights
-        Weight of each reward in the sum; 1 by default.
+        Weight of each reward in the sum, likewise; 1 by default.
     columns
         Columns that the functions get, as NAME or NAME=COLUMN; joined by commas, or repeat it.
     by

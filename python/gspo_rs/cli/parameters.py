@@ -17,6 +17,11 @@ def _whole(_: type, tokens: Sequence[Token]) -> int:
         raise ValueError(f"{tokens[0].value!r} is no whole number") from None
 
 
+def _numbers(_: type, tokens: Sequence[Token]) -> list[float]:
+    """Parse numbers that are joined by commas, or given one by one."""
+    return [float(number) for token in tokens for number in token.value.split(",")]
+
+
 def _sources(_: type, tokens: Sequence[Token]) -> list[str]:
     return ["-" if token.value == STDIN else token.value for token in tokens]
 
@@ -87,6 +92,7 @@ Per = Annotated[
     list[str] | None, _names("Columns whose values, such as tasks, get a line each in a table")
 ]
 Several = Annotated[list[str] | None, Parameter(negative="")]
+Numbers = Annotated[list[float] | None, Parameter(negative="", converter=_numbers)]
 Reward = Annotated[
     str | None,
     Parameter(help="Column of the rewards; `reward`, or that of a tool that is known, by default."),
