@@ -87,3 +87,14 @@ def test_a_function_that_cannot_be_loaded_is_refused_by_name(tmp_path, mark, tex
         Workers({"reward": f"{path}:reward"}, 2, start_timeout=seconds)
     assert "given.py:reward" in str(caught.value)
     assert not running(mark)
+
+
+def test_the_source_of_a_function_is_that_of_the_file_which_makes_it(tmp_path):
+    made = "from functools import partial\nfrom gspo_rs.rewards.library import overlong_penalty\n"
+    file, sources = tmp_path / "made.py", []
+    for limit in (100, 200, 200):
+        file.write_text(f"{made}short = partial(overlong_penalty, limit={limit}, cache=50)\n")
+        with Workers({"short": f"{file}:short"}, 1, start_timeout=600.0) as workers:
+            sources.append(workers.sources["short"])
+    assert sources[0] != sources[1] == sources[2]
+    assert len(sources[0]) == 64
