@@ -58,7 +58,7 @@ def test_a_reward_is_the_cosine_of_the_mean_states_of_both_texts(folder, one_thr
 def test_a_reward_is_the_same_to_the_bit_alone_and_among_any_others(
     folder, one_thread, monkeypatch
 ):
-    monkeypatch.setattr(embedding, "TOKENS", 512)
+    monkeypatch.setattr(embedding, "tokens_of", lambda _: 512)
     engine = EmbeddingEngine(folder)
     by_itself = [graded(engine, [a], [b])[0].reward for a, b in zip(TEXTS, RIGHT, strict=True)]
     for seed in range(3):

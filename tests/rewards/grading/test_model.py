@@ -27,7 +27,7 @@ def small_batches(monkeypatch):
     """Few enough tokens that rows come in several batches of one length."""
     from gspo_rs.rewards.grading import model
 
-    monkeypatch.setattr(model, "TOKENS", 512)
+    monkeypatch.setattr(model, "tokens_of", lambda _: 512)
 
 
 def scores(engine, completions, prompts=None):

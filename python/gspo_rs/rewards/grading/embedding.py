@@ -10,7 +10,7 @@ from gspo_rs.rewards.grading.engine import Slice
 from gspo_rs.rewards.grading.model import scorer_of_folder, unread
 from gspo_rs.rewards.library.embeddings import Encoder, cosine
 from gspo_rs.rewards.library.texts import said
-from gspo_rs.rewards.model_folder import TOKENS
+from gspo_rs.rewards.model_folder import tokens_of
 from gspo_rs.rewards.workers import Grade
 
 __all__ = ["EmbeddingEngine"]
@@ -56,7 +56,8 @@ class EmbeddingEngine:
     ) -> None:
         self.name = name
         self._encoder: Encoder | None = Encoder(folder, device, dtype)
-        self.scorer = scorer_of_folder(Path(folder), dtype)
+        self._tokens = tokens_of(device)
+        self.scorer = scorer_of_folder(Path(folder), dtype, self._tokens)
 
     def grade(self, rows: Slice) -> list[Grade]:
         """Return the grade of each row."""
@@ -78,7 +79,7 @@ class EmbeddingEngine:
         wrong = unread([encoder.ids(text) for text in texts], encoder.longest)
         faults = {texts[place]: grade for place, grade in wrong.items()}
         read = [text for text in texts if text not in faults]
-        vectors = dict(zip(read, encoder.vectors(read, tokens=TOKENS), strict=True))
+        vectors = dict(zip(read, encoder.vectors(read, tokens=self._tokens), strict=True))
         seconds = (time.monotonic() - started) / max(len(pairs), 1)
         grades = [Grade("none", attempts=0)] * len(rows.completions)
         for row, (one, other) in pairs.items():

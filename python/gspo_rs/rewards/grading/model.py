@@ -13,13 +13,13 @@ from gspo_rs.rewards.grading.engine import Slice
 from gspo_rs.rewards.library.texts import said
 from gspo_rs.rewards.model_folder import (
     SHORTEST,
-    TOKENS,
     batches_of,
     digest_of_folder,
     filled,
     loaded_model,
     loaded_tokenizer,
     longest_of,
+    tokens_of,
 )
 from gspo_rs.rewards.workers import Grade
 
@@ -72,7 +72,8 @@ class ModelEngine:
         self._model: Any = loaded_model(kind, place, WHAT, device=device, dtype=dtype)
         refuse_labels(place, self._model.config)
         self._longest = longest_of(self._model.config)
-        self.scorer = scorer_of_folder(place, dtype)
+        self._tokens = tokens_of(device)
+        self.scorer = scorer_of_folder(place, dtype, self._tokens)
 
     def grade(self, rows: Slice) -> list[Grade]:
         """Return the grade of each row."""
@@ -80,7 +81,7 @@ class ModelEngine:
         grades = unread(ids, self._longest)
         left = [row for row in range(len(ids)) if row not in grades]
         lengths = [len(ids[row]) for row in left]
-        for batch, length, size in batches_of(lengths, self._longest, TOKENS):
+        for batch, length, size in batches_of(lengths, self._longest, self._tokens):
             started = time.monotonic()
             scores = self._scores([ids[left[place]] for place in batch], length, size)
             seconds = (time.monotonic() - started) / len(batch)
@@ -151,10 +152,10 @@ def refuse_labels(folder: Path, config: Any) -> None:
         )
 
 
-def scorer_of_folder(folder: Path, dtype: str) -> str:
+def scorer_of_folder(folder: Path, dtype: str, tokens: int) -> str:
     """Return the digest of a model here, and of what else decides about its scores."""
     import torch
     import transformers
 
     versions = f"torch {torch.__version__} transformers {transformers.__version__}"
-    return digest_of_folder(folder, dtype, f"{SHORTEST} {TOKENS}", versions)
+    return digest_of_folder(folder, dtype, f"{SHORTEST} {tokens}", versions)
