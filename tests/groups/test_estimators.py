@@ -277,6 +277,8 @@ def test_the_reference_page_has_every_estimator_with_its_options_and_plot(estima
 
 # Names of algorithms, and what other tools call an estimator.
 OTHER_NAMES = {"estimators.py", "presets.py", "synonyms.py"}
+# Where Borda's name is that of what makes scores of comparisons.
+OTHER_NAMES |= {"pairwise.py", "grade_engines.py"}
 # That are also words for a statistic, a function or a loss of ours.
 OTHER_THINGS = {"mean", "quantile", "normal", "percentile", "pass_at_k", "top_fraction"}
 
