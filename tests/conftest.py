@@ -17,6 +17,9 @@ settings.register_profile("default", deadline=None)
 settings.register_profile("soak", deadline=None, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+# A plugin of vLLM, which is elsewhere.
+collect_ignore = ["fixtures/vllm_twin.py"]
+
 SHARED = Path(os.environ.get("GSPO_RS_SHARED", ROOT.parent / "shared"))
 
 

@@ -46,6 +46,7 @@ GIVEN = {
     "weights": ("bfloat16", ["bfloat16"]),
     "optimizer": ("adamw_8bit", ["adamw_8bit"]),
     "layout": ("padded", ["padded"]),
+    "sampler_weights": ("nccl", ["nccl"]),
 }
 
 
