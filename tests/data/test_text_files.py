@@ -134,6 +134,7 @@ def number(value):
     return None if value is None or value != value else float(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("kind", WHOLE)
 def test_every_command_sees_the_rows_that_python_reads(tmp_path, kind, command):

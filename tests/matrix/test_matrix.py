@@ -47,6 +47,7 @@ def cell_of(made, tmp_path, monkeypatch):
     return cell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("verb", "container"), CELLS)
 def test_a_verb_reads_a_container_as_polars_does_or_names_the_remedy(verb, container, cell_of):
     cell, expected = cell_of(container), refusal(verb, container)
