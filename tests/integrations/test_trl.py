@@ -14,7 +14,7 @@ from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
 import gspo_rs as gs  # noqa: E402
 from fixtures.places import ROOT  # noqa: E402
-from fixtures.processes import torchrun  # noqa: E402
+from fixtures.processes import accelerate_launch  # noqa: E402
 from gspo_rs.integrations.trl import GSPOMixin, GSPOTrainer, check_version  # noqa: E402
 from gspo_rs.rewards import load as load_reward  # noqa: E402
 
@@ -246,7 +246,7 @@ def test_a_story_model_earns_more_by_percentile_and_sequence_ratio(stories, tmp_
 
 @pytest.mark.slow
 def test_a_group_that_lies_in_two_processes_is_compared_whole(letters, tmp_path):
-    ended = torchrun(2, "-m", "fixtures.trl_ranks", letters, tmp_path)
+    ended = accelerate_launch(2, "-m", "fixtures.trl_ranks", letters, tmp_path)
     assert not ended.returncode, ended.stderr[-4000:]
     ranks = [
         [json.loads(line) for line in (tmp_path / f"{rank}.jsonl").read_text().splitlines()]
