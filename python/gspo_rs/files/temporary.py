@@ -40,11 +40,11 @@ def aside(parent: Path) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
     folder, handle = _made(parent)
-    mine_alone(handle)
     try:
+        mine_alone(handle)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         if folder.exists():
             _log.warning("%s could not be removed; nothing needs it any more", folder)
         let_go(handle)
@@ -85,8 +85,21 @@ def sweep(folder: Path) -> None:
 def _made(parent: Path) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=_PREFIX, suffix=_SUFFIX))
-        # A sweeper may come before the lock.
-        with suppress(FileNotFoundError, BlockingIOError):
-            handle = try_lock(folder, _FLAGS, needed=False)
-            if handle is not None:
-                return folder, handle
+        try:
+            # A sweeper may come before the lock.
+            with suppress(FileNotFoundError, BlockingIOError):
+                handle = try_lock(folder, _FLAGS, needed=False)
+                if handle is not None:
+                    return folder, handle
+        except BaseException:
+            _remove(folder)
+            raise
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, also where Ctrl-C comes in the middle of that."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except KeyboardInterrupt:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
