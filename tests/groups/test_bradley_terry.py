@@ -44,6 +44,7 @@ def optimum(wins, deviation):
     return at.numpy()
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(tournaments(), st.sampled_from([0.3, 1.0, 4.0]))
 def test_strengths_are_where_the_penalised_likelihood_is_largest(wins, deviation):
@@ -110,6 +111,7 @@ def test_tensors_and_groups_are_those_of_advantage_from_wins():
     assert_allclose(gs.bradley_terry(tensor)[0].numpy(), found[[0, 2]], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wins", "deviation", "words"),
     [

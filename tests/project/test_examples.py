@@ -160,6 +160,7 @@ def test_a_loop_of_ones_own_fits_on_forty_lines():
     assert len((EXAMPLES / "own_loop.py").read_text().splitlines()) <= 40
 
 
+@pytest.mark.slow
 def test_the_files_of_the_training_guide_are_a_model_its_prompts_and_its_scored_completions(
     demo_task, tmp_path, monkeypatch, one_thread
 ):

@@ -198,6 +198,7 @@ def percentile_of(value, values):
     return below / (len(values) - 1)
 
 
+@pytest.mark.slow
 @given(frames())
 def test_models_stand_where_the_mean_over_prompts_of_pairwise_wins_puts_them(frame):
     found = narrow_of(frame)
@@ -249,6 +250,7 @@ def test_curves_are_the_mean_over_all_ways_to_draw_k_of_each_group(threshold, fr
                 assert_allclose(error, expected, atol=1e-9)
 
 
+@pytest.mark.slow
 @given(frames())
 def test_copies_are_those_that_a_dictionary_of_the_texts_counts(frame):
     found = duplicates.copies(narrow_of(frame))
@@ -299,6 +301,7 @@ def test_a_text_that_wins_in_many_groups_is_found_by_its_text(frame):
         assert_allclose(one.percentile, statistics.fmean(wins[text]))
 
 
+@pytest.mark.slow
 @given(frames())
 def test_the_groups_shown_are_the_first_of_all_sorted_by_hand(frame):
     found = narrow_of(frame)

@@ -17,7 +17,7 @@ from gspo_rs.train.config.toml import load
 from gspo_rs.train.model import policy as policies
 from gspo_rs.train.rollout.agreement import check_sampler
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def test_adapters_alone_go_to_a_server_that_takes_them_and_the_oldest_are_forgotten(

@@ -38,6 +38,7 @@ def engine(server, tmp_path):
     return vllm_engine(server, tmp_path, by="nccl")
 
 
+@pytest.mark.slow
 def test_a_run_sends_the_weights_of_every_step_and_no_folder_is_written(letters, tmp_path, twin):
     model = ModelServer(letters, takes_stream=True)
     with model.served() as server:
@@ -50,6 +51,7 @@ def test_a_run_sends_the_weights_of_every_step_and_no_folder_is_written(letters,
         assert record["mismatch/abs"] < 1e-4
 
 
+@pytest.mark.slow
 def test_adapters_are_sent_merged(letters, tmp_path, twin):
     policy = loaded(letters, lora_r=2)
     for name, weight in policy.model.named_parameters():
@@ -110,6 +112,7 @@ def test_a_server_that_does_not_take_them_is_told_what_it_needs(letters, tmp_pat
         sampler.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_fails_to_receive_ends_the_run_by_what_it_said(letters, tmp_path, twin):
     policy, model = loaded(letters), ModelServer(letters, takes_stream=True)
     with model.served() as server:

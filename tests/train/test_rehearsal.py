@@ -185,6 +185,7 @@ def test_what_is_left_out_is_said(letters, tmp_path):
     assert "0 of 4 groups with signal" in text
 
 
+@pytest.mark.slow
 def test_the_command_says_all_of_it_and_the_command_to_go_on_with(letters, tmp_path):
     path = make(tmp_path, letters, reward=REWARD)
     files = sorted(p.name for p in tmp_path.iterdir())

@@ -72,6 +72,7 @@ def part():
     return Part(torch.zeros(6, requires_grad=True, **made), lengths, np.array([2, 3]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", get_args(Algorithm))
 def test_the_passes_of_no_preset_wait_for_the_gpu(algorithm, policy, monkeypatch):
     monkeypatch.setattr(launch, "kernels_on", lambda _: NOTHING)
@@ -88,6 +89,7 @@ def test_the_passes_of_no_preset_wait_for_the_gpu(algorithm, policy, monkeypatch
     assert {value.device.type for value in metrics.values()} == {"cuda"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
@@ -103,6 +105,7 @@ def test_no_correction_or_penalty_waits_for_the_gpu(fields):
     assert loss.requires_grad
 
 
+@pytest.mark.slow
 def test_scores_and_values_of_sequences_never_wait_for_the_gpu():
     config = configured(algorithm="listwise")
     here = part()

@@ -138,6 +138,7 @@ def test_a_call_of_several_rows_that_fails_is_made_again_row_by_row(tmp_path, sp
     assert found[:8] == [float(chunk)] * 7 + [found[7]]
 
 
+@pytest.mark.slow
 def test_a_function_that_fails_alike_on_the_first_rows_stops_the_run_with_its_traceback(
     tmp_path, spec
 ):

@@ -145,6 +145,7 @@ def test_no_window_has_more_requests_than_the_rate_over_slices(judge):
     assert all(b - a >= 0.6 for a, b in zip(times, times[4:], strict=False))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_taken_up_counts_what_the_one_before_may_have_asked_for(judge, tmp_path):
     frame = pl.DataFrame({"prompt": "2 + 2", "answer": "4", "completion": ["5"] * 40})
     refused = Reply({"error": {"message": "who?"}}, 401)
