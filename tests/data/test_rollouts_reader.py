@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from gspo_rs import data
 from gspo_rs.data import external_sort, group_stream, source
 
+pytestmark = pytest.mark.slow
+
 
 @st.composite
 def scored(draw, max_rows=40):
@@ -109,7 +111,6 @@ def test_a_seed_gives_one_random_order_and_another_seed_another():
     assert len(set(np.diff(order[0]).tolist())) > 50
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "by", "shuffle"),
     [
@@ -160,7 +161,6 @@ print("torch" in sys.modules)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
 @pytest.mark.parametrize(("copies", "limit"), [(1, 300), (4, 550)])
 def test_143_mb_of_text_or_scattered_572_take_a_fraction_of_it_in_memory(

@@ -11,6 +11,8 @@ import pytest
 from fixtures.text_commands import COMMANDS, HEADER, LINES, REFUSING, SOUND, put
 from gspo_rs import data
 
+pytestmark = pytest.mark.slow
+
 # What is wrong with a file, the line, and what the error says of it.
 BROKEN = {
     "a field too many": (".csv", SOUND + "9,p,a,b,3\n", 14, "has 5 fields, but the header 4"),
@@ -134,7 +136,6 @@ def number(value):
     return None if value is None or value != value else float(value)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("kind", WHOLE)
 def test_every_command_sees_the_rows_that_python_reads(tmp_path, kind, command):
@@ -188,7 +189,6 @@ def test_a_packed_file_that_is_cut_is_an_error_that_names_it(tmp_path, packing):
         data.scan(path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["b.csv", "b.csv.gz"])
 @pytest.mark.parametrize("text", ["", "\ufeff", HEADER, "\n\n"])
 @pytest.mark.parametrize("command", COMMANDS)

@@ -12,6 +12,8 @@ from gspo_rs import data
 from gspo_rs.files import best, nested, pairs, selection, summary, verl
 from gspo_rs.report import report
 
+pytestmark = pytest.mark.slow
+
 BASE = pl.DataFrame(
     {"id": ["a", "a"], "prompt": ["p", "p"], "completion": ["x", "y"], "reward": [0.0, 1.0]}
 )
@@ -85,7 +87,6 @@ def test_stats_are_those_of_all_rows(folder):
     assert summary.summarize(folder, by="id") == summary.summarize(together(folder), by="id")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["wide", "narrow"])
 def test_scores_are_those_of_all_rows_and_are_read_back(folder, layout, tmp_path):
     gs.score(folder, tmp_path / "out", by="id", layout=layout)
@@ -125,7 +126,6 @@ WRITERS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", WRITERS)
 def test_what_is_written_is_that_of_all_rows(folder, command, tmp_path):
     WRITERS[command](folder, tmp_path / "out.jsonl")
@@ -137,7 +137,6 @@ def test_what_is_written_is_that_of_all_rows(folder, command, tmp_path):
     assert found == expected
 
 
-@pytest.mark.slow
 def test_batches_pages_and_selections_are_those_of_all_rows(folder, tmp_path):
     found = [batch.completions for batch in data.rollouts(folder, by="id")]
     assert found == [batch.completions for batch in data.rollouts(together(folder), by="id")]

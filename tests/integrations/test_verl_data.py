@@ -24,6 +24,8 @@ from gspo_rs.files.selection import select
 from gspo_rs.files.verl import verl
 from gspo_rs.integrations.verl_data import PromptDataset
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = "pkg://gspo_rs.integrations.verl_data"
 DEFAULTS = Path(find_spec("verl").origin).parent / "trainer/config/data/legacy_data.yaml"
 GROUPS = {"by": "prompt_id", "ground_truth": "expected_answer", "data_source": "openai/gsm8k"}
@@ -145,7 +147,6 @@ def test_the_class_is_found_by_the_path_of_its_file(solutions, tokenizer, tmp_pa
     assert len(dataset) == 300
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_length_and_number_are_limited_as_verl_limits_them(solutions, tokenizer, tmp_path, shuffle):
     groups = {**GROUPS, "ability": "math", "split": "train"}

@@ -16,6 +16,8 @@ from gspo_rs.data.source import locate
 from gspo_rs.groups.statistics import stats
 from gspo_rs.report import comparisons, duplicates, examples, facts, lengths, load
 
+pytestmark = pytest.mark.slow
+
 NONE = {"prompt": None, "completion": None, "model": None}
 
 
@@ -111,7 +113,6 @@ def test_the_variance_within_and_between_groups_adds_up_to_that_of_all_rewards(f
     assert_allclose(found.quantiles, np.percentile(rewards, [0, 25, 50, 75, 100]))
 
 
-@pytest.mark.slow
 @given(frames())
 def test_tied_pairs_are_those_that_a_walk_over_all_pairs_finds(frame):
     found = facts_of(frame)
@@ -198,7 +199,6 @@ def percentile_of(value, values):
     return below / (len(values) - 1)
 
 
-@pytest.mark.slow
 @given(frames())
 def test_models_stand_where_the_mean_over_prompts_of_pairwise_wins_puts_them(frame):
     found = narrow_of(frame)
@@ -228,7 +228,6 @@ def test_models_stand_where_the_mean_over_prompts_of_pairwise_wins_puts_them(fra
             assert math.isnan(one.error)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [None, 0.25])
 @given(frame=frames())
 def test_curves_are_the_mean_over_all_ways_to_draw_k_of_each_group(threshold, frame):
@@ -250,7 +249,6 @@ def test_curves_are_the_mean_over_all_ways_to_draw_k_of_each_group(threshold, fr
                 assert_allclose(error, expected, atol=1e-9)
 
 
-@pytest.mark.slow
 @given(frames())
 def test_copies_are_those_that_a_dictionary_of_the_texts_counts(frame):
     found = duplicates.copies(narrow_of(frame))
@@ -301,7 +299,6 @@ def test_a_text_that_wins_in_many_groups_is_found_by_its_text(frame):
         assert_allclose(one.percentile, statistics.fmean(wins[text]))
 
 
-@pytest.mark.slow
 @given(frames())
 def test_the_groups_shown_are_the_first_of_all_sorted_by_hand(frame):
     found = narrow_of(frame)
