@@ -24,7 +24,7 @@ from gspo_rs.groups.estimators import estimator_named, resolve
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.rows import Column, column, rows
 from gspo_rs.groups.sequences import sequences_of
-from gspo_rs.groups.wins import from_wins
+from gspo_rs.groups.wins import from_wins, sums_of_rows
 
 __all__ = ["advantage", "advantage_from_wins", "columns_and_advantage", "soft_overlong_penalty"]
 
@@ -245,9 +245,8 @@ def _net_wins(wins: Floats, group: int) -> Floats:
     np.fill_diagonal(net, 0.0)
     if not np.isfinite(net).all():
         raise ValueError(f"the wins of group {group} are not finite; use NaN where none compared")
-    # Sorted, so that the bits do not depend on the order of the opponents.
     with np.errstate(over="ignore", invalid="ignore"):
-        total: Floats = np.sort(net, axis=1).sum(axis=1)
+        total = sums_of_rows(net)
     if not np.isfinite(total).all():
         raise ValueError(f"the wins of group {group}, added, leave the range of float64")
     return total / max(len(wins) - 1, 1)

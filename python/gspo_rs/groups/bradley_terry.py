@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from gspo_rs.groups.array_types import T
 from gspo_rs.groups.checks import Floats
-from gspo_rs.groups.wins import from_wins
+from gspo_rs.groups.wins import from_wins, sums_of_rows
 
 __all__ = ["bradley_terry"]
 
@@ -104,12 +104,12 @@ def _strengths(wins: Floats, group: int, deviation: float) -> Floats:
     if (won < 0).any():
         raise ValueError(f"the wins of group {group} have {won.min():g}; they are at least 0")
     met, precision = won + won.T, deviation**-2
-    total, bound = _sums(won), _sums(met) / 2 + precision
+    total, bound = sums_of_rows(won), sums_of_rows(met) / 2 + precision
     strengths = np.zeros(len(wins))
     for _ in range(_MOST_STEPS):
         with np.errstate(over="ignore"):
             expected = met / (1 + np.exp(strengths - strengths[:, None]))
-        step = (total - _sums(expected) - precision * strengths) / bound
+        step = (total - sums_of_rows(expected) - precision * strengths) / bound
         strengths = strengths + step
         if np.abs(step).max() <= _NEAR * (1 + np.abs(strengths).max()):
             return strengths
@@ -117,9 +117,3 @@ def _strengths(wins: Floats, group: int, deviation: float) -> Floats:
         f"group {group} has no strengths after {_MOST_STEPS} steps; give a smaller deviation than"
         f" {deviation:g}"
     )
-
-
-def _sums(values: Floats) -> Floats:
-    """Return the sum of each row, whose bits do not depend on the order of the columns."""
-    total: Floats = np.sort(values, axis=1).sum(axis=1)
-    return total

@@ -12,7 +12,7 @@ from gspo_rs.groups.checks import Floats, is_tensor, plain
 from gspo_rs.groups.groups import Groups
 from gspo_rs.groups.shapes import Shape, grouped
 
-__all__ = ["from_wins"]
+__all__ = ["from_wins", "sums_of_rows"]
 
 
 def from_wins(
@@ -44,6 +44,12 @@ def from_wins(
         found[members] = values_of(matrix, g)
     like = given if is_tensor(given) else next(filter(is_tensor, given), None)
     return as_rows(found, like, shape)
+
+
+def sums_of_rows(values: Floats) -> Floats:
+    """Return the sum of each row, whose bits do not depend on the order of the opponents."""
+    total: Floats = np.sort(values, axis=1).sum(axis=1)
+    return total
 
 
 def _refuse_unfit(wins: Floats, group: int, size: int) -> None:

@@ -76,10 +76,13 @@ class EmbeddingEngine:
         }
         started = time.monotonic()
         texts = list(dict.fromkeys(text for pair in pairs.values() for text in pair))
-        wrong = unread([encoder.ids(text) for text in texts], encoder.longest)
+        ids = [encoder.ids(text) for text in texts]
+        wrong = unread(ids, encoder.longest)
         faults = {texts[place]: grade for place, grade in wrong.items()}
-        read = [text for text in texts if text not in faults]
-        vectors = dict(zip(read, encoder.vectors(read, tokens=self._tokens), strict=True))
+        read = {texts[place]: row for place, row in enumerate(ids) if place not in wrong}
+        vectors = dict(
+            zip(read, encoder.vectors(list(read.values()), tokens=self._tokens), strict=True)
+        )
         seconds = (time.monotonic() - started) / max(len(pairs), 1)
         grades = [Grade("none", attempts=0)] * len(rows.completions)
         for row, (one, other) in pairs.items():

@@ -60,7 +60,7 @@ def embedding_cosine(
             found.append(None)
             continue
         # A text at a time, so that there is nothing beside it.
-        vectors = encoder.vectors([said(one), str(right)], tokens=1)
+        vectors = encoder.vectors([encoder.ids(said(one)), encoder.ids(str(right))], tokens=1)
         found.append(cosine(*vectors))
     return found
 
@@ -101,8 +101,8 @@ class Encoder:
         """Return the tokens of a text."""
         return list(self._tokenizer(text)["input_ids"])
 
-    def vectors(self, texts: Sequence[str], *, tokens: int) -> list[NDArray[np.float64]]:
-        """Return the vectors of texts, in batches of so many tokens.
+    def vectors(self, ids: Sequence[Sequence[int]], *, tokens: int) -> list[NDArray[np.float64]]:
+        """Return the vectors of texts, given as tokens by `ids`, in batches of so many.
 
         Raises
         ------
@@ -111,7 +111,6 @@ class Encoder:
         """
         import torch
 
-        ids = [self.ids(text) for text in texts]
         for row in ids:
             if not 0 < len(row) <= self.longest:
                 raise ValueError(f"{len(row)} tokens; the encoder reads 1 to {self.longest}")
@@ -128,7 +127,7 @@ class Encoder:
                 mean = (states * weights).sum(1) / weights.sum(1)
                 pooled = (states[:, 0] if self._first else mean).cpu().double().numpy()
             found |= {row: pooled[place] for place, row in enumerate(batch)}
-        return [found[row] for row in range(len(texts))]
+        return [found[row] for row in range(len(ids))]
 
 
 def cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
