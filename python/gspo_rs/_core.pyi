@@ -119,7 +119,7 @@ def ratio_metrics(
     lengths: NDArray[np.int64],
     clip: tuple[tuple[float, float], NDArray[np.float32], NDArray[np.float32], tuple[bool, bool]]
     | None,
-) -> dict[str, float]: ...
+) -> tuple[list[str], NDArray[np.float32]]: ...
 
 @final
 class Scores:

@@ -1,9 +1,8 @@
 //! Binds what is computed from the log-ratios of tokens; documented in `gspo_rs.losses`.
 
-use numpy::PyReadonlyArray1;
+use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyDict};
 
 use crate::stats::ratios::{self, Clip, Rows, Values};
 
@@ -15,7 +14,8 @@ type ClipArguments<'py> = (
     (bool, bool),
 );
 
-/// Binds [`ratios::metrics`]: of a padded batch with a mask, of a flat one without.
+/// Binds [`ratios::metrics`], names and values: of a padded batch with a mask, of a flat one
+/// without.
 #[pyfunction]
 pub(super) fn ratio_metrics<'py>(
     py: Python<'py>,
@@ -23,7 +23,7 @@ pub(super) fn ratio_metrics<'py>(
     mask: Option<PyReadonlyArray1<'py, u8>>,
     lengths: PyReadonlyArray1<'py, i64>,
     clip: Option<ClipArguments<'py>>,
-) -> PyResult<Bound<'py, PyDict>> {
+) -> PyResult<(Vec<&'static str>, Bound<'py, PyArray1<f32>>)> {
     let log_ratios = log_ratios.as_slice()?;
     let lengths = lengths.as_slice()?.iter().copied();
     let lengths = lengths.map(usize::try_from);
@@ -40,8 +40,13 @@ pub(super) fn ratio_metrics<'py>(
     };
     let clip = clip.as_ref().map(|clip| bound(clip, tokens, sequences));
     let clip = clip.transpose()?;
-    py.detach(|| ratios::metrics(log_ratios, rows, clip))
-        .into_py_dict(py)
+    let metrics = py.detach(|| ratios::metrics(log_ratios, rows, clip));
+    #[expect(clippy::cast_possible_truncation, reason = "rounded as tensors are")]
+    let (names, values): (Vec<_>, Vec<_>) = metrics
+        .into_iter()
+        .map(|(name, value)| (name, value as f32))
+        .unzip();
+    Ok((names, PyArray1::from_vec(py, values)))
 }
 
 fn bound<'a>(

@@ -1,5 +1,12 @@
 //! Sums over the log-ratios of a sequence's tokens.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is compiled for the oldest processors"
+)]
+
+use super::widest::{Loops, widest};
+
 /// Log-ratios are clamped to plus or minus this before `exp`.
 pub(crate) const BOUND: f32 = 20.0;
 /// Up to here `e^d` is a polynomial without a power of two before it; just below `ln(2) / 2`.
@@ -37,11 +44,11 @@ impl LogSums {
     };
 
     pub(crate) fn of(log_ratios: &[f32]) -> Self {
-        let blocks = log_ratios.chunks(BLOCK).map(Self::of_block);
-        blocks.fold(Self::NONE, Self::and)
+        widest(OfTokens(log_ratios))
     }
 
     /// Of the tokens of both.
+    #[inline(always)]
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
             log: self.log + other.log,
@@ -53,23 +60,23 @@ impl LogSums {
         }
     }
 
+    #[inline(always)]
     fn of_block(block: &[f32]) -> Self {
-        let least = lanes(block, f32::INFINITY, |a, d| if d < a { d } else { a });
-        let most = lanes(block, f32::NEG_INFINITY, |a, d| if d > a { d } else { a });
-        let (least, most) = (
-            least.into_iter().fold(f32::INFINITY, f32::min),
-            most.into_iter().fold(f32::NEG_INFINITY, f32::max),
-        );
-        let log = sum(block, |d| d);
+        let near = Lanes::of(block);
+        let (mut least, mut most) = (f32::INFINITY, f32::NEG_INFINITY);
+        for lane in 0..LANES {
+            least = least.min(near.least[lane]);
+            most = most.max(near.most[lane]);
+        }
+        let log = whole(near.log);
         let (bounded, excess) = if least >= -NEAR && most <= NEAR {
-            (log, sum(block, near_excess))
+            (log, whole(near.excess))
         } else {
             (sum(block, bound), sum(block, |d| far_excess(bound(d))))
         };
-        let square = sum(block, |d| d * d);
         Self {
             log,
-            square,
+            square: whole(near.square),
             bounded,
             excess,
             least,
@@ -78,34 +85,98 @@ impl LogSums {
     }
 }
 
-fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f64 {
-    let lanes = lanes(values, 0.0, |total, value| total + term(value));
-    lanes.into_iter().map(f64::from).sum()
+/// What every `LANES`-th token of a block adds up to, as if all were near.
+struct Lanes {
+    log: [f32; LANES],
+    square: [f32; LANES],
+    excess: [f32; LANES],
+    least: [f32; LANES],
+    most: [f32; LANES],
 }
 
-/// Folds every `LANES`-th value into a lane.
-#[inline]
-fn lanes(values: &[f32], start: f32, step: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
-    let mut lanes = [start; LANES];
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, &value) in lanes.iter_mut().zip(chunk) {
-            *lane = step(*lane, value);
+impl Lanes {
+    /// In one loop, in which no sum waits for itself.
+    #[inline(always)]
+    fn of(block: &[f32]) -> Self {
+        let mut all = Self {
+            log: [0.0; LANES],
+            square: [0.0; LANES],
+            excess: [0.0; LANES],
+            least: [f32::INFINITY; LANES],
+            most: [f32::NEG_INFINITY; LANES],
+        };
+        let (chunks, rest) = block.as_chunks::<LANES>();
+        for chunk in chunks {
+            all.add(chunk);
+        }
+        all.add(rest);
+        all
+    }
+
+    #[inline(always)]
+    fn add(&mut self, tokens: &[f32]) {
+        for (lane, &d) in tokens.iter().enumerate() {
+            self.log[lane] += d;
+            self.square[lane] += d * d;
+            self.excess[lane] += near_excess(d);
+            // In this order, so that NaN is left out.
+            self.least[lane] = if d < self.least[lane] {
+                d
+            } else {
+                self.least[lane]
+            };
+            self.most[lane] = if d > self.most[lane] {
+                d
+            } else {
+                self.most[lane]
+            };
         }
     }
-    for (lane, &value) in lanes.iter_mut().zip(rest) {
-        *lane = step(*lane, value);
-    }
-    lanes
 }
 
-#[inline]
+struct OfTokens<'a>(&'a [f32]);
+
+impl Loops for OfTokens<'_> {
+    type Output = LogSums;
+
+    #[inline(always)]
+    fn call(self) -> LogSums {
+        let mut all = LogSums::NONE;
+        // No `fold`: the compiler leaves it outside, for the oldest processors.
+        for block in self.0.chunks(BLOCK) {
+            all = all.and(LogSums::of_block(block));
+        }
+        all
+    }
+}
+
+#[inline(always)]
+fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f64 {
+    let mut lanes = [0.0; LANES];
+    for chunk in values.chunks(LANES) {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane += term(value);
+        }
+    }
+    whole(lanes)
+}
+
+#[inline(always)]
+fn whole(lanes: [f32; LANES]) -> f64 {
+    let mut sum = 0.0;
+    for lane in lanes {
+        sum += f64::from(lane);
+    }
+    sum
+}
+
+#[inline(always)]
 fn bound(d: f32) -> f32 {
     d.clamp(-BOUND, BOUND)
 }
 
 /// `e^d - 1 - d` for `|d|` up to `ln(2) / 2`: its Taylor series, which loses no digit near 0.
-#[inline]
+#[inline(always)]
 fn near_excess(d: f32) -> f32 {
     let series = [5040.0, 720.0, 120.0, 24.0, 6.0, 2.0];
     let factor = series
@@ -115,7 +186,7 @@ fn near_excess(d: f32) -> f32 {
 }
 
 /// `e^d - 1 - d` for any bounded `d`: with `d = n ln 2 + r` it is `2^n e^r - 1 - d`.
-#[inline]
+#[inline(always)]
 fn far_excess(d: f32) -> f32 {
     /// Added and taken away, it rounds to a whole number, and leaves it in the last bits.
     const ROUND: f32 = 12_582_912.0;

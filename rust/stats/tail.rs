@@ -1,5 +1,7 @@
 //! The least, the largest and the 99th percentile of ratios, from their logarithms.
 
+use super::widest::{Loops, widest};
+
 /// Values of which the largest hundredth is guessed.
 const SAMPLE: usize = 1024;
 /// Values that are looked at together for one that is large.
@@ -40,13 +42,7 @@ pub(crate) fn largest(rows: &[impl AsRef<[f32]>]) -> Vec<f64> {
     if let Some(edge) = guess(rows, n) {
         let mut found = Vec::with_capacity(4 * reach(n));
         for row in rows {
-            let (chunks, rest) = row.as_ref().as_chunks::<CHUNK>();
-            for chunk in chunks {
-                if chunk.map(|value| value > edge) != [false; CHUNK] {
-                    found.extend(above(chunk, edge));
-                }
-            }
-            found.extend(above(rest, edge));
+            widest(Above(row.as_ref(), edge, &mut found));
         }
         if found.len() >= reach(n) {
             return found;
@@ -54,6 +50,29 @@ pub(crate) fn largest(rows: &[impl AsRef<[f32]>]) -> Vec<f64> {
     }
     let values = rows.iter().flat_map(AsRef::as_ref);
     values.copied().map(f64::from).collect()
+}
+
+/// Appends the values that are above an edge.
+struct Above<'a>(&'a [f32], f32, &'a mut Vec<f64>);
+
+impl Loops for Above<'_> {
+    type Output = ();
+
+    #[expect(
+        clippy::inline_always,
+        reason = "what is not inlined is compiled for the oldest processors"
+    )]
+    #[inline(always)]
+    fn call(self) {
+        let Self(row, edge, found) = self;
+        let (chunks, rest) = row.as_chunks::<CHUNK>();
+        for chunk in chunks {
+            if chunk.map(|value| value > edge) != [false; CHUNK] {
+                found.extend(above(chunk, edge));
+            }
+        }
+        found.extend(above(rest, edge));
+    }
 }
 
 fn above(values: &[f32], edge: f32) -> impl Iterator<Item = f64> {

@@ -30,10 +30,10 @@ def core_metrics(log_ratio: Tensor, layout: Layout, band: Band | None) -> dict[s
             _array(band.advantages),
             (band.level == "sequence", band.by_sequence or narrow),
         )
-    found = _core.ratio_metrics(_array(log_ratio), mask, _array(layout.lengths), clip)
-    return dict(zip(found, torch.tensor(list(found.values())).unbind(), strict=True))
+    names, values = _core.ratio_metrics(_array(log_ratio), mask, _array(layout.lengths), clip)
+    return dict(zip(names, torch.from_numpy(values).unbind(), strict=True))
 
 
 def _array(values: Tensor) -> Any:
     """Lay the values out flat as an array; without a copy if they are contiguous."""
-    return values.contiguous().view(-1).numpy()
+    return values.reshape(-1).numpy()

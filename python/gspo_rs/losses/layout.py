@@ -123,8 +123,8 @@ class Layout:
             return values
         if readable(values) and not values.requires_grad:
             # By bits, all or none of them, which takes a third of the time of `where` on a CPU.
-            kept = self.mask.view(torch.uint8).to(torch.int32).neg_()
-            return (values.view(torch.int32) & kept).view(torch.float32)
+            kept = self.mask.view(torch.int8).neg().to(torch.int32)
+            return kept.bitwise_and_(values.view(torch.int32)).view(torch.float32)
         return torch.where(self.mask, values, 0.0)
 
     def log_ratio(self, logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
