@@ -7,7 +7,8 @@ import torch
 
 from fixtures.fake_gpu import NOTHING, fake_gpu
 from gspo_rs.logprobs import chunk, launch
-from gspo_rs.logprobs.linear import _LinearLogprobs, linear_logprobs_and_entropy
+from gspo_rs.logprobs.chunked import ChunkedLogprobs
+from gspo_rs.logprobs.linear import linear_logprobs_and_entropy
 from gspo_rs.losses import layout, linear, linear_gspo_loss
 
 LENGTHS = torch.tensor([30, 0, 7, 13])
@@ -61,6 +62,6 @@ def test_log_probabilities_and_their_backward_pass_are_traced(
         # Autograd itself does not run on what has no contents.
         with torch.no_grad():
             slopes = torch.zeros_like(logprobs)
-            found = _LinearLogprobs.backward(logprobs.grad_fn, slopes, None)
+            found = ChunkedLogprobs.backward(logprobs.grad_fn, slopes, None)
         assert [x.dtype for x in found[:3]] == [dtype] * 3
         assert [x.shape for x in found[:3]] == [hidden.shape, weight.shape, bias.shape]

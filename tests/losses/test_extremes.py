@@ -211,11 +211,24 @@ def test_a_compiled_loss_has_the_metrics_that_the_core_finds_for_the_plain_one(o
     torch.testing.assert_close(found, {name: expected[name] for name in found})
 
 
-def test_every_loss_is_compiled_in_these_tests_but_those_that_cut_the_head_into_chunks():
+def test_every_loss_is_compiled_in_these_tests_or_those_of_groups_or_of_the_head():
     compiled = {objective.__name__ for objective in OBJECTIVES} | {"kl_penalty"}
     of_groups = {"plackett_luce_loss", "pairwise_loss", "top_fraction_loss", "dpo_loss", "ipo_loss"}
+    of_the_head = {"linear_gspo_loss", "linear_sequence_loss"}  # test_compiled_head.py
     public = {name for name in losses.__all__ if name.endswith("_loss") or name == "kl_penalty"}
-    assert public - compiled == of_groups | {"linear_gspo_loss", "linear_sequence_loss"}
+    assert public - compiled == of_groups | of_the_head
+
+
+@pytest.mark.slow
+def test_a_compiled_loss_warns_and_refuses_as_the_plain_one():
+    compiled = torch.compile(gspo_loss, backend="eager", fullgraph=True)
+    values = []
+    for called in (compiled, gspo_loss):
+        with pytest.warns(UserWarning, match=r"clip_high=0\.2 hardly ever clip a sequence ratio"):
+            values.append(called(*batch(), clip_high=0.2)[0])
+    torch.testing.assert_close(*values)
+    with pytest.raises(ValueError, match="should be at least 0"):
+        torch.compile(gspo_loss, backend="eager")(*batch(), clip_low=-1.0)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -5,17 +5,14 @@ Letters: ``n`` tokens, ``D`` hidden size, ``V`` vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from gspo_rs.logprobs.chunk import Scaling, chunk_rows, default_chunk_size, live_runs
-from gspo_rs.logprobs.gradients import Gradients, rounded
-from gspo_rs.logprobs.head import Head
-from gspo_rs.logprobs.rows import Rows
+from gspo_rs.logprobs.chunk import Scaling, default_chunk_size
+from gspo_rs.logprobs.chunked import ChunkedLogprobs, Plan
+from gspo_rs.logprobs.operation import logprobs_operation
 
 __all__ = ["default_chunk_size", "linear_logprobs", "linear_logprobs_and_entropy"]
 
@@ -131,14 +128,17 @@ def _in_chunks(
     options: tuple[Scaling, int | None, bool],
 ) -> tuple[Tensor, Tensor | None]:
     scaling, size, entropy = options
-    dtype = checked(hidden, weight, targets, bias, chunk_size=size)
-    n, differentiable = hidden.shape[0], torch.is_grad_enabled()
-    if size is None:
-        # All in one chunk, where a GPU has room for it, are not computed again backward.
-        longest = n if differentiable else 0
-        size = default_chunk_size(weight.shape[0], hidden.device, dtype=dtype, longest=longest)
-    plan = _Plan(scaling, min(size, max(n, 1)), dtype, entropy, differentiable)
-    found: tuple[Tensor, Tensor | None] = _LinearLogprobs.apply(  # type: ignore[no-untyped-call]
+    asked: dict[str, Any] = {
+        "dtype": checked(hidden, weight, targets, bias, chunk_size=size),
+        "entropy": entropy,
+    }
+    if torch.compiler.is_compiling():
+        asked |= {"temperature": scaling.temperature, "softcap": scaling.softcap}
+        results = logprobs_operation(hidden, weight, bias, targets, chunk_size=size, **asked)
+        return results if entropy else (results[0], None)
+    grad = torch.is_grad_enabled()
+    plan = Plan.of(hidden, weight, scaling, chunk_size=size, differentiable=grad, **asked)
+    found: tuple[Tensor, Tensor | None] = ChunkedLogprobs.apply(  # type: ignore[no-untyped-call]
         hidden, weight, bias, targets, plan
     )
     return found
@@ -185,66 +185,3 @@ def _check_shapes(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor 
     for name, given in (("weight", weight), ("targets", targets), ("bias", bias)):
         if given is not None and given.device != hidden.device:
             raise ValueError(f"{name} is on {given.device} and hidden on {hidden.device}")
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is asked of the head, and how many tokens are taken at once."""
-
-    scaling: Scaling
-    chunk_size: int
-    dtype: torch.dtype
-    entropy: bool
-    differentiable: bool
-
-
-class _LinearLogprobs(torch.autograd.Function):
-    """The head, log-softmax and gather of one chunk of tokens at a time."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        targets: Tensor,
-        plan: _Plan,
-    ) -> tuple[Tensor, Tensor | None]:
-        n = hidden.shape[0]
-        ctx.dtypes = tuple(None if x is None else x.dtype for x in (hidden, weight, bias))
-        hidden, weight = hidden.to(plan.dtype).contiguous(), weight.to(plan.dtype)
-        keep = plan.differentiable and n <= plan.chunk_size
-        head = Head.of(weight, bias, plan.scaling, plan.chunk_size, residual=keep)
-        out = Rows.like(head.logits, n, entropy=plan.entropy)
-        kept = out
-        for rows in chunk_rows(n, plan.chunk_size):
-            kept = head.rows(hidden[rows], targets[rows], out.part(rows), residual=keep)
-        residual = (kept.residual, kept.factors, kept.own) if keep else (None, None, None)
-        ctx.save_for_backward(hidden, weight, bias, targets, out.logprobs, *residual)
-        ctx.plan = plan
-        if out.entropy is not None:
-            ctx.mark_non_differentiable(out.entropy)
-        return out.logprobs, out.entropy
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _grad_entropy: Tensor | None) -> tuple[Any, ...]:
-        hidden, weight, bias, targets, logprobs, *residual = ctx.saved_tensors
-        plan, whole = ctx.plan, Rows(logprobs, None, *residual)
-        again = whole.residual is None
-        size = plan.chunk_size if again else 0
-        head = Head.of(weight, bias, plan.scaling, size, residual=again)
-        inputs = (hidden, weight, bias)
-        gradients = Gradients.zeros(inputs, ctx.needs_input_grad[:3], own=head.narrow)
-        # One outside the vocabulary has NaN for a gradient; its place would end the process.
-        places = targets.clamp(0, len(weight) - 1)
-        for run in live_runs(grad):
-            for part in chunk_rows(run.stop - run.start, plan.chunk_size):
-                rows = slice(run.start + part.start, run.start + part.stop)
-                found = whole.part(rows)
-                if again:
-                    given = hidden[rows], targets[rows], Rows.like(head.logits, len(grad[rows]))
-                    found = head.rows(*given, residual=True, near=logprobs[rows])
-                gradients.add(head, (hidden, places), rows, found, grad[rows])
-        gradients.finish(head, (hidden, places))
-        return (*rounded(gradients.sums, ctx.dtypes), None, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import torch
 from torch import Tensor, maximum
 
 from gspo_rs.losses.band import Level
@@ -39,11 +40,17 @@ def check_clip(low: float, high: float, level: Level) -> None:
     if not (low >= 0 and high >= 0):
         raise ValueError(f"clip_low={low} and clip_high={high} should be at least 0")
     if level == "sequence" and max(low, high) > WIDE_SEQUENCE_CLIP:
-        warnings.warn(
-            f"clip_low={low}, clip_high={high} hardly ever clip a sequence ratio, which is a "
-            "geometric mean over tokens; the GSPO paper has 3e-4 and 4e-4",
-            stacklevel=3,
-        )
+        _warn_of_wide(f"clip_low={low}, clip_high={high}")
+
+
+# A graph cannot warn: what makes it does.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _warn_of_wide(clip: str) -> None:
+    warnings.warn(
+        f"{clip} hardly ever clip a sequence ratio, which is a "
+        "geometric mean over tokens; the GSPO paper has 3e-4 and 4e-4",
+        stacklevel=4,
+    )
 
 
 def cap_of(dual_clip: float | None, delta: float | None, clip_high: float) -> float | None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from gspo_rs.logprobs import launch
 from gspo_rs.logprobs.chunk import Scaling
 from gspo_rs.logprobs.fused import Slopes, one_pass, slopes_of
+from gspo_rs.logprobs.linear import linear_logprobs
 from gspo_rs.losses.clip import check_clip
 from gspo_rs.losses.layout import LOG_RATIO_BOUND, Layout, check_lengths, to_device
 from gspo_rs.losses.sequence import gspo_loss
@@ -25,6 +26,8 @@ from gspo_rs.losses.sequence import gspo_loss
 __all__ = ["linear_gspo_loss", "linear_sequence_loss"]
 
 SequenceLoss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+Given = tuple[Tensor, Tensor, Tensor, Tensor | None]
+"""Hidden states (n, D), weight (V, D), targets (n,) and bias (V,)."""
 
 
 def linear_gspo_loss(
@@ -105,7 +108,8 @@ def linear_gspo_loss(
     With them a GPU knows each row's normaliser beforehand, and reads its logits once; a row for
     which they are off by 60 nats is read again. A head that takes no gradient costs two products;
     tokens of sequences whose c_i is 0 cost one, 64
-    and more in a row, except on a GPU. Differentiable once.
+    and more in a row, except on a GPU. Under `torch.compile` there are four products, as by
+    `linear_logprobs` and `gspo_loss`, for chunks depend on values. Differentiable once.
 
     References
     ----------
@@ -124,13 +128,12 @@ def linear_gspo_loss(
     """
     check_clip(clip_low, clip_high, "sequence")
     batch = _Batch.of(hidden, old_logprobs, advantages, lengths, weights)
-    return batch.through(
-        partial(gspo_loss, clip_low=clip_low, clip_high=clip_high),
-        batch.gspo_slopes(clip_low, clip_high),
-        (hidden, weight, targets, bias),
-        scaling=Scaling(float(temperature), softcap),
-        chunk_size=chunk_size,
-    )
+    loss = partial(gspo_loss, clip_low=clip_low, clip_high=clip_high)
+    given, scaling = (hidden, weight, targets, bias), Scaling(float(temperature), softcap)
+    if torch.compiler.is_compiling():
+        return batch.traced(loss, given, scaling=scaling, chunk_size=chunk_size)
+    slopes = batch.gspo_slopes(clip_low, clip_high)
+    return batch.through(loss, slopes, given, scaling=scaling, chunk_size=chunk_size)
 
 
 def linear_sequence_loss(
@@ -189,16 +192,14 @@ def linear_sequence_loss(
     tensor(0.9803)
     """
     batch = _Batch.of(hidden, old_logprobs, advantages, lengths, weights)
+    given, scaling = (hidden, weight, targets, bias), Scaling(float(temperature), softcap)
+    if torch.compiler.is_compiling():
+        return batch.traced(loss, given, scaling=scaling, chunk_size=chunk_size)
     # Metrics of the whole batch alone are wanted; a loss of the user's may have none.
     has_metrics = "metrics" in signature(loss).parameters
     silent = partial(loss, metrics=False) if has_metrics else loss
-    return batch.through(
-        loss,
-        slopes_of(lambda *which: batch.part(silent, *which)[0]),
-        (hidden, weight, targets, bias),
-        scaling=Scaling(float(temperature), softcap),
-        chunk_size=chunk_size,
-    )
+    slopes = slopes_of(lambda *which: batch.part(silent, *which)[0])
+    return batch.through(loss, slopes, given, scaling=scaling, chunk_size=chunk_size)
 
 
 @dataclass(frozen=True)
@@ -274,7 +275,7 @@ class _Batch:
         self,
         loss: SequenceLoss,
         slopes: Slopes,
-        given: tuple[Tensor, Tensor, Tensor, Tensor | None],
+        given: Given,
         *,
         scaling: Scaling,
         chunk_size: int | None,
@@ -294,3 +295,22 @@ class _Batch:
         )
         value, metrics = self.part(loss, logprobs, slice(None), slice(None))
         return value + gradient, metrics
+
+    def traced(
+        self, loss: SequenceLoss, given: Given, *, scaling: Scaling, chunk_size: int | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Do the same in a graph: which sequences make a chunk depends on values, so it has none.
+
+        Gradients are taken after the loss, and logits computed again for them.
+        """
+        hidden, weight, targets, bias = given
+        logprobs = linear_logprobs(
+            hidden,
+            weight,
+            targets,
+            bias=bias,
+            temperature=scaling.temperature,
+            softcap=scaling.softcap,
+            chunk_size=chunk_size,
+        )
+        return self.part(loss, logprobs, slice(None), slice(None))
