@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gspo_rs.logprobs import chunk
+from gspo_rs.logprobs import chunk, head
 from gspo_rs.logprobs.linear import (
     default_chunk_size,
     linear_logprobs,
@@ -119,8 +119,10 @@ def test_the_graph_can_be_walked_twice(chunk_size):
     torch.testing.assert_close(torch.autograd.grad(loss, leaves), first, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("at_once", [1, 150, 2**17])
 @pytest.mark.parametrize("chunk_size", [4, None])
-def test_entropy_is_that_of_the_categorical_distribution(chunk_size):
+def test_entropy_is_that_of_the_categorical_distribution(chunk_size, at_once, monkeypatch):
+    monkeypatch.setattr(head, "IN_CACHE", at_once)
     (hidden, weight, bias), targets, _ = case()
     hidden.requires_grad_()
     logprobs, entropy = with_entropy(

@@ -17,6 +17,9 @@ from gspo_rs.logprobs.rows import Rows, matrix
 
 __all__ = ["Head", "pick"]
 
+IN_CACHE = 2**17
+"""Numbers whose logarithms are taken at once on a CPU: memory for more would be fresh each time."""
+
 
 @dataclass(frozen=True)
 class Head:
@@ -184,6 +187,12 @@ class Head:
 
 def _entropies(softmax: Tensor) -> Tensor:
     """Return the entropy of each row: as of `torch.special.entr`, whose logarithms are scalar."""
+    rows = len(softmax) if softmax.is_cuda else IN_CACHE // softmax.shape[1]
+    found = [_entropies_at_once(some) for some in torch.split(softmax, max(rows, 1))]
+    return torch.cat(found) if len(found) > 1 else found[0]
+
+
+def _entropies_at_once(softmax: Tensor) -> Tensor:
     logs = softmax.clamp(min=torch.finfo(softmax.dtype).tiny).log_()
     return logs.mul_(softmax).sum(dim=1).neg_()
 

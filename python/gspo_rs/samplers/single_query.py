@@ -5,21 +5,18 @@ width, ``n`` tokens held.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from gspo_rs.samplers.attention import Attention, attending, plain, register
 
 __all__ = ["attend", "single_queries"]
 
-_TORCHS = "sdpa"
 _OURS = "gspo_rs_single_query"
-Attention = Callable[..., tuple[Tensor, Tensor | None]]
 
 
 @contextlib.contextmanager
@@ -38,18 +35,10 @@ def single_queries(model: Any) -> Iterator[bool]:
     `gspo_rs.samplers.growing_cache` lays them out so. In bfloat16 the sums would be rounded, which
     torch's attention does not; and a GPU has kernels of its own.
     """
-    device, config = model.device.type, model.config.get_text_config()
-    before = getattr(config, "_attn_implementation", None)
-    # Some models ask for the name of their attention where they should call it.
-    calls_it = before in (_TORCHS, _OURS) and model._can_set_attn_implementation()
-    if device != "cpu" or not calls_it or torch.is_autocast_enabled(device):
-        yield False
-        return
-    config._attn_implementation = _OURS
     try:
-        yield True
+        with attending(model, _OURS) as ours:
+            yield ours
     finally:
-        config._attn_implementation = before
         _added.cache_clear()
 
 
@@ -86,10 +75,7 @@ def attend(
     groups = query.shape[1] // key.shape[1]
     laid_out = query.shape[2] == 1 and key.stride(2) == 1 < key.stride(3)
     one_mask = attention_mask is None or attention_mask.shape[1] == 1
-    other = any(options.get(name) for name in ("dropout", "softcap")) or any(
-        options.get(name) is not None for name in ("position_bias", "cache")
-    )
-    if not (laid_out and one_mask) or other:
+    if not (laid_out and one_mask and plain(options)):
         return otherwise(module, query, key, value, attention_mask, **options)
     rows, heads, _, width = key.shape
     scaling = options.get("scaling")
@@ -116,16 +102,4 @@ def _added(mask: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     return mask.to(dtype).expand(*shape, -1, -1).flatten(0, 1)
 
 
-def _attend(*given: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
-    """Attend by `attend`, or as models with torch's attention do, who may have their own."""
-    return attend(*given, otherwise=ALL_ATTENTION_FUNCTIONS[_TORCHS], **options)
-
-
-def _mask(*given: Any, **options: Any) -> Tensor | None:
-    mask: Tensor | None = ALL_MASK_ATTENTION_FUNCTIONS[_TORCHS](*given, **options)
-    return mask
-
-
-# Under a name of our own: no other model of the process attends otherwise for it.
-AttentionInterface.register(_OURS, _attend)
-AttentionMaskInterface.register(_OURS, _mask)
+register(_OURS, attend)

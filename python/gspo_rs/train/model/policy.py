@@ -20,9 +20,15 @@ from gspo_rs.train.config.config import Config
 from gspo_rs.train.inputs import NOTHING, Inputs
 from gspo_rs.train.model.chat_template import with_template
 from gspo_rs.train.model.device import device_of
-from gspo_rs.train.model.layers import ActivationsError, compile_layers, recompute_activations
+from gspo_rs.train.model.layers import (
+    ActivationsError,
+    compile_layers,
+    recompute_activations,
+    recomputes,
+)
 from gspo_rs.train.model.microbatch import MicroBatch, Shape
 from gspo_rs.train.model.narrow import freeze_narrow, narrowed
+from gspo_rs.train.model.narrow_heads import narrow_heads
 from gspo_rs.train.model.pretrained import (
     PolicyError,
     Pretrained,
@@ -130,8 +136,14 @@ class Policy:
     def _read(self, function: Callable[..., Any], batch: MicroBatch, **more: Any) -> Any:
         """Pass a micro-batch through the model."""
         given = {**self._asked(batch), **more}
-        with self.computing():
+        with self.computing(), self._attending():
             return self.read(function, batch.input_ids, **given)
+
+    def _attending(self) -> AbstractContextManager[Any]:
+        """Attend to narrow heads in our way, but where a pass is cut or taken again."""
+        if self.sharded is not None or recomputes(self.model):
+            return contextlib.nullcontext()
+        return narrow_heads(self.model)
 
     def read(self, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
         """Return ``function(model, *given, **named)``, one pass; with `sharded` on all ranks."""
