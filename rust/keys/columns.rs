@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, Int64Array};
-use arrow_cast::cast;
-use arrow_schema::{ArrowError, DataType};
-use arrow_select::take::take;
+use arrow_array::{Array, ArrayRef, BinaryViewArray, FixedSizeBinaryArray};
+use arrow_buffer::ScalarBuffer;
+use arrow_schema::DataType;
 
 use super::bytes::{ByteIds, Gathered, Views};
+use super::plain;
 use super::types::{Kind, kind};
 use crate::error::Error;
 use crate::groups::{Groups, Ids, IntIds};
@@ -17,7 +16,7 @@ use crate::pool::{CHECK_EVERY, Cancel};
 
 /// One key column, ready to be grouped.
 pub(super) enum Key {
-    Ints(Int64Array),
+    Ints(ScalarBuffer<i64>),
     Bytes(ByteIds<Views>),
 }
 
@@ -55,7 +54,7 @@ pub(super) fn key(column: &[ArrayRef], cancel: &Cancel) -> Result<Key, Error> {
 /// The groups of the values of a column.
 fn dense(key: &Key, cancel: &Cancel) -> Result<Groups, Error> {
     match key {
-        Key::Ints(keys) => Groups::new(&IntIds::new(keys.values()), None, cancel),
+        Key::Ints(keys) => Groups::new(&IntIds::new(keys), None, cancel),
         Key::Bytes(ids) => Groups::new(ids, None, cancel),
     }
 }
@@ -68,47 +67,39 @@ fn bytes(column: &[ArrayRef], cancel: &Cancel) -> Result<Key, Error> {
     };
     match column {
         [chunk] if is_view(chunk) => {
-            let chunk = converted(chunk, &DataType::BinaryView)?;
-            return Ok(Key::Bytes(ByteIds::new(Views::from(
-                chunk.as_binary_view(),
-            ))));
+            return Ok(Key::Bytes(ByteIds::new(Views::from(&viewed(chunk)?))));
         }
         [chunk, ..] if is_view(chunk) => {
             for chunk in column {
-                let chunk = converted(chunk, &DataType::BinaryView)?;
-                views.push(chunk.as_binary_view(), cancel)?;
+                views.push(&viewed(chunk)?, cancel)?;
             }
         }
         _ => {
             for block in blocks(column) {
-                let block = converted(&block, &DataType::BinaryView)?;
-                views.push(block.as_binary_view(), cancel)?;
+                views.push(&viewed(&block)?, cancel)?;
             }
         }
     }
     Ok(Key::Bytes(ByteIds::new(Views::from(views))))
 }
 
+fn viewed(chunk: &ArrayRef) -> Result<BinaryViewArray, Error> {
+    plain::views(chunk).ok_or_else(|| Error::UnsupportedIds {
+        found: chunk.data_type().to_string(),
+    })
+}
+
 fn words(column: &[ArrayRef], cancel: &Cancel) -> Result<Key, Error> {
-    let signed = *column[0].data_type() != DataType::UInt64;
     if let [chunk] = column
-        && signed
         && chunk.data_type().primitive_width() == Some(size_of::<i64>())
     {
         // Nothing is copied.
-        let keys = converted(chunk, &DataType::Int64)?;
-        return Ok(Key::Ints(keys.as_primitive::<Int64Type>().clone()));
+        return Ok(Key::Ints(plain::words(chunk)));
     }
     let mut keys: Vec<i64> = Vec::with_capacity(n_rows(column));
     for block in blocks(column) {
         cancel.check()?;
-        if signed {
-            let words = converted(&block, &DataType::Int64)?;
-            keys.extend_from_slice(words.as_primitive::<Int64Type>().values());
-        } else {
-            let words = block.as_primitive::<UInt64Type>().values().iter();
-            keys.extend(words.map(|word| word.cast_signed()));
-        }
+        keys.extend_from_slice(&plain::words(&block));
     }
     Ok(Key::Ints(keys.into()))
 }
@@ -138,16 +129,6 @@ fn blocks(column: &[ArrayRef]) -> impl Iterator<Item = ArrayRef> {
     })
 }
 
-fn converted(chunk: &ArrayRef, to: &DataType) -> Result<ArrayRef, Error> {
-    cast(chunk, to).map_err(|error| unsupported(chunk, &error))
-}
-
-fn unsupported(chunk: &ArrayRef, error: &ArrowError) -> Error {
-    Error::UnsupportedIds {
-        found: format!("{} ({error})", chunk.data_type()),
-    }
-}
-
 /// Codes by value: the same word has one code though every chunk brings its own dictionary.
 fn dictionary_codes(column: &[ArrayRef], cancel: &Cancel) -> Result<Vec<i64>, Error> {
     let dictionaries = column
@@ -157,22 +138,24 @@ fn dictionary_codes(column: &[ArrayRef], cancel: &Cancel) -> Result<Vec<i64>, Er
         .clone()
         .map(|chunk| Arc::clone(chunk.values()))
         .collect();
-    let codes: ArrayRef = Arc::new(Int64Array::from(
-        dense(&key(&words, cancel)?, cancel)?.codes(cancel)?,
-    ));
+    let codes = dense(&key(&words, cancel)?, cancel)?.codes(cancel)?;
     let mut rows = Vec::with_capacity(n_rows(column));
-    let mut from = 0;
-    for chunk in dictionaries {
-        let words = codes.slice(from, chunk.values().len());
-        from += words.len();
-        for start in (0..chunk.len()).step_by(CHECK_EVERY) {
+    let mut codes = codes.as_slice();
+    for chunk in column {
+        let (own, later) = codes.split_at(chunk.as_any_dictionary().values().len());
+        codes = later;
+        for block in blocks(std::slice::from_ref(chunk)) {
             cancel.check()?;
-            let keys = chunk
-                .keys()
-                .slice(start, CHECK_EVERY.min(chunk.len() - start));
-            let taken = take(&words, &keys, None);
-            let taken = taken.map_err(|error| unsupported(&column[0], &error))?;
-            rows.extend_from_slice(taken.as_primitive::<Int64Type>().values());
+            let places = plain::places(block.as_any_dictionary());
+            let places = places.map_err(|error| Error::UnsupportedIds {
+                found: format!("{} ({error})", chunk.data_type()),
+            })?;
+            // A null row of an empty dictionary has none.
+            rows.extend(
+                places
+                    .into_iter()
+                    .map(|place| own.get(place).copied().unwrap_or_default()),
+            );
         }
     }
     Ok(rows)

@@ -5,6 +5,7 @@ pub mod byte_key;
 pub mod bytes;
 mod columns;
 pub(crate) mod interner;
+mod plain;
 pub(crate) mod rows;
 mod together;
 mod types;
@@ -35,7 +36,7 @@ pub fn group(chunks: &[ArrayRef], drop_null: bool, cancel: &Cancel) -> Result<Gr
     let null = null_rows(&columns, drop_null, cancel)?;
     if let [column] = columns.as_slice() {
         return match key(column, cancel)? {
-            Key::Ints(keys) => Groups::new(&IntIds::new(keys.values()), null.as_deref(), cancel),
+            Key::Ints(keys) => Groups::new(&IntIds::new(&keys), null.as_deref(), cancel),
             Key::Bytes(ids) => Groups::new(&ids, null.as_deref(), cancel),
         };
     }

@@ -6,8 +6,8 @@ use arrow_array::{
     StringArray, StringViewArray,
 };
 use arrow_schema::{ArrowError, DataType, Schema};
-use arrow_select::take::take;
 
+use super::plain;
 use super::types::kind;
 use crate::error::StreamError;
 
@@ -20,13 +20,20 @@ pub(crate) struct Keys {
 
 /// One key column whose rows can be borrowed as bytes; equal bytes are equal keys.
 enum Column {
-    Fixed { bytes: Vec<u8>, width: usize },
+    Fixed {
+        bytes: Vec<u8>,
+        width: usize,
+    },
     Utf8(StringArray),
     LargeUtf8(LargeStringArray),
     Utf8View(StringViewArray),
     Binary(BinaryArray),
     LargeBinary(LargeBinaryArray),
     BinaryView(BinaryViewArray),
+    Dictionary {
+        places: Vec<usize>,
+        values: Box<Column>,
+    },
 }
 
 /// Checks that the first `n` columns have types that can be keys.
@@ -46,13 +53,11 @@ impl Keys {
         let mut columns = Vec::with_capacity(n);
         let mut first_null = None;
         for (place, column) in batch.columns()[..n].iter().enumerate() {
-            let column = unpacked(column)?;
-            if column.null_count() > 0 {
-                let null = (0..column.len()).find(|&row| column.is_null(row));
-                let null = null.map(|row| (row, place));
-                first_null = first_null.into_iter().chain(null).min();
-            }
-            columns.push(Column::of(&column));
+            let valid = column.logical_nulls();
+            let null = valid.and_then(|valid| valid.iter().position(|valid| !valid));
+            let null = null.map(|row| (row, place));
+            first_null = first_null.into_iter().chain(null).min();
+            columns.push(Column::of(column)?);
         }
         Ok(Self {
             columns,
@@ -91,17 +96,15 @@ impl Keys {
     }
 }
 
-/// A dictionary's values row by row; any other column as it is.
-fn unpacked(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    match column.as_any_dictionary_opt() {
-        Some(dictionary) => take(dictionary.values(), dictionary.keys(), None),
-        None => Ok(ArrayRef::clone(column)),
-    }
-}
-
 impl Column {
-    fn of(column: &ArrayRef) -> Self {
-        match column.data_type() {
+    fn of(column: &ArrayRef) -> Result<Self, ArrowError> {
+        if let Some(dictionary) = column.as_any_dictionary_opt() {
+            return Ok(Self::Dictionary {
+                places: plain::places(dictionary)?,
+                values: Box::new(Self::of(dictionary.values())?),
+            });
+        }
+        Ok(match column.data_type() {
             DataType::Utf8 => Self::Utf8(column.as_string().clone()),
             DataType::LargeUtf8 => Self::LargeUtf8(column.as_string().clone()),
             DataType::Utf8View => Self::Utf8View(column.as_string_view().clone()),
@@ -129,7 +132,7 @@ impl Column {
                     width,
                 }
             }
-        }
+        })
     }
 
     #[inline]
@@ -142,6 +145,7 @@ impl Column {
             Self::Binary(column) => column.value(row),
             Self::LargeBinary(column) => column.value(row),
             Self::BinaryView(column) => column.value(row),
+            Self::Dictionary { places, values } => values.row(places[row]),
         }
     }
 }

@@ -50,7 +50,7 @@ impl Key {
 
     fn write(&self, row: usize, bytes: &mut [u8]) {
         match self {
-            Self::Ints(keys) => bytes.copy_from_slice(&keys.value(row).to_le_bytes()),
+            Self::Ints(keys) => bytes.copy_from_slice(&keys[row].to_le_bytes()),
             Self::Bytes(ids) => {
                 let own = ids.row(row);
                 let (length, rest) = bytes.split_at_mut(size_of::<u64>());
@@ -62,14 +62,14 @@ impl Key {
 
     fn same(&self, a: usize, b: usize) -> bool {
         match self {
-            Self::Ints(keys) => keys.value(a) == keys.value(b),
+            Self::Ints(keys) => keys[a] == keys[b],
             Self::Bytes(ids) => ids.same(a, b),
         }
     }
 
     fn rises(&self, a: usize, b: usize) -> bool {
         match self {
-            Self::Ints(keys) => keys.value(a) < keys.value(b),
+            Self::Ints(keys) => keys[a] < keys[b],
             Self::Bytes(ids) => ids.rises(a, b),
         }
     }

@@ -1,9 +1,8 @@
 //! Rewards that are decimals, as the floats nearest to them.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Decimal256Type;
-use arrow_array::{Array, ArrayRef, Float64Array};
-use arrow_cast::cast;
+use arrow_array::types::{Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type};
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType};
 use arrow_schema::DataType;
 
 use super::settings::Settings;
@@ -12,7 +11,7 @@ use crate::error::StreamError;
 /// Two different decimals of so many digits are two different floats.
 const DIGITS: usize = 15;
 
-/// The floats nearest to a column of decimals; `None` if it is no such column.
+/// The floats nearest to a column of decimals, NaN for null; `None` if it is no such column.
 ///
 /// # Errors
 /// If a decimal has so many digits that another one may have the same float.
@@ -20,23 +19,18 @@ pub(super) fn floats(
     column: &ArrayRef,
     settings: &Settings,
     first_row: usize,
-) -> Result<Option<Float64Array>, StreamError> {
-    use DataType as T;
-    let (T::Decimal32(_, scale)
-    | T::Decimal64(_, scale)
-    | T::Decimal128(_, scale)
-    | T::Decimal256(_, scale)) = *column.data_type()
-    else {
-        return Ok(None);
+) -> Result<Option<Vec<f64>>, StreamError> {
+    let (scale, digits) = match *column.data_type() {
+        DataType::Decimal32(_, scale) => (scale, digits::<Decimal32Type>(column)),
+        DataType::Decimal64(_, scale) => (scale, digits::<Decimal64Type>(column)),
+        DataType::Decimal128(_, scale) => (scale, digits::<Decimal128Type>(column)),
+        DataType::Decimal256(_, scale) => (scale, digits::<Decimal256Type>(column)),
+        _ => return Ok(None),
     };
-    let wide = cast(column, &T::Decimal256(76, scale));
-    let wide = wide.map_err(|error| StreamError::Source(error.to_string()))?;
-    let values = wide.as_primitive::<Decimal256Type>();
-    let float = |row: usize| {
-        if values.is_null(row) {
+    let float = |(row, digits): (usize, Option<String>)| {
+        let Some(digits) = digits else {
             return Ok(f64::NAN);
-        }
-        let digits = values.value(row).to_string();
+        };
         let value: f64 = format!("{digits}e{}", -i32::from(scale))
             .parse()
             .expect("digits and an exponent");
@@ -47,6 +41,15 @@ pub(super) fn floats(
         }
         Ok(value)
     };
-    let floats: Result<Vec<f64>, StreamError> = (0..values.len()).map(float).collect();
-    floats.map(|floats| Some(floats.into()))
+    let floats: Result<Vec<f64>, StreamError> = digits.enumerate().map(float).collect();
+    floats.map(Some)
+}
+
+/// The digits of each decimal as those of an integer.
+fn digits<T>(column: &ArrayRef) -> Box<dyn Iterator<Item = Option<String>> + '_>
+where
+    T: ArrowPrimitiveType<Native: ToString>,
+{
+    let rows = column.as_primitive::<T>().iter();
+    Box::new(rows.map(|value| value.map(|value| value.to_string())))
 }

@@ -1,15 +1,10 @@
 //! One batch of ids and rewards, checked at the door.
 
-use std::sync::Arc;
-
-use arrow_array::cast::AsArray;
-use arrow_array::types::Float64Type;
-use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch};
-use arrow_cast::cast;
+use arrow_array::{ArrayRef, Float64Array, RecordBatch};
 use arrow_schema::DataType;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::decimals;
+use super::rewards::floats;
 use super::settings::Settings;
 use crate::error::StreamError;
 use crate::keys::rows::{Keys, check_types};
@@ -48,17 +43,7 @@ impl InputBatch {
             });
         }
         let column = batch.column(n_keys);
-        let rewards = decimals::floats(column, settings, first_row)?;
-        let rewards = match rewards {
-            Some(rewards) => Arc::new(rewards),
-            None => cast(column, &DataType::Float64).map_err(source)?,
-        };
-        let rewards = rewards.as_primitive::<Float64Type>();
-        let filled = rewards.iter().map(|reward| match reward {
-            Some(reward) if !reward.is_nan() => reward,
-            _ => f64::NAN,
-        });
-        let rewards = Float64Array::from_iter_values(filled);
+        let rewards = floats(column, settings, first_row)?;
         refuse(&rewards, column, settings, first_row)?;
         Ok(Self { keys, rewards })
     }

@@ -10,6 +10,7 @@ mod input;
 mod known;
 pub mod parquet;
 mod part;
+mod rewards;
 mod scored;
 mod scores;
 mod settings;

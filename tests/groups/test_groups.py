@@ -219,3 +219,10 @@ def test_rows_that_are_all_dropped_have_no_rank():
     nothing = gs.Groups([None, None, None], null_ids="drop")
     assert nothing.n_groups == 0
     assert np.isnan(gs.rank([1.0, 2.0, 3.0], nothing)).all()
+
+
+def test_an_id_that_its_dictionary_lacks_is_refused_at_its_row():
+    codes, words = pa.array([0, 1, 5], pa.int8()), pa.array(["x", "y"])
+    ids = pa.DictionaryArray.from_arrays(codes, words, safe=False)
+    with pytest.raises(TypeError, match="row 2 has value 5 of a dictionary of 2"):
+        gs.Groups(ids)
