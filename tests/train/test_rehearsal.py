@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-from fixtures.commands import command
+from fixtures.commands import MAIN
 from fixtures.forked import finished
 from fixtures.runs import REWARD, contents, make, share_of_a
 from gspo_rs.data.prompt_table import Prompts
@@ -230,12 +230,18 @@ def test_a_context_that_completions_fill_alone_is_named_before_anything_is_sampl
         run(load(path))
 
 
+FED = """
+import os, sys
+os.dup2(os.open("prompts.jsonl", os.O_RDONLY), 0)
+sys.stdin = open(0, closefd=False)
+"""
+
+
 @pytest.mark.slow
 def test_prompts_come_from_standard_input(letters, tmp_path):
     path = make(tmp_path, letters)
     words = ["train", path, "--prompts", "-", "--dry-run"]
-    with (tmp_path / "prompts.jsonl").open() as rows:
-        found = command(*words, stdin=rows, cwd=tmp_path)
+    found = finished(*words, code=FED + MAIN, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert "5 prompts in -" in found.stdout
 

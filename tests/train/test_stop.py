@@ -20,7 +20,6 @@ from fixtures.runs import (
     contents,
     last_step,
     make,
-    process,
     records,
     wait_for,
     weights,
@@ -134,7 +133,7 @@ def test_the_command_that_is_printed_is_the_one_that_was_typed_and_resume(letter
     folder = tmp_path / "a folder's"
     make(folder, letters, reward=WAITS.format(call=2))
     typed = ["train", "run.toml", "--set", "seed=4", "output_dir=it's here", "--no-resume"]
-    child = process(*typed, cwd=folder)
+    child = forked(*typed, cwd=folder)
     wait_for((folder / "waiting").exists, child)
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate()
@@ -159,13 +158,13 @@ def test_the_readme_s_own_example_resumes(letters, tmp_path):
     lines = [json.dumps(row) + "\n" for row in rows]
     (tmp_path / "runs/letters/prompts.jsonl").write_text("".join(lines))
     run = tmp_path / "runs/first"
-    child = process("train", *first, cwd=tmp_path)
+    child = forked("train", *first, cwd=tmp_path)
     wait_for(lambda: last_step(run) >= 1, child)
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate()
     assert shlex.split(re.search(r"`(.*)` goes on", errors)[1])[3:] == ["train", *again]
     stopped = last_step(run)
-    child = process("train", *again, cwd=tmp_path)
+    child = forked("train", *again, cwd=tmp_path)
     wait_for(lambda: last_step(run) > stopped, child)
     child.send_signal(signal.SIGINT)
     assert child.wait() == 130
