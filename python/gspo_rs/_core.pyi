@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 __all__ = [
     "BUILD_PROFILE",
     "MANIFEST_KEY",
+    "Column",
     "GroupBuffer",
     "Groups",
     "KnownKeys",
@@ -16,8 +17,11 @@ __all__ = [
     "__version__",
     "best_of",
     "check_parquet",
+    "column",
     "exchange",
     "file_digest",
+    "in_float32",
+    "lists",
     "noted_footer",
     "opo",
     "pack",
@@ -36,6 +40,10 @@ __all__ = [
 __version__: str
 BUILD_PROFILE: Literal["debug", "release"]
 MANIFEST_KEY: Literal["gspo_rs_manifest"]
+
+@final
+class Column:
+    def __new__(cls, name: str, options: dict[str, Any]) -> Column: ...
 
 @final
 class GroupBuffer:
@@ -85,8 +93,9 @@ class Groups:
     def codes(self) -> NDArray[np.int64]: ...
 
 def rows(
-    rewards: NDArray[np.float64], groups: Groups, columns: list[tuple[str, dict[str, Any]]]
+    rewards: NDArray[np.float64], groups: Groups, columns: list[Column]
 ) -> list[NDArray[np.float64]]: ...
+def column(rewards: NDArray[np.float64], groups: Groups, column: Column) -> NDArray[np.float64]: ...
 def stats(rewards: NDArray[np.float64], groups: Groups) -> dict[str, NDArray[Any]]: ...
 def quantiles(
     rewards: NDArray[np.float64], groups: Groups, q: list[float]
@@ -98,9 +107,21 @@ def weighted(
     rewards: list[NDArray[np.float64]],
     weights: list[float],
     groups: Groups,
-    options: dict[str, Any],
+    column: Column,
     eps: float | None,
 ) -> NDArray[np.float64]: ...
+def in_float32(
+    rewards: NDArray[np.float32],
+    groups: Groups,
+    estimator: str,
+    lengths: NDArray[np.int64] | None,
+) -> NDArray[np.float32] | None: ...
+def lists(
+    values: NDArray[np.float64],
+    lengths: NDArray[np.uint32],
+    valid: NDArray[np.bool_] | None,
+    gaps: bool,
+) -> Any: ...
 def short(values: NDArray[np.float64]) -> tuple[NDArray[np.float32], bool]: ...
 def pass_at_k(
     rewards: NDArray[np.float64], groups: Groups, k: int, threshold: float

@@ -29,8 +29,16 @@ const FEW: usize = 1 << 17;
 #[derive(Debug)]
 pub struct Groups {
     n_rows: usize,
-    offsets: Vec<i64>,
+    cut: Cut,
     scattered: Option<Scattered>,
+}
+
+/// Where one group ends and the next begins.
+#[derive(Debug)]
+enum Cut {
+    Offsets(Vec<i64>),
+    /// All are of one size; their offsets are written down for those who ask.
+    Size(usize, OnceLock<Vec<i64>>),
 }
 
 /// What rows that did not come group after group need.
@@ -78,7 +86,7 @@ impl Groups {
         };
         Ok(Self {
             n_rows,
-            offsets,
+            cut: Cut::Offsets(offsets),
             scattered: Some(scattered),
         })
     }
@@ -99,15 +107,26 @@ impl Groups {
     /// Consecutive groups of `size` rows, of which `n_rows` is a multiple.
     #[must_use]
     pub fn of_size(n_rows: usize, size: usize) -> Self {
-        let end = |group: usize| i64::try_from(group * size).unwrap_or(i64::MAX);
-        Self::clustered(n_rows, (0..=n_rows / size).map(end).collect())
+        Self {
+            n_rows,
+            cut: Cut::Size(size, OnceLock::new()),
+            scattered: None,
+        }
     }
 
     fn clustered(n_rows: usize, offsets: Vec<i64>) -> Self {
         Self {
             n_rows,
-            offsets,
+            cut: Cut::Offsets(offsets),
             scattered: None,
+        }
+    }
+
+    /// The size of all groups, where the caller has named it.
+    pub(crate) fn size(&self) -> Option<usize> {
+        match self.cut {
+            Cut::Size(size, _) => Some(size),
+            Cut::Offsets(_) => None,
         }
     }
 
@@ -130,26 +149,41 @@ impl Groups {
 
     /// Rows that are in some group.
     pub(crate) fn n_kept(&self) -> usize {
-        self.offsets.last().map_or(0, |&end| position(end))
+        match &self.cut {
+            Cut::Size(..) => self.n_rows,
+            Cut::Offsets(offsets) => offsets.last().map_or(0, |&end| position(end)),
+        }
     }
 
     /// Number of groups.
     #[must_use]
     pub fn n_groups(&self) -> usize {
-        self.offsets.len() - 1
+        match &self.cut {
+            Cut::Size(size, _) => self.n_rows / size,
+            Cut::Offsets(offsets) => offsets.len() - 1,
+        }
     }
 
     /// Group `g` is `offsets[g]..offsets[g + 1]` of the order.
     #[must_use]
     pub fn offsets(&self) -> &[i64] {
-        &self.offsets
+        match &self.cut {
+            Cut::Size(size, offsets) => offsets.get_or_init(|| {
+                let end = |group: usize| i64::try_from(group * size).unwrap_or(i64::MAX);
+                (0..=self.n_rows / size).map(end).collect()
+            }),
+            Cut::Offsets(offsets) => offsets,
+        }
     }
 
     /// Members of the largest group.
     #[must_use]
     pub fn largest(&self) -> usize {
+        if let Some(size) = self.size() {
+            return size;
+        }
         let sizes = self
-            .offsets
+            .offsets()
             .windows(2)
             .map(|ends| position(ends[1] - ends[0]));
         sizes.max().unwrap_or(0)
@@ -169,14 +203,17 @@ impl Groups {
         }
         // Outside of the lock: a thread of the pool that waits in it may be given another's call.
         let (partitions, numbers) = (&scattered.partitions, &scattered.numbers);
-        let order = partitions.order(numbers, &self.offsets, cancel)?;
+        let order = partitions.order(numbers, self.offsets(), cancel)?;
         Ok(Some(scattered.order.get_or_init(|| order)))
     }
 
     /// Where group `g` lies in the order.
     #[must_use]
     pub fn range(&self, g: usize) -> Range<usize> {
-        position(self.offsets[g])..position(self.offsets[g + 1])
+        match &self.cut {
+            Cut::Size(size, _) => g * size..(g + 1) * size,
+            Cut::Offsets(offsets) => position(offsets[g])..position(offsets[g + 1]),
+        }
     }
 
     /// The row at place `at` of the order.
@@ -220,8 +257,13 @@ impl Groups {
         let mut tasks = Vec::new();
         let mut start = 0;
         while start < self.n_groups() {
-            let goal = self.offsets[start].saturating_add_unsigned(rows as u64);
-            let end = self.offsets.partition_point(|&offset| offset < goal);
+            let end = match &self.cut {
+                Cut::Size(size, _) => start + rows.div_ceil(*size),
+                Cut::Offsets(offsets) => {
+                    let goal = offsets[start].saturating_add_unsigned(rows as u64);
+                    offsets.partition_point(|&offset| offset < goal)
+                }
+            };
             let end = end.clamp(start + 1, self.n_groups());
             tasks.push(start..end);
             start = end;
@@ -336,6 +378,23 @@ mod tests {
             assert_eq!(refused, Error::BadOffsets { len: None });
         }
         assert_eq!(Groups::from_offsets(vec![0]).unwrap().n_groups(), 0);
+    }
+
+    #[test]
+    fn groups_of_one_size_are_those_of_their_offsets() {
+        for (size, n_groups) in [(1, 9), (3, 5), (7, 1), (4, 0)] {
+            let ends = (0..=n_groups).map(|g| i64::try_from(g * size).unwrap());
+            let (named, cut) = (
+                Groups::of_size(size * n_groups, size),
+                Groups::from_offsets(ends.collect()).unwrap(),
+            );
+            assert_eq!(named.offsets(), cut.offsets());
+            assert_eq!(members(&named), members(&cut));
+            assert_eq!(named.n_kept(), cut.n_kept());
+            for rows in [1, 2, 4, 100] {
+                assert_eq!(named.tasks(rows), cut.tasks(rows));
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,19 @@ use crate::stats::decimal::Written;
 use crate::stats::normal::Scores;
 use crate::stats::rank::Ties;
 
-pub(super) fn column(name: &str, options: &Bound<'_, PyDict>) -> PyResult<Column> {
+/// A column with its options, which are read once.
+#[pyclass(frozen, name = "Column", module = "gspo_rs._core")]
+pub(super) struct PyColumn(pub(super) Column);
+
+#[pymethods]
+impl PyColumn {
+    #[new]
+    fn new(name: &str, options: &Bound<'_, PyDict>) -> PyResult<Self> {
+        Ok(Self(column(name, options)?))
+    }
+}
+
+fn column(name: &str, options: &Bound<'_, PyDict>) -> PyResult<Column> {
     Ok(match name {
         "rank" => Column::Rank(ties(&option::<String>(options, "method")?)?),
         "percentile" => Column::Percentile,

@@ -11,6 +11,7 @@ mod call;
 mod estimators;
 mod fs;
 mod groups;
+mod lists;
 mod ratios;
 mod scoring;
 mod statistics;
@@ -32,16 +33,21 @@ mod _core {
     #[pymodule_export]
     use super::buffer::PyGroupBuffer;
     #[pymodule_export]
+    use super::estimators::PyColumn;
+    #[pymodule_export]
     use super::fs::{check_parquet, exchange, file_digest, noted_footer, packed_bytes};
     #[pymodule_export]
     use super::groups::PyGroups;
+    #[pymodule_export]
+    use super::lists::lists;
     #[pymodule_export]
     use super::ratios::ratio_metrics;
     #[pymodule_export]
     use super::scoring::{PyKnownKeys, PyScores};
     #[pymodule_export]
     use super::statistics::{
-        best_of, opo_, pack_, pairs_, pass_at_k, quantiles, rows_, scaled, short_, stats, weighted,
+        best_of, column, in_float32, opo_, pack_, pairs_, pass_at_k, quantiles, rows_, scaled,
+        short_, stats, weighted,
     };
     #[pymodule_export]
     use super::text::{PyTextFiles, PyTextRows};

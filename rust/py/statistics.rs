@@ -9,11 +9,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::call::run;
-use super::estimators::column;
+use super::estimators::PyColumn;
 use super::groups::PyGroups;
+use crate::groups::Groups;
 use crate::pack;
 use crate::stats::batch::{self, Scale};
 use crate::stats::column::Column;
+use crate::stats::float32::{self, Kind};
 use crate::stats::opo;
 use crate::stats::pairs::{self, Strategy};
 use crate::stats::rows::{self, Input};
@@ -22,18 +24,39 @@ use crate::stats::summary::{self, Summary};
 
 type Array<'py, T> = Bound<'py, PyArray1<T>>;
 
-/// Binds [`rows::rows`]: one array per column, a column being a name and its options.
+/// Binds [`rows::rows`]: one array per column.
 #[pyfunction]
 #[pyo3(name = "rows")]
 pub(super) fn rows_<'py>(
     py: Python<'py>,
     rewards: PyReadonlyArray1<'py, f64>,
     groups: &Bound<'py, PyGroups>,
-    columns: Vec<(String, Bound<'py, PyDict>)>,
+    columns: Vec<Bound<'py, PyColumn>>,
 ) -> PyResult<Vec<Array<'py, f64>>> {
-    let columns = columns.iter().map(|(name, options)| column(name, options));
-    let columns = columns.collect::<PyResult<Vec<Column>>>()?;
-    let (rewards, groups) = (rewards.as_slice()?, &groups.get().groups);
+    let columns: Vec<Column> = columns.iter().map(|column| column.get().0).collect();
+    let groups = &groups.get().groups;
+    computed(py, rewards.as_slice()?, groups, &columns)
+}
+
+/// Binds the same of one column.
+#[pyfunction]
+pub(super) fn column<'py>(
+    py: Python<'py>,
+    rewards: PyReadonlyArray1<'py, f64>,
+    groups: &Bound<'py, PyGroups>,
+    column: &Bound<'py, PyColumn>,
+) -> PyResult<Option<Array<'py, f64>>> {
+    let groups = &groups.get().groups;
+    let found = computed(py, rewards.as_slice()?, groups, &[column.get().0])?;
+    Ok(found.into_iter().next())
+}
+
+fn computed<'py>(
+    py: Python<'py>,
+    rewards: &[f64],
+    groups: &Groups,
+    columns: &[Column],
+) -> PyResult<Vec<Array<'py, f64>>> {
     let more = usize::from(!groups.is_clustered());
     // NumPy asks for huge pages: a fraction of the page faults of our own allocator.
     let zeros = |_| PyArray1::<f64>::zeros(py, rewards.len(), false);
@@ -50,7 +73,7 @@ pub(super) fn rows_<'py>(
         1
     };
     run(py, rewards.len().saturating_mul(each), |cancel| {
-        rows::rows(input, &columns, &mut buffers, cancel)
+        rows::rows(input, columns, &mut buffers, cancel)
     })?;
     drop(borrowed);
     arrays.rotate_right(more);
@@ -134,10 +157,10 @@ pub(super) fn weighted<'py>(
     rewards: Vec<PyReadonlyArray1<'py, f64>>,
     weights: Vec<f64>,
     groups: &Bound<'py, PyGroups>,
-    options: &Bound<'py, PyDict>,
+    column: &Bound<'py, PyColumn>,
     eps: Option<f64>,
 ) -> PyResult<Array<'py, f64>> {
-    let (column, groups) = (column("advantage", options)?, &groups.get().groups);
+    let (column, groups) = (column.get().0, &groups.get().groups);
     // Those of a matrix do not lie in one piece.
     let rewards: Vec<Cow<'_, [f64]>> = rewards
         .iter()
@@ -161,6 +184,35 @@ pub(super) fn short_<'py>(
 ) -> PyResult<(Array<'py, f32>, bool)> {
     let (rounded, fits) = short::short(values.as_slice()?);
     Ok((rounded.into_pyarray(py), fits))
+}
+
+/// Binds [`float32::advantages`] of groups of one size; None where float64 has to be asked.
+#[pyfunction]
+pub(super) fn in_float32<'py>(
+    py: Python<'py>,
+    rewards: PyReadonlyArray1<'py, f32>,
+    groups: &Bound<'py, PyGroups>,
+    estimator: &str,
+    lengths: Option<PyReadonlyArray1<'py, i64>>,
+) -> PyResult<Option<Array<'py, f32>>> {
+    let (rewards, groups) = (rewards.as_slice()?, &groups.get().groups);
+    let lengths = lengths
+        .as_ref()
+        .map(PyReadonlyArray1::as_slice)
+        .transpose()?;
+    let kind = match (estimator, lengths) {
+        ("mean", None) => Kind::Mean,
+        ("rloo", None) => Kind::Rloo,
+        ("maxrl", None) => Kind::MaxRl,
+        ("opo", Some(lengths)) if lengths.len() == rewards.len() => Kind::Opo(lengths),
+        _ => return Ok(None),
+    };
+    let Some(size) = groups.size().filter(|_| groups.n_rows() == rewards.len()) else {
+        return Ok(None);
+    };
+    let work = |cancel: &_| float32::advantages(rewards, kind, size, cancel);
+    let found = run(py, rewards.len(), work)?;
+    Ok(found.map(|found| found.into_pyarray(py)))
 }
 
 /// Binds [`summary::pass_at_k`].

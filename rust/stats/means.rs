@@ -5,6 +5,8 @@
     reason = "what is not inlined is compiled for the oldest processors"
 )]
 
+use pulp::{Simd, WithSimd};
+
 use super::advantage::Estimator;
 use super::column::Column;
 use super::ends::Ends;
@@ -12,7 +14,7 @@ use super::mean;
 use super::moments::{LARGE, SMALL};
 use super::network::greater;
 use super::steady::{Cut, LEAST};
-use super::widest::{Loops, widest};
+use super::widest::{Loops, simd, widest};
 
 /// Members of the largest group that is for here.
 const MOST: usize = 1 << 12;
@@ -24,8 +26,6 @@ const SIDES: usize = 8;
 /// Means of groups that lie one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Means {
-    parts: Vec<f64>,
-    rests: Vec<f64>,
     found: Vec<f64>,
 }
 
@@ -44,7 +44,7 @@ impl Means {
     pub(crate) fn load(&mut self, rewards: &[f64], sizes: &[usize]) -> bool {
         let most = sizes.iter().fold(0, |most, &size| most.max(size));
         most <= MOST
-            && widest(Load {
+            && simd(Load {
                 means: self,
                 rewards,
                 sizes,
@@ -82,11 +82,12 @@ struct Load<'a> {
     most: usize,
 }
 
-impl Loops for Load<'_> {
+/// In vectors by name: of a loop over several sums the compiler makes something slower.
+impl WithSimd for Load<'_> {
     type Output = bool;
 
     #[inline(always)]
-    fn call(self) -> bool {
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
         let Self {
             means: own,
             rewards,
@@ -103,64 +104,106 @@ impl Loops for Load<'_> {
             digits.fold(0, |all, some| all | some)
         };
         // If there is a digit too many, most often one is near.
-        if below(&rewards[..rewards.len().min(SIDES)]) == 0 && below(rewards) == 0 {
-            averages::<true>([rewards; 3], sizes, &mut own.found);
-        } else if own.divide(cut, rewards) {
-            averages::<false>([rewards, &own.parts, &own.rests], sizes, &mut own.found);
+        let whole = below(&rewards[..rewards.len().min(SIDES)]) == 0 && below(rewards) == 0;
+        let exact = if whole {
+            averages::<S, true>(simd, cut, (rewards, sizes), &mut own.found)
         } else {
-            return false;
-        }
-        own.found.iter().fold(true, |fine, &mean| {
-            fine & ((mean == 0.0) | (mean.abs() > TINY))
-        })
+            averages::<S, false>(simd, cut, (rewards, sizes), &mut own.found)
+        };
+        exact
+            && own.found.iter().fold(true, |fine, &mean| {
+                fine & ((mean == 0.0) | (mean.abs() > TINY))
+            })
     }
 }
 
-impl Means {
-    /// Cuts rewards in two. False if one has digits below both.
-    #[inline(always)]
-    fn divide(&mut self, cut: Cut, rewards: &[f64]) -> bool {
-        self.parts.resize(rewards.len(), 0.0);
-        self.rests.resize(rewards.len(), 0.0);
-        let mut left = 0;
-        for ((&reward, part), rest) in rewards.iter().zip(&mut self.parts).zip(&mut self.rests) {
-            let less;
-            (*part, *rest, less) = cut.three(reward);
-            left |= less.to_bits();
-        }
-        left == 0
-    }
-}
-
-/// Finds the means of groups from rewards, their parts and their rests; `WHOLE` is whether the
-/// parts are the rewards, so that there are no rests.
+/// Finds the means of groups; `WHOLE` is whether no reward has a digit below the first cut. False
+/// if one has digits below both, or a sum may have lost some.
 #[inline(always)]
-fn averages<const WHOLE: bool>(columns: [&[f64]; 3], sizes: &[usize], found: &mut Vec<f64>) {
+fn averages<S: Simd, const WHOLE: bool>(
+    simd: S,
+    cut: Cut,
+    (rewards, sizes): (&[f64], &[usize]),
+    found: &mut Vec<f64>,
+) -> bool {
     match sizes[0] {
-        2 if equal(sizes, 2) => averages_of::<WHOLE, 2>(columns, found),
-        4 if equal(sizes, 4) => averages_of::<WHOLE, 4>(columns, found),
-        8 if equal(sizes, 8) => averages_of::<WHOLE, 8>(columns, found),
-        16 if equal(sizes, 16) => averages_of::<WHOLE, 16>(columns, found),
+        2 if equal(sizes, 2) => averages_of::<WHOLE, 2>(cut, rewards, found),
+        4 if equal(sizes, 4) => averages_of::<WHOLE, 4>(cut, rewards, found),
+        8 if equal(sizes, 8) => averages_of::<WHOLE, 8>(cut, rewards, found),
+        16 if equal(sizes, 16) => averages_of::<WHOLE, 16>(cut, rewards, found),
         _ => {
-            let mut start = 0;
+            let (mut rest, mut exact) = (rewards, true);
             for &size in sizes {
-                let [group, parts, rests] = columns.map(|column| &column[start..start + size]);
-                let rests = if WHOLE { 0.0 } else { total(rests) };
-                found.push(over((total(parts), rests), size, group));
-                start += size;
+                let (group, others) = rest.split_at(size);
+                let (high, low, own) = sums::<S, WHOLE>(simd, cut, group);
+                found.push(over((high, low), size, group));
+                (rest, exact) = (others, exact & own);
             }
+            exact
         }
     }
 }
 
-/// The same of groups of one size.
+/// The same of groups of one size, a power of two: a division by it rounds nothing, but where
+/// digits end.
 #[inline(always)]
-fn averages_of<const WHOLE: bool, const N: usize>(columns: [&[f64]; 3], found: &mut Vec<f64>) {
-    let [rewards, parts, rests] = columns.map(|column| column.as_chunks::<N>().0);
-    for ((group, parts), rests) in rewards.iter().zip(parts).zip(rests) {
-        let rests = if WHOLE { 0.0 } else { rests.iter().sum() };
-        found.push(over((parts.iter().sum(), rests), N, group));
+fn averages_of<const WHOLE: bool, const N: usize>(
+    cut: Cut,
+    rewards: &[f64],
+    found: &mut Vec<f64>,
+) -> bool {
+    let groups = rewards.as_chunks::<N>().0;
+    found.resize(groups.len(), 0.0);
+    let (mut left, mut sure) = (0, true);
+    for (mean, group) in found.iter_mut().zip(groups) {
+        let (mut high, mut low) = (0.0, 0.0);
+        for &reward in group {
+            let (part, rest, less) = parted::<WHOLE>(cut, reward);
+            high += part;
+            low += rest;
+            left |= less;
+        }
+        let sum = high + low;
+        *mean = sum * (1.0 / N as f64);
+        sure &= (sum == 0.0) | (sum.abs() > SMALL);
     }
+    sure && left == 0
+}
+
+/// The exact sums of the parts and of the rests of a group, and whether nothing is below both.
+#[inline(always)]
+fn sums<S: Simd, const WHOLE: bool>(simd: S, cut: Cut, group: &[f64]) -> (f64, f64, bool) {
+    if WHOLE {
+        return (total(group), 0.0, true);
+    }
+    let [high, low] = cut.0.map(|at| simd.splat_f64s(at));
+    let [mut upper, mut lower, mut left] = [simd.splat_f64s(0.0); 3];
+    let (rows, rest) = S::as_simd_f64s(group);
+    for &row in rows {
+        let part = simd.sub_f64s(simd.add_f64s(row, high), high);
+        let below = simd.sub_f64s(row, part);
+        let middle = simd.sub_f64s(simd.add_f64s(below, low), low);
+        upper = simd.add_f64s(upper, part);
+        lower = simd.add_f64s(lower, middle);
+        left = simd.add_f64s(left, simd.abs_f64s(simd.sub_f64s(below, middle)));
+    }
+    let [mut upper, mut lower, mut left] = [upper, lower, left].map(|s| simd.reduce_sum_f64s(s));
+    for &reward in rest {
+        let (part, middle, less) = cut.three(reward);
+        upper += part;
+        lower += middle;
+        left += less.abs();
+    }
+    (upper, lower, left == 0.0)
+}
+
+#[inline(always)]
+fn parted<const WHOLE: bool>(cut: Cut, reward: f64) -> (f64, f64, u64) {
+    if WHOLE {
+        return (reward, 0.0, 0);
+    }
+    let (part, rest, less) = cut.three(reward);
+    (part, rest, less.to_bits())
 }
 
 struct Write<'a> {

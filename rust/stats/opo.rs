@@ -56,11 +56,12 @@ pub fn advantages(
         |scratch, task| {
             cancel.check()?;
             let span = groups.range(task.start).start..groups.range(task.end - 1).end;
-            scratch.take(rewards, lengths, order, span.clone());
+            let mut taken = std::mem::take(&mut scratch.rewards);
+            let own = scratch.take((rewards, lengths), order, span.clone(), &mut taken);
             let mut out = vec![0.0; span.len()];
-            scratch
-                .fill(task.map(|g| groups.range(g).len()), &mut out)
-                .map_err(|wrong| wrong.named(row_at(span.start + wrong.place()), rewards))?;
+            let done = scratch.fill(own, task.map(|g| groups.range(g).len()), &mut out);
+            scratch.rewards = taken;
+            done.map_err(|wrong| wrong.named(row_at(span.start + wrong.place()), rewards))?;
             Ok(out)
         },
     )?;
@@ -122,25 +123,24 @@ struct Scratch {
 }
 
 impl Scratch {
-    /// Takes the rows at the places `span` of the order.
-    fn take(
+    /// Takes the rows at the places `span` of the order; returns their rewards, which are copied
+    /// to `taken` only where they do not lie together.
+    fn take<'a>(
         &mut self,
-        rewards: &[f64],
-        lengths: &[i64],
+        (rewards, lengths): (&'a [f64], &[i64]),
         order: Option<&[u32]>,
         span: Range<usize>,
-    ) {
-        self.rewards.clear();
+        taken: &'a mut Vec<f64>,
+    ) -> &'a [f64] {
         self.lengths.clear();
         if let Some(order) = order {
             let rows = order[span].iter().map(|&row| row as usize);
-            self.rewards
-                .extend(rows.clone().map(|row| rewards[row] + 0.0));
+            taken.clear();
+            taken.extend(rows.clone().map(|row| rewards[row]));
             self.lengths.extend(rows.map(|row| lengths[row] as f64));
+            taken
         } else {
             let (rewards, lengths) = (&rewards[span.clone()], &lengths[span]);
-            self.rewards
-                .extend(rewards.iter().map(|reward| reward + 0.0));
             if bits_of(lengths) < 1 << 52 {
                 // These digits behind 2^52 are a number already: conversions go one by one.
                 let number =
@@ -151,11 +151,17 @@ impl Scratch {
                 self.lengths
                     .extend(lengths.iter().map(|&length| length as f64));
             }
+            rewards
         }
     }
 
     /// Writes the advantages of groups of these sizes.
-    fn fill(&mut self, sizes: impl Iterator<Item = usize>, out: &mut [f64]) -> Result<(), Wrong> {
+    fn fill(
+        &mut self,
+        rewards: &[f64],
+        sizes: impl Iterator<Item = usize>,
+        out: &mut [f64],
+    ) -> Result<(), Wrong> {
         let (mut sizes, mut start) = (sizes.peekable(), 0);
         while sizes.peek().is_some() {
             let mut end = start;
@@ -166,15 +172,20 @@ impl Scratch {
                 self.sizes.push(size);
                 end += size;
             }
-            self.fill_block(start..end, &mut out[start..end])?;
+            self.fill_block(rewards, start..end, &mut out[start..end])?;
             start = end;
         }
         Ok(())
     }
 
-    fn fill_block(&mut self, own: Range<usize>, out: &mut [f64]) -> Result<(), Wrong> {
+    fn fill_block(
+        &mut self,
+        rewards: &[f64],
+        own: Range<usize>,
+        out: &mut [f64],
+    ) -> Result<(), Wrong> {
         let start = own.start;
-        if widest(Baselines(self, own.clone())) {
+        if widest(Baselines(self, &rewards[own.clone()], own.clone())) {
             let tokens = |&baseline: &f64| baseline.is_nan();
             if let Some(group) = self.baselines.iter().position(tokens) {
                 return Err(Wrong::NoTokens(
@@ -182,19 +193,13 @@ impl Scratch {
                 ));
             }
             let column = Column::Advantage(Estimator::Mean);
-            means::write(
-                &self.baselines,
-                column,
-                &self.rewards[own],
-                &self.sizes,
-                out,
-            );
+            means::write(&self.baselines, column, &rewards[own], &self.sizes, out);
             return Ok(());
         }
         let mut from = 0;
         for &size in &self.sizes {
             let group = start + from..start + from + size;
-            let (rewards, lengths) = (&self.rewards[group.clone()], &self.lengths[group]);
+            let (rewards, lengths) = (&rewards[group.clone()], &self.lengths[group]);
             fill_one(rewards, lengths, &mut out[from..from + size])
                 .map_err(|wrong| wrong.after(start + from))?;
             from += size;
@@ -205,15 +210,15 @@ impl Scratch {
 
 /// The baselines of a block of groups, NaN for one without tokens. False if that is not for here:
 /// rewards that are unscorable, infinite or extreme.
-struct Baselines<'a>(&'a mut Scratch, Range<usize>);
+struct Baselines<'a>(&'a mut Scratch, &'a [f64], Range<usize>);
 
 impl Loops for Baselines<'_> {
     type Output = bool;
 
     #[inline(always)]
     fn call(self) -> bool {
-        let Self(own, block) = self;
-        let (rewards, lengths) = (&own.rewards[block.clone()], &own.lengths[block]);
+        let Self(own, rewards, block) = self;
+        let lengths = &own.lengths[block];
         let most = own.sizes.iter().fold(0, |most, &size| most.max(size));
         let (Some(high), Some(longest)) = (reach(rewards), reach(lengths)) else {
             return false;
@@ -299,7 +304,8 @@ fn fill_one(rewards: &[f64], lengths: &[f64], out: &mut [f64]) -> Result<(), Wro
     let baseline = (mean::exact(products, 1.0) / tokens / scale).clamp(ends.low, ends.high);
     for (place, (out, reward)) in out.iter_mut().zip(rewards).enumerate() {
         if !reward.is_nan() {
-            *out = reward - baseline;
+            // The sum makes -0.0 what it is equal to.
+            *out = reward + 0.0 - baseline;
         }
         if out.is_infinite() {
             return Err(Wrong::Overflow(place));
@@ -397,19 +403,19 @@ mod tests {
             let unit = 2_f64.powi(power) / 10.0;
             let rewards: Vec<f64> = words.iter().map(|&(k, _)| f64::from(k) * unit).collect();
             let lengths: Vec<i64> = words.iter().map(|&(_, length)| length + 1).collect();
-            scratch.take(&rewards, &lengths, None, 0..rewards.len());
+            scratch.take((&rewards, &lengths), None, 0..rewards.len(), &mut Vec::new());
             let mut left = rewards.len();
             let own = sizes.iter().map(|&size| { let own = size.min(left); left -= own; own });
             let mut sizes: Vec<usize> = own.filter(|&size| size > 0).collect();
             sizes.extend((left > 0).then_some(left));
             let mut out = vec![0.0; rewards.len()];
-            prop_assert!(scratch.fill(sizes.iter().copied(), &mut out).is_ok());
+            prop_assert!(scratch.fill(&rewards, sizes.iter().copied(), &mut out).is_ok());
             let mut start = 0;
             for size in sizes {
                 let group = start..start + size;
                 let mut alone = vec![0.0; size];
                 let done = fill_one(
-                    &scratch.rewards[group.clone()], &scratch.lengths[group.clone()], &mut alone
+                    &rewards[group.clone()], &scratch.lengths[group.clone()], &mut alone
                 );
                 prop_assert!(done.is_ok());
                 prop_assert_eq!(&out[group], alone);

@@ -10,6 +10,7 @@ use super::needs::Needs;
 use super::network::LANES;
 use super::normal::Tables;
 use super::sorted::Sorted;
+use super::two::Two;
 use crate::error::Error;
 use crate::groups::Partition;
 use crate::pool::Cancel;
@@ -98,6 +99,12 @@ impl<'a> Scratch<'a> {
         let mut ranges = ranges.peekable();
         while let Some(first) = ranges.peek() {
             let start = first.start;
+            if first.len() == 2 && needs.spread {
+                let own = start..first.end;
+                ranges.next();
+                self.fill_two(rewards, own, columns, outs)?;
+                continue;
+            }
             let (mut sizes, mut count, mut end) = ([0; LANES], 0, start);
             for (size, range) in sizes.iter_mut().zip(ranges.by_ref()) {
                 (*size, count, end) = (range.len(), count + 1, range.end);
@@ -113,6 +120,24 @@ impl<'a> Scratch<'a> {
             } else {
                 self.fill_each(rewards, places(start, sizes), columns, outs)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Computes the columns of a group of two.
+    #[inline]
+    fn fill_two(
+        &mut self,
+        rewards: &[f64],
+        own: Range<usize>,
+        columns: &[Column],
+        outs: &mut [&mut [f64]],
+    ) -> Result<(), Error> {
+        let Some(group) = Two::of(&rewards[own.clone()]) else {
+            return self.fill_each(rewards, std::iter::once(own), columns, outs);
+        };
+        for (column, out) in columns.iter().zip(outs.iter_mut()) {
+            column.write_plain(&group, &mut self.tables, &mut out[own.clone()]);
         }
         Ok(())
     }
@@ -268,7 +293,7 @@ mod tests {
         #[test]
         fn groups_side_by_side_have_the_bits_of_one_after_the_other(
             sizes in prop::collection::vec(1_usize..70, 1..20),
-            equal in prop::option::of(1_usize..66),
+            equal in prop::option::of(prop_oneof![Just(2_usize), 1_usize..66]),
             which in 0_u8..6,
             words in prop::collection::vec(any::<u32>(), 20 * 70),
         ) {

@@ -14,6 +14,7 @@ from gspo_rs.groups.batch_estimators import weighted_sum
 from gspo_rs.groups.checks import (
     Floats,
     as_count,
+    as_floats,
     as_integers,
     as_rewards,
     as_several,
@@ -22,7 +23,7 @@ from gspo_rs.groups.checks import (
 )
 from gspo_rs.groups.estimators import estimator_named, resolve
 from gspo_rs.groups.groups import Groups
-from gspo_rs.groups.rows import Column, column, rows
+from gspo_rs.groups.rows import Column, column, rows, usual
 from gspo_rs.groups.sequences import sequences_of
 from gspo_rs.groups.wins import from_wins, sums_of_rows
 
@@ -120,12 +121,14 @@ def advantage(
         return _of_rollouts(rewards, groups, rollouts, estimator, options)
     found = estimator_named(estimator)
     weights = None if found.several else options.pop("weights", None)
+    if not options and weights is None and found.self_contained:
+        return usual(as_floats(rewards), groups, estimator)
     options = resolve(estimator, options)
     if found.several:
         several = as_several(rewards)
         _check_count(several[0], groups)
         return _composed(several, groups, estimator, options)
-    one = as_rewards(rewards) if weights is None else weighted_sum(as_several(rewards), weights)
+    one = as_floats(rewards) if weights is None else weighted_sum(as_several(rewards), weights)
     if found.composed or options.get("pool") is not None:
         _check_count(one, groups)
         return _composed(one, groups, estimator, options)
@@ -181,7 +184,7 @@ def _composed(rewards: Any, groups: Groups, estimator: str, options: dict[str, A
     return kernel(rewards, groups, **options)
 
 
-def _check_count(rewards: Floats, groups: Groups) -> None:
+def _check_count(rewards: NDArray[Any], groups: Groups) -> None:
     if len(rewards) != groups.n_rollouts:
         raise ValueError(
             f"{len(rewards)} rewards for {groups.n_rollouts} rollouts; one reward per rollout"

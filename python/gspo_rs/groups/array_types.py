@@ -10,14 +10,22 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import wraps
-from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, overload
+from functools import lru_cache, wraps
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gspo_rs import _core
-from gspo_rs.groups.checks import as_rewards, is_tensor, library_of, plain
+from gspo_rs.groups.checks import (
+    USUAL,
+    as_rewards,
+    is_short,
+    is_tensor,
+    library_of,
+    of_tensor,
+    plain,
+)
 from gspo_rs.groups.groups import Groups, as_groups
 from gspo_rs.groups.shapes import Shape, flattened, grouped
 
@@ -30,9 +38,6 @@ __all__ = [
     "record_per_group",
     "row_numbers",
 ]
-
-# Rewards that no library has to be asked about.
-USUAL = (np.ndarray, list)
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -83,14 +88,6 @@ class Numbers(Protocol[P, R]):
     def __call__(self, rewards: Any, *args: P.args, **options: P.kwargs) -> R: ...
 
 
-class Given(NamedTuple):
-    """What a result belongs to."""
-
-    rewards: Any
-    groups: Groups
-    shape: Shape | None
-
-
 def per_row(kernel: Kernel[P, R]) -> Arrays[P, R]:
     """Let a function of rewards and groups, with an array per row, take and return any array."""
     taken: Arrays[P, R] = _any_array(kernel, _of_rows)
@@ -105,13 +102,13 @@ def per_group(kernel: Kernel[P, R]) -> Arrays[P, R]:
 
 def row_numbers(kernel: Kernel[P, R]) -> Numbers[P, R]:
     """Let a function of rewards and groups, with numbers of rows as results, take any array."""
-    taken: Numbers[P, R] = _any_array(kernel, lambda found, given: as_numbers(found, given.rewards))
+    taken: Numbers[P, R] = _any_array(kernel, lambda found, rewards, *_: as_numbers(found, rewards))
     return taken
 
 
 def list_per_row(kernel: F) -> F:
     """Do what `per_row` does for a function with a list of arrays."""
-    taken: F = _any_array(kernel, lambda found, given: [_of_rows(one, given) for one in found])
+    taken: F = _any_array(kernel, lambda found, *of: [_of_rows(one, *of) for one in found])
     return taken
 
 
@@ -162,29 +159,29 @@ def as_numbers(found: NDArray[Any], like: Any) -> Any:
     return _tensor(found, like) if is_tensor(like) else found
 
 
-def _of_rows(found: NDArray[Any], given: Given) -> Any:
-    return as_rows(found, given.rewards, given.shape)
+# What a result belongs to: rewards, their groups, and (P, G) if each row was a group.
+def _of_rows(found: NDArray[Any], rewards: Any, _: Groups, shape: Shape | None) -> Any:
+    return as_rows(found, rewards, shape)
 
 
-def _of_groups(found: NDArray[Any], given: Given) -> Any:
+def _of_groups(found: NDArray[Any], like: Any, groups: Groups, shape: Shape | None) -> Any:
     """Return one value per group, or one row of them, in the kind of the rewards."""
-    like = given.rewards
     library = library_of(like)
     if library == "torch":
         return _tensor(found, like)
     made: Any = sys.modules.get(library)
     name = getattr(like, "name", None)
     if library == "pandas":
-        index = _labels(made, given.groups.ids) if given.shape is None else like.index
+        index = _labels(made, groups.ids) if shape is None else like.index
         if found.ndim == 2:
             return made.DataFrame(found, index=index)
         return made.Series(found, index=index, name=name)
     return made.Series(name, found) if library == "polars" else found
 
 
-def _of_record(found: Any, given: Given) -> Any:
+def _of_record(found: Any, *of: Any) -> Any:
     arrays = {name: value for name, value in vars(found).items() if name != "groups"}
-    return replace(found, **{name: _of_groups(value, given) for name, value in arrays.items()})
+    return replace(found, **{name: _of_groups(value, *of) for name, value in arrays.items()})
 
 
 def _any_array(kernel: Any, back: Callable[..., Any]) -> Any:
@@ -193,11 +190,13 @@ def _any_array(kernel: Any, back: Callable[..., Any]) -> Any:
         rewards: Any, groups: Any = None, *args: Any, group_size: Any = None, **options: Any
     ) -> Any:
         if groups is not None and group_size is None and type(rewards) in USUAL:
-            return kernel(rewards, as_groups(groups), *args, **options)
+            return kernel(_wide(rewards), as_groups(groups), *args, **options)
         library = library_of(rewards)
         if library == "pandas":
             _refuse_other_labels(rewards, groups)
-        flat, cut, shape = grouped(_values(rewards), groups, group_size)
+        flat, cut, shape = grouped(_values(rewards, library), groups, group_size)
+        if library != "torch":
+            flat = _wide(flat)
         if shape is not None and options:
             for name in ("lengths", "rollouts"):
                 if options.get(name) is not None:
@@ -205,19 +204,32 @@ def _any_array(kernel: Any, back: Callable[..., Any]) -> Any:
         found = kernel(flat, cut, *args, **options)
         if not library and shape is None:
             return found
-        return back(found, Given(rewards, cut, shape))
+        return back(found, rewards, cut, shape)
 
     return called
 
 
-def _values(rewards: Any) -> Any:
+def _wide(values: Any) -> Any:
+    """Return float32 as float64: only of a tensor is float32 wanted back."""
+    return values.astype(np.float64) if is_short(values) else values
+
+
+def _values(rewards: Any, library: str) -> Any:
     """Return rewards as NumPy array, or as they are if they are of no library known here."""
-    if library_of(rewards) not in ("pandas", "polars"):
+    if library == "torch":
+        return of_tensor(rewards)
+    if not library:
         return plain(rewards)
-    if not hasattr(type(rewards), "columns"):  # a Series looks long for what it does not have
+    if not _has_columns(type(rewards)):  # type: ignore[arg-type] # as in `library_of`
         return as_rewards(rewards)
     columns = [as_rewards(rewards[name]) for name in rewards.columns]
     return np.stack(columns, axis=1) if columns else np.zeros((len(rewards), 0))
+
+
+@lru_cache(maxsize=16)
+def _has_columns(kind: Any) -> bool:
+    """Tell a frame from a Series, which looks long for what it does not have."""
+    return hasattr(kind, "columns")
 
 
 def _tensor(found: NDArray[Any], like: Any) -> Any:
@@ -225,7 +237,7 @@ def _tensor(found: NDArray[Any], like: Any) -> Any:
     torch = sys.modules["torch"]
     if found.dtype.kind == "f":
         dtype = like.dtype if like.is_floating_point() else torch.get_default_dtype()
-        if dtype != torch.float64:
+        if dtype is not (torch.float32 if found.dtype.char == "f" else torch.float64):
             return _placed(_rounded(found, dtype), like)
     # The array is ours alone: the tensor takes it over, unless it is not to be written to.
     return _placed(torch.from_numpy(found) if found.flags.writeable else torch.tensor(found), like)

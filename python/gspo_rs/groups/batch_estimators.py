@@ -7,7 +7,7 @@ order of the rows or of the groups.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,24 +15,26 @@ from numpy.typing import ArrayLike, NDArray
 from gspo_rs import _core
 from gspo_rs.groups.checks import Floats, as_integers, as_rewards, as_weights, refuse_infinite
 from gspo_rs.groups.groups import Groups
-from gspo_rs.groups.rows import column
+from gspo_rs.groups.rows import column, in_float32
 from gspo_rs.groups.statistics import informative
 
 MEAN: Final = {"estimator": "mean"}
+PERCENTILE: Final = {"estimator": "percentile", "scale": "none", "ties": "midrank"}
 
 
 def batch_std(rewards: Floats, groups: Groups, eps: float) -> Floats:
     """Return reward minus group mean, over the deviation of the batch's raw rewards."""
-    return _core.scaled(rewards, groups._core, False, eps)
+    return _core.scaled(as_rewards(rewards), groups._core, False, eps)
 
 
 def reinforce_pp(rewards: Floats, groups: Groups, eps: float) -> Floats:
     """Return reward minus group mean, standardised over the batch."""
-    return _core.scaled(rewards, groups._core, True, eps)
+    return _core.scaled(as_rewards(rewards), groups._core, True, eps)
 
 
 def against_pool(rewards: Floats, groups: Groups, pool: ArrayLike) -> Floats:
     """Return the share of `pool` that each reward beats, minus the mean share of its group."""
+    rewards = as_rewards(rewards)
     refuse_infinite(rewards)
     rivals = np.sort(as_rewards(pool))
     if not len(rivals) or not np.isfinite(rivals).all():
@@ -50,23 +52,25 @@ def beaten_share(rewards: Floats, rivals: Floats) -> Floats:
     return share
 
 
-def opo(rewards: Floats, groups: Groups, lengths: ArrayLike) -> Floats:
+def opo(rewards: Floats, groups: Groups, lengths: ArrayLike) -> Any:
     """Return reward minus the mean of the group weighted by completion lengths."""
-    return _core.opo(rewards, as_integers("lengths", lengths), groups._core)
+    tokens = as_integers("lengths", lengths)
+    found = in_float32(rewards, groups, opo.__name__, tokens)
+    return _core.opo(as_rewards(rewards), tokens, groups._core) if found is None else found
 
 
 def gdpo(
     rewards: Sequence[Floats], groups: Groups, weights: ArrayLike | None, eps: float
 ) -> Floats:
     """Return the weighted sum of one z-score per reward, standardised over the batch."""
-    zscore = {"estimator": "zscore", "ddof": 1, "eps": eps}
+    zscore = _core.Column("advantage", {"estimator": "zscore", "ddof": 1, "eps": eps})
     shares = as_weights(weights, rewards).tolist()
     return _core.weighted(list(rewards), shares, groups._core, zscore, eps)
 
 
 def borda(rewards: Sequence[Floats], groups: Groups, weights: ArrayLike | None) -> Floats:
     """Return the weighted sum of one unscaled percentile advantage per reward."""
-    percentile = {"estimator": "percentile", "scale": "none", "ties": "midrank"}
+    percentile = _core.Column("advantage", PERCENTILE)
     shares = as_weights(weights, rewards).tolist()
     return _core.weighted(list(rewards), shares, groups._core, percentile, None)
 

@@ -22,6 +22,8 @@ DIGITS = 15
 # Whole numbers from here on are not all float64.
 EXACT = 1 << 53
 FLOAT64: Final = np.dtype(np.float64)
+# What no library has to be asked about.
+USUAL = (np.ndarray, list)
 # Library → the classes of it that are known here.
 KINDS = {"torch": ("Tensor",), "pandas": ("Series", "DataFrame"), "polars": ("Series", "DataFrame")}
 
@@ -55,15 +57,21 @@ def plain(values: Any) -> Any:
     A tensor that requires a gradient is taken for its values. Types of 8 and 16 bits that NumPy
     lacks become float32, which holds them exactly. All else is returned as it is.
     """
-    if type(values) in (np.ndarray, list):
+    if type(values) in USUAL:
         return values
     library = library_of(values)
     if library == "torch":
-        short = values.element_size() < 4 and values.is_floating_point()
-        return (values.detach().float() if short else values).numpy(force=True)
+        return of_tensor(values)
     if not library and hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
         return np.from_dlpack(values)
     return values
+
+
+def of_tensor(tensor: Any) -> NDArray[Any]:
+    """Return a tensor as `plain` does."""
+    if tensor.element_size() < 4 and tensor.is_floating_point():
+        tensor = tensor.detach().float()
+    return tensor.numpy(force=True)  # type: ignore[no-any-return]
 
 
 def as_rewards(rewards: Any) -> Floats:
@@ -89,6 +97,18 @@ def as_rewards(rewards: Any) -> Floats:
         filled[rows] = _exact(_given(rewards, rows), rows)
         return filled
     return _exact(rewards, None)
+
+
+def as_floats(rewards: Any) -> Floats | NDArray[np.float32]:
+    """Return what `as_rewards` does, or float32 as it is, in one piece."""
+    if is_short(rewards) and rewards.ndim == 1:
+        return np.ascontiguousarray(rewards)
+    return as_rewards(rewards)
+
+
+def is_short(values: Any) -> bool:
+    """Tell whether `values` are an array of float32."""
+    return type(values) is np.ndarray and values.dtype.char == "f"
 
 
 def _has_all_floats(column: Any) -> bool:

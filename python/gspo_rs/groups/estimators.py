@@ -28,14 +28,17 @@ class Estimator:
         ``"rewards"``, several rewards a row.
     non_negative : bool
         Whether a reward below 0 is an error.
+    of_means : bool
+        Whether it looks at a mean of the group and no more, which may be taken in one pass.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     scope: Literal["group", "batch"] = "group"
     needs: tuple[Literal["lengths", "rewards"], ...] = ()
     non_negative: bool = False
+    of_means: bool = False
 
-    @property
+    @cached_property
     def several(self) -> bool:
         """Whether it takes several rewards as they are; for any other, they are summed first."""
         return "rewards" in self.needs
@@ -44,6 +47,11 @@ class Estimator:
     def composed(self) -> bool:
         """Whether it looks beyond the rewards of one group; see `batch_estimators` then."""
         return self.scope == "batch" or bool(self.needs)
+
+    @cached_property
+    def self_contained(self) -> bool:
+        """Whether the rewards of a group are all that it needs."""
+        return not (self.composed or self.required)
 
     @property
     def draws(self) -> bool:
@@ -68,17 +76,17 @@ ESTIMATORS: dict[str, Estimator] = {
     "normal": Estimator({"scores": "van_der_waerden"}),
     "soft_winrate": Estimator({"tau": REQUIRED}),
     "gopo": Estimator(),
-    "mean": Estimator(),
-    "rloo": Estimator(),
+    "mean": Estimator(of_means=True),
+    "rloo": Estimator(of_means=True),
     "zscore": Estimator({"ddof": 1, "eps": 1e-6}),
     "batch_std": Estimator({"eps": 1e-4}, "batch"),
     "reinforce_pp": Estimator({"eps": 1e-8}, "batch"),
     "quantile": Estimator({"k": 0.4, "ddof": 1, "eps": 1e-6}),
-    "maxrl": Estimator(non_negative=True),
+    "maxrl": Estimator(non_negative=True, of_means=True),
     "best_minus_second": Estimator(),
     "pass_at_k": Estimator({"k": REQUIRED, "threshold": 0.5}),
     "pkpo": Estimator({"k": REQUIRED, "baseline": "none"}),
-    "opo": Estimator({"lengths": REQUIRED}, needs=("lengths",)),
+    "opo": Estimator({"lengths": REQUIRED}, needs=("lengths",), of_means=True),
     "gdpo": Estimator({"weights": None, "eps": 1e-8}, "batch", needs=("rewards",)),
     "borda": Estimator({"weights": None}, needs=("rewards",)),
 }

@@ -50,6 +50,7 @@ class Groups:
     """
 
     _core: _core.Groups
+    _source: Any = None
 
     def __init__(self, ids: Any, null_ids: Literal["error", "drop"] = "error") -> None:
         if null_ids not in ("error", "drop"):
@@ -89,7 +90,6 @@ class Groups:
         """Create groups of rows without ids."""
         groups = cls.__new__(cls)
         groups._core = core
-        groups._source = None
         return groups
 
     @property

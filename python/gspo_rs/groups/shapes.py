@@ -66,13 +66,14 @@ def flattened(values: Any, name: str, shape: Shape) -> NDArray[Any]:
 
 
 def _of_size(n_rollouts: int, size: Any) -> Groups:
-    size = as_count("group_size", size, lowest=1)
+    if type(size) is not int or size < 1:  # most often it is fine
+        size = as_count("group_size", size, lowest=1)
     if n_rollouts % size:
         raise ValueError(
             f"{n_rollouts} rewards are no multiple of group_size {size}; for groups of several "
             "sizes give groups, one id per rollout"
         )
-    return Groups._of_core(_core.Groups.from_size(n_rollouts, min(size, max(n_rollouts, 1))))
+    return Groups._of_core(_core.Groups.from_size(n_rollouts, size if n_rollouts else 1))
 
 
 def _table(rewards: Any) -> NDArray[Any]:

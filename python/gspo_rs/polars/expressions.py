@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from gspo_rs import _core
 from gspo_rs.data.reward_column import rewards_of
 from gspo_rs.data.schema import as_keys
 from gspo_rs.groups.checks import Floats
@@ -165,48 +166,56 @@ def _by_list(
     if reward.dtype != pl.List:
         rows = f"the rewards {name!r} are {reward.dtype}, one in each row"
         raise TypeError(f"{rows}; name their groups with `by`, or use lists of rewards")
-    lengths = reward.list.len()
-    full = (lengths > 0).fill_null(False)
-    sizes = lengths.filter(full).to_numpy().astype(np.int64)
-    groups = Groups.from_offsets(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
-    flat = rewards_of(reward.filter(full).explode())
-    _refuse_infinite(flat, name, np.repeat(full.arg_true().to_numpy(), sizes))
+    valid = reward.is_not_null().to_numpy() if reward.null_count() else None
+    lengths = reward.list.len().fill_null(0).to_numpy()
+    full = lengths > 0
+    all_full = bool(full.all())
+    sizes = lengths if all_full else lengths[full]
+    groups = Groups.from_offsets(np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]))
+    flat = rewards_of((reward if all_full else reward.filter(pl.Series(full))).explode())
     arrays = {name: _flattened(series, full, sizes) for name, series in named.items()}
-    found = _series(compute(flat, groups, constants | arrays))
-    return [_relisted(column, lengths, groups) for column in found]
+    try:
+        found = compute(flat, groups, constants | arrays)
+    except ValueError:
+        _refuse_infinite(flat, name, groups, np.flatnonzero(full))
+        raise
+    return [
+        _one_each(name, found.pop(name)[groups.offsets[:-1]], reward, full)
+        if name in OF_A_GROUP
+        else _lists(name, found.pop(name), lengths, valid)
+        for name in list(found)
+    ]
 
 
-def _flattened(option: pl.Series, full: pl.Series, sizes: NDArray[np.int64]) -> NDArray[Any]:
-    lists = option.filter(full)
+def _lists(
+    name: str, values: Floats, lengths: NDArray[np.uint32], valid: NDArray[np.bool_] | None
+) -> pl.Series:
+    # Every member has an advantage; without a reward it has no rank.
+    gaps = name != "advantage"
+    return pl.Series(_core.lists(values, lengths, valid, gaps)).alias(name)
+
+
+def _flattened(
+    option: pl.Series, full: NDArray[np.bool_], sizes: NDArray[np.uint32]
+) -> NDArray[Any]:
+    lists = option.filter(pl.Series(full))
     if lists.dtype != pl.List or not np.array_equal(lists.list.len(), sizes):
         raise ValueError(f"the option {option.name!r} needs one list per row, as long as its group")
     return lists.explode().to_numpy()
 
 
-def _refuse_infinite(flat: Floats, name: str, row_of: NDArray[Any]) -> None:
+def _refuse_infinite(flat: Floats, name: str, groups: Groups, row_of: NDArray[np.int64]) -> None:
+    """Name the row of the list in which a reward is infinite."""
     if (infinite := np.isinf(flat)).any():
-        row = row_of[infinite.argmax()]
-        raise ValueError(f"a reward of {name!r} at row {row} is infinite; use null or NaN")
+        group = np.searchsorted(groups.offsets, infinite.argmax(), "right") - 1
+        message = f"a reward of {name!r} at row {row_of[group]} is infinite; use null or NaN"
+        raise ValueError(message) from None
 
 
-def _relisted(column: pl.Series, lengths: pl.Series, groups: Groups) -> pl.Series:
-    """Bring a column of members back to one row per list."""
-    if column.name == "group_size":
-        return lengths.alias(column.name).cast(pl.Int64)
-    # Said to be sorted, lest Polars hash what lies side by side.
-    group = pl.Series("group", np.repeat(np.arange(groups.n_groups), groups.sizes)).set_sorted()
-    members = pl.DataFrame([group, column]).group_by("group", maintain_order=True)
-    value = pl.col(column.name)
-    lists = members.agg(value.first() if column.name in OF_A_GROUP else value)[column.name]
-    # The k-th list with members belongs to the k-th row that has some.
-    full = (lengths > 0).fill_null(False)
-    place = pl.select(pl.when(full).then(full.cum_sum() - 1)).to_series().cast(pl.Int64)
-    placed = lists.gather(place)
-    if column.name in OF_A_GROUP:
-        return placed
-    empty = pl.lit([], dtype=pl.List(pl.Float64))
-    return (
-        placed.to_frame()
-        .select(pl.when(lengths == 0).then(empty).otherwise(value).alias(column.name))
-        .to_series()
-    )
+def _one_each(name: str, values: Floats, reward: pl.Series, full: NDArray[np.bool_]) -> pl.Series:
+    """Return what a list is told as a whole; of an empty one, only its size is known."""
+    if name == "group_size":
+        return reward.list.len().alias(name).cast(pl.Int64)
+    column = np.full(len(full), np.nan)
+    column[full] = values
+    return pl.Series(name, column).fill_nan(None)
