@@ -151,6 +151,7 @@ class Scores:
         *,
         checked: bool,
         refuse_negative: bool,
+        rows: int,
         budget: int,
         directory: str,
     ) -> Scores: ...

@@ -5,6 +5,7 @@ use arrow_array::{
     Array, ArrayRef, BinaryArray, BinaryViewArray, LargeBinaryArray, LargeStringArray, RecordBatch,
     StringArray, StringViewArray,
 };
+use arrow_buffer::{Buffer, OffsetBuffer};
 use arrow_schema::{ArrowError, DataType, Schema};
 
 use super::plain;
@@ -63,6 +64,16 @@ impl Keys {
             columns,
             first_null,
         })
+    }
+
+    /// Keys that are there as bytes, side by side: each ends where the next one begins.
+    pub(crate) fn of_bytes(ends: Vec<i64>, bytes: Vec<u8>) -> Self {
+        let ends = OffsetBuffer::new(ends.into());
+        let column = LargeBinaryArray::new(ends, Buffer::from_vec(bytes), None);
+        Self {
+            columns: vec![Column::LargeBinary(column)],
+            first_null: None,
+        }
     }
 
     /// Whether two rows of the batch belong to the same group.

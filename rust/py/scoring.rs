@@ -40,12 +40,14 @@ pub(super) struct PyScores(Mutex<Scores>);
 #[pymethods]
 impl PyScores {
     #[new]
-    #[pyo3(signature = (by, reward, *, checked, refuse_negative, budget, directory))]
+    #[pyo3(signature = (by, reward, *, checked, refuse_negative, rows, budget, directory))]
+    #[allow(clippy::too_many_arguments, reason = "they have names in Python")]
     fn new(
         by: Vec<String>,
         reward: String,
         checked: bool,
         refuse_negative: bool,
+        rows: usize,
         budget: usize,
         directory: PathBuf,
     ) -> Self {
@@ -54,6 +56,7 @@ impl PyScores {
             reward,
             checked,
             refuse_negative,
+            rows,
             budget,
             directory,
         })))

@@ -1,30 +1,40 @@
 //! Numbers that come again and again, each kept once.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-/// Different numbers, in the order of their first appearance.
-#[derive(Debug, Default)]
-pub(super) struct Dictionary {
+/// Different numbers, or what else can be compared, in the order of their first appearance.
+#[derive(Debug)]
+pub(super) struct Dictionary<T = u64> {
     hasher: RandomState,
-    places: HashTable<(u64, u32)>,
-    values: Vec<u64>,
+    places: HashTable<(T, u32)>,
+    values: Vec<T>,
 }
 
-impl Dictionary {
+impl<T> Default for Dictionary<T> {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::default(),
+            places: HashTable::new(),
+            values: Vec::new(),
+        }
+    }
+}
+
+impl<T: Copy + Eq + Hash> Dictionary<T> {
     /// The place of `value`, which is new at the end if it was never met.
     #[inline]
-    pub(super) fn place(&mut self, value: u64) -> u32 {
+    pub(super) fn place(&mut self, value: T) -> u32 {
         let Self {
             hasher,
             places,
             values,
         } = self;
         let hash = hasher.hash_one(value);
-        let same = |known: &(u64, u32)| known.0 == value;
+        let same = |known: &(T, u32)| known.0 == value;
         match places.entry(hash, same, |known| hasher.hash_one(known.0)) {
             Entry::Occupied(known) => known.get().1,
             Entry::Vacant(free) => {
@@ -36,13 +46,19 @@ impl Dictionary {
         }
     }
 
+    /// The place of `value` among `most`; `None` once there are so many, whatever the value.
+    #[inline]
+    pub(super) fn place_among(&mut self, value: T, most: usize) -> Option<u32> {
+        (self.values.len() < most).then(|| self.place(value))
+    }
+
     /// The numbers by their places.
-    pub(super) fn values(&self) -> &[u64] {
+    pub(super) fn values(&self) -> &[T] {
         &self.values
     }
 
     /// The numbers alone.
-    pub(super) fn into_values(self) -> Vec<u64> {
+    pub(super) fn into_values(self) -> Vec<T> {
         self.values
     }
 }

@@ -58,6 +58,7 @@ mod tests {
             reward: "reward".to_owned(),
             checked: false,
             refuse_negative: false,
+            rows: 0,
             budget,
             directory: std::env::temp_dir(),
         })

@@ -3,10 +3,12 @@
 //! The texts beside them are never decoded: [`parquet`] copies their bytes as they are.
 
 mod border;
+mod coder;
 mod counting_sort;
 mod decimals;
 mod dictionary;
 mod input;
+mod key_records;
 mod known;
 pub mod parquet;
 mod part;
@@ -16,7 +18,10 @@ mod scores;
 mod settings;
 mod spill_file;
 mod spilled;
+#[cfg(test)]
+mod tests;
 mod varint;
+mod windows;
 
 pub use known::KnownKeys;
 pub use part::Results;

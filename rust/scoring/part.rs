@@ -1,5 +1,6 @@
 //! Rows of whole groups in memory: keys as codes, rewards, and what becomes of them.
 
+use std::iter::once;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -39,6 +40,36 @@ pub(super) struct Shared {
     pub(super) std: ByGroup,
 }
 
+/// What all members of a group are told beside their own; floats by their bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Facts {
+    pub(super) size: u32,
+    pub(super) scored: u32,
+    pub(super) mean: u64,
+    pub(super) std: u64,
+}
+
+impl Shared {
+    fn push(&mut self, facts: Facts) {
+        self.size.extend(once(u64::from(facts.size)));
+        self.scored.extend(once(u64::from(facts.scored)));
+        self.mean.extend(once(facts.mean));
+        self.std.extend(once(facts.std));
+    }
+
+    /// Keeps each different number once where they are few.
+    pub(super) fn settle(&mut self) {
+        let Self {
+            size,
+            scored,
+            mean,
+            std,
+        } = self;
+        let numbers = [size, scored, mean, std].into_par_iter();
+        numbers.for_each(ByGroup::settle);
+    }
+}
+
 /// Whole groups, 16 bytes a row, 4 more while they are grouped, and 4 with checks.
 #[derive(Debug, Default)]
 pub(super) struct Part {
@@ -54,6 +85,8 @@ pub(super) struct Part {
     starts: Vec<u32>,
     /// Of the groups whose results have come.
     pub(super) shared: Shared,
+    /// Groups that rows are told to be in.
+    added: usize,
 }
 
 impl Part {
@@ -81,10 +114,10 @@ impl Part {
         self.interner.len()
     }
 
-    /// Bytes that this takes at its highest, given the rows that it has now.
-    pub(super) fn memory(&self) -> usize {
+    /// Bytes that `rows` rows take at their highest, of the groups that are here now.
+    pub(super) fn memory(&self, rows: usize) -> usize {
         let row = if self.checks.is_empty() { 20 } else { 24 };
-        row * self.len() + self.interner.memory() + 40 * self.n_groups()
+        row * rows + self.interner.memory() + 40 * self.n_groups()
     }
 
     /// Sorts the rows by group, in row order inside a group.
@@ -176,33 +209,78 @@ impl Part {
     pub(super) fn settle(&mut self) {
         self.order = Vec::new();
         self.interner = Interner::default();
-        let Shared {
-            size,
-            scored,
-            mean,
-            std,
-        } = &mut self.shared;
-        let numbers = [size, scored, mean, std].into_par_iter();
-        numbers.for_each(ByGroup::settle);
+        self.shared.settle();
+    }
+
+    /// Begins with `len` rows, each of which is to be told something, and the facts of groups.
+    pub(super) fn begin(&mut self, len: usize, checked: bool, known: &[Facts]) {
+        self.codes.resize(len, 0);
+        self.numbers.resize_with(len, AtomicU64::default);
+        self.twice_ranks.resize_with(len, AtomicU32::default);
+        self.checks.resize(if checked { len } else { 0 }, 0);
+        self.dropped.clear();
+        self.shared = Shared::default();
+        for &facts in known {
+            self.shared.push(facts);
+        }
+        self.added = known.len();
+    }
+
+    /// Adds the facts of a group; returns its number.
+    pub(super) fn add(&mut self, facts: Facts) -> usize {
+        self.shared.push(facts);
+        self.added += 1;
+        self.added - 1
+    }
+
+    /// Tells a row its group, twice its rank and whether it is dropped, and its advantage's bits.
+    #[inline]
+    pub(super) fn tell(
+        &mut self,
+        row: usize,
+        group: usize,
+        (twice_rank, dropped): (u64, bool),
+        advantage: u64,
+    ) {
+        self.codes[row] = u32::try_from(group).expect("no more than rows");
+        *self.twice_ranks[row].get_mut() = u32::try_from(twice_rank).expect("was one of 32 bits");
+        *self.numbers[row].get_mut() = advantage;
+        if dropped {
+            let words = self.codes.len().div_ceil(64);
+            self.dropped.resize_with(words, AtomicU64::default);
+            *self.dropped[row / 64].get_mut() |= 1 << (row % 64);
+        }
+    }
+
+    /// Whether the row was not chosen.
+    pub(super) fn dropped(&self, row: usize) -> bool {
+        let word = self.dropped.get(row / 64);
+        word.is_some_and(|word| word.load(Relaxed) >> (row % 64) & 1 == 1)
+    }
+
+    /// What the members of a group share.
+    pub(super) fn facts(&self, group: u32) -> Facts {
+        let shared = &self.shared;
+        let count = |count: u64| u32::try_from(count).expect("no more than rows");
+        Facts {
+            size: count(shared.size.get(group)),
+            scored: count(shared.scored.get(group)),
+            mean: shared.mean.get(group),
+            std: shared.std.get(group),
+        }
     }
 
     /// What the row is told.
     pub(super) fn scored(&self, row: usize) -> Scored {
-        let (group, shared) = (self.codes[row], &self.shared);
-        let count = |count: u64| u32::try_from(count).expect("no more than rows");
-        let dropped = self
-            .dropped
-            .get(row / 64)
-            .map_or(0, |word| word.load(Relaxed));
+        let facts = self.facts(self.codes[row]);
         Scored {
             twice_rank: self.twice_rank(row),
-            size: count(shared.size.get(group)),
-            scored: count(shared.scored.get(group)),
-            check: self.checks.get(row).copied().unwrap_or(0),
-            keep: dropped >> (row % 64) & 1 == 0,
+            size: facts.size,
+            scored: facts.scored,
+            keep: !self.dropped(row),
             advantage: self.number(row),
-            mean: f64::from_bits(shared.mean.get(group)),
-            std: f64::from_bits(shared.std.get(group)),
+            mean: f64::from_bits(facts.mean),
+            std: f64::from_bits(facts.std),
         }
     }
 }

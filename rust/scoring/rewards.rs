@@ -77,6 +77,7 @@ mod tests {
             reward: "reward".to_owned(),
             checked: false,
             refuse_negative: false,
+            rows: 0,
             budget: 0,
             directory: std::env::temp_dir(),
         };

@@ -13,8 +13,6 @@ pub struct Scored {
     pub size: u32,
     /// Scorable members.
     pub scored: u32,
-    /// A digest of the row's key and reward.
-    pub check: u32,
     /// Whether the row was chosen.
     pub keep: bool,
     /// The advantage.

@@ -116,7 +116,9 @@ impl Scores {
         let State::Memory(part) = &mut self.state else {
             return Ok(());
         };
-        if part.memory() <= self.settings.budget && part.len() < u32::MAX as usize {
+        // Rows that cannot stay are not numbered before they go.
+        let rows = part.len().max(self.settings.rows);
+        if part.memory(rows) <= self.settings.budget && part.len() < u32::MAX as usize {
             return Ok(());
         }
         let part = std::mem::take(part);
@@ -184,6 +186,19 @@ impl Scores {
         }
     }
 
+    /// What was kept of the digests of the rows `start..stop`.
+    pub(super) fn checks(&mut self, start: u64, stop: u64) -> Result<Vec<u32>, StreamError> {
+        match &mut self.state {
+            State::Memory(part) => Ok(part.checks[index(start)..index(stop)].to_vec()),
+            State::Spilled(spilled) => {
+                let mut found = Vec::new();
+                let take = |part: &Part, rows| found.extend_from_slice(&part.checks[rows]);
+                spilled.windows().each(start, stop, take)?;
+                Ok(found)
+            }
+        }
+    }
+
     /// The first row of `batch` that is not what row `start` and those after it were.
     ///
     /// # Errors
@@ -195,10 +210,9 @@ impl Scores {
         first_row: usize,
     ) -> Result<Option<usize>, StreamError> {
         let rows = InputBatch::of(batch, &self.settings, first_row)?;
-        let known = self.scored(start, start + batch.num_rows() as u64)?;
-        let digests = rows.digests();
-        let mut pairs = known.iter().zip(digests);
-        let wrong = pairs.position(|(known, digest)| known.check != short(digest));
+        let known = self.checks(start, start + batch.num_rows() as u64)?;
+        let mut pairs = known.into_iter().zip(rows.digests());
+        let wrong = pairs.position(|(known, digest)| known != short(digest));
         Ok(wrong.map(|row| first_row + row))
     }
 }

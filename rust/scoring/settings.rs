@@ -13,6 +13,8 @@ pub struct Settings {
     pub checked: bool,
     /// Whether negative rewards are refused.
     pub refuse_negative: bool,
+    /// Rows that will come, where it is known; 0 else.
+    pub rows: usize,
     /// Bytes that ids and scores may take in memory.
     pub budget: usize,
     /// Where they go beyond that.

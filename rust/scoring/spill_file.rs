@@ -57,9 +57,13 @@ impl Buckets {
     /// Writes the buckets that hold enough; to be called every few thousand records.
     pub(super) fn write_full(&mut self) -> io::Result<()> {
         let patience = self.patience;
-        let full = self.held.par_iter_mut().enumerate();
-        let full = full.filter(|(_, held)| held.len() >= patience);
+        let full = self.held.iter_mut().enumerate();
+        let full: Vec<_> = full.filter(|(_, held)| held.len() >= patience).collect();
+        // To begin packing costs as much as some pieces do.
+        let share = full.len().div_ceil(rayon::current_num_threads()).max(1);
         let packed: io::Result<Vec<(usize, usize, Vec<u8>)>> = full
+            .into_par_iter()
+            .with_min_len(share)
             .map_init(
                 || Compressor::new(LEVEL),
                 |zstd, (bucket, held)| {
@@ -83,12 +87,6 @@ impl Buckets {
             self.end += packed.len() as u64;
         }
         Ok(())
-    }
-
-    /// Bytes of one bucket, unpacked.
-    pub(super) fn len(&self, bucket: usize) -> usize {
-        let written: usize = self.written[bucket].iter().map(|piece| piece.len).sum();
-        written + self.held[bucket].len()
     }
 
     /// Gives the pieces of one bucket in the order in which they came.

@@ -25,6 +25,11 @@ pub(super) fn take(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
+/// A number that was the index of something in memory.
+pub(super) fn index(number: u64) -> usize {
+    usize::try_from(number).expect("was in memory")
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

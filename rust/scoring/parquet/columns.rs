@@ -20,7 +20,7 @@ pub(super) enum Column {
     Std,
 }
 
-/// What some rows are told: records that the disk has given, or rows in memory.
+/// What some rows are told: rows in memory, or records of more than one window of the disk.
 pub(super) enum ScoreRows<'a> {
     Records(Vec<Scored>),
     Rows(&'a Part, Range<usize>),
@@ -34,7 +34,13 @@ impl<'a> ScoreRows<'a> {
     pub(super) fn of(scores: &'a mut Scores, start: u64, stop: u64) -> Result<Self, StreamError> {
         Ok(match &mut scores.state {
             State::Memory(part) => Self::Rows(part, index(start)..index(stop)),
-            State::Spilled(spilled) => Self::Records(spilled.scored(start, stop)?),
+            State::Spilled(spilled) => {
+                if !spilled.windows().is_one(start, stop) {
+                    return Ok(Self::Records(spilled.scored(start, stop)?));
+                }
+                let (window, rows) = spilled.windows().rows(start, stop)?;
+                Self::Rows(window, rows)
+            }
         })
     }
 

@@ -48,7 +48,7 @@ __all__ = ["Report", "score"]
 # Bytes that the scores of a row take in a file, and that a row takes in the spill, both packed: of
 # short ids and rewards of few values. Who has more is told by a full disk.
 WRITTEN = 8
-SPILLED = 20
+SPILLED = 10
 
 _log = logging.getLogger("gspo_rs")
 
@@ -267,7 +267,8 @@ def _score_at_once(
 ) -> Outcome:
     """Read ids and rewards of all files, compute all groups, and write all files."""
     place.go(AT_ONCE)
-    scores = all_scores_of(asked, place.folder, checked=asked.layout == "wide")
+    wide = asked.layout == "wide"
+    scores = all_scores_of(asked, place.folder, checked=wide, rows=total or 0)
     progress.begin("reading", total)
     seen = read(inputs, asked, scores, progress)
     place.same_contents({g.name: one.digest for g, one in zip(inputs, seen, strict=True)})

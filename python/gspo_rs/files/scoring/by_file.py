@@ -138,7 +138,7 @@ class _Run:
         # Keys on the disk can't be distinguished from those of other files.
         if self.keys and (taken > left or ROW_BYTES * rows > left):
             raise _KeyReturnsError
-        return scores_of(self.asked, self.place.folder, checked=checked, taken=taken)
+        return scores_of(self.asked, self.place.folder, checked=checked, taken=taken, rows=rows)
 
     def _read(self, given: Input, scores: Scores, *, whole: bool) -> Read:
         start, row = scores.n_rows, 0

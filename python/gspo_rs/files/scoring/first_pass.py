@@ -175,27 +175,33 @@ def refuse_nothing(inputs: list[Input], n_rows: int) -> None:
         raise ValueError(f"{names}: no rows to score")
 
 
-def scores_of(options: Options, folder: Path, *, checked: bool, taken: int = 0) -> Scores:
+def scores_of(
+    options: Options, folder: Path, *, checked: bool, taken: int = 0, rows: int = 0
+) -> Scores:
     """Make scores that go to `folder` beyond the memory, of which `taken` bytes are another's.
 
-    With `checked`, rows can be compared with a second reading.
+    With `checked`, rows can be compared with a second reading. Of so many `rows` that they cannot
+    stay in memory, none are kept there first; 0 if the number is not known.
     """
     return Scores(
         list(options.by),
         options.reward,
         checked=checked,
         refuse_negative=any(estimator_named(name).non_negative for name in options.estimators),
+        rows=rows,
         budget=options.budget - taken,
         directory=str(folder),
     )
 
 
-def all_scores_of(options: Options, folder: Path, *, checked: bool) -> list[Scores]:
+def all_scores_of(options: Options, folder: Path, *, checked: bool, rows: int = 0) -> list[Scores]:
     """Make scores for each estimator, which share the memory; the first have all columns."""
     n = len(options.estimators)
     taken = options.budget - options.budget // n
     first = [True, *[False] * (n - 1)]
-    return [scores_of(options, folder, checked=checked and one, taken=taken) for one in first]
+    return [
+        scores_of(options, folder, checked=checked and one, taken=taken, rows=rows) for one in first
+    ]
 
 
 def read(
