@@ -26,6 +26,7 @@ def mark(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sandbox", USABLE)
+@pytest.mark.usefixtures("ctrl_c")  # which a worker inherits
 def test_a_hostile_row_has_its_status_every_other_its_reward_and_no_process_is_left(mark, sandbox):
     said = [*FATES, *HARMLESS, *SEEN, *(f"{n / 8}" for n in range(60))]
     random.Random(0).shuffle(said)

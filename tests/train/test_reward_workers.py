@@ -96,6 +96,7 @@ BWRAP = [pytest.mark.soak, pytest.mark.skipif(bool(unusable("bwrap")), reason="n
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sandbox", ["process", pytest.param("bwrap", marks=BWRAP)])
+@pytest.mark.usefixtures("ctrl_c")  # which a worker inherits
 def test_a_hostile_row_has_its_status_in_training_and_no_process_is_left(
     letters, tmp_path, monkeypatch, sandbox
 ):

@@ -103,6 +103,7 @@ def test_several_rewards_are_weighted_without_those_that_are_none_and_none_if_on
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sandbox", USABLE)
+@pytest.mark.usefixtures("ctrl_c")  # which a worker inherits
 def test_a_hostile_set_has_its_statuses_and_every_other_row_its_reward(tmp_path, sandbox):
     said = [*FATES, *HARMLESS, *SEEN, *(f"{n / 8}" for n in range(200))]
     random.Random(1).shuffle(said)
