@@ -36,6 +36,10 @@ class Numbers:
     all_special_ids: tuple[int, ...] = ()
     chat_template = None
 
+    @property
+    def added_tokens_decoder(self) -> dict[int, object]:
+        return {}
+
     def __len__(self) -> int:
         return max(vocabulary for *_, vocabulary in SHAPES.values())
 
